@@ -1,0 +1,10 @@
+"""mrf_assets: Transparency in Coverage machine-readable files as Dagster assets.
+
+Read it in the order in which data flows; imports run the same way, downwards only.
+
+values       errors, urls, tasks, network_id, schema, whitelist, settings
+tools        stream
+stages       sources, fetch, extract, store, checks
+composition  pipeline, task_store, manifest
+shells       defs, definitions, batch_orchestrator, cli
+"""

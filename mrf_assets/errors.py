@@ -1,0 +1,200 @@
+"""Everything that can go wrong on purpose, as one tree.
+
+Each error's text says which file, where, and what to do next. The facts are the
+arguments, so an error survives the way out of a worker process; a bug is not in
+this tree and stays a traceback.
+
+    MrfError
+    ├── InputError            the user's input; nothing was started        (exit code 2)
+    │   ├── SourceProblems    problems of an index, CSV or list, all at once
+    │   ├── SettingError      a setting or flag that cannot be used
+    │   └── ListFileError     a whitelist that cannot be read
+    ├── FetchError            a file could not be had                      (one network fails)
+    │   ├── NotFoundAtSource
+    │   ├── HttpStatusError
+    │   ├── ConnectionLostError
+    │   └── UnsupportedUrl
+    ├── StreamError           bytes that are not the file they claim to be
+    │   ├── EmptyFile
+    │   ├── UnsupportedContent
+    │   ├── TruncatedFile
+    │   └── CorruptArchive
+    ├── ExtractError          JSON that cannot be read as in-network rates
+    │   ├── MalformedJson
+    │   └── NotInNetworkFile
+    ├── StoreError            the output folder refused
+    └── AuditFailed           blocking checks failed; nothing was published
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class MrfError(Exception):
+    """Base of all expected failures; `str()` is one line for a person."""
+
+
+class InputError(MrfError):
+    """What the user gave cannot be used; nothing was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a source, where a person can find it."""
+
+    where: str  # "line 12", "reporting_structure[3]", "byte 81"
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class SourceProblems(InputError):
+    """An index, CSV or URL list has problems; all of them are told at once."""
+
+    def __init__(self, source: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(source, problems)
+        self.source, self.problems = source, problems
+
+    def __str__(self) -> str:
+        listed = "; ".join(map(str, self.problems[:20]))
+        more = f"; and {len(self.problems) - 20} more" if len(self.problems) > 20 else ""
+        return f"{self.source}: {listed}{more}"
+
+
+class SettingError(InputError):
+    """A setting or a flag has a value that cannot be used."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+class ListFileError(InputError):
+    """A whitelist file cannot be read or holds a line that is no entry."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class FetchError(MrfError):
+    """A file could not be had from where it is published."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+class NotFoundAtSource(FetchError):
+    """The address does not exist (any more)."""
+
+
+class HttpStatusError(FetchError):
+    """The server answered, and not with the file."""
+
+
+class ConnectionLostError(FetchError):
+    """No answer, or the connection broke before the last byte."""
+
+
+class UnsupportedUrl(FetchError):
+    """An address of a kind that is not read."""
+
+
+class StreamError(MrfError):
+    """The bytes are not the file that they claim to be."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+class EmptyFile(StreamError):
+    """Not one byte of content."""
+
+
+class UnsupportedContent(StreamError):
+    """HTML, 7z, CSV and the like where JSON was promised."""
+
+
+class CorruptArchive(StreamError):
+    """A gzip or zip whose checksum or structure is wrong."""
+
+
+class TruncatedFile(StreamError):
+    """The file ended before its end."""
+
+    def __init__(self, url: str, byte_offset: int, what: str) -> None:
+        MrfError.__init__(self, url, byte_offset, what)
+        self.url, self.byte_offset, self.what = url, byte_offset, what
+
+    def __str__(self) -> str:
+        return f"{self.url} ended early: {self.what} stops at byte {self.byte_offset}; run it again, the download was cut"
+
+
+class ExtractError(MrfError):
+    """The JSON cannot be read as an in-network-rates file."""
+
+
+class MalformedJson(ExtractError):
+    """Not JSON from some byte on."""
+
+    def __init__(self, url: str, byte_offset: int, reason: str) -> None:
+        super().__init__(url, byte_offset, reason)
+        self.url, self.byte_offset, self.reason = url, byte_offset, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url}: not valid JSON at byte {self.byte_offset} of the decompressed file ({self.reason}); "
+            "download it again, and report it to the payer if it stays so"
+        )
+
+
+class NotInNetworkFile(ExtractError):
+    """Valid JSON of another kind."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+class StoreError(MrfError):
+    """The output folder cannot be read or written."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class AuditFailed(MrfError):
+    """Blocking checks found defects in what was staged; nothing was published."""
+
+    def __init__(self, network_id: str, failed_checks: tuple[str, ...]) -> None:
+        super().__init__(network_id, failed_checks)
+        self.network_id, self.failed_checks = network_id, failed_checks
+
+    def __str__(self) -> str:
+        return (
+            f"{self.network_id}: not published, blocking checks failed: {', '.join(self.failed_checks)}; "
+            "see the check results of the run"
+        )

@@ -1,0 +1,206 @@
+"""The tables that are published: columns, types, units and meaning. The one truth.
+
+Arrow schemas, Dagster's column docs and the data dictionary are all made from `TABLES`.
+Names are the CMS schema's where it has one (github.com/CMSgov/price-transparency-guide).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+# Payers print floats with noise (163.43999999999997); ten decimals and 28 digits before
+# them hold every amount seen. What needs more is rounded half-even and counted.
+RATE_TYPE = pa.decimal128(38, 10)
+
+_TEXT = pa.string()
+_TEXTS = pa.list_(pa.string())
+_COUNTS = pa.map_(pa.string(), pa.int64())
+_CODE = pa.struct(
+    [
+        ("billing_code_type", _TEXT),
+        ("billing_code_type_version", _TEXT),
+        ("billing_code", _TEXT),
+        ("description", _TEXT),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its Arrow type and what a reader must know of it."""
+
+    name: str
+    type: pa.DataType
+    doc: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: its grain and its columns."""
+
+    name: str
+    grain: str
+    columns: tuple[Column, ...]
+
+    @property
+    def arrow(self) -> pa.Schema:
+        """The Arrow schema, each field with its doc as metadata."""
+        return pa.schema(
+            [pa.field(c.name, c.type, nullable=c.nullable, metadata={"doc": c.doc}) for c in self.columns],
+            metadata={"table": self.name, "grain": self.grain},
+        )
+
+
+_FILE_ID = Column("file_id", _TEXT, "The source file, as in `files`; ids of groups and sets are local to it.", nullable=False)
+
+PROVIDERS = Table(
+    "providers",
+    "One row per file, provider group, TIN and NPI.",
+    (
+        _FILE_ID,
+        Column(
+            "provider_group_id",
+            _TEXT,
+            "The payer's id as exact decimal text (690.64470 and 690.6447 are one number); "
+            "`inline-<16 hex>` for a group that was written inside a rate and has no id of its own.",
+            nullable=False,
+        ),
+        Column("npi", pa.int64(), "National Provider Identifier; null where the payer says 0 or none (a TIN-level contract)."),
+        Column("tin_type", _TEXT, "ein or npi; an npi-type value must not be joined to EINs."),
+        Column("tin_value", _TEXT, "EIN as nine digits without hyphen, or an NPI, by `tin_type`."),
+        Column("business_name", _TEXT, "Name that belongs to the TIN (schema v2)."),
+        Column("network_names", _TEXTS, "The payer's names of the networks of this group (schema v2 `network_name`)."),
+        Column("is_inline", pa.bool_(), "True where the group id was made by us from NPIs and TIN.", nullable=False),
+    ),
+)
+
+PROVIDER_SETS = Table(
+    "provider_sets",
+    "One row per file, provider set and provider group: the distinct sets of groups that prices refer to.",
+    (
+        _FILE_ID,
+        Column(
+            "provider_set_id",
+            pa.int64(),
+            "Made from the sorted group ids: equal sets of one file have equal ids, whatever their order.",
+            nullable=False,
+        ),
+        Column("provider_group_id", _TEXT, "A group of `providers`.", nullable=False),
+    ),
+)
+
+RATES = Table(
+    "rates",
+    "One row per negotiated price. Providers are not multiplied in: join through `provider_sets`.",
+    (
+        _FILE_ID,
+        Column("provider_set_id", pa.int64(), "A set of `provider_sets`; null where the payer names no provider."),
+        Column("negotiation_arrangement", _TEXT, "ffs, bundle or capitation."),
+        Column("billing_code_type", _TEXT, "CPT, HCPCS, MS-DRG, RC, CSTM-ALL and so on, upper case."),
+        Column("billing_code_type_version", _TEXT, "As the payer gives it; formats vary even inside one payer."),
+        Column("billing_code", _TEXT, "The code; CSTM-00 stands for all codes of the type."),
+        Column("name", _TEXT, "The payer's name of the item or service."),
+        Column("description", _TEXT, "The payer's description."),
+        Column("severity_of_illness", _TEXT, "DRG severity of illness (schema v2)."),
+        Column("bundled_codes", pa.list_(_CODE), "The codes inside a bundle."),
+        Column("covered_services", pa.list_(_CODE), "The codes covered by a capitation."),
+        Column("negotiated_type", _TEXT, "negotiated, derived, fee schedule, percentage or per diem."),
+        Column(
+            "negotiated_rate",
+            RATE_TYPE,
+            "US dollars; percent of billed charges where `negotiated_type` is percentage (40.5 means 40.5 %); "
+            "dollars per day where it is per diem. Never mix them in one statistic.",
+            nullable=False,
+        ),
+        Column("expiration_date", pa.date32(), "Last day of the agreement; 9999-12-31 for none."),
+        Column("service_codes", _TEXTS, "CMS place of service codes, two digits; CSTM-00 for all; empty list where the payer wrote one."),
+        Column("billing_class", _TEXT, "professional, institutional or both."),
+        Column("setting", _TEXT, "inpatient, outpatient or both (schema v2)."),
+        Column("billing_code_modifiers", _TEXTS, "Modifiers that the price is for."),
+        Column("additional_information", _TEXT, "The payer's remarks."),
+    ),
+)
+
+PLANS = Table(
+    "plans",
+    "One row per file and plan that uses it, as the index says.",
+    (
+        _FILE_ID,
+        Column("plan_name", _TEXT, "As the index gives it."),
+        Column("plan_id_type", _TEXT, "ein or hios."),
+        Column("plan_id", _TEXT, "EIN or HIOS id as the index gives it; EINs come with and without hyphen."),
+        Column("plan_market_type", _TEXT, "group or individual."),
+        Column("issuer_name", _TEXT, "Schema v2."),
+        Column("plan_sponsor_name", _TEXT, "Schema v2, EIN plans."),
+    ),
+)
+
+FILES = Table(
+    "files",
+    "One row per source file.",
+    (
+        Column("file_id", _TEXT, "First 16 hex digits of the SHA-256 of `source_url`.", nullable=False),
+        Column("source_url", _TEXT, "Where it was read, without signature or userinfo.", nullable=False),
+        Column("mirror_urls", _TEXTS, "Other addresses of the same file, not read."),
+        Column("filename", _TEXT, "The published name."),
+        Column("part", pa.int32(), "Which part of the network this file is, from 1.", nullable=False),
+        Column("parts", pa.int32(), "How many parts the network has.", nullable=False),
+        Column("period_source", _TEXT, "What the period was taken from: name, index, last_updated_on or download."),
+        Column("network_scope", _TEXT, "Payer, entity or host of the network id, as published."),
+        Column("raw_network_id", _TEXT, "The network id as published, before it was made a safe key."),
+        Column("variant", _TEXT, "Content hash in the name, where the payer puts one."),
+        Column("network_id_rule", _TEXT, "The naming family that matched."),
+        Column("network_id_rule_version", pa.int32(), "Version of the rule set."),
+        Column("container", _TEXT, "gzip, zip or plain."),
+        Column("size_bytes", pa.int64(), "Bytes read, compressed."),
+        Column("json_size_bytes", pa.int64(), "Bytes of JSON."),
+        Column("sha256", _TEXT, "Of the bytes read, compressed."),
+        Column("etag", _TEXT, "HTTP ETag."),
+        Column("last_modified", _TEXT, "HTTP Last-Modified."),
+        Column("reporting_entity_name", _TEXT, "Header of the file."),
+        Column("reporting_entity_type", _TEXT, "Header of the file."),
+        Column("last_updated_on", pa.date32(), "Header of the file; often wrong, so not the period unless nothing else says."),
+        Column("version", _TEXT, "Schema version the payer claims; unreliable."),
+        Column("plan_name", _TEXT, "Header of a single-plan file."),
+        Column("plan_id_type", _TEXT, "Header of a single-plan file."),
+        Column("plan_id", _TEXT, "Header of a single-plan file."),
+        Column("plan_market_type", _TEXT, "Header of a single-plan file."),
+        Column("issuer_name", _TEXT, "Header of a single-plan file (schema v2)."),
+        Column("plan_sponsor_name", _TEXT, "Header of a single-plan file (schema v2)."),
+        Column("items_read", pa.int64(), "in_network items."),
+        Column("items_kept", pa.int64(), "Those whose code is wanted."),
+        Column("prices_read", pa.int64(), "Negotiated prices of the items kept: rate rows + rejected + filtered."),
+        Column("rate_rows", pa.int64(), "Rows in `rates`."),
+        Column("prices_rejected", pa.int64(), "Prices that could not be kept; each is in `rejects`."),
+        Column("prices_filtered", pa.int64(), "Prices left out because none of their groups has a wanted TIN."),
+        Column("provider_groups_read", pa.int64(), "Groups defined by the file, inline ones included."),
+        Column("repairs", _COUNTS, "How often each kind of repair was made."),
+        Column("ignored_keys", _COUNTS, "Keys that the schema does not know, and how often they came."),
+        Column("code_whitelist_sha256", _TEXT, "Of the sorted entries; null where everything was kept."),
+        Column("tin_whitelist_sha256", _TEXT, "Of the sorted entries; null where everything was kept."),
+        Column("reader", _TEXT, "Which reader read it."),
+    ),
+)
+
+REJECTS = Table(
+    "rejects",
+    "One row per value that could not be kept.",
+    (
+        _FILE_ID,
+        Column(
+            "byte_offset",
+            pa.int64(),
+            "Where the JSON object that held the value begins, in bytes of the decompressed file.",
+            nullable=False,
+        ),
+        Column("dropped", _TEXT, "What is missing because of it: price, rate, item, provider_group or value.", nullable=False),
+        Column("path", _TEXT, "The key of the value, as in negotiated_prices.negotiated_rate.", nullable=False),
+        Column("reason", _TEXT, "Why, as a fixed word; see the data dictionary.", nullable=False),
+        Column("excerpt", _TEXT, "The value as JSON, at most 200 characters.", nullable=False),
+    ),
+)
+
+TABLES = {table.name: table for table in (PROVIDERS, PROVIDER_SETS, RATES, PLANS, FILES, REJECTS)}

@@ -1,0 +1,68 @@
+"""What is to be ingested, as values: the file, its place in a network, the plans that use it.
+
+`sources` makes them, `network_id` names them, `pipeline` works them off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mrf_assets.urls import canonical_url, file_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One `reporting_plans` entry of an index (CMS table of contents), as the payer gives it."""
+
+    plan_name: str | None
+    plan_id_type: str | None  # "ein" | "hios", lower case
+    plan_id: str | None
+    plan_market_type: str | None  # "group" | "individual"
+    issuer_name: str | None = None  # schema v2
+    plan_sponsor_name: str | None = None  # schema v2, EIN plans
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkIdentity:
+    """What a URL says about the network, the period and the part; see `network_id`."""
+
+    rule: str  # the family that matched, such as "bcbsa", or "explicit"
+    rule_version: int
+    scope: str  # payer, entity or host within which `raw_id` is unique; as published
+    raw_id: str  # as published, before it was made safe
+    variant: str | None = None  # a content hash that some payers add to the name
+    period: str | None = None  # YYYY-MM, from the name or a date folder
+    part: int = 1  # counted from 1
+    parts: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTask:
+    """One machine-readable file to ingest."""
+
+    url: str  # may carry a signature: a secret, never stored outside the task store
+    network_id: str  # the partition key
+    identity: NetworkIdentity
+    position: int = 1  # counted from 1, in the order of the source
+    output_prefix: str = ""  # a label for manifest and log names
+    description: str | None = None  # the index's words for the file
+    plans: tuple[Plan, ...] = ()
+    mirror_urls: tuple[str, ...] = ()  # canonical; the same file under other addresses
+    extra_args: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def canonical_url(self) -> str:
+        """The URL without secrets: the file's identity and the only form that is shown."""
+        return canonical_url(self.url)
+
+    @property
+    def file_id(self) -> str:
+        """16 hex digits that name this file in every table; the same for every signature of its URL."""
+        return hashlib.sha256(self.canonical_url.encode()).hexdigest()[:16]
+
+    @property
+    def filename(self) -> str:
+        """The published name; for display only."""
+        return file_name(self.canonical_url)

@@ -30,6 +30,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_TOLD = 20  # problems listed in full before "and n more"
+
 
 class MrfError(Exception):
     """Base of all expected failures; `str()` is one line for a person."""
@@ -58,8 +60,8 @@ class SourceProblems(InputError):
         self.source, self.problems = source, problems
 
     def __str__(self) -> str:
-        listed = "; ".join(map(str, self.problems[:20]))
-        more = f"; and {len(self.problems) - 20} more" if len(self.problems) > 20 else ""
+        listed = "; ".join(map(str, self.problems[:_TOLD]))
+        more = f"; and {len(self.problems) - _TOLD} more" if len(self.problems) > _TOLD else ""
         return f"{self.source}: {listed}{more}"
 
 
@@ -143,7 +145,9 @@ class TruncatedFile(StreamError):
         self.url, self.byte_offset, self.what = url, byte_offset, what
 
     def __str__(self) -> str:
-        return f"{self.url} ended early: {self.what} stops at byte {self.byte_offset}; run it again, the download was cut"
+        return (
+            f"{self.url} ended early: {self.what} stops at byte {self.byte_offset}; run it again, the download was cut"
+        )
 
 
 class ExtractError(MrfError):

@@ -54,7 +54,9 @@ class Table:
         )
 
 
-_FILE_ID = Column("file_id", _TEXT, "The source file, as in `files`; ids of groups and sets are local to it.", nullable=False)
+_FILE_ID = Column(
+    "file_id", _TEXT, "The source file, as in `files`; ids of groups and sets are local to it.", nullable=False
+)
 
 PROVIDERS = Table(
     "providers",
@@ -68,7 +70,11 @@ PROVIDERS = Table(
             "`inline-<16 hex>` for a group that was written inside a rate and has no id of its own.",
             nullable=False,
         ),
-        Column("npi", pa.int64(), "National Provider Identifier; null where the payer says 0 or none (a TIN-level contract)."),
+        Column(
+            "npi",
+            pa.int64(),
+            "National Provider Identifier; null where the payer says 0 or none (a TIN-level contract).",
+        ),
         Column("tin_type", _TEXT, "ein or npi; an npi-type value must not be joined to EINs."),
         Column("tin_value", _TEXT, "EIN as nine digits without hyphen, or an NPI, by `tin_type`."),
         Column("business_name", _TEXT, "Name that belongs to the TIN (schema v2)."),
@@ -116,7 +122,11 @@ RATES = Table(
             nullable=False,
         ),
         Column("expiration_date", pa.date32(), "Last day of the agreement; 9999-12-31 for none."),
-        Column("service_codes", _TEXTS, "CMS place of service codes, two digits; CSTM-00 for all; empty list where the payer wrote one."),
+        Column(
+            "service_codes",
+            _TEXTS,
+            "CMS place of service codes, two digits; CSTM-00 for all; empty list where the payer wrote one.",
+        ),
         Column("billing_class", _TEXT, "professional, institutional or both."),
         Column("setting", _TEXT, "inpatient, outpatient or both (schema v2)."),
         Column("billing_code_modifiers", _TEXTS, "Modifiers that the price is for."),
@@ -162,7 +172,11 @@ FILES = Table(
         Column("last_modified", _TEXT, "HTTP Last-Modified."),
         Column("reporting_entity_name", _TEXT, "Header of the file."),
         Column("reporting_entity_type", _TEXT, "Header of the file."),
-        Column("last_updated_on", pa.date32(), "Header of the file; often wrong, so not the period unless nothing else says."),
+        Column(
+            "last_updated_on",
+            pa.date32(),
+            "Header of the file; often wrong, so not the period unless nothing else says.",
+        ),
         Column("version", _TEXT, "Schema version the payer claims; unreliable."),
         Column("plan_name", _TEXT, "Header of a single-plan file."),
         Column("plan_id_type", _TEXT, "Header of a single-plan file."),
@@ -196,7 +210,12 @@ REJECTS = Table(
             "Where the JSON object that held the value begins, in bytes of the decompressed file.",
             nullable=False,
         ),
-        Column("dropped", _TEXT, "What is missing because of it: price, rate, item, provider_group or value.", nullable=False),
+        Column(
+            "dropped",
+            _TEXT,
+            "What is missing because of it: price, rate, item, provider_group or value.",
+            nullable=False,
+        ),
         Column("path", _TEXT, "The key of the value, as in negotiated_prices.negotiated_rate.", nullable=False),
         Column("reason", _TEXT, "Why, as a fixed word; see the data dictionary.", nullable=False),
         Column("excerpt", _TEXT, "The value as JSON, at most 200 characters.", nullable=False),

@@ -1,0 +1,244 @@
+"""From the bytes of a file to decompressed blocks.
+
+`fetch` opens files (an `Opener`), readers consume blocks. What a file is, its first bytes
+decide and never its name: payers serve HTML with status 200, gzip without `.gz`, gzip in
+gzip, and UHC several gzip members in one file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Literal, Protocol
+
+from isal import igzip, isal_zlib
+
+from mrf_assets.errors import CorruptArchive, EmptyFile, StreamError, TruncatedFile, UnsupportedContent
+
+BLOCK_BYTES = 1 << 20
+_MAX_CONTAINERS = 3  # json.gz in a zip, gzipped once more by the server, is the most that makes sense
+
+Expected = Literal["json", "text"]
+
+_UNSUPPORTED = {
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstandard",
+    b"Rar!": "a RAR archive",
+    b"%PDF": "a PDF",
+    b"PAR1": "parquet",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+
+
+class RawFile(Protocol):
+    """An opened file as it is published: compressed bytes and what the server says of them."""
+
+    @property
+    def url(self) -> str:
+        """Canonical: safe to show."""
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Announced size, where known."""
+
+    @property
+    def etag(self) -> str | None:
+        """HTTP ETag, where given."""
+
+    @property
+    def last_modified(self) -> str | None:
+        """HTTP Last-Modified, where given."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; empty at the end."""
+
+
+Opener = Callable[[str], AbstractContextManager[RawFile]]
+
+
+class _Tee:
+    """Counts and hashes what is read from below, and lets the first bytes be looked at."""
+
+    def __init__(self, raw: RawFile) -> None:
+        self._raw, self._head = raw, b""
+        self.size_bytes, self._digest = 0, hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def read(self, size: int = -1) -> bytes:
+        if self._head:
+            taken = self._head if size < 0 else self._head[:size]
+            self._head = self._head[len(taken) :]
+            return taken
+        data = self._raw.read(BLOCK_BYTES if size < 0 else size)
+        self.size_bytes += len(data)
+        self._digest.update(data)
+        return data
+
+    def peek(self, size: int) -> bytes:
+        while len(self._head) < size:
+            data = self._raw.read(BLOCK_BYTES)
+            if not data:
+                break
+            self.size_bytes += len(data)
+            self._digest.update(data)
+            self._head += data
+        return self._head[:size]
+
+
+class _Blocks:
+    """A block iterator as a file, for what must be unpacked a second time."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks, self._rest = blocks, b""
+
+    def peek(self, size: int) -> bytes:
+        while len(self._rest) < size:
+            block = next(self._blocks, b"")
+            if not block:
+                break
+            self._rest += block
+        return self._rest[:size]
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._rest or next(self._blocks, b"")
+        cut = len(data) if size < 0 else size
+        self._rest = data[cut:]
+        return data[:cut]
+
+
+class DecompressedFile:
+    """The decompressed blocks of one file; sizes and digest are whole once the blocks are."""
+
+    def __init__(self, raw: RawFile, *, expect: Expected = "json", spool_dir: Path | None = None) -> None:
+        self.raw = raw
+        self.container = "plain"
+        self.json_size_bytes = 0
+        self._expect: Expected = expect
+        self._spool_dir = spool_dir
+        self._tee = _Tee(raw)
+
+    @property
+    def size_bytes(self) -> int:
+        """Compressed bytes read so far."""
+        return self._tee.size_bytes
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the compressed bytes read so far."""
+        return self._tee.sha256
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield decompressed blocks of about 1 MiB, none of them empty.
+
+        Raises:
+            EmptyFile: No content.
+            UnsupportedContent: HTML, 7z and the like, named.
+            TruncatedFile: A container ended before its end; `byte_offset` counts compressed bytes.
+            CorruptArchive: Wrong checksum or structure.
+            FetchError: From below.
+        """
+        for block in self._unpack(self._tee, depth=0):
+            self.json_size_bytes += len(block)
+            yield block
+        if not self.json_size_bytes:
+            raise EmptyFile(self.raw.url, "the file is empty; the payer published nothing, or the download failed")
+
+    def _unpack(self, source: _Tee | _Blocks, depth: int) -> Iterator[bytes]:
+        head = source.peek(512)
+        if depth > _MAX_CONTAINERS:
+            raise UnsupportedContent(
+                self.raw.url, f"compressed more than {_MAX_CONTAINERS} times over; unpack it first"
+            )
+        if head.startswith(b"\x1f\x8b"):
+            self._found("gzip")
+            yield from self._unpack(_Blocks(self._gunzip(source)), depth + 1)
+        elif head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
+            self._found("zip")
+            yield from self._unpack(_Blocks(self._unzip(source)), depth + 1)
+        else:
+            self._refuse(head)
+            while block := source.read(BLOCK_BYTES):
+                yield block
+
+    def _found(self, container: str) -> None:
+        if self.container == "plain":
+            self.container = container
+
+    def _refuse(self, head: bytes) -> None:
+        for magic, name in _UNSUPPORTED.items():
+            if head.startswith(magic):
+                raise UnsupportedContent(
+                    self.raw.url, f"is {name}, which is not read; unpack it to JSON, .json.gz or .zip first"
+                )
+        text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if text.startswith(b"<"):
+            raise UnsupportedContent(
+                self.raw.url,
+                "is an HTML or XML page, not data; open the address in a browser: the link has moved or expired",
+            )
+        if self._expect == "json" and text and not text.startswith((b"{", b"[")):
+            shown = text[:40].decode("utf-8", "replace")
+            raise UnsupportedContent(self.raw.url, f"is not JSON (it begins with {shown!r}); check the address")
+
+    def _gunzip(self, source: _Tee | _Blocks) -> Iterator[bytes]:
+        try:
+            with igzip.IGzipFile(fileobj=source, mode="rb") as unzipped:
+                while block := unzipped.read(BLOCK_BYTES):
+                    yield block
+        except EOFError:
+            raise TruncatedFile(self.raw.url, self.size_bytes, "the gzip stream") from None
+        except (igzip.BadGzipFile, isal_zlib.error, zlib.error) as error:
+            raise CorruptArchive(
+                self.raw.url, f"the gzip stream is damaged before byte {self.size_bytes} ({error}); download it again"
+            ) from None
+
+    def _unzip(self, source: _Tee | _Blocks) -> Iterator[bytes]:
+        # The member list stands at the end of a zip, so it goes to disk first.
+        with tempfile.TemporaryFile(dir=self._spool_dir) as spool:
+            while block := source.read(BLOCK_BYTES):
+                spool.write(block)
+            try:
+                with zipfile.ZipFile(spool) as archive, self._member(archive) as member:
+                    while block := member.read(BLOCK_BYTES):
+                        yield block
+            except StreamError:
+                raise
+            except EOFError:
+                raise TruncatedFile(self.raw.url, self.size_bytes, "a zip member") from None
+            except zipfile.BadZipFile as error:
+                if "not a zip file" in str(error):  # no member list: the end is missing
+                    raise TruncatedFile(self.raw.url, self.size_bytes, "the zip archive") from None
+                raise CorruptArchive(self.raw.url, f"the zip is damaged ({error}); download it again") from None
+            except (zlib.error, RuntimeError, NotImplementedError) as error:
+                raise CorruptArchive(self.raw.url, f"the zip cannot be unpacked ({error})") from None
+
+    def _member(self, archive: zipfile.ZipFile) -> IO[bytes]:
+        members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
+        chosen = [m for m in members if m.filename.lower().endswith((".json", ".json.gz"))] or members
+        if not chosen:
+            raise EmptyFile(self.raw.url, "the zip holds no file")
+        if len(chosen) > 1:
+            raise UnsupportedContent(
+                self.raw.url,
+                f"the zip holds {len(chosen)} files, and one was expected; unpack it and ingest each by itself",
+            )
+        return archive.open(chosen[0])
+
+
+def open_json(raw: RawFile, *, expect: Expected = "json", spool_dir: Path | None = None) -> DecompressedFile:
+    """Decompressed view of an opened file; `expect="text"` lets CSV and lists through.
+
+    `spool_dir` is where zip archives wait while they are read (default: the system's folder).
+    """
+    return DecompressedFile(raw, expect=expect, spool_dir=spool_dir)

@@ -7,6 +7,7 @@ gzip, and UHC several gzip members in one file.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import tempfile
 import zipfile
@@ -193,12 +194,12 @@ class DecompressedFile:
 
     def _gunzip(self, source: _Tee | _Blocks) -> Iterator[bytes]:
         try:
-            with igzip.IGzipFile(fileobj=source, mode="rb") as unzipped:
+            with igzip.IGzipFile(fileobj=source, mode="rb") as unzipped:  # type: ignore[no-untyped-call]  # isal has no types
                 while block := unzipped.read(BLOCK_BYTES):
                     yield block
         except EOFError:
             raise TruncatedFile(self.raw.url, self.size_bytes, "the gzip stream") from None
-        except (igzip.BadGzipFile, isal_zlib.error, zlib.error) as error:
+        except (gzip.BadGzipFile, isal_zlib.error, zlib.error) as error:  # type: ignore[misc]  # isal has no types
             raise CorruptArchive(
                 self.raw.url, f"the gzip stream is damaged before byte {self.size_bytes} ({error}); download it again"
             ) from None

@@ -1,0 +1,272 @@
+"""JSON objects of an in-network file -> rows, and rows -> record batches.
+
+What a value means is decided in `values`; which objects there are, by the readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from mrf_assets.extract.interface import TableBatch
+from mrf_assets.extract.values import Json, Obj, Values, content_id, provider_set_id
+from mrf_assets.schema import Table
+from mrf_assets.urls import canonical_url
+
+# provider_group_id, npi, tin_type, tin_value, business_name, network_names, is_inline
+ProviderRow = tuple[str, int | None, str | None, str | None, str | None, list[str] | None, bool]
+# negotiated_type, negotiated_rate, expiration_date, service_codes, billing_class, setting,
+# billing_code_modifiers, additional_information
+PriceRow = tuple[
+    str | None, Decimal, date | None, list[str] | None, str | None, str | None, list[str] | None, str | None
+]
+# tin_type, tin_value, business_name, NPIs without doubles
+_Group = tuple[str | None, str | None, str | None, list[int | None]]
+
+_REFERENCE_KEYS = frozenset({"provider_group_id", "network_name", "provider_groups", "location"})
+_GROUP_KEYS = frozenset({"npi", "tin"})
+_RATE_KEYS = frozenset({"provider_references", "provider_groups", "negotiated_prices"})
+_PRICE_KEYS = frozenset(
+    {
+        "negotiated_type",
+        "negotiated_rate",
+        "expiration_date",
+        "service_code",
+        "billing_class",
+        "setting",
+        "billing_code_modifier",
+        "additional_information",
+    }
+)
+_CODE_KEYS = frozenset({"billing_code_type", "billing_code_type_version", "billing_code", "description"})
+HEAD_KEYS = frozenset(
+    {
+        "negotiation_arrangement",
+        "name",
+        "billing_code_type",
+        "billing_code_type_version",
+        "billing_code",
+        "description",
+        "severity_of_illness",
+        "bundled_codes",
+        "covered_services",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RateElement:
+    """One element of `negotiated_rates`, ready to be written."""
+
+    group_ids: tuple[str, ...]  # distinct, sorted
+    set_id: int | None  # None where no provider is named
+    inline: list[ProviderRow]
+    prices: list[PriceRow]
+
+
+def reference_rows(
+    reference: Obj, values: Values, fetch_groups: Callable[[str, int], list[Json] | None]
+) -> tuple[str, list[ProviderRow]] | None:
+    """(group id, rows) of one `provider_references` element; None after a reject."""
+    group_id = values.group_id(reference.get("provider_group_id"))
+    if group_id is None:
+        values.tally.reject(
+            reference.offset, "provider_group", "provider_references.provider_group_id", "group_id_missing", reference
+        )
+        return None
+    values.unknown_keys(reference, _REFERENCE_KEYS, "provider_references")
+    names = values.texts(reference.get("network_name"), "provider_references.network_name", reference.offset)
+    entries = values.elements(reference.get("provider_groups"))
+    location = values.text(reference.get("location"), "provider_references.location", reference.offset)
+    if location is not None:
+        fetched = fetch_groups(location, reference.offset)
+        if fetched is None:
+            values.tally.repairs["remote_reference_failed"] += 1
+            values.tally.reject(
+                reference.offset,
+                "value",
+                "provider_references.location",
+                "remote_reference_failed",
+                canonical_url(location),
+            )
+        entries = [*entries, *(fetched or [])]
+    rows = dict[tuple[str | None, str | None, int | None], ProviderRow]()
+    for entry in entries:
+        group = _group(entry, values, reference.offset)
+        if group is None:
+            continue
+        kind, tin, name, npis = group
+        for npi in npis:
+            if (kind, tin, npi) in rows:
+                values.tally.repairs["duplicate_npi"] += 1
+            else:
+                rows[kind, tin, npi] = (group_id, npi, kind, tin, name, names, False)
+    if not rows:
+        values.tally.repairs["group_without_providers"] += 1
+        return group_id, [(group_id, None, None, None, None, names, False)]
+    return group_id, list(rows.values())
+
+
+def rate_element(rate: Obj, values: Values) -> RateElement:
+    """Set, inline groups and prices of one `negotiated_rates` element; counts its prices."""
+    values.unknown_keys(rate, _RATE_KEYS, "negotiated_rates")
+    group_ids = set[str]()
+    for reference in values.elements(rate.get("provider_references")):
+        group_id = values.group_id(reference)
+        if group_id is None:
+            values.tally.reject(
+                rate.offset, "value", "negotiated_rates.provider_references", "group_id_missing", reference
+            )
+        elif group_id in group_ids:
+            values.tally.repairs["duplicate_provider_reference"] += 1
+        else:
+            group_ids.add(group_id)
+    inline = dict[str, list[ProviderRow]]()
+    for entry in values.elements(rate.get("provider_groups")):
+        values.tally.provider_groups_read += 1
+        group = _group(entry, values, rate.offset)
+        if group is None:
+            continue
+        kind, tin, name, npis = group
+        inline_id = "inline-" + content_id([sorted(npi or 0 for npi in npis), kind, tin]).hex()
+        if inline_id in inline:
+            values.tally.repairs["duplicate_provider_group"] += 1
+        inline[inline_id] = [(inline_id, npi, kind, tin, name, None, True) for npi in npis]
+    members = tuple(sorted(group_ids.union(inline)))
+    if not members:
+        values.tally.repairs["rate_without_providers"] += 1
+    return RateElement(
+        members,
+        provider_set_id(members) if members else None,
+        [row for rows in inline.values() for row in rows],
+        list(_prices(rate, values)),
+    )
+
+
+def _group(entry: Json, values: Values, offset: int) -> _Group | None:
+    """One `provider_groups` entry, in a reference or inline."""
+    path = "provider_groups"
+    if not isinstance(entry, Obj):
+        values.tally.reject(offset, "provider_group", path, "not_an_object", entry)
+        return None
+    values.unknown_keys(entry, _GROUP_KEYS, path)
+    kind, tin, name = values.tin(entry.get("tin"), entry.offset)
+    npis = dict[int | None, None]()
+    for value in values.elements(entry.get("npi")):
+        rejects_before = len(values.tally.rejects)
+        npi = values.npi(value, f"{path}.npi", entry.offset)
+        if len(values.tally.rejects) > rejects_before:
+            continue
+        if npi in npis:
+            values.tally.repairs["duplicate_npi"] += 1
+        npis[npi] = None
+    if not npis:
+        values.tally.repairs["group_without_npi"] += 1
+        npis[None] = None
+    return kind, tin, name, list(npis)
+
+
+def _prices(rate: Obj, values: Values) -> Iterator[PriceRow]:
+    prices = values.elements(rate.get("negotiated_prices"))
+    if not prices:
+        values.tally.repairs["rate_without_prices"] += 1
+    for price in prices:
+        values.tally.prices_read += 1
+        row = _price(price, values, rate.offset)
+        if row is None:
+            values.tally.prices_rejected += 1
+        else:
+            values.tally.rate_rows += 1
+            yield row
+
+
+def _price(price: Json, values: Values, offset: int) -> PriceRow | None:
+    path = "negotiated_prices"
+    if not isinstance(price, Obj):
+        values.tally.reject(offset, "price", path, "not_an_object", price)
+        return None
+    offset = price.offset
+    rate = values.rate(price.get("negotiated_rate"), offset)
+    if rate is None:
+        return None
+    values.unknown_keys(price, _PRICE_KEYS, path)
+    return (
+        values.word(price.get("negotiated_type"), f"{path}.negotiated_type", offset),
+        rate,
+        values.date(price.get("expiration_date"), f"{path}.expiration_date", offset),
+        values.texts(price.get("service_code"), f"{path}.service_code", offset, number_width=2),
+        values.word(price.get("billing_class"), f"{path}.billing_class", offset),
+        values.word(price.get("setting"), f"{path}.setting", offset),
+        values.texts(price.get("billing_code_modifier"), f"{path}.billing_code_modifier", offset),
+        values.text(price.get("additional_information"), f"{path}.additional_information", offset),
+    )
+
+
+def item_head(head: Obj, values: Values) -> tuple[Any, ...]:
+    """The columns of `rates` from negotiation_arrangement to covered_services, in that order."""
+    path, offset = "in_network", head.offset
+    return (
+        values.word(head.get("negotiation_arrangement"), f"{path}.negotiation_arrangement", offset),
+        values.word(head.get("billing_code_type"), f"{path}.billing_code_type", offset, upper=True),
+        values.text(head.get("billing_code_type_version"), f"{path}.billing_code_type_version", offset),
+        values.code(head.get("billing_code"), f"{path}.billing_code", offset),
+        values.text(head.get("name"), f"{path}.name", offset),
+        values.text(head.get("description"), f"{path}.description", offset),
+        values.text(head.get("severity_of_illness"), f"{path}.severity_of_illness", offset),
+        _codes(head, "bundled_codes", values),
+        _codes(head, "covered_services", values),
+    )
+
+
+def _codes(head: Obj, key: str, values: Values) -> list[dict[str, str | None]] | None:
+    if head.get(key) is None:
+        return None
+    codes = []
+    for entry in values.elements(head[key]):
+        if not isinstance(entry, Obj):
+            values.tally.reject(head.offset, "value", key, "not_an_object", entry)
+            continue
+        values.unknown_keys(entry, _CODE_KEYS, key)
+        offset = entry.offset
+        codes.append(
+            {
+                "billing_code_type": values.word(entry.get("billing_code_type"), f"{key}.type", offset, upper=True),
+                "billing_code_type_version": values.text(
+                    entry.get("billing_code_type_version"), f"{key}.version", offset
+                ),
+                "billing_code": values.code(entry.get("billing_code"), f"{key}.code", offset),
+                "description": values.text(entry.get("description"), f"{key}.description", offset),
+            }
+        )
+    return codes
+
+
+class RowBuffer:
+    """Rows of one table, handed out as record batches of at most `batch_rows`."""
+
+    def __init__(self, table: Table, file_id: str, batch_rows: int) -> None:
+        self._table, self._schema = table, table.arrow
+        self._file_id, self._batch_rows = file_id, batch_rows
+        self._rows: list[tuple[Any, ...]] = []
+
+    def add(self, row: tuple[Any, ...]) -> Iterator[TableBatch]:
+        """Take one row (without its file_id); yield a batch when one is full."""
+        self._rows.append(row)
+        if len(self._rows) >= self._batch_rows:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[TableBatch]:
+        """Yield what is held, if anything."""
+        if not self._rows:
+            return
+        columns = zip(*self._rows, strict=True)
+        fields = iter(self._schema)
+        file_ids = pa.array([self._file_id] * len(self._rows), next(fields).type)
+        arrays = [file_ids, *(pa.array(column, field.type) for column, field in zip(columns, fields, strict=True))]
+        self._rows = []
+        yield self._table.name, pa.RecordBatch.from_arrays(arrays, schema=self._schema)

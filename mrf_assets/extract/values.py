@@ -1,0 +1,276 @@
+"""One JSON value as payers write it -> one clean value.
+
+Every tolerance of the platform is decided here and counted in the `Tally` under the name of
+its repair; a value that cannot be kept becomes a reject. Readers share these functions, so
+no reader can be more lenient than another. Deviations and payers: `docs/repairs.md`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from hashlib import blake2b
+from json import dumps
+
+from mrf_assets.extract.interface import Tally
+from mrf_assets.schema import RATE_TYPE
+
+Json = object  # None, bool, int, Decimal, str, list, or an Obj
+
+_MOST_ZEROS = 40  # 1E+999999 is written in full by no payer, and must not be by us
+_QUANTUM = Decimal(1).scaleb(-RATE_TYPE.scale)
+_RATE_CONTEXT = decimal.Context(prec=RATE_TYPE.precision, rounding=decimal.ROUND_HALF_EVEN)
+_NUMBER = re.compile(r"\A[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?\Z")
+_MOST_DIGITS = 100
+_INT64 = 2**63
+
+_ISO = re.compile(r"\A([0-9]{4})-([0-9]{2})-([0-9]{2})\Z")
+_WITH_TIME = re.compile(r"\A([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})[T ].*\Z", re.DOTALL)
+_COMPACT = re.compile(r"\A([0-9]{4})([0-9]{2})([0-9]{2})\Z")
+_LOOSE_YMD = re.compile(r"\A([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})\Z")
+_MDY = re.compile(r"\A([0-9]{1,2})[-/]([0-9]{1,2})[-/]([0-9]{4})\Z")
+
+
+class Obj(dict[str, Json]):
+    """A JSON object that knows the byte offset of its opening brace."""
+
+    __slots__ = ("offset",)
+
+    def __init__(self, offset: int) -> None:
+        super().__init__()
+        self.offset = offset
+
+
+class Values:
+    """The conversions, bound to the tally that counts them."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+
+    def _repaired(self, kind: str) -> None:
+        self.tally.repairs[kind] += 1
+
+    def text(self, value: Json, path: str, offset: int) -> str | None:
+        """Text; a number becomes its digits, empty text becomes null."""
+        if isinstance(value, str):
+            if value:
+                return value
+            self._repaired("empty_text")
+            return None
+        if value is None:
+            return None
+        if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+            self._repaired("number_as_text")
+            return number_text(value)
+        self.tally.reject(offset, "value", path, "not_text", value)
+        return None
+
+    def word(self, value: Json, path: str, offset: int, *, upper: bool = False) -> str | None:
+        """Text out of a fixed list of words: case and outer spaces do not count."""
+        text = self.text(value, path, offset)
+        if text is None:
+            return None
+        clean = text.strip().upper() if upper else text.strip().lower()
+        if clean != text:
+            self._repaired("word_case_or_space")
+        return clean or None
+
+    def code(self, value: Json, path: str, offset: int) -> str | None:
+        """A billing code: as given, without outer spaces."""
+        text = self.text(value, path, offset)
+        if text is None:
+            return None
+        if (clean := text.strip()) != text:
+            self._repaired("code_trimmed")
+        return clean or None
+
+    def texts(self, value: Json, path: str, offset: int, *, number_width: int = 0) -> list[str] | None:
+        """A list of text; a scalar is a list of one, empty entries are dropped.
+
+        Numbers are padded with zeros to `number_width` (place of service 5 is "05").
+        """
+        if value is None:
+            return None
+        kept = []
+        for entry in self.elements(value):
+            if isinstance(entry, str) and entry:
+                kept.append(entry)
+            elif entry is None or entry == "":
+                self._repaired("empty_entry_in_list")
+            elif isinstance(entry, (int, Decimal)) and not isinstance(entry, bool):
+                self._repaired("number_as_text")
+                kept.append(number_text(entry).rjust(number_width, "0"))
+            else:
+                self.tally.reject(offset, "value", path, "not_text", entry)
+        return kept
+
+    def elements(self, value: Json) -> list[Json]:
+        """The elements of a list; a single value is a list of one, null is none."""
+        if isinstance(value, list):
+            return value
+        if value is None:
+            return []
+        self._repaired("scalar_for_list")
+        return [value]
+
+    def date(self, value: Json, path: str, offset: int) -> dt.date | None:
+        """A date out of every form seen: ISO, with a time, without leading zeros, US month first, compact."""
+        if value is None:
+            return None
+        if value == "":
+            self._repaired("empty_text")
+            return None
+        text = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+        parsed, repair = _parse_date(text)
+        if parsed is None:
+            self.tally.reject(offset, "value", path, "date_unreadable", value)
+            return None
+        if text != value and repair is None:
+            repair = "date_form"
+        if repair:
+            self._repaired(repair)
+        return parsed
+
+    def rate(self, value: Json, offset: int) -> Decimal | None:
+        """The negotiated rate, exact; None after a reject of the whole price."""
+        path = "negotiated_prices.negotiated_rate"
+        if value is None:
+            self.tally.reject(offset, "price", path, "rate_missing", value)
+            return None
+        if isinstance(value, str) and _NUMBER.match(value.strip()) and len(value) <= _MOST_DIGITS:
+            number = Decimal(value.strip())
+            from_text = True
+        elif isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+            number, from_text = Decimal(value), False
+        else:
+            self.tally.reject(offset, "price", path, "rate_not_a_number", value)
+            return None
+        try:
+            rate = number.quantize(_QUANTUM, context=_RATE_CONTEXT)
+        except decimal.InvalidOperation:
+            self.tally.reject(offset, "price", path, "rate_out_of_range", value)
+            return None
+        if from_text:
+            self._repaired("rate_from_text")
+        if rate != number:
+            self._repaired("rate_rounded")
+        return rate
+
+    def npi(self, value: Json, path: str, offset: int) -> int | None:
+        """An NPI; 0 is null (the payer contracts with the TIN as a whole)."""
+        number: int | None = None
+        if isinstance(value, bool) or value is None:
+            pass
+        elif isinstance(value, int):
+            number = value
+        elif isinstance(value, Decimal):
+            if value == value.to_integral_value() and abs(value.adjusted()) < _MOST_ZEROS:
+                number = int(value)
+                self._repaired("npi_from_decimal")
+        elif isinstance(value, str) and len(value) <= _MOST_DIGITS and re.match(r"\A[0-9]+\Z", value.strip()):
+            number = int(value.strip())
+            self._repaired("npi_from_text")
+        if number is None or not 0 <= number < _INT64:
+            self.tally.reject(offset, "value", path, "npi_not_a_number", value)
+            return None
+        if number == 0:
+            self._repaired("npi_zero_as_null")
+            return None
+        return number
+
+    def group_id(self, value: Json) -> str | None:
+        """A provider group id as exact decimal text; None where there is none to refer by."""
+        if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+            return number_text(value)
+        if isinstance(value, str) and value.strip():
+            self._repaired("group_id_from_text")
+            text = value.strip()
+            return number_text(Decimal(text)) if _NUMBER.match(text) and len(text) <= _MOST_DIGITS else text
+        return None
+
+    def tin(self, value: Json, offset: int) -> tuple[str | None, str | None, str | None]:
+        """(type, value, business name); an EIN is nine digits without hyphen."""
+        path = "provider_groups.tin"
+        if value is None:
+            self._repaired("tin_missing")
+            return None, None, None
+        if not isinstance(value, Obj):
+            if isinstance(value, (str, int, Decimal)) and not isinstance(value, bool):
+                self._repaired("tin_without_type")
+                return None, self._tin_value(value, None, path, offset), None
+            self.tally.reject(offset, "value", path, "tin_not_an_object", value)
+            return None, None, None
+        self.unknown_keys(value, _TIN_KEYS, path)
+        kind = self.word(value.get("type"), f"{path}.type", value.offset)
+        return (
+            kind,
+            self._tin_value(value.get("value"), kind, f"{path}.value", value.offset),
+            self.text(value.get("business_name"), f"{path}.business_name", value.offset),
+        )
+
+    def _tin_value(self, value: Json, kind: str | None, path: str, offset: int) -> str | None:
+        is_number = isinstance(value, (int, Decimal))
+        text = self.text(value, path, offset)
+        if text is None:
+            return None
+        text = text.strip()
+        if kind == "ein":
+            text = text.replace("-", "")
+            if is_number:  # a number has lost the leading zero of its EIN
+                text = text.rjust(9, "0")
+        return text or None
+
+    def unknown_keys(self, value: Obj, known: frozenset[str], path: str) -> None:
+        """Count the keys that no table has a place for."""
+        if value.keys() <= known:
+            return
+        for key in value.keys() - known:
+            self.tally.ignore(f"{path}.{key}"[:200])
+
+
+_TIN_KEYS = frozenset({"type", "value", "business_name"})
+
+
+def number_text(value: int | Decimal) -> str:
+    """A number as the shortest exact decimal text: 690.64470 is 690.6447, 18.0 is 18, -0 is 0."""
+    if isinstance(value, int):
+        return str(value)
+    if not value:
+        return "0"
+    if abs(value.adjusted()) > _MOST_ZEROS:
+        return str(value)
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _parse_date(text: str) -> tuple[dt.date | None, str | None]:
+    for pattern, order, repair in (
+        (_ISO, (1, 2, 3), None),
+        (_WITH_TIME, (1, 2, 3), "date_with_time"),
+        (_LOOSE_YMD, (1, 2, 3), "date_form"),
+        (_MDY, (3, 1, 2), "date_form"),
+        (_COMPACT, (1, 2, 3), "date_form"),
+    ):
+        if found := pattern.match(text):
+            year, month, day = (int(found[group]) for group in order)
+            try:
+                return dt.date(year, month, day), repair
+            except ValueError:
+                return None, None
+    return None, None
+
+
+def content_id(content: object) -> bytes:
+    """Eight bytes that stand for JSON content."""
+    return blake2b(dumps(content, ensure_ascii=False, separators=(",", ":")).encode(), digest_size=8).digest()
+
+
+def provider_set_id(group_ids: Iterable[str]) -> int:
+    """The id of a set of groups: a function of its members alone.
+
+    Sixty-four bits: among ten million sets of one file the chance of one collision is 3 in a million.
+    """
+    return int.from_bytes(content_id(sorted(group_ids)), "big", signed=True)

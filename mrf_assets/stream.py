@@ -12,6 +12,7 @@ import hashlib
 import tempfile
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -65,7 +66,19 @@ class RawFile(Protocol):
 Opener = Callable[[str], AbstractContextManager[RawFile]]
 
 
-class _Tee:
+class _Readable(ABC):
+    """What igzip wants of a file, out of `read`."""
+
+    @abstractmethod
+    def read(self, size: int = -1) -> bytes: ...
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Tee(_Readable):
     """Counts and hashes what is read from below, and lets the first bytes be looked at."""
 
     def __init__(self, raw: RawFile) -> None:
@@ -97,7 +110,7 @@ class _Tee:
         return self._head[:size]
 
 
-class _Blocks:
+class _Blocks(_Readable):
     """A block iterator as a file, for what must be unpacked a second time."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:

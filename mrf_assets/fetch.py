@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import requests
-from urllib3.exceptions import HTTPError, IncompleteRead
+from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from mrf_assets.errors import ConnectionLostError, FetchError, HttpStatusError, NotFoundAtSource, UnsupportedUrl
@@ -22,6 +22,7 @@ from mrf_assets.stream import RawFile
 from mrf_assets.urls import canonical_url, is_remote, local_path
 
 _SCHEMES = ("http://", "https://")
+_HEADERS = {"User-Agent": f"mrf_assets/{version('mrf_assets')}", "Accept-Encoding": "identity"}
 _GONE = (404, 410)
 _REFUSED = (401, 403, 409)  # Azure answers 409 PublicAccessNotPermitted to a blob without its signature (UHC)
 
@@ -60,14 +61,10 @@ class _HttpFile:
         try:
             # As sent, whatever Content-Encoding says: the first bytes of the file decide.
             data = self._body.read(size, decode_content=False)
-        except IncompleteRead as error:
-            got = self._read_bytes + error.partial if isinstance(error.partial, int) else self._read_bytes
+        except (HTTPError, OSError) as error:  # fewer bytes than announced are urllib3's ProtocolError
+            of = "" if self.size_bytes is None else f" of {self.size_bytes}"
             raise ConnectionLostError(
-                self.url, f"the connection broke at byte {got} of {self.size_bytes}; run it again"
-            ) from None
-        except (HTTPError, OSError) as error:
-            raise ConnectionLostError(
-                self.url, f"the connection broke at byte {self._read_bytes} ({_kind(error)}); run it again"
+                self.url, f"the connection broke at byte {self._read_bytes}{of} ({_kind(error)}); run it again"
             ) from None
         self._read_bytes += len(data)
         return data
@@ -98,6 +95,21 @@ def open_url(url: str, timeouts: Timeouts | None = None) -> Iterator[RawFile]:
         raise UnsupportedUrl(canonical_url(url), "only http, https, file:// and local paths are read")
 
 
+def size_of(url: str, timeouts: Timeouts | None = None) -> int | None:
+    """Published size in bytes, by a HEAD request or the file system; None where it cannot be told."""
+    try:
+        if not is_remote(url):
+            return local_path(url).stat().st_size
+        waits = timeouts or Timeouts()
+        response = requests.head(
+            url, headers=_HEADERS, timeout=(waits.connect_seconds, waits.read_seconds), allow_redirects=True
+        )
+    except (OSError, ValueError):  # requests' errors are OSErrors
+        return None
+    length = response.headers.get("Content-Length", "")
+    return int(length) if response.ok and length.isdecimal() else None
+
+
 @contextmanager
 def _open_local(location: str) -> Iterator[RawFile]:
     path: Path = local_path(location)
@@ -116,15 +128,16 @@ def _open_local(location: str) -> Iterator[RawFile]:
 @contextmanager
 def _open_http(url: str, timeouts: Timeouts) -> Iterator[RawFile]:
     shown = canonical_url(url)
-    headers = {"User-Agent": f"mrf_assets/{version('mrf_assets')}", "Accept-Encoding": "identity"}
     try:
         response = requests.get(
-            url, headers=headers, stream=True, timeout=(timeouts.connect_seconds, timeouts.read_seconds)
+            url, headers=_HEADERS, stream=True, timeout=(timeouts.connect_seconds, timeouts.read_seconds)
         )
+    except (
+        ValueError
+    ):  # requests' InvalidURL and InvalidSchema, urllib3's LocationParseError: no host, a redirect to ftp
+        raise UnsupportedUrl(shown, "is not a usable address; check it") from None
     except requests.exceptions.RequestException as error:
         raise ConnectionLostError(shown, f"no answer ({_kind(error)}); check the address and the network") from None
-    except ValueError:  # urllib3 on hosts that are no hosts (LocationParseError)
-        raise UnsupportedUrl(shown, "is not a usable address; check it") from None
     with response:
         _expect_ok(shown, response.status_code)
         yield _HttpFile(shown, response)

@@ -35,6 +35,7 @@ class Column:
     type: pa.DataType
     doc: str
     nullable: bool = True
+    words: tuple[str, ...] = ()  # the values that the CMS schema knows, where it lists them
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ PROVIDERS = Table(
             pa.int64(),
             "National Provider Identifier; null where the payer says 0 or none (a TIN-level contract).",
         ),
-        Column("tin_type", _TEXT, "ein or npi; an npi-type value must not be joined to EINs."),
+        Column("tin_type", _TEXT, "ein or npi; an npi-type value must not be joined to EINs.", words=("ein", "npi")),
         Column("tin_value", _TEXT, "EIN as nine digits without hyphen, or an NPI, by `tin_type`."),
         Column("business_name", _TEXT, "Name that belongs to the TIN (schema v2)."),
         Column("network_names", _TEXTS, "The payer's names of the networks of this group (schema v2 `network_name`)."),
@@ -104,8 +105,31 @@ RATES = Table(
     (
         _FILE_ID,
         Column("provider_set_id", pa.int64(), "A set of `provider_sets`; null where the payer names no provider."),
-        Column("negotiation_arrangement", _TEXT, "ffs, bundle or capitation."),
-        Column("billing_code_type", _TEXT, "CPT, HCPCS, MS-DRG, RC, CSTM-ALL and so on, upper case."),
+        Column("negotiation_arrangement", _TEXT, "ffs, bundle or capitation.", words=("ffs", "bundle", "capitation")),
+        Column(
+            "billing_code_type",
+            _TEXT,
+            "CPT, HCPCS, MS-DRG, RC, CSTM-ALL and so on, upper case.",
+            words=(
+                "CPT",
+                "HCPCS",
+                "ICD",
+                "MS-DRG",
+                "R-DRG",
+                "S-DRG",
+                "APS-DRG",
+                "AP-DRG",
+                "APR-DRG",
+                "APC",
+                "NDC",
+                "HIPPS",
+                "LOCAL",
+                "EAPG",
+                "CDT",
+                "RC",
+                "CSTM-ALL",
+            ),
+        ),
         Column("billing_code_type_version", _TEXT, "As the payer gives it; formats vary even inside one payer."),
         Column("billing_code", _TEXT, "The code; CSTM-00 stands for all codes of the type."),
         Column("name", _TEXT, "The payer's name of the item or service."),
@@ -113,7 +137,12 @@ RATES = Table(
         Column("severity_of_illness", _TEXT, "DRG severity of illness (schema v2)."),
         Column("bundled_codes", pa.list_(_CODE), "The codes inside a bundle."),
         Column("covered_services", pa.list_(_CODE), "The codes covered by a capitation."),
-        Column("negotiated_type", _TEXT, "negotiated, derived, fee schedule, percentage or per diem."),
+        Column(
+            "negotiated_type",
+            _TEXT,
+            "negotiated, derived, fee schedule, percentage or per diem.",
+            words=("negotiated", "derived", "fee schedule", "percentage", "per diem"),
+        ),
         Column(
             "negotiated_rate",
             RATE_TYPE,
@@ -127,8 +156,15 @@ RATES = Table(
             _TEXTS,
             "CMS place of service codes, two digits; CSTM-00 for all; empty list where the payer wrote one.",
         ),
-        Column("billing_class", _TEXT, "professional, institutional or both."),
-        Column("setting", _TEXT, "inpatient, outpatient or both (schema v2)."),
+        Column(
+            "billing_class",
+            _TEXT,
+            "professional, institutional or both.",
+            words=("professional", "institutional", "both"),
+        ),
+        Column(
+            "setting", _TEXT, "inpatient, outpatient or both (schema v2).", words=("inpatient", "outpatient", "both")
+        ),
         Column("billing_code_modifiers", _TEXTS, "Modifiers that the price is for."),
         Column("additional_information", _TEXT, "The payer's remarks."),
     ),

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import lzma
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -38,6 +40,8 @@ _UNSUPPORTED = {
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
+# What zipfile raises beside BadZipFile over encryption, unknown methods, odd names, offsets and data.
+_ODD_ZIP = (zlib.error, lzma.LZMAError, struct.error, RuntimeError, ValueError, LookupError, OSError)
 
 
 class RawFile(Protocol):
@@ -234,7 +238,7 @@ class DecompressedFile:
                 if "not a zip file" in str(error):  # no member list: the end is missing
                     raise TruncatedFile(self.raw.url, self.size_bytes, "the zip archive") from None
                 raise CorruptArchive(self.raw.url, f"the zip is damaged ({error}); download it again") from None
-            except (zlib.error, RuntimeError, NotImplementedError) as error:
+            except _ODD_ZIP as error:
                 raise CorruptArchive(self.raw.url, f"the zip cannot be unpacked ({error})") from None
 
     def _member(self, archive: zipfile.ZipFile) -> IO[bytes]:

@@ -48,6 +48,7 @@ class FileTask:
     position: int = 1  # counted from 1, in the order of the source
     output_prefix: str = ""  # a label for manifest and log names
     description: str | None = None  # the index's words for the file
+    index_period: str | None = None  # YYYY-MM of the index, for files whose own address tells no period
     plans: tuple[Plan, ...] = ()
     mirror_urls: tuple[str, ...] = ()  # canonical; the same file under other addresses
     extra_args: Mapping[str, str] = field(default_factory=dict)

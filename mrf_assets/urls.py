@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 
 # CloudFront; Azure SAS; AWS SigV4 and SigV2; Google; generic tokens.
 _SIGNATURE = re.compile(
-    r"(?i)\A(expires|signature|key-pair-id|policy|x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid"
+    r"(?i)\A(?:amp;)*(expires|signature|key-pair-id|policy|x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid"
     r"|sig|se|sp|sv|sr|st|spr|sip|ss|srt|sk[a-z]*|token|access_token|api_?key|hdnea|hdnts)\Z"
 )
 _NAME_PARAMETERS = ("filename", "file", "name")
@@ -28,7 +28,10 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        return SplitResult("", "", url, "", "")
+        # The query still holds the signature, and all before an @ may be userinfo.
+        scheme, _, rest = url.partition("#")[0].partition("://")
+        path, _, query = rest.partition("?")
+        return SplitResult("", "", f"{scheme}://{path.rpartition('@')[2]}", query, "")
     return parts
 
 
@@ -40,7 +43,7 @@ def is_remote(location: str) -> bool:
 def local_path(location: str) -> Path:
     """The path behind a plain path or a `file://` URL."""
     if location.lower().startswith("file://"):
-        return Path(url2pathname(urlsplit(location).path))
+        return Path(url2pathname(_split(location).path))
     return Path(location)
 
 

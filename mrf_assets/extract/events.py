@@ -18,7 +18,8 @@ from mrf_assets.errors import MalformedJson, TruncatedFile
 Event = tuple[int, str, Any]  # byte offset (exact for start_map, else of the brace that follows), event, value
 
 _LONGEST_PIECE = 4 << 20  # a stretch without any brace is handed over at this length
-_ARROW_COLUMN = 40  # where yajl's message points to
+_ARROW_COLUMN, _SHOWN_BYTES = 40, 30  # where yajl's message points to, and how much it shows on each side
+_ARROW = b"                     (right here) ------^\n"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -36,6 +37,8 @@ def json_events(blocks: Iterable[bytes], url: str) -> Iterator[Event]:
         if not offset and piece.startswith(_BOM):
             yield 0, "byte_order_mark", None
             offset, piece = len(_BOM), piece[len(_BOM) :]  # noqa: PLW2901 - the rest of the piece is the piece
+            if not piece:  # ijson takes an empty piece for the end
+                continue
         try:
             parser.send(piece)
         except ijson.JSONError as error:
@@ -73,11 +76,16 @@ def _first_line(message: str) -> str:
 
 
 def _error_position(message: str, piece: bytes) -> int:
-    """Where in the piece yajl's message points; 0 where it cannot be told."""
+    """Where in the piece yajl's message points; 0 where it cannot be told.
+
+    Its picture is a line of up to 30 bytes before the place and 30 from there, the place in
+    column 40, line breaks as spaces. A NUL ends the picture, and the line of the arrow follows at once.
+    """
     shown = ast.literal_eval(message) if message.startswith(("b'", 'b"')) else message.encode()
-    lines = shown.split(b"\n")
-    if len(lines) < 2:  # noqa: PLR2004 - a message without a picture
-        return 0
-    before, context = lines[1][:_ARROW_COLUMN].lstrip(), lines[1].strip()
-    found = re.sub(rb"[\r\n]", b" ", piece).rfind(context)
-    return found + len(before) if found >= 0 else 0
+    picture = shown.partition(b"\n")[2].removesuffix(_ARROW).removesuffix(b"\n")
+    text = re.sub(rb"[\r\n]", b" ", piece).partition(b"\0")[0]
+    for place in range(_SHOWN_BYTES + 1):
+        if picture == b" " * (_ARROW_COLUMN - place) + text[: place + _SHOWN_BYTES]:
+            return min(place, len(piece))
+    found = text.find(picture[_ARROW_COLUMN - _SHOWN_BYTES :])
+    return min(found + _SHOWN_BYTES, len(piece)) if picture and found >= 0 else 0

@@ -39,7 +39,7 @@ _OTHER_KINDS = {
 _DEEPEST = 64  # the schema needs 8 levels
 
 
-class _Cursor:
+class Cursor:
     """The events of one file, pulled one by one."""
 
     def __init__(self, events: Iterator[Event], url: str) -> None:
@@ -125,10 +125,10 @@ class _Held:
             self._spool.close()
 
 
-class _File:
+class FileReader:
     """One pass over one file."""
 
-    def __init__(self, cursor: _Cursor, request: Request, tally: Tally) -> None:
+    def __init__(self, cursor: Cursor, request: Request, tally: Tally) -> None:
         self.cursor, self.request, self.tally = cursor, request, tally
         self.values = Values(tally)
         self.providers = RowBuffer(PROVIDERS, request.file_id, request.provider_batch_rows)
@@ -138,6 +138,7 @@ class _File:
         self.set_ids, self.inline_ids = set[int](), set[str]()
         self.group_contents: dict[str, set[bytes]] = {}
         self.remote: dict[str, list[Json] | None] = {}
+        self.root_offset = 0
 
     def read(self) -> Iterator[TableBatch]:
         first = self.cursor.next()
@@ -148,6 +149,7 @@ class _File:
             raise NotInNetworkFile(
                 self.request.url, "is JSON, but not an object; an in-network file is one JSON object"
             )
+        self.root_offset = first[0]
         header, seen = Obj(first[0]), set[str]()
         for key in self.cursor.members():
             event = self.cursor.next()
@@ -195,7 +197,7 @@ class _File:
         self.tally.provider_groups_read += 1
         reference = self.cursor.value(first, self.tally)
         if not isinstance(reference, Obj):
-            self.tally.reject(first[0], "provider_group", "provider_references", "not_an_object", reference)
+            self.tally.reject(self.root_offset, "provider_group", "provider_references", "not_an_object", reference)
             return
         found = reference_rows(reference, self.values, self._remote_groups)
         if found is None:
@@ -224,8 +226,9 @@ class _File:
             if not location.lower().startswith(("http://", "https://")):
                 raise FetchError(location, "not an http(s) address")
             with self.request.open_url(location) as raw:
-                events = ((offset, *event[1:]) for event in json_events(open_json(raw).blocks(), raw.url))
-                cursor = _Cursor(events, raw.url)
+                blocks = open_json(raw, spool_dir=self.request.spool_dir).blocks()
+                events = ((offset, *event[1:]) for event in json_events(blocks, raw.url))
+                cursor = Cursor(events, raw.url)
                 first = cursor.next()
                 document = cursor.value(cursor.next() if first[1] == "byte_order_mark" else first, self.tally)
                 cursor.finish()  # a truncated group is no group
@@ -236,7 +239,8 @@ class _File:
     def _item(self, first: Event) -> Iterator[TableBatch]:
         self.tally.items_read += 1
         if first[1] != "start_map":
-            self.tally.reject(first[0], "item", "in_network", "not_an_object", self.cursor.value(first, self.tally))
+            value = self.cursor.value(first, self.tally)
+            self.tally.reject(self.root_offset, "item", "in_network", "not_an_object", value)
             return
         # An item that turns out not to be wanted leaves no trace, so it is counted apart.
         counted = Tally()
@@ -306,4 +310,4 @@ def read_reference(blocks: Iterable[bytes], request: Request, tally: Tally) -> I
         MalformedJson, TruncatedFile: With the byte offset in the decompressed file.
         NotInNetworkFile: JSON of another kind, named.
     """
-    return _File(_Cursor(json_events(blocks, request.url), request.url), request, tally).read()
+    return FileReader(Cursor(json_events(blocks, request.url), request.url), request, tally).read()

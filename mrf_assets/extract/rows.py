@@ -6,7 +6,7 @@ What a value means is decided in `values`; which objects there are, by the reade
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -75,8 +75,13 @@ def reference_rows(
     """(group id, rows) of one `provider_references` element; None after a reject."""
     group_id = values.group_id(reference.get("provider_group_id"))
     if group_id is None:
+        # Not the whole reference: its `location` may be signed.
         values.tally.reject(
-            reference.offset, "provider_group", "provider_references.provider_group_id", "group_id_missing", reference
+            reference.offset,
+            "provider_group",
+            "provider_references.provider_group_id",
+            "group_id_missing",
+            reference.get("provider_group_id"),
         )
         return None
     values.unknown_keys(reference, _REFERENCE_KEYS, "provider_references")
@@ -114,6 +119,12 @@ def reference_rows(
 
 def rate_element(rate: Obj, values: Values) -> RateElement:
     """Set, inline groups and prices of one `negotiated_rates` element; counts its prices."""
+    providers = rate_providers(rate, values)
+    return replace(providers, prices=list(_prices(rate, values)))
+
+
+def rate_providers(rate: Obj, values: Values) -> RateElement:
+    """One `negotiated_rates` element without its prices: everything that stands beside them."""
     values.unknown_keys(rate, _RATE_KEYS, "negotiated_rates")
     group_ids = set[str]()
     for reference in values.elements(rate.get("provider_references")):
@@ -144,7 +155,7 @@ def rate_element(rate: Obj, values: Values) -> RateElement:
         members,
         provider_set_id(members) if members else None,
         [row for rows in inline.values() for row in rows],
-        list(_prices(rate, values)),
+        [],
     )
 
 
@@ -177,7 +188,7 @@ def _prices(rate: Obj, values: Values) -> Iterator[PriceRow]:
         values.tally.repairs["rate_without_prices"] += 1
     for price in prices:
         values.tally.prices_read += 1
-        row = _price(price, values, rate.offset)
+        row = price_row(price, values, rate.offset)
         if row is None:
             values.tally.prices_rejected += 1
         else:
@@ -185,7 +196,8 @@ def _prices(rate: Obj, values: Values) -> Iterator[PriceRow]:
             yield row
 
 
-def _price(price: Json, values: Values, offset: int) -> PriceRow | None:
+def price_row(price: Json, values: Values, offset: int) -> PriceRow | None:
+    """One negotiated price; None after a reject. `offset` is of the element that holds it."""
     path = "negotiated_prices"
     if not isinstance(price, Obj):
         values.tally.reject(offset, "price", path, "not_an_object", price)

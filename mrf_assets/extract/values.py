@@ -23,6 +23,7 @@ Json = object  # None, bool, int, Decimal, str, list, or an Obj
 _MOST_ZEROS = 40  # 1E+999999 is written in full by no payer, and must not be by us
 _QUANTUM = Decimal(1).scaleb(-RATE_TYPE.scale)
 _RATE_CONTEXT = decimal.Context(prec=RATE_TYPE.precision, rounding=decimal.ROUND_HALF_EVEN)
+_EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
 _NUMBER = re.compile(r"\A[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?\Z")
 _MOST_DIGITS = 100
 _INT64 = 2**63
@@ -162,20 +163,21 @@ class Values:
     def npi(self, value: Json, path: str, offset: int) -> int | None:
         """An NPI; 0 is null (the payer contracts with the TIN as a whole)."""
         number: int | None = None
+        repair: str | None = None
         if isinstance(value, bool) or value is None:
             pass
         elif isinstance(value, int):
             number = value
         elif isinstance(value, Decimal):
             if value == value.to_integral_value() and abs(value.adjusted()) < _MOST_ZEROS:
-                number = int(value)
-                self._repaired("npi_from_decimal")
+                number, repair = int(value), "npi_from_decimal"
         elif isinstance(value, str) and len(value) <= _MOST_DIGITS and re.match(r"\A[0-9]+\Z", value.strip()):
-            number = int(value.strip())
-            self._repaired("npi_from_text")
+            number, repair = int(value.strip()), "npi_from_text"
         if number is None or not 0 <= number < _INT64:
             self.tally.reject(offset, "value", path, "npi_not_a_number", value)
             return None
+        if repair:
+            self._repaired(repair)
         if number == 0:
             self._repaired("npi_zero_as_null")
             return None
@@ -236,13 +238,12 @@ _TIN_KEYS = frozenset({"type", "value", "business_name"})
 
 def number_text(value: int | Decimal) -> str:
     """A number as the shortest exact decimal text: 690.64470 is 690.6447, 18.0 is 18, -0 is 0."""
-    if isinstance(value, int):
-        return str(value)
     if not value:
         return "0"
-    if abs(value.adjusted()) > _MOST_ZEROS:
-        return str(value)
-    text = format(value, "f")
+    number = Decimal(value)
+    if abs(number.adjusted()) > _MOST_ZEROS:
+        return str(_EXACT.normalize(number))  # 10e49, 1E+50 and the integer are one number
+    text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -1,0 +1,274 @@
+"""The quality rules, as SQL over the tables of one network and period.
+
+A rule selects the rows that offend. The same rules audit what is staged, before it is
+published, and what is published, at any time. Rules on words come out of `schema`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import pyarrow as pa
+
+from mrf_assets.schema import TABLES
+from mrf_assets.whitelist import CodeWhitelist
+
+_SAMPLE_ROWS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One rule: `sql` selects the offending rows."""
+
+    name: str
+    table: str
+    severity: Literal["error", "warn"]
+    explanation: str
+    sql: str
+    population_sql: str = ""  # how many rows could offend; needed where some may
+    tolerated_share: float = 0.0  # of the population
+
+    @property
+    def blocking(self) -> bool:
+        """Errors block the publication; warnings do not."""
+        return self.severity == "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What a rule found."""
+
+    check: Check
+    offending_rows: int
+    population: int | None
+    sample: str  # JSON lines of at most five offending rows
+
+    @property
+    def passed(self) -> bool:
+        """True if no more rows offend than the rule tolerates."""
+        return self.offending_rows <= self.check.tolerated_share * (self.population or 0)
+
+
+def _luhn() -> str:
+    """Check digit of a ten-digit NPI: Luhn over 80840 and the NPI; the prefix adds 24."""
+    digit = [f"(npi // {10 ** (9 - place)} % 10)" for place in range(10)]
+    doubled = [f"(2 * {d} - CASE WHEN {d} > 4 THEN 9 ELSE 0 END)" for d in digit[::2]]
+    return f"(24 + {' + '.join(doubled + digit[1::2])}) % 10"
+
+
+_NPI_SHAPE = "npi BETWEEN 1000000000 AND 2999999999"
+
+_RULES = (
+    Check(
+        name="reconciliation",
+        table="rates",
+        severity="error",
+        explanation="Every price read is a rate row, a rejected price or a filtered one, in counts and tables.",
+        sql="""SELECT f.file_id, prices_read, rate_rows, r.rows AS rows_in_rates, prices_rejected, prices_filtered
+FROM files f
+LEFT JOIN (SELECT file_id, count(*) AS rows FROM rates GROUP BY ALL) r USING (file_id)
+LEFT JOIN (SELECT file_id, count(*) AS rows FROM rejects WHERE dropped = 'price' GROUP BY ALL) j USING (file_id)
+WHERE prices_read <> rate_rows + prices_rejected + prices_filtered
+   OR rate_rows <> coalesce(r.rows, 0) OR prices_rejected <> coalesce(j.rows, 0)""",
+    ),
+    Check(
+        name="not_empty",
+        table="rates",
+        severity="error",
+        explanation="A file whose wanted items hold prices yields rates.",
+        sql="""SELECT file_id, items_read, items_kept, prices_read FROM files
+WHERE rate_rows = 0 AND prices_filtered = 0
+  AND (prices_read > 0 OR (items_read > 0 AND code_whitelist_sha256 IS NULL))""",
+    ),
+    Check(
+        name="no_orphan_set",
+        table="rates",
+        severity="error",
+        explanation="Every provider set that a price names is in provider_sets.",
+        sql="""SELECT DISTINCT file_id, provider_set_id FROM rates
+ANTI JOIN provider_sets USING (file_id, provider_set_id) WHERE provider_set_id IS NOT NULL""",
+    ),
+    Check(
+        name="unique_key",
+        table="provider_sets",
+        severity="error",
+        explanation="A group stands in a set once.",
+        sql="""SELECT file_id, provider_set_id, provider_group_id, count(*) AS rows FROM provider_sets
+GROUP BY ALL HAVING count(*) > 1""",
+    ),
+    Check(
+        name="no_orphan_group",
+        table="provider_sets",
+        severity="warn",
+        explanation="Every group that a price names is defined by its file.",
+        sql="""SELECT DISTINCT file_id, provider_group_id FROM provider_sets
+ANTI JOIN providers USING (file_id, provider_group_id)""",
+    ),
+    Check(
+        name="unique_key",
+        table="providers",
+        severity="warn",
+        explanation="Group, TIN and NPI stand together once; they stand twice where a file defines one id in two ways.",
+        sql="""SELECT file_id, provider_group_id, tin_type, tin_value, npi, count(*) AS rows FROM providers
+GROUP BY ALL HAVING count(*) > 1""",
+    ),
+    Check(
+        name="unique_key",
+        table="files",
+        severity="error",
+        explanation="A file is listed once.",
+        sql="SELECT file_id, count(*) AS rows FROM files GROUP BY ALL HAVING count(*) > 1",
+    ),
+    Check(
+        name="all_parts",
+        table="files",
+        severity="warn",
+        explanation="Of a network in n parts, parts 1 to n are there. Anthem does not say n, so it is not judged.",
+        sql="""SELECT parts, count(DISTINCT part) AS found FROM files
+GROUP BY parts HAVING count(DISTINCT part) < parts""",
+    ),
+    Check(
+        name="has_items",
+        table="files",
+        severity="warn",
+        explanation="A file has in_network items at all; schema 1 allows none.",
+        sql="SELECT file_id, source_url FROM files WHERE items_read = 0",
+    ),
+    Check(
+        name="dollars_are_positive",
+        table="rates",
+        severity="warn",
+        explanation="An amount in dollars is more than 0 (schema 2 demands it; 2 to 8.5 % zeros were seen).",
+        sql="""SELECT file_id, billing_code_type, billing_code, negotiated_type, negotiated_rate FROM rates
+WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate <= 0""",
+    ),
+    Check(
+        name="percentage_in_range",
+        table="rates",
+        severity="warn",
+        explanation="A percentage is a whole-number percent from 1 to 100; below 1 it is likely a fraction (.405).",
+        sql="""SELECT file_id, billing_code_type, billing_code, negotiated_rate FROM rates
+WHERE negotiated_type = 'percentage' AND negotiated_rate NOT BETWEEN 1 AND 100""",
+    ),
+    Check(
+        name="expiration_date_present",
+        table="rates",
+        severity="warn",
+        explanation="Each price says until when it holds (9999-12-31 for no end).",
+        sql="SELECT file_id, billing_code_type, billing_code FROM rates WHERE expiration_date IS NULL",
+    ),
+    Check(
+        name="providers_named",
+        table="rates",
+        severity="warn",
+        explanation="Each price names at least one provider.",
+        sql="SELECT file_id, billing_code_type, billing_code FROM rates WHERE provider_set_id IS NULL",
+    ),
+    Check(
+        name="whitelist_coverage",
+        table="rates",
+        severity="warn",
+        explanation="At least half of the wanted codes have a rate; passes where no whitelist is set.",
+        sql="""SELECT w.billing_code_type, w.billing_code FROM code_whitelist w
+WHERE NOT EXISTS (
+    SELECT 1 FROM (SELECT DISTINCT upper(billing_code_type) AS type, upper(billing_code) AS code FROM rates) r
+    WHERE r.code = w.billing_code AND coalesce(w.billing_code_type, r.type) = r.type)""",
+        population_sql="SELECT count(*) FROM code_whitelist",
+        tolerated_share=0.5,
+    ),
+    Check(
+        name="npi_shape",
+        table="providers",
+        severity="warn",
+        explanation="An NPI has ten digits and begins with 1 or 2.",
+        sql=f"SELECT file_id, provider_group_id, npi FROM providers WHERE npi IS NOT NULL AND NOT {_NPI_SHAPE}",  # noqa: S608 - constants
+    ),
+    Check(
+        name="npi_check_digit",
+        table="providers",
+        severity="warn",
+        explanation="The last digit of an NPI is its check digit (Luhn over 80840 and the NPI).",
+        sql=f"SELECT file_id, provider_group_id, npi FROM providers WHERE {_NPI_SHAPE} AND {_luhn()} <> 0",  # noqa: S608 - constants
+    ),
+    Check(
+        name="ein_shape",
+        table="providers",
+        severity="warn",
+        explanation="An EIN has nine digits.",
+        sql="""SELECT DISTINCT file_id, provider_group_id, tin_value FROM providers
+WHERE tin_type = 'ein' AND NOT regexp_full_match(coalesce(tin_value, ''), '[0-9]{9}')""",
+    ),
+    Check(
+        name="nothing_rejected",
+        table="rejects",
+        severity="warn",
+        explanation="Every value of the file could be kept; what could not is listed here, with its place in the file.",
+        sql="SELECT * FROM rejects",
+    ),
+)
+
+
+def _word_rules() -> Iterable[Check]:
+    for table in TABLES.values():
+        for column in table.columns:
+            if column.words:
+                listed = ", ".join(f"'{word}'" for word in column.words)
+                yield Check(
+                    name=f"known_{column.name}",
+                    table=table.name,
+                    severity="warn",
+                    explanation=f"{column.name} is one of: {', '.join(column.words)}.",
+                    sql=f"SELECT file_id, {column.name} FROM {table.name} WHERE {column.name} NOT IN ({listed})",  # noqa: S608 - names of `schema`
+                )
+
+
+CHECKS: tuple[Check, ...] = (*_RULES, *_word_rules())
+
+
+def audit(
+    tables: Mapping[str, Sequence[Path]],
+    codes: CodeWhitelist | None,
+    checks: Iterable[Check] = CHECKS,
+) -> list[CheckResult]:
+    """Apply rules to the parquet files of one network and period.
+
+    `tables` names the files of each table of `schema`; `codes` is what `whitelist_coverage` wants.
+    """
+    with duckdb.connect() as connection:
+        for name in TABLES:
+            connection.read_parquet([str(path) for path in tables[name]]).create_view(name)
+        connection.register("code_whitelist", _whitelist_table(codes))
+        return [_apply(connection, check) for check in checks]
+
+
+def _whitelist_table(codes: CodeWhitelist | None) -> pa.Table:
+    pairs = [] if codes is None else [*((None, code) for code in codes.any_type), *codes.typed]
+    pairs.sort(key=lambda pair: (pair[1], pair[0] or ""))
+    return pa.table(
+        {
+            "billing_code_type": pa.array([kind for kind, _ in pairs], pa.string()),
+            "billing_code": pa.array([code for _, code in pairs], pa.string()),
+        }
+    )
+
+
+def _apply(connection: duckdb.DuckDBPyConnection, check: Check) -> CheckResult:
+    offending = _count(connection, f"SELECT count(*) FROM ({check.sql})")  # noqa: S608 - rules of this module
+    sample = ""
+    if offending:
+        rows = connection.execute(f"SELECT * FROM ({check.sql}) LIMIT {_SAMPLE_ROWS}")  # noqa: S608 - the same
+        names = [column[0] for column in rows.description or ()]
+        sample = "\n".join(json.dumps(dict(zip(names, row, strict=True)), default=str) for row in rows.fetchall())
+    population = _count(connection, check.population_sql) if check.population_sql else None
+    return CheckResult(check=check, offending_rows=offending, population=population, sample=sample)
+
+
+def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = connection.execute(sql).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,293 @@
+"""The command line: flags -> settings and tasks -> runs -> summary and exit code.
+
+Exit codes: 0 all succeeded, 1 some network failed, 2 the input or a flag cannot be used,
+128 + n stopped by signal n.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from mrf_assets.console import printable
+from mrf_assets.errors import InputError, MrfError, SettingError
+from mrf_assets.fetch import open_url, size_of
+from mrf_assets.pipeline import NetworkResult, Wanted, ingest
+from mrf_assets.settings import Settings
+from mrf_assets.sources import SourceOptions, SourceTally, read_source
+from mrf_assets.store import Store, row_counts
+from mrf_assets.tasks import FileTask, Plan
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_SIZES_AT_ONCE = 8
+_PROBLEMS_TOLD = 10
+
+
+_PATH = click.Path(path_type=Path)
+
+_EXTRACTION_OPTIONS = [
+    click.option("--output-dir", type=_PATH, help="Where parquet, plan, logs and manifest go."),
+    click.option(
+        "--cpt-whitelist",
+        type=_PATH,
+        help="Billing codes to keep: `code` or `type,code` lines.",
+    ),
+    click.option("--tin-whitelist", type=_PATH, help="TINs to keep, one a line."),
+    click.option("--provider-batch-size", type=int, help="Rows per row group of providers.  [default: 20000]"),
+    click.option("--rate-batch-size", type=int, help="Rows per row group of rates.  [default: 50000]"),
+    click.option("--reader", help="Which reader to use."),
+    click.option("--keep-periods", type=int, help="Periods to keep per network.  [default: all]"),
+    click.option("--verbose", is_flag=True, help="Everything that happens, Dagster's own events included."),
+]
+
+
+_SOURCE_OPTIONS = [
+    click.option(
+        "--source", type=click.Choice(["csv", "index", "urls", "url"]), required=True, help="What --input is."
+    ),
+    click.option(
+        "--input",
+        "location",
+        required=True,
+        help="A path or URL: of an index (table of contents), a CSV with `file_url`, a list of URLs, or one MRF.",
+    ),
+    click.option("--output-prefix", default="", help="Label in front of each network's name in manifest and logs."),
+    click.option("--network-id", help="One network for all files of --source urls and url."),
+    click.option("--structures", type=click.IntRange(1), help="Read the first N reporting structures of an index."),
+    click.option("--match", help="Only structures of an index with this text in a plan's name, id, issuer or sponsor."),
+    click.option("--max-files", type=click.IntRange(1), help="Ingest the first N files."),
+]
+
+
+def _with(options: Sequence[Callable[[_F], _F]]) -> Callable[[_F], _F]:
+    """Several options as one decorator."""
+
+    def decorate(command: _F) -> _F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="mrf_assets")
+def cli() -> None:
+    """Transparency in Coverage machine-readable files as audited parquet.
+
+    An index, a CSV, a list of URLs or one URL becomes networks; each is fetched, extracted,
+    audited and published by one Dagster run.
+    """
+
+
+@cli.command()
+@_with(_SOURCE_OPTIONS)
+@_with(_EXTRACTION_OPTIONS)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks at a time.")
+def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+    """Ingest every network of a source, --workers at a time."""
+    from mrf_assets.batch_orchestrator import execute_batch  # noqa: PLC0415 - imports Dagster, 1.5 s
+
+    options, settings = _split_flags(flags)
+    given = Settings.from_environment(**settings)
+    Wanted.of(given)
+    tally = SourceTally()
+    tasks = read_source(source, location, open_url, options, tally)
+    summary = execute_batch(
+        _told(tasks, tally),
+        workers=workers,
+        source_type=source,
+        source_input=location,
+        verbose=verbose,
+        **{**settings, "output_dir": given.output_dir},
+    )
+    if summary["interrupted_by"]:
+        sys.exit(128 + summary["interrupted_by"])
+    sys.exit(0 if not summary["failed"] and not summary["not_run"] else 1)
+
+
+@cli.command()
+@_with(_SOURCE_OPTIONS)
+@click.option("--sizes/--no-sizes", default=True, show_default=True, help="Ask the servers for the sizes of the files.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON lines, one per file.")
+def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+    """Show what `run` would do, and what is wrong with the source. Writes nothing."""
+    options, _ = _split_flags(flags)
+    tally = SourceTally()
+    tasks = list(read_source(source, location, open_url, options, tally))
+    found = _sizes([task.url for task in tasks]) if sizes else [None] * len(tasks)
+    if as_json:
+        for task, size in zip(tasks, found, strict=True):
+            click.echo(json.dumps(_task_line(task, size), ensure_ascii=False))
+        return
+    table = Table(
+        title=f"{len({task.network_id for task in tasks})} networks, {len(tasks)} files", title_justify="left"
+    )
+    for column in ("network", "period", "part", "plans", "size", "file"):
+        table.add_column(column, justify="right" if column in ("plans", "size") else "left", overflow="fold")
+    for task, size in zip(tasks, found, strict=True):
+        identity = task.identity
+        table.add_row(
+            task.network_id,
+            identity.period or task.index_period or "from the file",
+            f"{identity.part} of {identity.parts}",
+            str(len(task.plans)),
+            "?" if size is None else f"{size / 1e6:,.1f} MB",
+            printable(task.filename),
+        )
+    Console(markup=False, emoji=False).print(table)
+    known = [size for size in found if size is not None]
+    if sizes:
+        click.echo(f"Total: {sum(known) / 1e6:,.1f} MB in {len(known)} of {len(tasks)} files; the others do not tell.")
+    _tell_source(tally)
+
+
+@cli.command()
+@click.argument("url")
+@click.option("--output-prefix", default="", help="Label in front of the network's name.")
+@click.option("--network-id", help="The partition key; by default it is made from the URL.")
+@click.option("--plan-name", multiple=True, help="A plan that uses the file; repeat the four --plan-* flags together.")
+@click.option("--plan-id-type", multiple=True)
+@click.option("--plan-id", multiple=True)
+@click.option("--plan-market-type", multiple=True)
+@_with(_EXTRACTION_OPTIONS)
+def extract(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+    """Ingest one file here and now, without Dagster."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    plans = _zip_plans(*(flags.pop(f"plan_{name}") for name in ("name", "id_type", "id", "market_type")))
+    options, settings = _split_flags(flags | {"structures": None, "match": None, "max_files": None}, plans)
+    given = Settings.from_environment(**settings)
+    Store(given.output_dir.absolute()).sweep()
+    (task,) = read_source("url", url, open_url, options, SourceTally())
+    result = ingest(task.network_id, [task], given)
+    result.require_published()
+    _tell_result(result)
+
+
+@cli.command()
+@click.option("--output-dir", type=_PATH, help="The output folder of the batch.")
+@click.option("--batch", "batch_id", help="Which batch.  [default: the latest]")
+@click.option("--all", "everything", is_flag=True, help="The latest run of every network, whoever started it.")
+@click.option("--output", type=_PATH, help="Write it there.  [default: print it]")
+def manifest(output_dir: Path | None, batch_id: str | None, everything: bool, output: Path | None) -> None:
+    """Export the manifest out of run metadata."""
+    from mrf_assets.batch_orchestrator import export_manifest  # noqa: PLC0415 - imports Dagster, 1.5 s
+    from mrf_assets.manifest import write_manifest  # noqa: PLC0415 - goes with it
+
+    settings = Settings.from_environment(output_dir=output_dir)
+    exported = export_manifest(settings.output_dir.absolute(), batch_id, everything=everything)
+    if output is None:
+        click.echo(json.dumps(exported, indent=2, ensure_ascii=False))
+    else:
+        write_manifest(exported, output)
+        click.echo(f"Manifest file: {output}")
+
+
+def _split_flags(flags: dict[str, Any], plans: tuple[Plan, ...] = ()) -> tuple[SourceOptions, dict[str, Any]]:
+    """What is about the source, and what is a setting."""
+    options = SourceOptions(
+        prefix=flags.pop("output_prefix"),
+        network_id=flags.pop("network_id"),
+        structures=flags.pop("structures"),
+        match=flags.pop("match"),
+        max_files=flags.pop("max_files"),
+        plans=plans,
+    )
+    return options, flags
+
+
+def _zip_plans(
+    names: Sequence[str], id_types: Sequence[str], ids: Sequence[str], markets: Sequence[str]
+) -> tuple[Plan, ...]:
+    counts = {len(names), len(id_types), len(ids), len(markets)}
+    if len(counts) > 1:
+        raise SettingError(
+            "--plan-*",
+            f"{len(names)} --plan-name, {len(id_types)} --plan-id-type, {len(ids)} --plan-id and "
+            f"{len(markets)} --plan-market-type were given; repeat all four for each plan",
+        )
+    return tuple(
+        Plan(plan_name=name, plan_id_type=kind.lower(), plan_id=plan_id, plan_market_type=market.lower())
+        for name, kind, plan_id, market in zip(names, id_types, ids, markets, strict=True)
+    )
+
+
+def _told(tasks: Iterator[FileTask], tally: SourceTally) -> Iterator[FileTask]:
+    """The tasks; what was odd about their source is told behind the last."""
+    yield from tasks
+    _tell_source(tally)
+
+
+def _tell_source(tally: SourceTally) -> None:
+    if tally.allowed_amount_files:
+        click.echo(
+            f"Not ingested: {tally.allowed_amount_files} allowed-amounts file(s); they hold no negotiated rates."
+        )
+    if tally.mirrors:
+        click.echo(f"Mirrors: {tally.mirrors} address(es) of files that are read elsewhere.")
+    if tally.problem_count:
+        click.echo(f"Problems in the source: {tally.problem_count}", err=True)
+        for problem in tally.problems[:_PROBLEMS_TOLD]:
+            click.echo(f"  {printable(str(problem))}", err=True)
+
+
+def _sizes(urls: Sequence[str]) -> list[int | None]:
+    with ThreadPoolExecutor(_SIZES_AT_ONCE) as pool:
+        return list(pool.map(size_of, urls))
+
+
+def _task_line(task: FileTask, size: int | None) -> dict[str, Any]:
+    return {
+        "network_id": task.network_id,
+        "period": task.identity.period or task.index_period,
+        "part": task.identity.part,
+        "parts": task.identity.parts,
+        "url": task.canonical_url,
+        "size_bytes": size,
+        "plans": len(task.plans),
+        "rule": task.identity.rule,
+    }
+
+
+def _tell_result(result: NetworkResult) -> None:
+    rows = row_counts(result.published)
+    click.echo(f"✅ {result.network_id} ({result.seconds:.1f}s)")
+    for table, count in rows.items():
+        click.echo(f"  {table}: {count:,} rows")
+    for file in result.published:
+        click.echo(f"  {file.path}")
+    warnings = {(r.check.table, r.check.name): r for rs in result.checks.values() for r in rs if not r.passed}
+    for (table, name), found in warnings.items():
+        click.echo(f"  ⚠️ {table}.{name}: {found.offending_rows:,} rows; {found.check.explanation}")
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Expected failures end the program with one line and their exit code."""
+    try:
+        yield
+    except MrfError as error:
+        click.echo(f"Error: {printable(str(error))}", err=True)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except BrokenPipeError:  # `mrf manifest | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    with _one_line_errors():
+        cli.main(args=None if arguments is None else list(arguments), prog_name="mrf")

@@ -1,0 +1,1 @@
+"""Dagster, thin: one noun per file. What the nouns do stands in `pipeline`."""

@@ -1,0 +1,134 @@
+"""The assets: what a payer publishes, and the tables made of it."""
+
+import logging
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+
+from mrf_assets.defs.checks import check_results, check_specs
+from mrf_assets.defs.metadata import failure_facts, table_facts
+from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.resources import Ingestor
+from mrf_assets.errors import MrfError
+from mrf_assets.pipeline import NetworkResult, Progress
+from mrf_assets.schema import TABLES, Table
+from mrf_assets.tasks import FileTask
+
+logger = logging.getLogger(__name__)
+
+OWNERS = ["team:data-platform"]
+POOL = "ingest"
+
+network_files = dg.AssetSpec(
+    "network_files",
+    description="The in-network-rates files of one network, as the payer publishes them.",
+    partitions_def=NETWORKS,
+    group_name="source",
+    kinds={"json"},
+    owners=OWNERS,
+)
+
+
+def _column_schema(table: Table) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                str(column.type),
+                description=column.doc,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for column in table.columns
+        ]
+    )
+
+
+def _spec(table: Table) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        table.name,
+        deps=[network_files],
+        description=table.grain,
+        partitions_def=NETWORKS,
+        group_name="network_tables",
+        kinds={"parquet", "duckdb"},
+        owners=OWNERS,
+        code_version="1",
+        skippable=True,
+        metadata={"dagster/column_schema": _column_schema(table), "dagster/table_name": f"mrf.{table.name}"},
+    )
+
+
+@dg.multi_asset(
+    name="network_tables",
+    specs=[_spec(table) for table in TABLES.values()],
+    check_specs=check_specs(),
+    partitions_def=NETWORKS,
+    can_subset=True,
+    pool=POOL,
+)
+def network_tables(
+    context: dg.AssetExecutionContext, ingestor: Ingestor
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]  # tables are files, not values
+    """All tables of one network, in one pass over its files: written, audited, then published together.
+
+    With checks alone selected, audits what is published.
+    """
+    selected = {key.to_user_string() for key in context.selected_asset_keys}
+    if not selected:
+        yield from _audit(context, ingestor)
+        return
+    result = _ingest(context, ingestor)
+    yield from check_results(result.checks, context.selected_asset_check_keys)
+    if result.failed_checks:
+        tasks = [file.task for file in result.files]
+        raise _failure(context, tasks, _refusal(result), result.seconds)
+    for table in TABLES.values():
+        facts = table_facts(table, result, context.run.tags)
+        if table.name in selected:
+            yield dg.MaterializeResult(asset_key=table.name, metadata=facts)
+        else:  # one pass publishes all tables, so all of them are told, whatever was asked for
+            context.log_event(dg.AssetMaterialization(table.name, partition=context.partition_key, metadata=facts))
+
+
+def _ingest(context: dg.AssetExecutionContext, ingestor: Ingestor) -> NetworkResult:
+    started, tasks = time.monotonic(), list[FileTask]()
+    try:
+        tasks = ingestor.tasks(context.partition_key)
+        return ingestor.ingest(context.partition_key, tasks, _log_progress)
+    except MrfError as error:
+        raise _failure(context, tasks, str(error), time.monotonic() - started) from None
+
+
+def _audit(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Iterator[dg.AssetCheckResult]:
+    try:
+        by_period = ingestor.audit(context.partition_key)
+    except MrfError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    yield from check_results(by_period, context.selected_asset_check_keys)
+
+
+def _refusal(result: NetworkResult) -> str:
+    try:
+        result.require_published()
+    except MrfError as error:
+        return str(error)
+    return ""
+
+
+def _failure(context: dg.AssetExecutionContext, tasks: list[FileTask], error: str, seconds: float) -> dg.Failure:
+    """Bad input is not cured by trying again, so no retry."""
+    return dg.Failure(error, metadata=failure_facts(tasks, context.run.tags, error, seconds), allow_retries=False)
+
+
+def _log_progress(progress: Progress) -> None:
+    logger.info(
+        "%s: %s, %.0f MB read%s, %d rate rows, %.1f MB/s of JSON",
+        progress.network_id,
+        progress.filename,
+        progress.read_bytes / 1e6,
+        "" if progress.size_bytes is None else f" of {progress.size_bytes / 1e6:.0f}",
+        progress.rate_rows,
+        progress.json_bytes / 1e6 / max(progress.seconds, 1e-9),
+        extra={"mrf_progress": progress},
+    )

@@ -1,0 +1,24 @@
+"""The jobs: ingest networks, and audit what is published."""
+
+import dagster as dg
+
+from mrf_assets.schema import TABLES
+
+_TABLES = dg.AssetSelection.assets(*TABLES)
+
+ingest = dg.define_asset_job(
+    "ingest",
+    selection=_TABLES,
+    description="Fetch, extract, audit and publish networks; each step in a process of its own.",
+)
+ingest_in_process = dg.define_asset_job(
+    "ingest_in_process",
+    selection=_TABLES,
+    executor_def=dg.in_process_executor,
+    description="The same inside the process that runs it: what the workers of `mrf run` do.",
+)
+audit = dg.define_asset_job(
+    "audit",
+    selection=dg.AssetSelection.checks_for_assets(*[dg.AssetKey(name) for name in TABLES]),
+    description="Apply every rule to what is published, without reading anything anew.",
+)

@@ -1,0 +1,148 @@
+"""What a run tells of a network, as Dagster metadata: the facts the manifest is made from.
+
+Numbers that a person follows over time are metadata of their own, so that Dagster plots them.
+No value here holds a signature: addresses are canonical.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import dagster as dg
+
+from mrf_assets.pipeline import FileResult, NetworkResult
+from mrf_assets.schema import Table
+from mrf_assets.store import row_counts
+from mrf_assets.tasks import FileTask
+
+_MOST_FILES = 1_000  # of one network listed in an event
+_ERROR_CHARACTERS = 500
+
+
+def tags_of_run(context: dg.AssetExecutionContext) -> Mapping[str, str]:
+    """The tags that the run was started with."""
+    return context.run.tags
+
+
+def task_facts(tasks: Sequence[FileTask], tags: Mapping[str, str]) -> dict[str, Any]:
+    """What is known of a network before it is read."""
+    first = tasks[0]
+    return {
+        "index": first.position,
+        "url": first.canonical_url,
+        "filename": first.filename,
+        "network_id": first.network_id,
+        "prefix": first.output_prefix,
+        "plans": len({plan for task in tasks for plan in task.plans}),
+        "log_file": dg.MetadataValue.path(tags["mrf/log_file"]) if "mrf/log_file" in tags else dg.MetadataValue.null(),
+    }
+
+
+def failure_facts(tasks: Sequence[FileTask], tags: Mapping[str, str], error: str, seconds: float) -> dict[str, Any]:
+    """Metadata of a failed network."""
+    facts = task_facts(tasks, tags) if tasks else {}
+    return facts | {
+        "success": False,
+        "duration_seconds": round(seconds, 3),
+        "extraction_timestamp": _now(),
+        "error": error[-_ERROR_CHARACTERS:],
+        "files": dg.MetadataValue.json([_planned_file(task) for task in tasks[:_MOST_FILES]]),
+    }
+
+
+def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) -> dict[str, Any]:
+    """Metadata of one table's materialization."""
+    tasks = [file.task for file in result.files]
+    published = [file for file in result.published if file.table == table.name]
+    rows = row_counts(result.published)
+    rows_in = rows[table.name]
+    source_bytes = sum(file.row["size_bytes"] for file in result.files)
+    json_bytes = sum(file.row["json_size_bytes"] for file in result.files)
+    folder = published[-1].path.parent
+    totals = {
+        name: sum(file.row[name] for file in result.files)
+        for name in ("items_read", "items_kept", "prices_read", "prices_rejected", "prices_filtered")
+    }
+    return (
+        task_facts(tasks, tags)
+        | {
+            "dagster/partition_row_count": rows_in,
+            "dagster/uri": folder.as_uri(),
+            "path": dg.MetadataValue.path(folder),
+            "periods": ", ".join(result.checks),
+            "size_bytes": sum(file.size_bytes for file in published),
+            "source_size_bytes": source_bytes,
+            "source_json_bytes": json_bytes,
+            "duration_seconds": round(result.seconds, 3),
+            "json_mb_per_second": round(json_bytes / 1e6 / result.seconds, 3),
+            "rows_per_second": round(rows_in / result.seconds, 1),
+            "repairs_total": sum(result.repairs.values()),
+            "repairs": dg.MetadataValue.json(dict(sorted(result.repairs.items()))),
+            "ignored_keys": dg.MetadataValue.json(_ignored(result.files)),
+            "rejects_total": sum(file.rejects for file in result.files),
+            "success": True,
+            "error": dg.MetadataValue.null(),
+            "extraction_timestamp": _now(),
+            "output_files": dg.MetadataValue.json(_output_files(result)),
+            "files": dg.MetadataValue.json([_read_file(file) for file in result.files[:_MOST_FILES]]),
+            "versions": dg.MetadataValue.json(_versions(result.files[0])),
+            "summary": dg.MetadataValue.md(_summary(result, rows)),
+        }
+        | totals
+    )
+
+
+def _output_files(result: NetworkResult) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for file in result.published:
+        names.setdefault(file.table, []).append(str(file.path))
+    return names
+
+
+def _planned_file(task: FileTask) -> dict[str, Any]:
+    return {
+        "file_id": task.file_id,
+        "index": task.position,
+        "source_url": task.canonical_url,
+        "filename": task.filename,
+        "output_prefix": task.output_prefix,
+    }
+
+
+def _read_file(file: FileResult) -> dict[str, Any]:
+    kept = ("size_bytes", "json_size_bytes", "sha256", "etag", "last_modified", "prices_read", "rate_rows")
+    return (
+        _planned_file(file.task)
+        | {name: file.row[name] for name in kept}
+        | {"period": file.period, "duration_seconds": round(file.seconds, 3)}
+    )
+
+
+def _ignored(files: Sequence[FileResult]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for file in files:
+        for path, count in file.row["ignored_keys"].items():
+            counts[path] = counts.get(path, 0) + count
+    return dict(sorted(counts.items()))
+
+
+def _versions(file: FileResult) -> dict[str, Any]:
+    names = ("reader", "network_id_rule_version", "code_whitelist_sha256", "tin_whitelist_sha256")
+    return {"mrf_assets": version("mrf_assets")} | {name: file.row[name] for name in names}
+
+
+def _summary(result: NetworkResult, rows: Mapping[str, int]) -> str:
+    table = "\n".join(f"| {name} | {count:,} |" for name, count in rows.items())
+    repairs = ", ".join(f"{kind} {count:,}" for kind, count in result.repairs.most_common(8)) or "none"
+    return (
+        f"| table | rows |\n|---|---:|\n{table}\n\n"
+        f"{len(result.files)} file(s), {sum(f.row['json_size_bytes'] for f in result.files) / 1e6:,.1f} MB of JSON "
+        f"in {result.seconds:,.1f} s. Repairs: {repairs}."
+    )
+
+
+def _now() -> str:
+    return dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds")

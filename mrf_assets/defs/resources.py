@@ -1,0 +1,82 @@
+"""The pipeline as a Dagster resource: settings in the launchpad, one call per partition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from mrf_assets.checks import CheckResult, audit
+from mrf_assets.errors import SettingError
+from mrf_assets.pipeline import NetworkResult, Progress, Wanted, ingest
+from mrf_assets.settings import Settings
+from mrf_assets.store import Store
+from mrf_assets.task_store import TaskStore
+from mrf_assets.tasks import FileTask
+
+# The executor's setting is no matter of a single step.
+_NAMES = tuple(field.name for field in fields(Settings) if field.name != "max_parallel_steps")
+_PATHS = ("output_dir", "cpt_whitelist", "tin_whitelist")
+
+
+class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value is handed to a step but itself
+    """What varies between runs; see `mrf_assets.settings.Settings`."""
+
+    output_dir: str
+    cpt_whitelist: str | None = None
+    tin_whitelist: str | None = None
+    provider_batch_size: int = 20_000
+    rate_batch_size: int = 50_000
+    reader: str = "ijson"
+    keep_periods: int | None = None
+    connect_timeout_seconds: float = 20.0
+    read_timeout_seconds: float = 120.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Ingestor:
+        """A resource with these settings."""
+        return cls(**config_of(settings))
+
+    @property
+    def settings(self) -> Settings:
+        """The settings behind the configuration."""
+        values = {name: getattr(self, name) for name in _NAMES}
+        paths = {name: Path(values[name]) for name in _PATHS if values[name] is not None}
+        return Settings(**{**values, **paths})
+
+    def tasks(self, network_id: str) -> list[FileTask]:
+        """The planned files of a network.
+
+        Raises:
+            SettingError: The network was never planned under this output folder.
+        """
+        tasks = TaskStore.under(self.settings.output_dir).load(network_id)
+        if not tasks:
+            raise SettingError(
+                "partition",
+                f"{network_id} has no files planned under {self.output_dir}; run `mrf run` over its index first, "
+                "and start Dagster with the same MRF_OUTPUT_DIR",
+            )
+        return tasks
+
+    def ingest(self, network_id: str, tasks: list[FileTask], on_progress: Callable[[Progress], None]) -> NetworkResult:
+        """Fetch, extract, audit and publish one network."""
+        return ingest(network_id, tasks, self.settings, on_progress)
+
+    def audit(self, network_id: str) -> dict[str, list[CheckResult]]:
+        """Apply the rules to what is published of one network, by period."""
+        store, wanted = Store(self.settings.output_dir), Wanted.of(self.settings)
+        periods = store.periods(network_id)
+        if not periods:
+            raise SettingError("partition", f"{network_id} has nothing published under {self.output_dir}")
+        return {period: audit(store.tables(network_id, period), wanted.codes) for period in periods}
+
+
+def config_of(settings: Settings) -> dict[str, Any]:
+    """The settings as the resource's configuration; paths absolute, for runs start anywhere."""
+    values = {name: getattr(settings, name) for name in _NAMES}
+    paths = {name: str(values[name].absolute()) for name in _PATHS if values[name] is not None}
+    return {**values, **paths}

@@ -1,0 +1,132 @@
+"""The manifest: an export of run metadata in the form that batch scripts used to write by hand.
+
+One entry per source file. The plan says what there was to do, the records how it went.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mrf_assets.errors import StoreError
+from mrf_assets.tasks import FileTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRecord:
+    """How one network's run went, as the event log tells."""
+
+    network_id: str
+    run_id: str
+    batch_id: str | None
+    status: str  # success, failed, canceled or running
+    error: str | None
+    facts: Mapping[str, Any]  # the run's metadata as plain values
+    tags: Mapping[str, str]
+    seconds: float | None
+    ended: dt.datetime | None
+
+
+def build_manifest(
+    *,
+    batch_id: str | None,
+    extraction_run: str,
+    source_type: str | None,
+    source_input: str | None,
+    output_dir: Path,
+    networks: Iterable[tuple[NetworkRecord, list[FileTask]]],
+) -> dict[str, Any]:
+    """The manifest as JSON values.
+
+    `extraction_run` is an ISO time; paths of output files are relative to `output_dir`.
+    """
+    extractions: list[dict[str, Any]] = []
+    statuses: list[str] = []
+    for record, tasks in networks:
+        statuses.append(_status(record))
+        extractions.extend(_entry(record, task, output_dir) for task in tasks)
+    extractions.sort(key=lambda entry: (entry.pop("_position"), entry["url"]))
+    succeeded = sum(entry["status"] == "success" for entry in extractions)
+    return {
+        "extraction_run": extraction_run,
+        "batch_id": batch_id,
+        "source_type": source_type,
+        "source_input": source_input,
+        "total_tasks": len(extractions),
+        "extractions": extractions,
+        "summary": {
+            "successful": succeeded,
+            "failed": len(extractions) - succeeded,
+            "networks_successful": statuses.count("success"),
+            "networks_failed": len(statuses) - statuses.count("success"),
+        },
+    }
+
+
+def _status(record: NetworkRecord) -> str:
+    return "success" if record.status == "success" else "failed"
+
+
+def _entry(record: NetworkRecord, task: FileTask, output_dir: Path) -> dict[str, Any]:
+    timestamp = record.facts.get("extraction_timestamp") or (record.ended.isoformat() if record.ended else None)
+    seconds = record.seconds
+    entry: dict[str, Any] = {
+        "_position": task.position,
+        "url": task.canonical_url,
+        "source_url": task.canonical_url,
+        "filename": task.filename,
+        "output_prefix": task.output_prefix,
+        "network_id": task.network_id,
+        "extraction_timestamp": timestamp,
+        "status": _status(record),
+        "output_files": _output_files(record, output_dir),
+        "error": record.error,
+        "duration_seconds": None if seconds is None else round(seconds, 3),
+        "plans": [
+            {
+                "plan_name": plan.plan_name,
+                "plan_id_type": plan.plan_id_type,
+                "plan_id": plan.plan_id,
+                "plan_market_type": plan.plan_market_type,
+            }
+            for plan in task.plans
+        ],
+    }
+    if "mrf/log_file" in record.tags:  # with more than one worker alone
+        entry["log_file"] = record.tags["mrf/log_file"]
+    return entry
+
+
+def _output_files(record: NetworkRecord, output_dir: Path) -> dict[str, list[str]]:
+    files: Mapping[str, list[str]] = record.facts.get("output_files") or {}
+    return {
+        table: [
+            str(Path(path).relative_to(output_dir)) if Path(path).is_relative_to(output_dir) else path for path in paths
+        ]
+        for table, paths in files.items()
+    }
+
+
+def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
+    """Write it as JSON, visible only when whole.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=".manifest-", delete=False
+        ) as file:
+            json.dump(manifest, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+        os.chmod(file.name, 0o644)  # noqa: PTH101 - a temporary file is private
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise StoreError(str(path), f"cannot be written ({error.strerror}); check the folder") from error

@@ -1,0 +1,288 @@
+"""The road of one network: fetch, extract, audit, publish. All callers share it.
+
+`ingest` is what the Dagster assets, `mrf run` and `mrf extract` do with one partition key.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from mrf_assets.checks import CheckResult, audit
+from mrf_assets.errors import AuditFailed, SettingError
+from mrf_assets.extract import READERS, Reader, Request, Tally
+from mrf_assets.fetch import Timeouts, open_url
+from mrf_assets.schema import FILES, PLANS, PROVIDERS, RATES, REJECTS
+from mrf_assets.settings import Settings
+from mrf_assets.store import PartWriter, Stage, Store, TableFile, part_labels
+from mrf_assets.stream import DecompressedFile, open_json
+from mrf_assets.tasks import FileTask
+from mrf_assets.tin_filter import keep_wanted_tins
+from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelist, read_tin_whitelist
+
+logger = logging.getLogger(__name__)
+
+_PROGRESS_EVERY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far one file is."""
+
+    network_id: str
+    filename: str
+    read_bytes: int  # compressed
+    size_bytes: int | None  # compressed, where announced
+    json_bytes: int
+    rate_rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileResult:
+    """What came of one source file."""
+
+    task: FileTask
+    period: str
+    row: dict[str, Any]  # of `files`
+    rejects: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkResult:
+    """What came of one network."""
+
+    network_id: str
+    files: list[FileResult]
+    checks: dict[str, list[CheckResult]]  # by period
+    published: list[TableFile] = field(default_factory=list)  # empty where blocking checks failed
+    pruned_periods: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def repairs(self) -> Counter[str]:
+        """How often each kind of repair was made, over all files."""
+        return sum((Counter(file.row["repairs"]) for file in self.files), Counter())
+
+    @property
+    def failed_checks(self) -> tuple[str, ...]:
+        """Blocking checks that failed, as table.name."""
+        return tuple(
+            sorted(
+                {
+                    f"{result.check.table}.{result.check.name}"
+                    for results in self.checks.values()
+                    for result in results
+                    if result.check.blocking and not result.passed
+                }
+            )
+        )
+
+    def require_published(self) -> None:
+        """Raise AuditFailed if the audit stopped the publication."""
+        if self.failed_checks:
+            raise AuditFailed(self.network_id, self.failed_checks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The whitelists, read."""
+
+    codes: CodeWhitelist | None
+    tins: TinWhitelist | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Wanted:
+        """Read the files that the settings name; ListFileError where that fails."""
+        return cls(
+            codes=None if settings.cpt_whitelist is None else read_code_whitelist(settings.cpt_whitelist),
+            tins=None if settings.tin_whitelist is None else read_tin_whitelist(settings.tin_whitelist),
+        )
+
+
+def ingest(
+    network_id: str,
+    tasks: Sequence[FileTask],
+    settings: Settings,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+) -> NetworkResult:
+    """Fetch, extract, audit and publish the files of one network.
+
+    Either every table of every period of the network is published, or nothing changes. Failed
+    blocking checks are told in the result (`require_published`), all else raises.
+
+    Raises:
+        MrfError: As its class says; nothing was published.
+    """
+    started = time.monotonic()
+    reader = READERS.get(settings.reader)
+    if reader is None:
+        raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
+    store = Store(settings.output_dir.absolute())
+    with store.stage(network_id) as stage:
+        work = _Work(network_id, settings, Wanted.of(settings), reader, stage, on_progress)
+        labels = part_labels(tasks)
+        files = [work.ingest_file(task, labels[task.file_id]) for task in tasks]
+        result = NetworkResult(
+            network_id=network_id,
+            files=files,
+            checks={period: audit(stage.tables(period), work.wanted.codes) for period in stage.periods()},
+        )
+        if not result.failed_checks:
+            published = [file for period in stage.periods() for file in stage.publish(period)]
+            keep = settings.keep_periods
+            pruned = [] if keep is None else store.prune(network_id, keep)
+            result = replace(result, published=published, pruned_periods=pruned)
+    return replace(result, seconds=time.monotonic() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the files of one network share while they are ingested."""
+
+    network_id: str
+    settings: Settings
+    wanted: Wanted
+    reader: Reader
+    stage: Stage
+    on_progress: Callable[[Progress], None]
+
+    def ingest_file(self, task: FileTask, label: str) -> FileResult:
+        """Stage the tables of one file and settle them into their period."""
+        started = time.monotonic()
+        tally = Tally()
+        timeouts = Timeouts(
+            connect_seconds=self.settings.connect_timeout_seconds, read_seconds=self.settings.read_timeout_seconds
+        )
+        opener = partial(open_url, timeouts=timeouts)
+        logger.info("%s: reading %s", self.network_id, task.canonical_url)
+        with self.stage.part(label) as writer, opener(task.url) as raw:
+            source = open_json(raw, spool_dir=self.stage.directory)
+            request = Request(
+                url=task.canonical_url,
+                file_id=task.file_id,
+                codes=self.wanted.codes,
+                open_url=opener,
+                provider_batch_rows=self.settings.provider_batch_size,
+                rate_batch_rows=self.settings.rate_batch_size,
+                spool_dir=self.stage.directory,
+            )
+            for table, batch in self.reader(self._watched(source, task, tally), request, tally):
+                writer.write(table, batch)
+            period, period_source = _period(task, tally)
+            row = self._file_row(task, source, tally) | {"period_source": period_source}
+            if self.wanted.tins is None:
+                self._close_part(writer, task, row)
+        if self.wanted.tins is not None:
+            self._filter_part(label, task, row, self.wanted.tins)
+        self.stage.settle(label, period)
+        seconds = time.monotonic() - started
+        logger.info(
+            "%s: read %s: %d rate rows of %d prices, %d rejects, %.1f MB of JSON in %.1f s",
+            self.network_id, task.filename, row["rate_rows"], row["prices_read"], writer.rows[REJECTS.name],
+            source.json_size_bytes / 1e6, seconds,
+        )  # fmt: skip
+        return FileResult(task=task, period=period, row=row, rejects=writer.rows[REJECTS.name], seconds=seconds)
+
+    def _watched(self, source: DecompressedFile, task: FileTask, tally: Tally) -> Iterator[bytes]:
+        """The blocks, with progress told every few seconds."""
+        started = told = time.monotonic()
+        for block in source.blocks():
+            yield block
+            now = time.monotonic()
+            if now - told >= _PROGRESS_EVERY_SECONDS:
+                told = now
+                self.on_progress(
+                    Progress(
+                        network_id=self.network_id,
+                        filename=task.filename,
+                        read_bytes=source.size_bytes,
+                        size_bytes=source.raw.size_bytes,
+                        json_bytes=source.json_size_bytes,
+                        rate_rows=tally.rate_rows,
+                        seconds=now - started,
+                    )
+                )
+
+    def _file_row(self, task: FileTask, source: DecompressedFile, tally: Tally) -> dict[str, Any]:
+        identity, codes, tins = task.identity, self.wanted.codes, self.wanted.tins
+        return {
+            "file_id": task.file_id,
+            "source_url": task.canonical_url,
+            "mirror_urls": list(task.mirror_urls),
+            "filename": task.filename,
+            "part": identity.part,
+            "parts": identity.parts,
+            "network_scope": identity.scope,
+            "raw_network_id": identity.raw_id,
+            "variant": identity.variant,
+            "network_id_rule": identity.rule,
+            "network_id_rule_version": identity.rule_version,
+            "container": source.container,
+            "size_bytes": source.size_bytes,
+            "json_size_bytes": source.json_size_bytes,
+            "sha256": source.sha256,
+            "etag": source.raw.etag,
+            "last_modified": source.raw.last_modified,
+            **tally.header,
+            "items_read": tally.items_read,
+            "items_kept": tally.items_kept,
+            "prices_read": tally.prices_read,
+            "rate_rows": tally.rate_rows,
+            "prices_rejected": tally.prices_rejected,
+            "prices_filtered": 0,
+            "provider_groups_read": tally.provider_groups_read,
+            "repairs": dict(sorted(tally.repairs.items())),
+            "ignored_keys": dict(sorted(tally.ignored_keys.items())),
+            "code_whitelist_sha256": None if codes is None else codes.sha256,
+            "tin_whitelist_sha256": None if tins is None else tins.sha256,
+            "reader": self.settings.reader,
+        }
+
+    def _close_part(self, writer: PartWriter, task: FileTask, row: dict[str, Any]) -> None:
+        """Write what is known at the end only: the file's own row, and its plans."""
+        writer.write(FILES.name, pa.RecordBatch.from_pylist([row], schema=FILES.arrow))
+        plans = [{"file_id": task.file_id, **asdict(plan)} for plan in task.plans]
+        if plans:
+            writer.write(PLANS.name, pa.RecordBatch.from_pylist(plans, schema=PLANS.arrow))
+
+    def _filter_part(self, label: str, task: FileTask, row: dict[str, Any], tins: TinWhitelist) -> None:
+        """Write the part once more, with the wanted TINs alone."""
+        unfiltered = self.stage.set_aside(label)
+        with self.stage.part(label) as writer:
+            for table, batch in keep_wanted_tins(
+                unfiltered,
+                tins,
+                lambda name: (
+                    self.settings.provider_batch_size if name == PROVIDERS.name else self.settings.rate_batch_size
+                ),
+            ):
+                writer.write(table, batch)
+            row["prices_filtered"] = row["rate_rows"] - writer.rows[RATES.name]
+            row["rate_rows"] = writer.rows[RATES.name]
+            self._close_part(writer, task, row)
+        for path in unfiltered.values():
+            path.unlink()
+
+
+def _period(task: FileTask, tally: Tally) -> tuple[str, str]:
+    """(YYYY-MM, where it was taken from).
+
+    The header comes after name and index: `last_updated_on` 2020-08-27 stood in a file of September 2022.
+    """
+    if task.identity.period:
+        return task.identity.period, "name"
+    if task.index_period:
+        return task.index_period, "index"
+    if updated := tally.header.get("last_updated_on"):
+        return f"{updated:%Y-%m}", "last_updated_on"
+    return f"{dt.datetime.now(tz=dt.UTC):%Y-%m}", "download"

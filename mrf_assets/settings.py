@@ -1,0 +1,69 @@
+"""Everything a run may vary. The only reader of the environment.
+
+Each field can be set as `MRF_<NAME>`, by a flag of the command line, and in the Dagster
+launchpad; a flag wins over the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from mrf_assets.errors import SettingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What may vary between two runs over the same files."""
+
+    output_dir: Path = Path("mrf_output")
+    cpt_whitelist: Path | None = None  # billing codes to keep; None keeps all
+    tin_whitelist: Path | None = None  # TINs to keep; None keeps all
+    provider_batch_size: int = 20_000  # rows per row group of `providers`
+    rate_batch_size: int = 50_000  # rows per row group of `rates`
+    reader: str = "ijson"
+    keep_periods: int | None = None  # published periods kept per network; None keeps all
+    connect_timeout_seconds: float = 20.0
+    read_timeout_seconds: float = 120.0  # between two pieces of a download
+    max_parallel_steps: int = 2  # step processes of one Dagster run
+
+    def __post_init__(self) -> None:
+        for name in ("provider_batch_size", "rate_batch_size", "max_parallel_steps"):
+            if getattr(self, name) < 1:
+                raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more")
+        if self.keep_periods is not None and self.keep_periods < 1:
+            raise SettingError("keep_periods", f"is {self.keep_periods}; it must be 1 or more, or absent to keep all")
+        for name in ("connect_timeout_seconds", "read_timeout_seconds"):
+            if not getattr(self, name) > 0:
+                raise SettingError(name, f"is {getattr(self, name)}; it must be more than 0")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:  # noqa: ANN401 - values of the fields
+        """Settings from `MRF_*` variables; `overrides` that are not None win.
+
+        Raises:
+            SettingError: A value of the wrong kind, named.
+        """
+        hints = get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            if (text := environ.get(f"MRF_{field.name.upper()}", "")) != "":
+                values[field.name] = _parse(field.name, text, hints[field.name])
+        values.update({name: value for name, value in overrides.items() if value is not None})
+        return cls(**values)
+
+
+def _parse(name: str, text: str, hint: object) -> Any:  # noqa: ANN401 - the field's type
+    kinds = {Path: Path, Path | None: Path, int: int, int | None: int, float: float, str: str}
+    try:
+        return kinds[hint](text)  # type: ignore[index]  # every hint of Settings is listed
+    except ValueError:
+        raise SettingError(f"MRF_{name.upper()}", f"is {text!r}, which is no number") from None
+
+
+def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of Dagster's storage: DAGSTER_HOME, else `.dagster_home` here."""
+    return Path(environ.get("DAGSTER_HOME") or ".dagster_home").absolute()

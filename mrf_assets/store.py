@@ -1,0 +1,287 @@
+"""Record batches -> staged parquet -> published partition.
+
+    <root>/network_id=<key>/period=<YYYY-MM>/<table>-<label>.parquet     published, hive style
+    <root>/.mrf/staging/<random>/                                        in the making
+
+All tables of a network and period stand in one directory, so one rename publishes them
+together: a reader that opens a path gets the old set or the new one. A crash leaves the old
+one; `sweep` removes what dead processes left behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import logging
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mrf_assets.errors import StoreError
+from mrf_assets.schema import TABLES, Table
+from mrf_assets.tasks import FileTask
+
+logger = logging.getLogger(__name__)
+
+_SAFE_KEY = re.compile(r"\A[a-z0-9][a-z0-9_.~=-]*\Z")
+_PERIOD = re.compile(r"\A[0-9]{4}-[0-9]{2}\Z")
+# High-cardinality integers: a dictionary only costs time and space (benchmarks/RESULTS.md).
+_WITHOUT_DICTIONARY = {"npi"}
+_COMPRESSION: Final = "zstd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFile:
+    """One parquet file."""
+
+    table: str
+    path: Path
+    rows: int
+    size_bytes: int
+
+
+def part_labels(tasks: Sequence[FileTask]) -> dict[str, str]:
+    """file_id -> the label in its files' names: `00002-of-00007`.
+
+    Two files that claim the same part (a user gave one network id to both) get their file_id added.
+    """
+    plain = {task.file_id: f"{task.identity.part:05d}-of-{task.identity.parts:05d}" for task in tasks}
+    taken = list(plain.values())
+    return {file_id: label if taken.count(label) == 1 else f"{label}-{file_id[:8]}" for file_id, label in plain.items()}
+
+
+def _dictionary_columns(table: Table) -> list[str]:
+    return [leaf for c in table.columns if c.name not in _WITHOUT_DICTIONARY for leaf in _leaves(c.name, c.type)]
+
+
+def _leaves(path: str, kind: pa.DataType) -> Iterator[str]:
+    """Parquet's paths of the values below a column."""
+    if isinstance(kind, pa.MapType):
+        yield from (f"{path}.key_value.key", f"{path}.key_value.value")
+    elif isinstance(kind, pa.ListType):
+        yield from _leaves(f"{path}.list.element", kind.value_type)
+    elif isinstance(kind, pa.StructType):
+        for field in kind:
+            yield from _leaves(f"{path}.{field.name}", field.type)
+    else:
+        yield path
+
+
+class PartWriter:
+    """The tables of one source file, written as their batches come."""
+
+    def __init__(self, directory: Path, label: str) -> None:
+        self._directory, self._label = directory, label
+        self._open = ExitStack()
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self.rows = dict.fromkeys(TABLES, 0)
+
+    def __enter__(self) -> Self:
+        for table in TABLES.values():
+            writer = pq.ParquetWriter(
+                self._directory / f"{table.name}-{self._label}.parquet",
+                table.arrow,
+                compression=_COMPRESSION,
+                use_dictionary=_dictionary_columns(table),  # type: ignore[arg-type]  # the stubs know bool alone
+            )
+            self._writers[table.name] = self._open.enter_context(writer)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._open.close()
+
+    def write(self, table: str, batch: pa.RecordBatch) -> None:
+        """Append a batch as one row group."""
+        self._writers[table].write_batch(batch, row_group_size=max(batch.num_rows, 1))
+        self.rows[table] += batch.num_rows
+
+
+class Stage:
+    """What one run is about to publish for one network; gone when the run ends."""
+
+    def __init__(self, root: Path, network_id: str, directory: Path) -> None:
+        self._root, self.network_id, self.directory = root, network_id, directory
+
+    def part(self, label: str) -> PartWriter:
+        """A writer for one file's tables; `settle` gives them their period afterwards."""
+        incoming = self.directory / "incoming"
+        incoming.mkdir(exist_ok=True)
+        return PartWriter(incoming, label)
+
+    def set_aside(self, label: str) -> dict[str, Path]:
+        """Move a written part out of the way, to be written anew from; table -> its file."""
+        aside = self.directory / "aside"
+        aside.mkdir(exist_ok=True)
+        return {name: path.rename(aside / path.name) for name, path in self._incoming(label).items()}
+
+    def _incoming(self, label: str) -> dict[str, Path]:
+        return {name: self.directory / "incoming" / f"{name}-{label}.parquet" for name in TABLES}
+
+    def settle(self, label: str, period: str) -> None:
+        """Put one part's tables into the period they belong to."""
+        if not _PERIOD.match(period):
+            raise StoreError(period, "is no period of the form YYYY-MM")
+        target = self.directory / f"period={period}"
+        target.mkdir(exist_ok=True)
+        for path in self._incoming(label).values():
+            path.rename(target / path.name)
+
+    def periods(self) -> list[str]:
+        """The periods that this stage holds, oldest first."""
+        return sorted(p.name.removeprefix("period=") for p in self.directory.glob("period=*"))
+
+    def tables(self, period: str) -> dict[str, list[Path]]:
+        """Table -> its staged files of one period."""
+        return _tables(self.directory / f"period={period}")
+
+    def publish(self, period: str) -> list[TableFile]:
+        """Make one period visible, replacing what stood there, in one step."""
+        staged = self.directory / f"period={period}"
+        target = _network_dir(self._root, self.network_id) / staged.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for path in staged.iterdir():
+            _sync(path)
+        _sync(staged)
+        if target.exists():
+            _exchange(staged, target)
+        else:
+            staged.rename(target)
+        _sync(target.parent)
+        return [file for name, paths in _tables(target).items() for file in _describe(name, paths)]
+
+
+class Store:
+    """The output folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def state_dir(self) -> Path:
+        """Where what is not published is kept."""
+        return self.root / ".mrf"
+
+    @contextmanager
+    def stage(self, network_id: str) -> Iterator[Stage]:
+        """A private place to write; whatever is left in it is removed at the end.
+
+        Raises:
+            StoreError: The folder cannot be written, or the disk is full.
+        """
+        if not _SAFE_KEY.match(network_id):
+            raise StoreError(network_id, "is no safe partition key")
+        directory = self.state_dir / "staging" / secrets.token_hex(8)
+        try:
+            directory.mkdir(parents=True)
+            with (directory / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # tells `sweep` that this process lives
+                yield Stage(self.root, network_id, directory)
+        except OSError as error:
+            what = "the disk is full; free some space" if error.errno == errno.ENOSPC else error.strerror or str(error)
+            raise StoreError(
+                str(self.root), f"cannot be written ({what}); check the folder, its owner and its disk"
+            ) from error
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def sweep(self) -> int:
+        """Remove what dead processes left behind; returns how many leftovers there were."""
+        swept = 0
+        for directory in (self.state_dir / "staging").glob("*"):
+            try:
+                with (directory / "lock").open("w") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(directory, ignore_errors=True)
+                    swept += 1
+            except OSError:  # held by a living process, or just gone
+                continue
+        if swept:
+            logger.info("removed %d leftovers of interrupted runs", swept)
+        return swept
+
+    def networks(self) -> list[str]:
+        """The partition keys that have something published."""
+        return sorted(p.name.removeprefix("network_id=") for p in self.root.glob("network_id=*"))
+
+    def periods(self, network_id: str) -> list[str]:
+        """The published periods of a network, oldest first."""
+        return sorted(p.name.removeprefix("period=") for p in _network_dir(self.root, network_id).glob("period=*"))
+
+    def tables(self, network_id: str, period: str) -> dict[str, list[Path]]:
+        """Table -> its published files."""
+        return _tables(_network_dir(self.root, network_id) / f"period={period}")
+
+    def prune(self, network_id: str, keep_periods: int) -> list[str]:
+        """Remove the oldest periods beyond `keep_periods`; returns those removed."""
+        removed = self.periods(network_id)[:-keep_periods]
+        for period in removed:
+            grave = self.state_dir / "staging" / secrets.token_hex(8)
+            grave.parent.mkdir(parents=True, exist_ok=True)
+            (_network_dir(self.root, network_id) / f"period={period}").rename(grave)
+            shutil.rmtree(grave, ignore_errors=True)
+        return removed
+
+
+def _network_dir(root: Path, network_id: str) -> Path:
+    if not _SAFE_KEY.match(network_id):
+        raise StoreError(network_id, "is no safe partition key")
+    return root / f"network_id={network_id}"
+
+
+def _tables(directory: Path) -> dict[str, list[Path]]:
+    return {name: sorted(directory.glob(f"{name}-[0-9]*.parquet")) for name in TABLES}
+
+
+def _describe(table: str, paths: Sequence[Path]) -> Iterator[TableFile]:
+    for path in paths:
+        yield TableFile(table=table, path=path, rows=pq.read_metadata(path).num_rows, size_bytes=path.stat().st_size)
+
+
+def _sync(path: Path) -> None:
+    """Down to the disk: after a power cut a rename must not point to files without content."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _exchange(staged: Path, target: Path) -> None:
+    """Swap two directories in one step of the file system (Linux and macOS)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = (os.fsencode(staged), os.fsencode(target))
+    swap = 2  # RENAME_EXCHANGE, RENAME_SWAP
+    if sys.platform == "darwin":
+        failed = libc.renamex_np(*names, swap)
+    else:
+        at_cwd = -100  # AT_FDCWD
+        failed = libc.renameat2(at_cwd, names[0], at_cwd, names[1], swap)
+    if not failed:
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        raise OSError(code, os.strerror(code), str(target))
+    # Some network file systems cannot swap; readers may find nothing for an instant.
+    logger.warning("%s: the file system cannot swap directories; replacing in two steps", target.parent)
+    aside = staged.with_name(f"{staged.name}.old")
+    target.rename(aside)
+    staged.rename(target)
+
+
+def row_counts(files: Sequence[TableFile]) -> Mapping[str, int]:
+    """Rows per table."""
+    counts = dict.fromkeys(TABLES, 0)
+    for file in files:
+        counts[file.table] += file.rows
+    return counts

@@ -1,0 +1,279 @@
+"""N networks at a time, one Dagster run each, in long-lived worker processes.
+
+No daemon is needed. A worker that dies takes its own network with it and no other. SIGINT and
+SIGTERM end the runs as CANCELED; what they staged is removed by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing as mp
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import dagster as dg
+
+from mrf_assets.pipeline import Progress
+
+_GRACE_SECONDS = 30.0  # for an interrupted run to clean up behind itself
+_POLL_SECONDS = 0.5  # how soon a signal is noticed
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+BATCH_TAG = "mrf/batch"
+_WORKER_TAG = "mrf/worker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkJob:
+    """One network to run."""
+
+    network_id: str
+    run_config: dict[str, Any]
+    tags: dict[str, str] = field(default_factory=dict)
+    log_path: Path | None = None  # everything the run prints goes there; None leaves it on the console
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one network ended."""
+
+    network_id: str
+    success: bool
+    seconds: float
+    error: str | None = None  # where the run's own events cannot tell, such as a killed worker
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: SpawnProcess
+    job: NetworkJob
+    started: float
+
+
+def ingest_in_process() -> dg.JobDefinition:
+    """The job that workers run; found by name in each of them."""
+    from mrf_assets.definitions import defs  # noqa: PLC0415 - reads the settings of the process it runs in
+
+    return defs.resolve_job_def("ingest_in_process")
+
+
+class _Forward(logging.Handler):
+    """Sends progress to the parent."""
+
+    def __init__(self, parent: Connection) -> None:
+        super().__init__()
+        self._parent = parent
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if progress := getattr(record, "mrf_progress", None):
+            self._parent.send(progress)
+
+
+@contextmanager
+def _output_to(path: Path | None) -> Iterator[None]:
+    """Send all output of this process to a file, that of C libraries too."""
+    if path is None:
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, old in zip((1, 2), kept, strict=True):
+                os.dup2(old, number)
+                os.close(old)
+
+
+def _work(parent: Connection, log_level: int) -> None:
+    """Run jobs until None comes. A process group of its own keeps the terminal's Ctrl-C with the parent."""
+    os.setsid()
+    logging.captureWarnings(True)
+    package = logging.getLogger("mrf_assets")
+    package.setLevel(log_level)
+    package.addHandler(_Forward(parent))
+    printer = logging.StreamHandler()
+    printer.setFormatter(logging.Formatter("  %(asctime)s %(message)s", "%H:%M:%S"))
+    package.addHandler(printer)
+    job = dg.reconstructable(ingest_in_process)
+    with dg.DagsterInstance.get() as instance:
+        try:
+            while (task := parent.recv()) is not None:
+                started = time.monotonic()
+                with _output_to(task.log_path):
+                    success, error = _run(job, instance, task)
+                seconds = time.monotonic() - started
+                parent.send(Outcome(network_id=task.network_id, success=success, seconds=seconds, error=error))
+        except (KeyboardInterrupt, EOFError, BrokenPipeError):
+            os._exit(130)
+
+
+def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> tuple[bool, str | None]:  # noqa: ANN401 - Dagster's reconstructable job is not public
+    tags = {**task.tags, "dagster/partition": task.network_id, _WORKER_TAG: str(os.getpid())}
+    try:
+        with dg.execute_job(job, instance=instance, run_config=task.run_config, tags=tags) as result:
+            return result.success, None
+    except dg.DagsterError as error:  # the run could not even be made: configuration, storage
+        return False, f"{type(error).__name__}: {error}"
+
+
+class _Pool:
+    def __init__(self, instance: dg.DagsterInstance, batch_id: str, jobs: Sequence[NetworkJob], log_level: int) -> None:
+        self.instance, self.batch_id, self.log_level = instance, batch_id, log_level
+        self.context = mp.get_context("spawn")
+        self.waiting, self.busy = deque(jobs), dict[Connection, _Worker]()
+
+    def start_worker(self) -> NetworkJob:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=_work, args=(theirs, self.log_level), daemon=False)
+        process.start()
+        theirs.close()
+        return self._give(ours, process)
+
+    def _give(self, connection: Connection, process: SpawnProcess) -> NetworkJob:
+        job = self.waiting.popleft()
+        connection.send(job)
+        self.busy[connection] = _Worker(process, job, time.monotonic())
+        return job
+
+    def next_job(self, connection: Connection) -> NetworkJob | None:
+        """Give a free worker its next job, or let it go."""
+        process = self.busy.pop(connection).process
+        if self.waiting:
+            return self._give(connection, process)
+        connection.send(None)
+        connection.close()
+        process.join()
+        return None
+
+    def lost(self, connection: Connection) -> Outcome:
+        """A worker went away without a word."""
+        worker = self.busy.pop(connection)
+        worker.process.join()
+        reason = f"the worker process died ({_exit_words(worker.process.exitcode)}); run it again"
+        for run in self._unfinished(worker.process.pid):
+            self.instance.report_run_failed(run, reason)
+        return self._failed(worker, reason)
+
+    def cancel(self) -> Iterator[Outcome]:
+        """Stop all workers; their runs end as CANCELED."""
+        for worker in self.busy.values():
+            for run in self._unfinished(worker.process.pid):
+                # Without this an interrupted run counts as failed, and run retries would start it again.
+                self.instance.report_run_canceling(run)
+            worker.process.terminate()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for worker in self.busy.values():
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            for run in self._unfinished(worker.process.pid):
+                self.instance.report_run_canceled(run)
+            yield self._failed(worker, "canceled")
+        self.busy.clear()
+
+    def _unfinished(self, pid: int | None) -> Sequence[dg.DagsterRun]:
+        tags = {BATCH_TAG: self.batch_id, _WORKER_TAG: str(pid)}
+        return self.instance.get_runs(dg.RunsFilter(tags=tags, statuses=_UNFINISHED))
+
+    @staticmethod
+    def _failed(worker: _Worker, error: str) -> Outcome:
+        seconds = time.monotonic() - worker.started
+        return Outcome(network_id=worker.job.network_id, success=False, seconds=seconds, error=error)
+
+
+def _exit_words(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def run_networks(
+    jobs: Sequence[NetworkJob],
+    workers: int,
+    batch_id: str,
+    *,
+    on_start: Callable[[NetworkJob], None],
+    on_done: Callable[[Outcome], None],
+    on_progress: Callable[[Progress], None],
+    log_level: int = logging.INFO,
+) -> int | None:
+    """Run every job, at most `workers` at a time; callbacks come in this process, in order of events.
+
+    Returns:
+        The number of the signal that stopped the batch early, or None.
+    """
+    signals = list[int]()
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        signals.append(number)
+
+    with dg.DagsterInstance.get() as instance, _handling((signal.SIGINT, signal.SIGTERM), note):
+        pool = _Pool(instance, batch_id, jobs, log_level)
+        try:
+            while (pool.waiting or pool.busy) and not signals:
+                while pool.waiting and len(pool.busy) < workers:
+                    on_start(pool.start_worker())
+                for connection in wait(list(pool.busy), timeout=_POLL_SECONDS):
+                    assert isinstance(connection, Connection)
+                    _take(pool, connection, on_start, on_done, on_progress)
+        finally:
+            for outcome in pool.cancel():
+                on_done(outcome)
+    return signals[0] if signals else None
+
+
+def _take(
+    pool: _Pool,
+    connection: Connection,
+    on_start: Callable[[NetworkJob], None],
+    on_done: Callable[[Outcome], None],
+    on_progress: Callable[[Progress], None],
+) -> None:
+    try:
+        message = connection.recv()
+    except (EOFError, ConnectionResetError):
+        on_done(pool.lost(connection))
+        return
+    if isinstance(message, Progress):
+        on_progress(message)
+        return
+    on_done(message)
+    if job := pool.next_job(connection):
+        on_start(job)
+
+
+@contextmanager
+def _handling(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Install a signal handler for a while (main thread alone: elsewhere Python cannot)."""
+    before: Mapping[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

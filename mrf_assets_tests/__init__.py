@@ -1,0 +1,1 @@
+"""Tests, one file for each module; a test's name and docstring are sentences of fact."""

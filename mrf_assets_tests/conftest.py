@@ -1,0 +1,154 @@
+"""What many tests share: reading a document into rows, and the published sample files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from hypothesis import settings
+
+from mrf_assets.extract import Reader, Request, Tally, read_reference
+from mrf_assets.schema import TABLES
+from mrf_assets.stream import RawFile
+from mrf_assets_tests.factory import Document, render
+
+# A busy machine must not fail a test.
+settings.register_profile("mrf_assets", deadline=None, print_blob=True)
+settings.load_profile("mrf_assets")
+
+Row = dict[str, Any]
+_SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a reader made of one document; rows without `file_id`."""
+
+    providers: list[Row]
+    provider_sets: list[Row]
+    rates: list[Row]
+    rejects: list[Row]
+    tally: Tally
+    batch_rows: list[tuple[str, int]]  # table and rows of each batch, in order
+
+    @property
+    def tables(self) -> dict[str, list[Row]]:
+        """Rows by table."""
+        return {
+            "providers": self.providers,
+            "provider_sets": self.provider_sets,
+            "rates": self.rates,
+            "rejects": self.rejects,
+        }
+
+    @property
+    def repairs(self) -> dict[str, int]:
+        """Repairs and how often each was made."""
+        return dict(self.tally.repairs)
+
+    @property
+    def reject_reasons(self) -> list[str]:
+        """The reasons of the rejects, in order."""
+        return [reject["reason"] for reject in self.rejects]
+
+
+class Read(Protocol):
+    """Read a document, given as a value or as bytes; further arguments are those of `Request`."""
+
+    def __call__(
+        self,
+        document: Document | bytes,
+        *,
+        reader: Reader = ...,
+        block_bytes: int = ...,
+        **request: Any,  # noqa: ANN401 - fields of Request
+    ) -> Reading:
+        """All rows of one document."""
+
+
+def closed_door(url: str) -> AbstractContextManager[RawFile]:
+    """Opener of tests that open nothing."""
+    pytest.fail(f"opened {url}")
+
+
+def blocks_of(data: bytes, block_bytes: int) -> Iterator[bytes]:
+    """The data in blocks of that size."""
+    return (data[start : start + block_bytes] for start in range(0, len(data), block_bytes))
+
+
+def read_document(
+    document: Document | bytes,
+    *,
+    reader: Reader = read_reference,
+    block_bytes: int = 1 << 16,
+    **request: Any,  # noqa: ANN401 - fields of Request
+) -> Reading:
+    """All rows of one document, each batch checked against its schema."""
+    data = document if isinstance(document, bytes) else render(document)
+    options = {"url": "https://mrf.example/rates.json", "file_id": "f", "open_url": closed_door} | request
+    tally = Tally()
+    rows: dict[str, list[Row]] = {"providers": [], "provider_sets": [], "rates": [], "rejects": []}
+    batch_rows = []
+    for table, batch in reader(blocks_of(data, block_bytes), Request(**options), tally):
+        batch.validate(full=True)
+        assert TABLES[table].arrow == batch.schema
+        batch_rows.append((table, batch.num_rows))
+        for row in batch.to_pylist():
+            assert options["file_id"] == row.pop("file_id")
+            rows[table].append(row)
+    return Reading(**rows, tally=tally, batch_rows=batch_rows)
+
+
+@pytest.fixture(scope="session")
+def read() -> Read:
+    """Read a document with the reference reader, or with another one."""
+    return read_document
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of published files, which is no part of the project."""
+    if not _SAMPLES.is_dir():
+        pytest.skip(f"no published sample files at {_SAMPLES}")
+    return _SAMPLES
+
+
+class FakeFile:
+    """A `RawFile` out of bytes, with reads as short as asked for."""
+
+    def __init__(self, data: bytes, *, url: str = "https://mrf.example/file", sizes: list[int] | None = None) -> None:
+        self.url, self.size_bytes = url, len(data)
+        self.etag: str | None = None
+        self.last_modified: str | None = None
+        self._data, self._sizes = data, list(sizes or [])
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, fewer where a size is listed."""
+        if self._sizes:
+            size = max(1, min(size, self._sizes.pop(0)))
+        data, self._data = self._data[:size], self._data[size:]
+        return data
+
+
+class FakeOpener:
+    """Opens what it was given, by address, and keeps count; an error stands for a failure."""
+
+    def __init__(self, files: Mapping[str, bytes | Exception]) -> None:
+        self._files = files
+        self.opened: list[str] = []
+        self.open_now = 0
+
+    @contextmanager
+    def __call__(self, url: str) -> Iterator[RawFile]:
+        """Open one address."""
+        self.opened.append(url)
+        found = self._files[url]
+        if isinstance(found, Exception):
+            raise found
+        self.open_now += 1
+        yield FakeFile(found, url=url)
+        self.open_now -= 1

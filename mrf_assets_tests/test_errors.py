@@ -1,0 +1,113 @@
+"""Errors cross process borders and tell a person what to do."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import pytest
+
+from mrf_assets import errors
+from mrf_assets.errors import MrfError, Problem, SourceProblems
+
+_URL = "https://mrf.example/a.json"
+_EXAMPLES: list[MrfError] = [
+    MrfError("text"),
+    errors.InputError("text"),
+    SourceProblems("index.json", (Problem("line 2", "no URL"), Problem("byte 81", "no plan"))),
+    errors.SettingError("--workers", "must be at least 1"),
+    errors.ListFileError("codes.txt", "no such file"),
+    errors.FetchError(_URL, "cannot be read"),
+    errors.NotFoundAtSource(_URL, "HTTP 404"),
+    errors.HttpStatusError(_URL, "HTTP 500"),
+    errors.ConnectionLostError(_URL, "no answer"),
+    errors.UnsupportedUrl(_URL, "only http"),
+    errors.StreamError(_URL, "odd"),
+    errors.EmptyFile(_URL, "empty"),
+    errors.UnsupportedContent(_URL, "HTML"),
+    errors.TruncatedFile(_URL, 81, "the JSON"),
+    errors.CorruptArchive(_URL, "bad CRC"),
+    errors.ExtractError("text"),
+    errors.MalformedJson(_URL, 81, "trailing garbage"),
+    errors.NotInNetworkFile(_URL, "is an index"),
+    errors.StoreError("/data", "is full"),
+    errors.AuditFailed("bcbsa/890_58b0", ("rates_not_empty", "no_orphans")),
+]
+
+
+def _classes() -> set[type[MrfError]]:
+    found = {each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, MrfError)}
+    assert found
+    return found
+
+
+def test_every_error_has_an_example() -> None:
+    """The examples below leave no class out."""
+    assert _classes() == {type(error) for error in _EXAMPLES}
+
+
+def test_the_drawn_tree_is_the_tree() -> None:
+    """The module's docstring lists every class, under its parent."""
+    parents: dict[str, str | None] = {}
+    above: list[tuple[int, str]] = []
+    for line in (errors.__doc__ or "").splitlines():
+        words = line.replace("├──", "   ").replace("└──", "   ").replace("│", " ")
+        name = words.split()[0] if words.split() else ""
+        indent = len(words) - len(words.lstrip())
+        if indent < 4 or not isinstance(getattr(errors, name, None), type):
+            continue
+        above = [each for each in above if each[0] < indent]
+        parents[name] = above[-1][1] if above else None
+        above.append((indent, name))
+
+    expected = {each.__name__: each.__base__.__name__ for each in _classes() if each.__base__ and each is not MrfError}
+    assert {**expected, "MrfError": None} == parents
+
+
+@pytest.mark.parametrize("error", _EXAMPLES, ids=lambda error: type(error).__name__)
+def test_an_error_survives_pickling(error: MrfError) -> None:
+    """A worker process's error has the same class, text and facts in its parent."""
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled one line above
+
+    assert type(error) is type(again)
+    assert str(error) == str(again)
+    assert vars(error) == vars(again)
+
+
+@pytest.mark.parametrize("error", _EXAMPLES, ids=lambda error: type(error).__name__)
+def test_an_error_is_one_line(error: MrfError) -> None:
+    """Its text fits into a log line and says something."""
+    assert str(error)
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (f"{_URL}: HTTP 404", errors.NotFoundAtSource(_URL, "HTTP 404")),
+        (
+            f"{_URL} ended early: the JSON stops at byte 81; run it again, the download was cut",
+            errors.TruncatedFile(_URL, 81, "the JSON"),
+        ),
+        (
+            f"{_URL}: not valid JSON at byte 81 of the decompressed file (trailing garbage); "
+            "download it again, and report it to the payer if it stays so",
+            errors.MalformedJson(_URL, 81, "trailing garbage"),
+        ),
+        (
+            "n1: not published, blocking checks failed: a, b; see the check results of the run",
+            errors.AuditFailed("n1", ("a", "b")),
+        ),
+        ("i.json: line 2: no URL", SourceProblems("i.json", (Problem("line 2", "no URL"),))),
+    ],
+)
+def test_the_text_names_file_place_and_next_step(text: str, error: MrfError) -> None:
+    """A person can act on the text alone."""
+    assert text == str(error)
+
+
+def test_problems_beyond_twenty_are_counted() -> None:
+    """A broken index does not flood the screen."""
+    error = SourceProblems("i.json", tuple(Problem(f"line {number}", "bad") for number in range(1, 26)))
+
+    assert str(error).endswith("line 20: bad; and 5 more")

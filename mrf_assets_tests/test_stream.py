@@ -1,0 +1,270 @@
+"""The bytes decide what a file is; what is damaged never passes for whole."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from mrf_assets.errors import CorruptArchive, EmptyFile, MrfError, StreamError, TruncatedFile, UnsupportedContent
+from mrf_assets.stream import BLOCK_BYTES, Expected, open_json
+from mrf_assets_tests.conftest import FakeFile
+from mrf_assets_tests.factory import gzipped, gzipped_with_bad_crc, with_byte, zipped
+
+_JSON = b'{"in_network":[{"billing_code":"99213","name":"\xc3\xa9"},{"billing_code":"J1100"}]}'
+_LARGE = b'{"x":[' + b",".join(b"%d" % (number * number) for number in range(400_000)) + b"]}"
+
+
+def _content(data: bytes, *, expect: Expected = "json", sizes: list[int] | None = None) -> bytes:
+    return b"".join(open_json(FakeFile(data, sizes=sizes), expect=expect).blocks())
+
+
+def _outcome(data: bytes) -> bytes | StreamError:
+    try:
+        return _content(data)
+    except StreamError as error:
+        return error
+
+
+def _stored(data: bytes) -> bytes:
+    """Gzip without compression, so that every byte counts."""
+    return gzip.compress(data, compresslevel=0, mtime=0)
+
+
+_WHOLE = [
+    pytest.param("plain", _JSON, id="plain"),
+    pytest.param("plain", b" \r\n" + _JSON + b"\n", id="plain, white space around"),
+    pytest.param("plain", b"\xef\xbb\xbf" + _JSON, id="plain, byte order mark"),
+    pytest.param("plain", b"[1]", id="a list is JSON too"),
+    pytest.param("gzip", gzipped(_JSON), id="gzip"),
+    pytest.param("gzip", gzipped(_JSON, members=3), id="gzip of three members"),
+    pytest.param("gzip", gzipped(_JSON) + gzipped(b"") + gzipped(_JSON), id="gzip with an empty member"),
+    pytest.param("gzip", gzipped(gzipped(_JSON)), id="gzip in gzip"),
+    pytest.param("gzip", gzipped(gzipped(gzipped(_JSON))), id="gzip in gzip in gzip"),
+    pytest.param("gzip", gzipped(_JSON) + bytes(600), id="gzip with zeros after it"),
+    pytest.param("gzip", gzipped(zipped({"a.json": _JSON})), id="zip in gzip"),
+    pytest.param("zip", zipped({"a.json": _JSON}), id="zip"),
+    pytest.param("zip", zipped({"a.json.gz": gzipped(_JSON, members=2)}), id="gzip in zip"),
+    pytest.param("zip", zipped({"rates": _JSON}), id="zip, member without a suffix"),
+    pytest.param("zip", zipped({"sub/": b"", "sub/a.JSON": _JSON}), id="zip with a folder"),
+    pytest.param(
+        "zip",
+        zipped({"__MACOSX/._a.json": b"junk", "readme.txt": b"hello", "a.json": _JSON}),
+        id="zip with junk members",
+    ),
+]
+
+
+@pytest.mark.parametrize(("container", "data"), _WHOLE)
+def test_the_content_comes_out_whole(container: str, data: bytes) -> None:
+    """Every container that payers use is unpacked, and named by its outermost layer."""
+    file = open_json(FakeFile(data))
+    content = b"".join(file.blocks())
+
+    assert content.strip().removeprefix(b"\xef\xbb\xbf") in (_JSON, _JSON + _JSON, b"[1]")
+    assert container == file.container
+
+
+@pytest.mark.parametrize(("container", "data"), _WHOLE)
+def test_sizes_and_digest_are_of_what_was_read(container: str, data: bytes) -> None:
+    """`size_bytes` and `sha256` tell of the published bytes, `json_size_bytes` of the content."""
+    file = open_json(FakeFile(data))
+    content = b"".join(file.blocks())
+
+    assert len(data) == file.size_bytes, container
+    assert hashlib.sha256(data).hexdigest() == file.sha256
+    assert len(content) == file.json_size_bytes
+
+
+@pytest.mark.parametrize("pack", [bytes, gzipped, lambda data: zipped({"a.json": data})], ids=["plain", "gzip", "zip"])
+def test_blocks_are_of_bounded_size_and_never_empty(pack: Callable[[bytes], bytes]) -> None:
+    """A file larger than a block comes in several."""
+    blocks = list(open_json(FakeFile(pack(_LARGE))).blocks())
+
+    assert _LARGE == b"".join(blocks)
+    assert len(blocks) > 1
+    assert all(0 < len(block) <= BLOCK_BYTES for block in blocks)
+
+
+@given(
+    data=st.sampled_from([case.values[1] for case in _WHOLE]),
+    sizes=st.lists(st.integers(1, 40), max_size=200),
+)
+def test_the_size_of_reads_does_not_matter(data: bytes, sizes: list[int]) -> None:
+    """A connection that gives a few bytes at a time gives the same content."""
+    assert _content(data) == _content(data, sizes=sizes)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("HTML or XML", b"<!DOCTYPE html><html><body>moved</body></html>"),
+        ("HTML or XML", b"\r\n  \t<html>"),
+        ("HTML or XML", b"\xef\xbb\xbf<?xml version='1.0'?><Error/>"),
+        ("7z", b"7z\xbc\xaf\x27\x1c" + bytes(40)),
+        ("zstandard", b"\x28\xb5\x2f\xfd" + bytes(40)),
+        ("bzip2", bz2.compress(_JSON)),
+        ("xz", lzma.compress(_JSON)),
+        ("RAR", b"Rar!\x1a\x07\x01\x00"),
+        ("PDF", b"%PDF-1.7"),
+        ("parquet", b"PAR1" + bytes(40)),
+        ("UTF-16", '{"a":1}'.encode("utf-16")),
+        ("UTF-16", b"\xfe\xff" + '{"a":1}'.encode("utf-16-be")),
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzipped], ids=["plain", "gzipped"])
+@pytest.mark.parametrize("expect", ["json", "text"])
+def test_content_that_is_not_read_is_named(
+    name: str, data: bytes, pack: Callable[[bytes], bytes], expect: Expected
+) -> None:
+    """The person learns what it is, also inside a container, also where text is expected."""
+    with pytest.raises(UnsupportedContent, match=name):
+        _content(pack(data), expect=expect)
+
+
+@pytest.mark.parametrize("data", [b"file_url,plan_name\n", b"https://mrf.example/a.json\n", b'"text"', b"\x1f"])
+def test_text_is_no_json(data: bytes) -> None:
+    """A CSV where JSON was promised is refused with its first words."""
+    with pytest.raises(UnsupportedContent, match="is not JSON"):
+        _content(data)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzipped, lambda data: zipped({"a.csv": data})], ids=["plain", "gzip", "zip"])
+def test_text_passes_where_text_is_expected(pack: Callable[[bytes], bytes]) -> None:
+    """Sources read CSVs and lists through the same door."""
+    assert b"file_url\n" == _content(pack(b"file_url\n"), expect="text")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", gzipped(b""), gzipped(b"", members=1) + gzipped(b""), zipped({"a.json": b""}), zipped({}), zipped({"d/": b""})],
+    ids=["no byte", "gzip of nothing", "two members of nothing", "empty member", "empty zip", "zip of a folder"],
+)
+def test_an_empty_file_is_told(data: bytes) -> None:
+    """Not one byte of content is no success."""
+    with pytest.raises(EmptyFile):
+        _content(data)
+
+
+def test_a_zip_of_several_files_is_refused() -> None:
+    """Which one is meant is not guessed."""
+    with pytest.raises(UnsupportedContent, match="the zip holds 2 files"):
+        _content(zipped({"a.json": _JSON, "b.json": _JSON}))
+
+
+def test_a_tower_of_containers_is_refused() -> None:
+    """More layers than make sense are an attack or an accident."""
+    with pytest.raises(UnsupportedContent, match="compressed more than 3 times"):
+        _content(gzipped(gzipped(gzipped(gzipped(_JSON)))))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzipped(_JSON),
+        _stored(_JSON),
+        gzipped(gzipped(_JSON)),
+        zipped({"a.json": _JSON}),
+        zipped({"a.json.gz": gzipped(_JSON)}),
+        gzipped(zipped({"a.json": _JSON})),
+    ],
+    ids=["gzip", "stored gzip", "gzip in gzip", "zip", "gzip in zip", "zip in gzip"],
+)
+def test_a_truncated_archive_never_succeeds(data: bytes) -> None:
+    """Whatever the length at which it was cut, there is an error of the stream."""
+    passed = [length for length in range(len(data)) if not isinstance(_outcome(data[:length]), StreamError)]
+
+    assert [] == passed
+
+
+@pytest.mark.parametrize("pack", [gzipped, lambda data: zipped({"a.json": data})], ids=["gzip", "zip"])
+def test_truncation_is_told_with_the_compressed_offset(pack: Callable[[bytes], bytes]) -> None:
+    """The person sees how much arrived."""
+    data = pack(_LARGE)[:100_000]
+
+    with pytest.raises(TruncatedFile) as error:
+        _content(data)
+
+    assert 100_000 == error.value.byte_offset
+
+
+def test_a_second_member_that_is_cut_is_told() -> None:
+    """A single zlib object would silently stop after the first (UHC ships three members)."""
+    one = gzipped(_JSON)
+
+    with pytest.raises(TruncatedFile):
+        _content(one + one[:-1])
+
+
+def test_garbage_after_a_gzip_is_refused() -> None:
+    """Bytes that are neither zeros nor a member are damage."""
+    with pytest.raises(CorruptArchive):
+        _content(gzipped(_JSON) + b"more than a header of garbage")
+
+
+@pytest.mark.parametrize("length", range(1, 12))
+def test_garbage_shorter_than_a_header_is_refused_too(length: int) -> None:
+    """It may be the beginning of a member that was cut."""
+    with pytest.raises(StreamError):
+        _content(gzipped(_JSON) + b"\x1f\x8bgarbage..."[:length])
+
+
+def test_a_bad_checksum_is_told() -> None:
+    """Content that does not match its CRC is not believed."""
+    with pytest.raises(CorruptArchive, match="download it again"):
+        _content(gzipped_with_bad_crc(_JSON))
+
+
+def test_a_bad_checksum_in_a_zip_is_told() -> None:
+    """The same, with the zip's CRC of its member."""
+    data = zipped({"a.json": _JSON})
+    directory = data.rindex(b"PK\x01\x02")
+
+    with pytest.raises(CorruptArchive):
+        _content(with_byte(data, directory + 16, data[directory + 16] ^ 0xFF))
+
+
+def test_an_encrypted_zip_is_told() -> None:
+    """A password is not asked for."""
+    data = zipped({"a.json": _JSON})
+    directory = data.rindex(b"PK\x01\x02")
+
+    with pytest.raises(CorruptArchive, match="cannot be unpacked"):
+        _content(with_byte(with_byte(data, 6, 1), directory + 8, 1))
+
+
+@pytest.mark.parametrize(
+    "data", [gzipped(_JSON), zipped({"a.json": _JSON})], ids=["gzip", "zip"]
+)
+def test_one_changed_byte_gives_the_same_content_or_an_error(data: bytes) -> None:
+    """No damage to an archive becomes other content or a traceback."""
+    wrong = [
+        (offset, byte)
+        for offset in range(len(data))
+        for byte in {0, 0xFF, data[offset] ^ 1, data[offset] ^ 0x80} - {data[offset]}
+        if (outcome := _outcome(with_byte(data, offset, byte))) != _JSON and not isinstance(outcome, StreamError)
+    ]
+
+    assert [] == wrong
+
+
+def test_errors_name_the_file() -> None:
+    """The URL that is told is the canonical one of the opened file."""
+    with pytest.raises(MrfError, match="https://mrf.example/rates.json.gz: "):
+        list(open_json(FakeFile(b"%PDF", url="https://mrf.example/rates.json.gz")).blocks())
+
+
+def test_a_zip_waits_in_the_given_folder(tmp_path: Path) -> None:
+    """A zip goes to disk first, where there is room for it, and leaves nothing behind."""
+    missing = tmp_path / "missing"
+
+    with pytest.raises(FileNotFoundError):
+        list(open_json(FakeFile(zipped({"a.json": _JSON})), spool_dir=missing).blocks())
+    assert _JSON == b"".join(open_json(FakeFile(zipped({"a.json": _JSON})), spool_dir=tmp_path).blocks())
+    assert [] == list(tmp_path.iterdir())

@@ -1,0 +1,28 @@
+# From a fresh clone with Python 3.11 and pip alone: `make demo`, `make test`, `make ui`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test ui lint clean
+
+demo: $(VENV)/.installed  ## The main job on 22 made-up networks, then one query
+	$(BIN)/python examples/demo.py run
+
+ui: $(VENV)/.installed  ## The Dagster UI on the demo's data
+	$(BIN)/python examples/demo.py ui
+
+test: lint  ## Everything that must hold before a commit lands
+	$(BIN)/pytest -n 2
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .dagster_home demo_data mrf_output
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "run":
             return run(server, data)
         if options.command == "ui":
-            return open_ui(server, options.port)
+            if not _published():
+                run(server, data)
+            return open_ui(server, data, options.port)
         console.print("Ctrl-C stops it.")
         threading.Event().wait()
     return 130 if options.command == "run" else 0
@@ -106,10 +108,13 @@ def run(server: MrfServer, data: DemoData) -> int:
     return 0 if as_planned else 1
 
 
-def open_ui(server: MrfServer, port: int) -> int:
+def open_ui(server: MrfServer, data: DemoData, port: int) -> int:
     """Run the Dagster UI until Ctrl-C."""
     console.print(f"Dagster UI: http://127.0.0.1:{port} (index: {server.url('index.json')}); Ctrl-C stops both.")
-    return _run_child(["-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)])
+    return _run_child(
+        ["-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
+        MRF_CPT_WHITELIST=str(data.whitelist.absolute()),
+    )
 
 
 @contextlib.contextmanager
@@ -124,19 +129,24 @@ def _payer(port: int) -> Iterator[tuple[MrfServer, DemoData]]:
 
 
 def _server(folder: Path, port: int) -> MrfServer:
-    """The usual port, so that addresses stay the same from run to run; any free one where it is taken."""
+    """The port of the last time, so that planned addresses still hold; any free one where it is taken."""
+    remembered = FOLDER / "server_port"
+    if remembered.exists():
+        port = int(remembered.read_text())
     try:
-        return MrfServer(folder, port=port)
+        server = MrfServer(folder, port=port)
     except OSError:
-        console.print(f"Port {port} is taken; using another one.")
-        return MrfServer(folder)
+        server = MrfServer(folder)
+        console.print(f"Port {port} is taken; the payer is at {server.port} now. Runs planned before cannot reach it.")
+    remembered.write_text(str(server.port))
+    return server
 
 
-def _run_child(arguments: Sequence[str]) -> int:
+def _run_child(arguments: Sequence[str], **variables: str) -> int:
     """Run this Python with arguments; Ctrl-C reaches the child too, and it gets the time to end well."""
     home = Path.cwd() / ".dagster_home"
     home.mkdir(exist_ok=True)
-    environment = os.environ | {"DAGSTER_HOME": str(home), "MRF_OUTPUT_DIR": str(OUTPUT.absolute())}
+    environment = os.environ | {"DAGSTER_HOME": str(home), "MRF_OUTPUT_DIR": str(OUTPUT.absolute())} | variables
     with subprocess.Popen([sys.executable, *arguments], env=environment) as child:
         before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         try:

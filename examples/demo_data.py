@@ -106,6 +106,8 @@ def _spec(number: int, part: int, parts: int) -> LargeSpec:
         size_bytes // parts,
         seed=100 * number + part,
         schema=schema,
+        codes=150 + size_bytes // 100_000,
+        skew=0.6,
         decimal_ids=number in _WITH_DECIMAL_IDS,
         named_codes=WANTED_CODES,
         deviation_share=0.02,

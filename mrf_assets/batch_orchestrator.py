@@ -34,6 +34,7 @@ from mrf_assets.workers import BATCH_TAG, NetworkJob, Outcome, run_networks
 
 _TAG_CHARACTERS = 250  # an index's address in a run tag
 MANIFEST_NAME = "manifest.json"
+_STARTED = "%Y%m%d_%H%M%S"  # the form of the time in batch ids and log folders, UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class Batch:
         """A batch that starts now."""
         started = dt.datetime.now(tz=dt.UTC)
         return cls(
-            batch_id=f"{started:%Y%m%d_%H%M%S}-{secrets.token_hex(2)}",
+            batch_id=f"{started:{_STARTED}}-{secrets.token_hex(2)}",
             started=started,
             source_type=source_type,
             source_input=canonical_url(source_input),
@@ -61,7 +62,6 @@ class Batch:
         """On every run of the batch."""
         return {
             BATCH_TAG: self.batch_id,
-            "mrf/batch_started": self.started.isoformat(timespec="seconds"),
             "mrf/source_type": self.source_type,
             "mrf/source_input": self.source_input[:_TAG_CHARACTERS],
         }
@@ -131,7 +131,7 @@ def execute_batch(
 def _run(
     batch: Batch, networks: list[str], plan: TaskStore, settings: Settings, *, workers: int, verbose: bool
 ) -> dict[str, Any]:
-    log_dir = f"logs/{batch.started:%Y%m%d_%H%M%S}" if workers > 1 else None
+    log_dir = f"logs/{batch.started:{_STARTED}}" if workers > 1 else None
     if log_dir:
         (settings.output_dir / log_dir).mkdir(parents=True, exist_ok=True)
     jobs = [_job(batch, key, plan.load(key), settings, log_dir=log_dir, verbose=verbose) for key in networks]
@@ -209,12 +209,19 @@ def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything
     tags = next(iter(records.values())).tags if batch_id else {}
     return build_manifest(
         batch_id=batch_id,
-        extraction_run=tags.get("mrf/batch_started") or dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
+        extraction_run=_started(batch_id).isoformat(timespec="seconds"),
         source_type=tags.get("mrf/source_type"),
         source_input=tags.get("mrf/source_input"),
         output_dir=output_dir,
         networks=[(record, plan.load(key)) for key, record in records.items() if record.status != "running"],
     )
+
+
+def _started(batch_id: str | None) -> dt.datetime:
+    """When a batch began, from its id; now, for an export over all batches."""
+    if batch_id is None:
+        return dt.datetime.now(tz=dt.UTC)
+    return dt.datetime.strptime(batch_id.partition("-")[0], _STARTED).replace(tzinfo=dt.UTC)
 
 
 def _record(instance: dg.DagsterInstance, batch: Batch, outcome: Outcome) -> NetworkRecord:
@@ -241,7 +248,6 @@ def _job(
 ) -> NetworkJob:
     log_file = _log_file(log_dir, network_id)
     tags = batch.tags | {
-        "mrf/position": str(tasks[0].position),
         "mrf/host": host_of(tasks[0].url) or "local",
         **({"mrf/log_file": log_file} if log_file else {}),
     }

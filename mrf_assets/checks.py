@@ -69,12 +69,12 @@ _RULES = (
         table="rates",
         severity="error",
         explanation="Every price read is a rate row, a rejected price or a filtered one, in counts and tables.",
-        sql="""SELECT f.file_id, prices_read, rate_rows, r.rows AS rows_in_rates, prices_rejected, prices_filtered
+        sql="""SELECT file_id, prices_read, rate_rows, r.rows AS rows_in_rates, prices_rejected, prices_filtered
 FROM files f
-LEFT JOIN (SELECT file_id, count(*) AS rows FROM rates GROUP BY ALL) r USING (file_id)
-LEFT JOIN (SELECT file_id, count(*) AS rows FROM rejects WHERE dropped = 'price' GROUP BY ALL) j USING (file_id)
-WHERE prices_read <> rate_rows + prices_rejected + prices_filtered
-   OR rate_rows <> coalesce(r.rows, 0) OR prices_rejected <> coalesce(j.rows, 0)""",
+FULL JOIN (SELECT file_id, count(*) AS rows FROM rates GROUP BY ALL) r USING (file_id)
+FULL JOIN (SELECT file_id, count(*) AS rows FROM rejects WHERE dropped = 'price' GROUP BY ALL) j USING (file_id)
+WHERE prices_read IS DISTINCT FROM rate_rows + prices_rejected + prices_filtered
+   OR rate_rows IS DISTINCT FROM coalesce(r.rows, 0) OR prices_rejected IS DISTINCT FROM coalesce(j.rows, 0)""",
     ),
     Check(
         name="not_empty",
@@ -177,7 +177,7 @@ WHERE negotiated_type = 'percentage' AND negotiated_rate NOT BETWEEN 1 AND 100""
         sql="""SELECT w.billing_code_type, w.billing_code FROM code_whitelist w
 WHERE NOT EXISTS (
     SELECT 1 FROM (SELECT DISTINCT upper(billing_code_type) AS type, upper(billing_code) AS code FROM rates) r
-    WHERE r.code = w.billing_code AND coalesce(w.billing_code_type, r.type) = r.type)""",
+    WHERE r.code = w.billing_code AND (w.billing_code_type IS NULL OR w.billing_code_type = r.type))""",
         population_sql="SELECT count(*) FROM code_whitelist",
         tolerated_share=0.5,
     ),

@@ -132,9 +132,7 @@ def _open_http(url: str, timeouts: Timeouts) -> Iterator[RawFile]:
         response = requests.get(
             url, headers=_HEADERS, stream=True, timeout=(timeouts.connect_seconds, timeouts.read_seconds)
         )
-    except (
-        ValueError
-    ):  # requests' InvalidURL and InvalidSchema, urllib3's LocationParseError: no host, a redirect to ftp
+    except ValueError:  # requests' InvalidURL, InvalidSchema; urllib3's LocationParseError: no host, redirected to ftp
         raise UnsupportedUrl(shown, "is not a usable address; check it") from None
     except requests.exceptions.RequestException as error:
         raise ConnectionLostError(shown, f"no answer ({_kind(error)}); check the address and the network") from None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -119,14 +118,16 @@ def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     Raises:
         StoreError: The folder cannot be written.
     """
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=".manifest-", delete=False
-        ) as file:
-            json.dump(manifest, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-        os.chmod(file.name, 0o644)  # noqa: PTH101 - a temporary file is private
-        Path(file.name).replace(path)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".manifest-", delete=False) as file:
+            partial = Path(file.name)
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.chmod(0o644)  # a temporary file is private
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(str(path), f"cannot be written ({error.strerror}); check the folder") from error

@@ -30,8 +30,6 @@ from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelis
 
 logger = logging.getLogger(__name__)
 
-_PROGRESS_EVERY_SECONDS = 5.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -114,11 +112,14 @@ def ingest(
     tasks: Sequence[FileTask],
     settings: Settings,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
+    *,
+    progress_every_seconds: float = 5.0,
 ) -> NetworkResult:
     """Fetch, extract, audit and publish the files of one network.
 
-    Either every table of every period of the network is published, or nothing changes. Failed
-    blocking checks are told in the result (`require_published`), all else raises.
+    Nothing is published before every file is read and every period has passed its audit; then
+    the periods are published one by one, each in one step, the oldest first. Failed blocking
+    checks are told in the result (`require_published`), all else raises.
 
     Raises:
         MrfError: As its class says; nothing was published.
@@ -129,7 +130,7 @@ def ingest(
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
     store = Store(settings.output_dir.absolute())
     with store.stage(network_id) as stage:
-        work = _Work(network_id, settings, Wanted.of(settings), reader, stage, on_progress)
+        work = _Work(network_id, settings, Wanted.of(settings), reader, stage, on_progress, progress_every_seconds)
         labels = part_labels(tasks)
         files = [work.ingest_file(task, labels[task.file_id]) for task in tasks]
         result = NetworkResult(
@@ -155,6 +156,7 @@ class _Work:
     reader: Reader
     stage: Stage
     on_progress: Callable[[Progress], None]
+    progress_every_seconds: float
 
     def ingest_file(self, task: FileTask, label: str) -> FileResult:
         """Stage the tables of one file and settle them into their period."""
@@ -199,7 +201,7 @@ class _Work:
         for block in source.blocks():
             yield block
             now = time.monotonic()
-            if now - told >= _PROGRESS_EVERY_SECONDS:
+            if now - told >= self.progress_every_seconds:
                 told = now
                 self.on_progress(
                     Progress(
@@ -284,5 +286,5 @@ def _period(task: FileTask, tally: Tally) -> tuple[str, str]:
     if task.index_period:
         return task.index_period, "index"
     if updated := tally.header.get("last_updated_on"):
-        return f"{updated:%Y-%m}", "last_updated_on"
+        return f"{updated.year:04d}-{updated.month:02d}", "last_updated_on"  # %Y does not pad the year 202
     return f"{dt.datetime.now(tz=dt.UTC):%Y-%m}", "download"

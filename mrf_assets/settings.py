@@ -14,6 +14,8 @@ from typing import Any, get_type_hints
 
 from mrf_assets.errors import SettingError
 
+_DAY_SECONDS = 86_400
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -37,8 +39,8 @@ class Settings:
         if self.keep_periods is not None and self.keep_periods < 1:
             raise SettingError("keep_periods", f"is {self.keep_periods}; it must be 1 or more, or absent to keep all")
         for name in ("connect_timeout_seconds", "read_timeout_seconds"):
-            if not getattr(self, name) > 0:
-                raise SettingError(name, f"is {getattr(self, name)}; it must be more than 0")
+            if not 0 < getattr(self, name) <= _DAY_SECONDS:  # sockets refuse infinity with a traceback
+                raise SettingError(name, f"is {getattr(self, name)}; it must be more than 0 and at most {_DAY_SECONDS}")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:  # noqa: ANN401 - values of the fields

@@ -309,7 +309,9 @@ class _Spool:
         return set_id
 
     def assign(self, tally: SourceTally) -> None:
-        """Name the networks, one group of equal keys at a time, and count."""
+        """Name the networks, one group of equal keys at a time, and count. Nothing may be added after it."""
+        for cached in (self.file, self.plan, self.describe, self.allowed_amount_file):
+            cached.cache_clear()  # the tasks may be worked off for days
         rows = self._db.execute("SELECT key, id, canonical, named, period FROM file ORDER BY key, canonical")
         for _, group in groupby(rows, key=lambda row: row[0]):
             ids: dict[str, int] = {}
@@ -410,7 +412,7 @@ class _Bytes:
             return b""
         self.begin += len(self.piece)
         self.piece = next(self._pieces, b"")
-        if self.piece == _BOM:
+        if self.begin == 0 and self.piece == _BOM:
             return self.read(size)
         self.ended = not self.piece
         return self.piece
@@ -656,16 +658,16 @@ def read_index(
     options, tally, location = options or SourceOptions(), tally or SourceTally(), _own_location(location)
     shown = canonical_url(location)
     with closing(_Spool(options)) as spool:
-        index = _Index(shown, location, spool, tally, options)
         with open_url(location) as raw:
-            index.read(open_json(raw).blocks())
+            _Index(shown, location, spool, tally, options).read(open_json(raw).blocks())
         spool.count_allowed_amounts(tally)
         tally.index_period = identify(location).period or _month(tally.last_updated_on)
         spool.assign(tally)
         if not tally.files:
             raise SourceProblems(shown, _why_no_file(tally))
-        if not tally.structures_selected:
-            raise SourceProblems(shown, (Problem("match", f"no plan has {options.match!r} in it; try less text"),))
+        if not tally.tasks:
+            what = f"no structure with in-network files has a plan with {options.match!r} in it; try less text"
+            raise SourceProblems(shown, (Problem("match", what),))
         yield from spool.tasks(tally.index_period)
 
 
@@ -890,7 +892,7 @@ def _rows(
 
 
 def _fill_from_row(filling: _Filling, line: int, columns: list[str], row: list[str]) -> None:
-    if any(it.strip() for it in row[len(columns) :]):
+    if len(row) > len(columns):  # a comma in a URL would cut it
         filling.problems.add(line, f"has {len(row)} fields where the header has {len(columns)}; quote the field")
         return
     known = {column: value.strip() or None for column, value in zip(columns, row, strict=False)}

@@ -4,8 +4,9 @@
     <root>/.mrf/staging/<random>/                                        in the making
 
 All tables of a network and period stand in one directory, so one rename publishes them
-together: a reader that opens a path gets the old set or the new one. A crash leaves the old
-one; `sweep` removes what dead processes left behind.
+together: a reader that opens the directory gets the old set or the new one. A crash leaves the
+old one; `sweep` removes what dead processes left behind. An `=` in a key is `%3D` in the path,
+as readers of hive partitions decode it.
 """
 
 from __future__ import annotations
@@ -103,7 +104,9 @@ class PartWriter:
 
     def write(self, table: str, batch: pa.RecordBatch) -> None:
         """Append a batch as one row group."""
-        self._writers[table].write_batch(batch, row_group_size=max(batch.num_rows, 1))
+        if not batch.num_rows:
+            return
+        self._writers[table].write_batch(batch, row_group_size=batch.num_rows)
         self.rows[table] += batch.num_rows
 
 
@@ -179,40 +182,66 @@ class Store:
         Raises:
             StoreError: The folder cannot be written, or the disk is full.
         """
-        if not _SAFE_KEY.match(network_id):
-            raise StoreError(network_id, "is no safe partition key")
+        _network_dir(self.root, network_id)  # an unsafe key is refused before anything is written
         directory = self.state_dir / "staging" / secrets.token_hex(8)
         try:
-            directory.mkdir(parents=True)
-            with (directory / "lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # tells `sweep` that this process lives
+            with self._refusals(), ExitStack() as held:
+                with self._gate():
+                    directory.mkdir(parents=True)
+                    lock = held.enter_context((directory / "lock").open("w"))
+                    fcntl.flock(lock, fcntl.LOCK_EX)  # tells `sweep` that this process lives
                 yield Stage(self.root, network_id, directory)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """What the file system refuses becomes one line for a person."""
+        try:
+            yield
         except OSError as error:
             what = "the disk is full; free some space" if error.errno == errno.ENOSPC else error.strerror or str(error)
             raise StoreError(
                 str(self.root), f"cannot be written ({what}); check the folder, its owner and its disk"
             ) from error
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+
+    @contextmanager
+    def _gate(self) -> Iterator[None]:
+        """One at a time: a stage that has no lock yet must not look like a leftover."""
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        with (self.state_dir / "lock").open("w") as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            yield
 
     def sweep(self) -> int:
-        """Remove what dead processes left behind; returns how many leftovers there were."""
+        """Remove what dead processes left behind; returns how many leftovers there were.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        if not self.state_dir.is_dir():
+            return 0
         swept = 0
-        for directory in (self.state_dir / "staging").glob("*"):
-            try:
-                with (directory / "lock").open("w") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(directory, ignore_errors=True)
-                    swept += 1
-            except OSError:  # held by a living process, or just gone
-                continue
+        with self._refusals(), self._gate():
+            for directory in (self.state_dir / "staging").glob("*"):
+                try:
+                    with (directory / "lock").open("w") as lock:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        shutil.rmtree(directory, ignore_errors=True)
+                        swept += 1
+                except OSError:  # held by a living process, or just gone
+                    continue
+            for aside in self.root.glob("network_id=*/.period=*"):
+                _undo_half_replacement(aside)
+                swept += 1
         if swept:
             logger.info("removed %d leftovers of interrupted runs", swept)
         return swept
 
     def networks(self) -> list[str]:
         """The partition keys that have something published."""
-        return sorted(p.name.removeprefix("network_id=") for p in self.root.glob("network_id=*"))
+        directories = {path.parent.name for path in self.root.glob("network_id=*/period=*")}
+        return sorted(name.removeprefix("network_id=").replace("%3D", "=") for name in directories)
 
     def periods(self, network_id: str) -> list[str]:
         """The published periods of a network, oldest first."""
@@ -236,7 +265,8 @@ class Store:
 def _network_dir(root: Path, network_id: str) -> Path:
     if not _SAFE_KEY.match(network_id):
         raise StoreError(network_id, "is no safe partition key")
-    return root / f"network_id={network_id}"
+    # DuckDB refuses all networks at once where one key holds a bare `=`: "Hive partition mismatch".
+    return root / f"network_id={network_id.replace('=', '%3D')}"
 
 
 def _tables(directory: Path) -> dict[str, list[Path]]:
@@ -262,21 +292,36 @@ def _exchange(staged: Path, target: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     names = (os.fsencode(staged), os.fsencode(target))
     swap = 2  # RENAME_EXCHANGE, RENAME_SWAP
-    if sys.platform == "darwin":
-        failed = libc.renamex_np(*names, swap)
-    else:
-        at_cwd = -100  # AT_FDCWD
-        failed = libc.renameat2(at_cwd, names[0], at_cwd, names[1], swap)
-    if not failed:
-        return
-    code = ctypes.get_errno()
-    if code not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+    at_cwd = -100  # AT_FDCWD
+    try:
+        if sys.platform == "darwin":
+            failed = libc.renamex_np(*names, swap)
+        else:
+            failed = libc.renameat2(at_cwd, names[0], at_cwd, names[1], swap)
+        code = ctypes.get_errno() if failed else 0
+    except AttributeError:  # a C library older than the call
+        code = errno.ENOSYS
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot swap
+        logger.warning("%s: the file system cannot swap directories; replacing in two steps", target.parent)
+        _replace_in_two_steps(staged, target)
+    elif code:
         raise OSError(code, os.strerror(code), str(target))
-    # Some network file systems cannot swap; readers may find nothing for an instant.
-    logger.warning("%s: the file system cannot swap directories; replacing in two steps", target.parent)
-    aside = staged.with_name(f"{staged.name}.old")
+
+
+def _replace_in_two_steps(staged: Path, target: Path) -> None:
+    """Swap two directories; readers may find nothing for an instant, and `sweep` repairs a crash in it."""
+    aside = target.with_name(f".{target.name}")
     target.rename(aside)
     staged.rename(target)
+    aside.rename(staged)
+
+
+def _undo_half_replacement(aside: Path) -> None:
+    target = aside.with_name(aside.name.removeprefix("."))
+    if target.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        aside.rename(target)
 
 
 def row_counts(files: Sequence[TableFile]) -> Mapping[str, int]:

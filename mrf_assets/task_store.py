@@ -54,6 +54,7 @@ class TaskStore:
                 connection.execute(
                     "INSERT INTO files VALUES (?, ?, ?, ?)", [task.network_id, task.position, json.dumps(row), digest]
                 )
+            connection.execute("DELETE FROM plan_sets WHERE digest NOT IN (SELECT plans FROM files)")
         return saved
 
     def load(self, network_id: str) -> list[FileTask]:

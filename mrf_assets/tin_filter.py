@@ -1,54 +1,78 @@
 """Keep the providers of wanted TINs, and the prices that name at least one of them.
 
 Which TIN a price belongs to is known only when all groups are (they may come last in the
-file), so the tables of a part are filtered after they are written, by DuckDB.
+file), so the tables of a part are filtered after they are written. A query engine would be
+shorter, but joins do not keep the order of rows, and equal input must give equal files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES, TABLES
 from mrf_assets.whitelist import TinWhitelist
 
-_QUERIES = {
-    PROVIDERS.name: """SELECT * FROM providers
-SEMI JOIN wanted_tins USING (tin_value)""",
-    PROVIDER_SETS.name: """SELECT * FROM provider_sets
-SEMI JOIN (SELECT file_id, provider_group_id FROM providers SEMI JOIN wanted_tins USING (tin_value))
-USING (file_id, provider_group_id)""",
-    RATES.name: """SELECT * FROM rates
-SEMI JOIN (
-    SELECT file_id, provider_set_id FROM provider_sets
-    SEMI JOIN (SELECT file_id, provider_group_id FROM providers SEMI JOIN wanted_tins USING (tin_value))
-    USING (file_id, provider_group_id))
-USING (file_id, provider_set_id)""",
-}
+_READ_ROWS = 50_000
+_Column = Any  # an Arrow array; the stubs know one class per type
 
 
 def keep_wanted_tins(
     paths: Mapping[str, Path], tins: TinWhitelist, batch_rows: Callable[[str], int]
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Yield `(table, batch)` of every table in `paths`, filtered; order and schema are kept."""
-    with duckdb.connect() as connection:
-        for name, path in paths.items():
-            connection.read_parquet(str(path)).create_view(name)
-        connection.register("wanted_tins", pa.table({"tin_value": pa.array(sorted(tins.values), pa.string())}))
-        for name in paths:
-            sql = _QUERIES.get(name, f"SELECT * FROM {name}")  # noqa: S608 - a table of `schema`
-            reader = connection.sql(sql).to_arrow_reader(batch_rows(name))
-            for batch in reader:
-                yield (
-                    name,
-                    pa.RecordBatch.from_arrays(
-                        [
-                            column.cast(field.type)
-                            for column, field in zip(batch.columns, TABLES[name].arrow, strict=True)
-                        ],
-                        schema=TABLES[name].arrow,
-                    ),
-                )
+    """Yield `(table, batch)` of every table of one file, filtered; order and schema are kept."""
+    wanted = pa.array(sorted(tins.values), pa.string())
+    groups = _distinct(paths[PROVIDERS.name], "provider_group_id", "tin_value", wanted)
+    sets = _distinct(paths[PROVIDER_SETS.name], "provider_set_id", "provider_group_id", groups)
+    rules: dict[str, tuple[str, _Column]] = {
+        PROVIDERS.name: ("tin_value", wanted),
+        PROVIDER_SETS.name: ("provider_group_id", groups),
+        RATES.name: ("provider_set_id", sets),
+    }
+    for name, path in paths.items():
+        kept = _batches(path, None) if name not in rules else _kept(path, None, *rules[name])
+        for batch in _rebatched(kept, TABLES[name].arrow, batch_rows(name)):
+            yield name, batch
+
+
+def _batches(path: Path, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(_READ_ROWS, columns=columns)
+
+
+def _kept(path: Path, columns: list[str] | None, key: str, wanted: _Column) -> Iterator[pa.RecordBatch]:
+    """The rows whose `key` is wanted."""
+    for batch in _batches(path, columns):
+        yield batch.filter(pc.is_in(batch.column(key), value_set=wanted))
+
+
+def _distinct(path: Path, column: str, key: str, wanted: _Column) -> _Column:
+    """The distinct values of a column in the rows whose `key` is wanted."""
+    parts = [batch.column(column).unique() for batch in _kept(path, [column, key], key, wanted)]
+    kind = pq.read_schema(path).field(column).type
+    return pa.chunked_array(parts, kind).unique()
+
+
+def _rebatched(batches: Iterator[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows, `rows` of them in each batch but the last: a filter leaves crumbs."""
+    held: list[pa.RecordBatch] = []
+    held_rows = 0
+    for batch in batches:
+        held.append(batch)
+        held_rows += batch.num_rows
+        if held_rows >= rows:
+            whole = pa.Table.from_batches(held).combine_chunks()
+            cut = held_rows - held_rows % rows
+            yield from _typed(whole.slice(0, cut), schema, rows)
+            held, held_rows = whole.slice(cut).to_batches(), held_rows - cut
+    if held_rows:
+        yield from _typed(pa.Table.from_batches(held).combine_chunks(), schema, rows)
+
+
+def _typed(table: pa.Table, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    return iter(table.cast(schema).to_batches(max_chunksize=rows))

@@ -89,7 +89,11 @@ def read_document(
 ) -> Reading:
     """All rows of one document, each batch checked against its schema."""
     data = document if isinstance(document, bytes) else render(document)
-    options = {"url": "https://mrf.example/rates.json", "file_id": "f", "open_url": closed_door} | request
+    options: dict[str, Any] = {
+        "url": "https://mrf.example/rates.json",
+        "file_id": "f",
+        "open_url": closed_door,
+    } | request
     tally = Tally()
     rows: dict[str, list[Row]] = {"providers": [], "provider_sets": [], "rates": [], "rejects": []}
     batch_rows = []

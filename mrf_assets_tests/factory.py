@@ -320,15 +320,9 @@ def made_codes(count: int, first: Sequence[Code] = ()) -> list[Code]:
 
     Codes repeat once a type has run out of numbers: payers repeat them too.
     """
-    codes = list(first[:count])
     taken = set(first)
-    for number in itertools.count():
-        if len(codes) >= count:
-            return codes
-        code = _made_code(number)
-        if code not in taken:
-            codes.append(code)
-    raise AssertionError
+    fresh = (code for code in map(_made_code, itertools.count()) if code not in taken)
+    return [*first[:count], *itertools.islice(fresh, max(0, count - len(first)))]
 
 
 def _made_code(number: int) -> Code:

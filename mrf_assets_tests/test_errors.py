@@ -90,8 +90,10 @@ def test_an_error_is_one_line(error: MrfError) -> None:
             errors.TruncatedFile(_URL, 81, "the JSON"),
         ),
         (
-            f"{_URL}: not valid JSON at byte 81 of the decompressed file (trailing garbage); "
-            "download it again, and report it to the payer if it stays so",
+            (
+                f"{_URL}: not valid JSON at byte 81 of the decompressed file (trailing garbage); "
+                "download it again, and report it to the payer if it stays so"
+            ),
             errors.MalformedJson(_URL, 81, "trailing garbage"),
         ),
         (

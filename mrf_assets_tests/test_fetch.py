@@ -17,7 +17,7 @@ from mrf_assets.errors import (
     NotFoundAtSource,
     UnsupportedUrl,
 )
-from mrf_assets.fetch import Timeouts, open_url
+from mrf_assets.fetch import Timeouts, open_url, size_of
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 _DATA = b'{"in_network":[' + b"1," * 100_000 + b"1]}"
@@ -25,8 +25,8 @@ _SECRET = "S3cr3tV4lue"
 _SIGNED = f"?Expires=1&Signature={_SECRET}&Key-Pair-Id={_SECRET}&name=a.json"
 
 
-def _fetched(url: str, *, size: int = 4096) -> bytes:
-    with open_url(url, Timeouts(connect_seconds=5, read_seconds=5)) as raw:
+def _fetched(url: str, *, size: int = 4096, read_seconds: float = 5) -> bytes:
+    with open_url(url, Timeouts(connect_seconds=5, read_seconds=read_seconds)) as raw:
         return b"".join(iter(lambda: raw.read(size), b""))
 
 
@@ -147,9 +147,7 @@ def test_a_redirect_is_followed(server: MrfServer) -> None:
         (304, HttpStatusError, "HTTP 304"),
     ],
 )
-def test_other_answers_than_200_are_errors(
-    server: MrfServer, status: int, kind: type[MrfError], text: str
-) -> None:
+def test_other_answers_than_200_are_errors(server: MrfServer, status: int, kind: type[MrfError], text: str) -> None:
     """Their class tells whether another try makes sense, their text what to do."""
     server.script("/a.json", Answer(status=status, body=b""))
 
@@ -184,12 +182,8 @@ def test_a_server_that_falls_silent_is_told(server: MrfServer) -> None:
     """The wait for the next piece of the body is bounded."""
     gate = server.hold("/a.json", at=10)
 
-    with (
-        pytest.raises(ConnectionLostError, match="broke at byte"),
-        open_url(server.url("/a.json"), Timeouts(read_seconds=0.2)) as raw,
-    ):
-        while raw.read(10):
-            pass
+    with pytest.raises(ConnectionLostError, match="broke at byte"):
+        _fetched(server.url("/a.json"), size=10, read_seconds=0.2)
     gate.release()
 
 
@@ -248,3 +242,26 @@ def test_no_error_of_an_address_shows_a_secret(address: str) -> None:
     with pytest.raises(FetchError) as error:
         _fetched(url)
     assert _SECRET not in repr(error.value)
+
+
+def test_a_size_is_known_before_the_file_is_read(server: MrfServer, tmp_path: Path) -> None:
+    """By HEAD or by the file system; nothing is downloaded."""
+    (tmp_path / "a.json").write_bytes(_DATA)
+
+    assert len(_DATA) == size_of(f"{server.url('/a.json')}{_SIGNED}")
+    assert len(_DATA) == size_of(str(tmp_path / "a.json"))
+    assert (1, 0) == (server.count("/a.json", "HEAD"), server.count("/a.json"))
+
+
+@pytest.mark.parametrize("location", ["/none", "http://[bad/a", "http://", "ftp://mrf.example/a", "file://[bad"])
+def test_a_size_that_cannot_be_told_is_none(location: str) -> None:
+    """A guess of the size stops nobody."""
+    assert size_of(location) is None
+
+
+@pytest.mark.parametrize("answer", [Answer(status=404, body=b"x"), Answer(send_length=False)])
+def test_a_size_that_the_server_does_not_tell_is_none(server: MrfServer, answer: Answer) -> None:
+    """The length of an error page is not that of the file."""
+    server.always("/a.json", answer)
+
+    assert size_of(server.url("/a.json")) is None

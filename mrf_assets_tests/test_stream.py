@@ -143,7 +143,14 @@ def test_text_passes_where_text_is_expected(pack: Callable[[bytes], bytes]) -> N
 
 @pytest.mark.parametrize(
     "data",
-    [b"", gzipped(b""), gzipped(b"", members=1) + gzipped(b""), zipped({"a.json": b""}), zipped({}), zipped({"d/": b""})],
+    [
+        b"",
+        gzipped(b""),
+        gzipped(b"", members=1) + gzipped(b""),
+        zipped({"a.json": b""}),
+        zipped({}),
+        zipped({"d/": b""}),
+    ],
     ids=["no byte", "gzip of nothing", "two members of nothing", "empty member", "empty zip", "zip of a folder"],
 )
 def test_an_empty_file_is_told(data: bytes) -> None:
@@ -239,9 +246,7 @@ def test_an_encrypted_zip_is_told() -> None:
         _content(with_byte(with_byte(data, 6, 1), directory + 8, 1))
 
 
-@pytest.mark.parametrize(
-    "data", [gzipped(_JSON), zipped({"a.json": _JSON})], ids=["gzip", "zip"]
-)
+@pytest.mark.parametrize("data", [gzipped(_JSON), zipped({"a.json": _JSON})], ids=["gzip", "zip"])
 def test_one_changed_byte_gives_the_same_content_or_an_error(data: bytes) -> None:
     """No damage to an archive becomes other content or a traceback."""
     wrong = [
@@ -256,7 +261,7 @@ def test_one_changed_byte_gives_the_same_content_or_an_error(data: bytes) -> Non
 
 def test_errors_name_the_file() -> None:
     """The URL that is told is the canonical one of the opened file."""
-    with pytest.raises(MrfError, match="https://mrf.example/rates.json.gz: "):
+    with pytest.raises(MrfError, match=r"https://mrf\.example/rates\.json\.gz: "):
         list(open_json(FakeFile(b"%PDF", url="https://mrf.example/rates.json.gz")).blocks())
 
 

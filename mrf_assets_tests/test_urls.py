@@ -12,8 +12,8 @@ from mrf_assets.urls import canonical_url, file_name, host_of, is_remote, local_
 _SECRET = "S3cr3tV4lue"
 _SIGNATURES = (
     "Expires", "Signature", "Key-Pair-Id", "Policy", "X-Amz-Signature", "X-Amz-Credential", "x-amz-security-token",
-    "X-Goog-Signature", "AWSAccessKeyId", "GoogleAccessId", "sig", "se", "sp", "sv", "sr", "st", "spr", "skoid", "sktid",
-    "token", "access_token", "apikey", "api_key", "hdnea",
+    "X-Goog-Signature", "AWSAccessKeyId", "GoogleAccessId", "sig", "se", "sp", "sv", "sr", "st", "spr", "skoid",
+    "sktid", "token", "access_token", "apikey", "api_key", "hdnea",
 )  # fmt: skip
 
 
@@ -36,7 +36,9 @@ _SIGNATURES = (
             id="name parameter stays",
         ),
         pytest.param("https://mrf.example/a?b=1&c=2", "https://mrf.example/a?b=1&&c=2&", id="empty pairs"),
-        pytest.param("https://mrf.example/a", "https://mrf.example/a?Expires=1&Signature=x&Key-Pair-Id=K", id="CloudFront"),
+        pytest.param(
+            "https://mrf.example/a", "https://mrf.example/a?Expires=1&Signature=x&Key-Pair-Id=K", id="CloudFront"
+        ),
         pytest.param("https://mrf.example/a?b=1", "https://mrf.example/a?b=1&amp;Signature=x", id="HTML-escaped &"),
         pytest.param("https://mrf.example/a", "https://mrf.example/a?%53ignature=x", id="escaped key"),
         pytest.param("/data/a.json", "/data/a.json", id="path"),

@@ -146,7 +146,7 @@ def test_a_line_that_is_no_tin_is_told(written: Path, line: str) -> None:
     """A mistyped TIN would silently keep nothing."""
     written.write_text(f"{line}\n")
 
-    with pytest.raises(ListFileError, match="line 1 is .* expected an EIN"):
+    with pytest.raises(ListFileError, match=r"line 1 is .* expected an EIN"):
         read_tin_whitelist(written)
 
 

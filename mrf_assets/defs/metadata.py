@@ -22,11 +22,6 @@ _MOST_FILES = 1_000  # of one network listed in an event
 _ERROR_CHARACTERS = 500
 
 
-def tags_of_run(context: dg.AssetExecutionContext) -> Mapping[str, str]:
-    """The tags that the run was started with."""
-    return context.run.tags
-
-
 def task_facts(tasks: Sequence[FileTask], tags: Mapping[str, str]) -> dict[str, Any]:
     """What is known of a network before it is read."""
     first = tasks[0]
@@ -37,7 +32,7 @@ def task_facts(tasks: Sequence[FileTask], tags: Mapping[str, str]) -> dict[str, 
         "network_id": first.network_id,
         "prefix": first.output_prefix,
         "plans": len({plan for task in tasks for plan in task.plans}),
-        "log_file": dg.MetadataValue.path(tags["mrf/log_file"]) if "mrf/log_file" in tags else dg.MetadataValue.null(),
+        **({"log_file": dg.MetadataValue.path(tags["mrf/log_file"])} if "mrf/log_file" in tags else {}),
     }
 
 

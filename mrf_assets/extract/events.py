@@ -55,6 +55,8 @@ def json_events(blocks: Iterable[bytes], url: str) -> Iterator[Event]:
         parser.close()
     except ijson.JSONError:
         raise TruncatedFile(url, offset, "the JSON") from None
+    for event, value in events:  # a bare number is known to be whole at the end alone
+        yield offset - 1, event, value
 
 
 def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:

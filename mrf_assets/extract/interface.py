@@ -55,10 +55,10 @@ class Tally:
         """Record a value that is not kept."""
         self.rejects.append((byte_offset, dropped, path, reason, excerpt(value)))
 
-    def ignore(self, path: str) -> None:
+    def ignore(self, path: str, times: int = 1) -> None:
         """Record a key that no table has a place for."""
         known = path in self.ignored_keys or len(self.ignored_keys) < _MOST_IGNORED_KEYS
-        self.ignored_keys[path if known else "(others)"] += 1
+        self.ignored_keys[path if known else "(others)"] += times
 
     def absorb(self, other: Tally) -> None:
         """Add the counts of a part; its header stays its own."""
@@ -68,8 +68,7 @@ class Tally:
         self.provider_groups_read += other.provider_groups_read
         self.repairs.update(other.repairs)
         for path, count in other.ignored_keys.items():
-            self.ignore(path)
-            self.ignored_keys[path if path in self.ignored_keys else "(others)"] += count - 1
+            self.ignore(path, count)
         self.rejects += other.rejects
 
 

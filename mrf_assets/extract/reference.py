@@ -30,8 +30,8 @@ _HEADER_TEXTS = (
     "issuer_name",
     "plan_sponsor_name",
 )
-_HEADER = frozenset({*_HEADER_TEXTS, "last_updated_on", "plan_id_type"})
-_OTHER_KINDS = {
+HEADER_KEYS = frozenset({*_HEADER_TEXTS, "last_updated_on", "plan_id_type"})
+OTHER_KINDS = {
     "reporting_structure": "is a table of contents (an index); ingest it with --source index",
     "out_of_network": "is an allowed-amounts file; only in-network files are read",
     "provider_groups": "is a provider-reference file, which belongs to an in-network file and is read with it",
@@ -153,12 +153,12 @@ class FileReader:
         header, seen = Obj(first[0]), set[str]()
         for key in self.cursor.members():
             event = self.cursor.next()
-            if key in _OTHER_KINDS and "in_network" not in seen:
-                raise NotInNetworkFile(self.request.url, _OTHER_KINDS[key])
+            if key in OTHER_KINDS and "in_network" not in seen:
+                raise NotInNetworkFile(self.request.url, OTHER_KINDS[key])
             if key in ("in_network", "provider_references"):
                 seen.add(key)
                 yield from self._section(self._item if key == "in_network" else self._reference, event)
-            elif key in _HEADER:
+            elif key in HEADER_KEYS:
                 header[key] = self.cursor.value(event, self.tally)
             else:
                 self.tally.ignore(key[:200])
@@ -199,6 +199,10 @@ class FileReader:
         if not isinstance(reference, Obj):
             self.tally.reject(self.root_offset, "provider_group", "provider_references", "not_an_object", reference)
             return
+        yield from self.write_reference(reference)
+
+    def write_reference(self, reference: Obj) -> Iterator[TableBatch]:
+        """One element of `provider_references`, counted as read already."""
         found = reference_rows(reference, self.values, self._remote_groups)
         if found is None:
             return
@@ -290,17 +294,21 @@ class FileReader:
 
     def _write_item(self, head: tuple[Any, ...], held: Iterable[RateElement]) -> Iterator[TableBatch]:
         for element in held:
-            new_inline = {row[0] for row in element.inline} - self.inline_ids
-            for row in element.inline:
-                if row[0] in new_inline:
-                    yield from self.providers.add(row)
-            self.inline_ids |= new_inline
-            if element.set_id is not None and element.set_id not in self.set_ids:
-                self.set_ids.add(element.set_id)
-                for group_id in element.group_ids:
-                    yield from self.sets.add((element.set_id, group_id))
+            yield from self.write_providers(element)
             for price in element.prices:
                 yield from self.rates.add((element.set_id, *head, *price))
+
+    def write_providers(self, element: RateElement) -> Iterator[TableBatch]:
+        """Inline groups and the set of an element, those that were not written yet."""
+        new_inline = {row[0] for row in element.inline} - self.inline_ids
+        for row in element.inline:
+            if row[0] in new_inline:
+                yield from self.providers.add(row)
+        self.inline_ids |= new_inline
+        if element.set_id is not None and element.set_id not in self.set_ids:
+            self.set_ids.add(element.set_id)
+            for group_id in element.group_ids:
+                yield from self.sets.add((element.set_id, group_id))
 
 
 def read_reference(blocks: Iterable[bytes], request: Request, tally: Tally) -> Iterator[TableBatch]:

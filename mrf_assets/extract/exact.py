@@ -1,0 +1,174 @@
+"""A piece of JSON -> the values that the reference reader would see: exact numbers, duplicate keys, offsets.
+
+`json` of the standard library is quick and knows no offsets; ijson knows them. What `json` refuses,
+ijson decides, so a piece is malformed here exactly when it is for the reference reader.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+
+from mrf_assets.errors import MalformedJson, TruncatedFile
+from mrf_assets.extract.events import Event, json_events
+from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.reference import Cursor
+from mrf_assets.extract.values import Json, Obj
+
+Segment = tuple[int, bytes]  # byte offset in the file, text
+
+# A lone surrogate is a question mark or an error to ijson and passes in json.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_MOST_BRACKETS = 60  # that many cannot be nested too deep
+
+
+class NotQuiteJsonError(ValueError):
+    """The quick parser cannot tell what the reference reader would see; ask `located`."""
+
+
+class _Quick:
+    """`json` with exact numbers, `Obj` for objects and duplicate keys counted."""
+
+    def __init__(self) -> None:
+        self.duplicates = 0
+        decoder = json.JSONDecoder(object_pairs_hook=self._object, parse_float=Decimal, parse_constant=_refuse)
+        self.decode = decoder.decode
+
+    def _object(self, pairs: list[tuple[str, Json]]) -> Obj:
+        held = Obj(-1)
+        held.update(pairs)
+        self.duplicates += len(pairs) - len(held)
+        return held
+
+
+def _refuse(constant: str) -> Json:
+    raise NotQuiteJsonError(constant)
+
+
+_QUICK = _Quick()
+
+
+def quick(text: bytes, *, shallow: bool = False) -> tuple[Json, int]:
+    """The value and its number of duplicate keys; offsets of objects are not known.
+
+    `shallow` promises that nothing is nested deeper than the reference reader takes.
+
+    Raises:
+        NotQuiteJsonError: Malformed, or unusual.
+    """
+    if not shallow and text.count(b"[") + text.count(b"{") > _MOST_BRACKETS:
+        raise NotQuiteJsonError("deep")
+    if b"\\" in text and _SURROGATE.search(text):
+        raise NotQuiteJsonError("surrogate")
+    _QUICK.duplicates = 0
+    try:
+        value = _QUICK.decode(text.decode())
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise NotQuiteJsonError(str(error)) from None
+    return value, _QUICK.duplicates
+
+
+def located(segments: Sequence[Segment], url: str, tally: Tally) -> Json:
+    """The value that the segments make up, with byte offsets; duplicate keys go to the tally.
+
+    Raises:
+        MalformedJson: With its offset in the file.
+    """
+    cursor = Cursor(located_events(segments, url), url)
+    value = cursor.value(cursor.next(), tally)
+    cursor.finish()
+    return value
+
+
+def located_members(segments: Sequence[Segment], url: str, tally: Tally) -> list[tuple[str, Json]]:
+    """The members of the object that the segments make up, doubles too; doubles inside of values go to the tally."""
+    cursor = Cursor(located_events(segments, url), url)
+    cursor.next()
+    members = [(key, cursor.value(cursor.next(), tally)) for key in cursor.members()]
+    cursor.finish()
+    return members
+
+
+def located_elements(segments: Sequence[Segment], url: str, tally: Tally) -> list[Json]:
+    """The elements of the list that the segments make up, with byte offsets."""
+    cursor = Cursor(located_events(segments, url), url)
+    elements = [cursor.value(element, tally) for element in cursor.elements(cursor.next())]
+    cursor.finish()
+    return elements
+
+
+def located_events(segments: Iterable[Segment], url: str, *, is_whole: bool = True) -> Iterator[Event]:
+    """ijson's events over segments of a file, with offsets in the file.
+
+    Raises:
+        MalformedJson: Also where the segments end too early, if they are whole values.
+        TruncatedFile: They end too early, and need not be whole.
+    """
+    starts, offsets = list[int](), list[int]()
+
+    def blocks() -> Iterator[bytes]:
+        length = 0
+        for offset, text in segments:
+            if text:  # ijson takes an empty block for the end
+                starts.append(length)
+                offsets.append(offset)
+                length += len(text)
+                yield text
+
+    def in_file(place: int) -> int:
+        nth = bisect_right(starts, place) - 1
+        return offsets[nth] + place - starts[nth] if nth >= 0 else place
+
+    try:
+        for place, event, value in json_events(blocks(), url):
+            yield in_file(place), event, value
+    except MalformedJson as error:
+        raise MalformedJson(url, in_file(error.byte_offset), error.reason) from None
+    except TruncatedFile as error:
+        if not is_whole:
+            raise
+        raise MalformedJson(url, in_file(error.byte_offset), "a value ends too early") from None
+
+
+def members(segments: Sequence[Segment], url: str) -> tuple[list[tuple[str, Json]], int]:
+    """The members of the object that the segments make up, doubles too, and how many doubles are inside of them.
+
+    Raises:
+        MalformedJson: With its offset in the file.
+    """
+    text = b"".join(part for _, part in segments)
+    try:
+        pairs, duplicates = _QUICK_MEMBERS.members(text)
+    except NotQuiteJsonError:
+        tally = Tally()
+        return located_members(segments, url, tally), tally.repairs["duplicate_key"]
+    return pairs, duplicates
+
+
+class _QuickMembers(_Quick):
+    """Keeps the members of the outermost object as they came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: list[tuple[str, Json]] = []
+
+    def _object(self, pairs: list[tuple[str, Json]]) -> Obj:
+        self._last = pairs
+        return super()._object(pairs)
+
+    def members(self, text: bytes) -> tuple[list[tuple[str, Json]], int]:
+        if text.count(b"[") + text.count(b"{") > _MOST_BRACKETS or (b"\\" in text and _SURROGATE.search(text)):
+            raise NotQuiteJsonError("unusual")
+        self.duplicates = 0
+        try:
+            outermost = self.decode(text.decode())
+        except (ValueError, ArithmeticError, RecursionError) as error:
+            raise NotQuiteJsonError(str(error)) from None
+        assert isinstance(outermost, Obj)
+        return self._last, self.duplicates - (len(self._last) - len(outermost))
+
+
+_QUICK_MEMBERS = _QuickMembers()

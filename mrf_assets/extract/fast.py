@@ -1,0 +1,343 @@
+"""The fast reader: brackets first, values only where they are wanted.
+
+    splitter    blocks -> brackets outside of strings, by level
+    fast        brackets -> references, and the text of wanted items; the rest is never parsed
+    batches     text of items -> rows, through `memo` (distinct spellings), `elements` and `numbers`
+
+What the reference reader gives, this one gives: same rows, counts and rejects. Whatever is unusual goes
+in the smallest piece through the same functions (`rows`, `values`), an unusual item through the
+reference reader itself. In text that is passed over, strings and kinds of brackets are checked, no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from itertools import chain
+
+import orjson
+
+from mrf_assets.errors import MalformedJson, NotInNetworkFile, TruncatedFile
+from mrf_assets.extract.batches import ItemBatches, KeptItem, gap_values
+from mrf_assets.extract.elements import Part
+from mrf_assets.extract.exact import Segment, located, located_events, members
+from mrf_assets.extract.held import HeldItem
+from mrf_assets.extract.interface import Request, TableBatch, Tally
+from mrf_assets.extract.reference import HEADER_KEYS, OTHER_KINDS, Cursor, FileReader, read_reference
+from mrf_assets.extract.references import ReferenceReader
+from mrf_assets.extract.rows import HEAD_KEYS, item_head
+from mrf_assets.extract.splitter import LEAST_BLOCK_BYTES, WHITE_SPACE, Bracket, BracketStream
+from mrf_assets.extract.values import Obj, Values
+
+_BOM = b"\xef\xbb\xbf"
+_RATES_KEY = b'"negotiated_rates"'
+_SPELLED_HEAD_KEYS = frozenset(key.encode() for key in HEAD_KEYS)
+_BYTES_PER_ROW = 400  # of one element of rates, about: turns a limit in rows into one in bytes
+
+
+def read_fast(
+    blocks: Iterable[bytes], request: Request, tally: Tally, *, least_block_bytes: int = LEAST_BLOCK_BYTES
+) -> Iterator[TableBatch]:
+    """Yield what `read_reference` yields, sooner.
+
+    Raises:
+        MalformedJson, TruncatedFile: With the byte offset in the decompressed file.
+        NotInNetworkFile: JSON of another kind, named.
+    """
+    stream = BracketStream(blocks, request.url, least_block_bytes=least_block_bytes)
+    reader = _FastReader(stream, request, tally)
+    try:
+        yield from reader.read()
+    except TruncatedFile:
+        # What was read and not looked at yet may be malformed, which is another thing to tell.
+        yield from reader.items.flush()
+        reader.check_unread()
+        raise
+
+
+class _FastReader(FileReader):
+    """One pass over one file, bracket by bracket."""
+
+    def __init__(self, stream: BracketStream, request: Request, tally: Tally) -> None:
+        super().__init__(Cursor(iter(()), request.url), request, tally)
+        self._stream = stream
+        self.items = ItemBatches(self)
+        self._references = ReferenceReader(self)
+        self._context = b""  # stands for all that was read before the text that is kept
+        self._open_item: HeldItem | None = None
+
+    def check_unread(self) -> None:
+        """Raise MalformedJson if the text not looked at yet is no beginning of what should stand there."""
+        segments = [(0, self._context)]
+        held = self._open_item.segments() if self._open_item else ()
+        kept = self._stream.kept()
+        behind = (self._stream.end - len(kept), kept)
+        with suppress(TruncatedFile):
+            for _ in located_events(chain(segments, held, [behind]), self.request.url, is_whole=False):
+                pass
+
+    def _keep(self, offset: int | None, context: bytes) -> None:
+        self._stream.keep(offset)
+        self._context = context
+
+    def read(self) -> Iterator[TableBatch]:
+        stream = self._stream
+        try:
+            root = stream.next(0)
+        except (TruncatedFile, MalformedJson):
+            root = None
+        before = stream.text(0, root.offset if root else None)
+        has_bom = before.startswith(_BOM)
+        if root is None or root.opens_list or before.removeprefix(_BOM).strip(WHITE_SPACE):
+            yield from read_reference(chain([stream.text(0)], stream.rest()), self.request, self.tally)
+            return
+        if has_bom:
+            self.tally.repairs["byte_order_mark"] += 1
+        self.root_offset = root.offset
+        header, seen = Obj(root.offset), set[str]()
+        position, context = root.offset + 1, b"{"
+        while True:
+            self._keep(position, context)
+            bracket = stream.next(1)
+            pairs = self._members(position, context, bracket)
+            nested = None if bracket.closes else pairs.pop()[0]
+            for key, value in pairs:
+                self._scalar(key, value, header, seen)
+            if nested is None:
+                break
+            yield from self._nested(nested, bracket, header, seen)
+            position, context = self._position, b'{"":0 '
+        stream.finish(bracket.offset + 1)
+        yield from self.items.flush()
+        self._finish(header, seen)
+        yield from self._hand_over_rejects()
+        for buffer in (self.providers, self.sets, self.rates, self.rejects):
+            yield from buffer.flush()
+
+    def _members(self, position: int, context: bytes, bracket: Bracket) -> list[tuple[str, object]]:
+        """Members of the root up to a bracket; for one that opens, the last one's value is made up."""
+        text = self._stream.text(position, bracket.offset)
+        behind = b"}" if bracket.closes else b" 0}"
+        pairs, _ = members([(position - len(context), context + text + behind)], self.request.url)
+        return pairs if context == b"{" else pairs[1:]
+
+    def _check_kind(self, key: str, seen: set[str]) -> None:
+        if key in OTHER_KINDS and "in_network" not in seen:
+            raise NotInNetworkFile(self.request.url, OTHER_KINDS[key])
+
+    def _scalar(self, key: str, value: object, header: Obj, seen: set[str]) -> None:
+        self._check_kind(key, seen)
+        if key in ("in_network", "provider_references"):
+            seen.add(key)
+            if value is None:
+                return
+            self.tally.repairs["scalar_for_list"] += 1
+            if key == "in_network":
+                self._not_an_item(value)
+            else:
+                self._references.not_a_reference(value)
+        elif key in HEADER_KEYS:
+            header[key] = value
+        else:
+            self.tally.ignore(key[:200])
+
+    def _nested(self, key: str, opening: Bracket, header: Obj, seen: set[str]) -> Iterator[TableBatch]:
+        """A list or object of the root; leaves `_position` behind it."""
+        self._check_kind(key, seen)
+        if key == "in_network":
+            seen.add(key)
+            yield from self._items(opening)
+            yield from self.items.flush()
+        elif key == "provider_references":
+            seen.add(key)
+            yield from self._reference_section(opening)
+        elif key in HEADER_KEYS:
+            header[key] = self._value(opening)
+        else:
+            self.tally.ignore(key[:200])
+            self._skip(opening)
+        yield from self._hand_over_rejects()
+
+    def _skip(self, opening: Bracket) -> Bracket:
+        self._keep(None, b"")
+        closing_bracket = self._stream.next(opening.level)
+        self._position = closing_bracket.offset + 1
+        return closing_bracket
+
+    def _value(self, opening: Bracket) -> object:
+        """The whole value that a bracket opens."""
+        self._keep(opening.offset, b'{"":')
+        self._position = self._stream.next(opening.level).offset + 1
+        text = self._stream.text(opening.offset, self._position)
+        return located([(opening.offset, text)], self.request.url, self.tally)
+
+    # --- provider_references
+
+    def _reference_section(self, opening: Bracket) -> Iterator[TableBatch]:
+        if not opening.opens_list:
+            self.tally.repairs["scalar_for_list"] += 1
+            self._keep(opening.offset, b'{"":[')
+            self._position = self._stream.next(opening.level).offset + 1
+            text = self._stream.text(opening.offset, self._position)
+            yield from self._references.read(opening.offset, text, is_first=True, is_last=True)
+            return
+        position, is_first = opening.offset + 1, True
+        self._keep(position, b'{"":[')
+        while (end := self._stream.step(opening.level)) is None:
+            cut = self._stream.last_close(opening.level + 1)
+            if cut > position:
+                text = self._stream.text(position, cut)
+                self._keep(cut, b'{"":[0 ')
+                yield from self._references.read(position, text, is_first=is_first, is_last=False)
+                position, is_first = cut, False
+        self._position = end.offset + 1
+        text = self._stream.text(position, end.offset)
+        yield from self._references.read(position, text, is_first=is_first, is_last=True)
+
+    # --- in_network
+
+    def _items(self, opening: Bracket) -> Iterator[TableBatch]:
+        if not opening.opens_list:
+            self.tally.repairs["scalar_for_list"] += 1
+            yield from self._read_item(opening)
+            return
+        position, is_first = opening.offset + 1, True
+        while True:
+            self._keep(position, b'{"":[' if is_first else b'{"":[0 ')
+            bracket = self._stream.next(opening.level + 1)
+            text = self._stream.text(position, bracket.offset)
+            if text.strip(b" \t\n\r") != (b"" if is_first or bracket.closes else b","):
+                values = gap_values(text, position, self.request.url, is_first, bracket.closes)
+                if values:
+                    yield from self.items.flush()
+                for value in values:
+                    self._not_an_item(value)
+            if bracket.closes:
+                self._position = bracket.offset + 1
+                return
+            if bracket.opens_list:
+                yield from self.items.flush()
+                self._not_an_item(self._value(bracket))
+            else:
+                yield from self._read_item(bracket)
+            yield from self._hand_over_rejects()
+            position, is_first = self._position, False
+
+    def _not_an_item(self, value: object) -> None:
+        self.tally.items_read += 1
+        self.tally.reject(self.root_offset, "item", "in_network", "not_an_object", value)
+
+    def _read_item(self, opening: Bracket) -> Iterator[TableBatch]:
+        self.tally.items_read += 1
+        most_bytes = self.request.item_rows_in_memory * _BYTES_PER_ROW
+        with closing(HeldItem(opening.offset, most_bytes, self.request.spool_dir)) as item:
+            self._open_item = item
+            is_skipped = self._hold_item(opening, item)
+            self._open_item = None
+            if not (is_skipped and item.head[-1][1] == b"]}"):
+                yield from self._take_item(item)
+
+    def _hold_item(self, opening: Bracket, item: HeldItem) -> bool:
+        """Read an item up to its end; true if its rates were passed over, as its code is not wanted."""
+        level, position, is_skipped = opening.level + 1, opening.offset, False
+        self._keep(position, b'{"":[')
+        while True:
+            bracket = self._stream.next(level)
+            text = self._stream.text(position, bracket.offset + 1)
+            if bracket.level < level:
+                item.add_head(position, text)
+                self._position = bracket.offset + 1
+                return is_skipped
+            key = _last_key(text[:-1])
+            if key == _RATES_KEY and bracket.opens_list:
+                item.add_head(position, text)
+                if self._is_unwanted(item):
+                    is_skipped = True
+                    position = self._skip(bracket).offset
+                else:
+                    position = self._hold_rates(bracket, item)
+            elif key is not None and key[1:-1] not in _SPELLED_HEAD_KEYS and key != _RATES_KEY:
+                item.add_head(position, text)
+                position = self._skip(bracket).offset
+            else:
+                self._stream.next(level)
+                continue
+            self._keep(position, b'{"":[')
+
+    def _hold_rates(self, opening: Bracket, item: HeldItem) -> int:
+        """Hold a list of rates, cut behind elements; the offset of its closing bracket."""
+        position, begins = opening.offset + 1, True
+        self._keep(position, self._context)
+        while (end := self._stream.step(opening.level)) is None:
+            cut = self._stream.last_close(opening.level + 1)
+            if cut > position:
+                item.add_part(Part(position, self._stream.text(position, cut), begins, ends=False))
+                position, begins = cut, False
+                self._keep(position, self._context)
+        item.add_part(Part(position, self._stream.text(position, end.offset), begins, ends=True))
+        return end.offset
+
+    def _is_unwanted(self, item: HeldItem) -> bool:
+        """True if the head so far tells that the code is not wanted."""
+        if self.request.codes is None:
+            return False
+        segments = [*item.head, (item.offset, b"]}")]
+        try:
+            head = orjson.loads(b"".join(text for _, text in segments))
+        except orjson.JSONDecodeError:
+            head = None
+        if head is None or any(isinstance(head.get(key), float) for key in ("billing_code", "billing_code_type")):
+            head = dict(members(segments, self.request.url)[0])
+        known = Obj(item.offset)
+        known.update(head)
+        return self._known_unwanted(known)
+
+    def _take_item(self, item: HeldItem) -> Iterator[TableBatch]:
+        pairs, duplicates = members(item.head, self.request.url)
+        if duplicates or any(key == "negotiated_rates" and value not in (None, []) for key, value in pairs):
+            yield from self._by_reference(item)
+            return
+        counts = Tally()
+        head = Obj(item.offset)
+        for key, value in pairs:
+            if key in HEAD_KEYS:
+                if key in head:
+                    counts.repairs["duplicate_key"] += 1
+                head[key] = value
+            elif key != "negotiated_rates":
+                counts.ignore(f"in_network.{key}"[:200])
+        if not self._wanted(head):
+            return
+        rejects_before = Tally()
+        columns = item_head(head, Values(rejects_before))
+        if rejects_before.rejects:
+            value = located(item.head, self.request.url, Tally())
+            assert isinstance(value, Obj)
+            columns = item_head(value, Values(counts))
+        else:
+            counts.absorb(rejects_before)
+        self.tally.items_kept += 1
+        yield from self.items.add(KeptItem(item.offset, columns, counts), item.parts())
+
+    def _by_reference(self, item: HeldItem) -> Iterator[TableBatch]:
+        """An unusual item goes through the reference reader."""
+        yield from self.items.flush()
+        self.tally.items_read -= 1  # it counts by itself
+        segments: Iterable[Segment] = item.segments()
+        self.cursor = Cursor(located_events(segments, self.request.url), self.request.url)
+        yield from self._item(self.cursor.next())
+        self.cursor.finish()
+        yield from self._hand_over_rejects()
+        yield from self.rates.flush()
+
+
+def _last_key(text: bytes) -> bytes | None:
+    """The key, in quotes, whose colon the text ends with; None where that takes a parser."""
+    text = text.rstrip(WHITE_SPACE)
+    if not text.endswith(b":"):
+        return None
+    text = text[:-1].rstrip(WHITE_SPACE)
+    start = text.rfind(b'"', 0, -1)
+    if start < 0 or not text.endswith(b'"') or b"\\" in text[max(0, start - 1) :]:
+        return None
+    return text[start:]

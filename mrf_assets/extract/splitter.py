@@ -1,0 +1,301 @@
+"""Where the brackets of a JSON stream are: the structural scan, exact, in numpy.
+
+Every byte is looked at once: quotes (minus escaped ones) give what is inside strings, brackets
+outside of strings give the nesting. State goes from block to block, so blocks may end anywhere.
+Kinds of brackets are matched in what nobody reads, too. What the text between brackets means is
+the readers' business.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrf_assets.errors import MalformedJson, TruncatedFile
+
+Positions = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+
+LEAST_BLOCK_BYTES = 1 << 18  # smaller blocks are put together: each costs some forty calls of numpy
+_STRIDE = 1 << 16  # compares stay in the cache: benchmarks/NOTES.md, "scan"
+_WORD = 64
+_SHIFTS = tuple(np.uint64(1 << power) for power in range(6))
+_LAST_BIT = np.uint64(_WORD - 1)
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_OPENS = 2  # the bit that [ and { have and ] and } have not
+_MOST_ROUNDS = 100  # of pairing; what is nested deeper is matched one by one
+_NOWHERE = np.empty(0, np.int64)
+
+
+class Brackets(NamedTuple):
+    """The brackets outside of strings, in order."""
+
+    offsets: Positions  # in the bytes scanned
+    kinds: Bytes  # the bracket itself
+    levels: NDArray[np.int32]  # how many brackets are open around it
+
+
+class UnmatchedBracketError(ValueError):
+    """A bracket closes what is not open; `offset` is its place in the bytes scanned."""
+
+    def __init__(self, offset: int, found: Brackets) -> None:
+        super().__init__(offset)
+        self.offset, self.found = offset, found  # the brackets before it
+
+
+class Scanner:
+    """The structural scan of one stream."""
+
+    def __init__(self) -> None:
+        self._in_string = False
+        self._escaping = False  # the last byte was a backslash that takes the meaning from the next one
+        self._open = np.empty(0, np.uint8)  # brackets not closed yet
+
+    @property
+    def open_brackets(self) -> bytes:
+        """The brackets that are open at the end of what was scanned."""
+        return self._open.tobytes()
+
+    def scan(self, block: bytes) -> Brackets:
+        """The brackets of the next block.
+
+        Raises:
+            UnmatchedBracketError: A bracket closes one of another kind, or none.
+        """
+        data = np.frombuffer(block, np.uint8)
+        quotes = np.zeros(-(-len(data) // _WORD) * (_WORD // 8), np.uint8)
+        candidates = [self._look(data, start, quotes) for start in range(0, len(data), _STRIDE)]
+        self._drop_escaped(block, data, quotes)
+        inside = self._inside_strings(quotes.view(np.uint64))
+        offsets = np.concatenate(candidates) if candidates else _NOWHERE
+        is_inside = (inside[offsets >> 3] >> (offsets & 7).astype(np.uint8)) & 1
+        offsets = offsets[is_inside == 0]
+        kinds = data[offsets]
+        opens = (kinds & _OPENS) >> 1
+        steps = opens.astype(np.int8)
+        steps *= 2
+        steps -= 1
+        levels = np.cumsum(steps, dtype=np.int32)
+        levels += len(self._open)
+        levels -= opens
+        found = Brackets(offsets, kinds, levels)
+        self._match(found)
+        return found
+
+    @staticmethod
+    def _look(data: Bytes, start: int, quotes: Bytes) -> Positions:
+        """Candidates for brackets in one stride; its quotes go into the bitmap."""
+        part = data[start : start + _STRIDE]
+        bits = np.packbits(part == _QUOTE, bitorder="little")
+        quotes[start >> 3 : (start >> 3) + len(bits)] = bits
+        folded = part | 32  # [ and ] become { and }, which are 123 and 125
+        folded -= 123
+        folded &= 0xFD
+        return np.flatnonzero(folded == 0) + start
+
+    def _drop_escaped(self, block: bytes, data: Bytes, quotes: Bytes) -> None:
+        """Take the quotes that a backslash escapes out of the bitmap."""
+        if not self._escaping and block.find(b"\\") < 0:
+            return
+        slashes = np.flatnonzero(data == _BACKSLASH)
+        if self._escaping:
+            slashes = np.concatenate(([-1], slashes))
+        self._escaping = False
+        if not len(slashes):
+            return
+        # In a run of backslashes every other one escapes its neighbour.
+        numbers = np.arange(len(slashes))
+        first_of_run = np.concatenate(([True], np.diff(slashes) != 1))
+        in_run = numbers - np.maximum.accumulate(np.where(first_of_run, numbers, 0))
+        escaped = slashes[in_run & 1 == 0] + 1
+        if escaped[-1] == len(data):
+            self._escaping = True
+            escaped = escaped[:-1]
+        escaped = escaped[data[escaped] == _QUOTE]
+        np.bitwise_xor.at(quotes, escaped >> 3, np.left_shift(1, escaped & 7).astype(np.uint8))
+
+    def _inside_strings(self, words: NDArray[np.uint64]) -> Bytes:
+        """A bitmap of the bytes inside strings, out of the bitmap of quotes: a prefix sum modulo 2."""
+        for shift in _SHIFTS:
+            words ^= words << shift
+        odd = (words >> _LAST_BIT).astype(np.uint8)
+        before = np.empty(len(words) + 1, np.uint8)
+        before[0], before[1:] = self._in_string, odd
+        np.bitwise_xor.accumulate(before, out=before)
+        self._in_string = bool(before[-1])
+        words ^= np.negative(before[:-1].astype(np.uint64))
+        return words.view(np.uint8)
+
+    def _match(self, found: Brackets) -> None:
+        """Pair neighbours that open and close until none is left; what remains stays open."""
+        kinds = np.concatenate((self._open, found.kinds))
+        for _ in range(_MOST_ROUNDS):
+            opens = (kinds & _OPENS).view(np.bool_)
+            firsts = np.flatnonzero(opens[:-1] > opens[1:])
+            if not len(firsts):
+                break
+            if not np.array_equal(kinds[firsts] + 2, kinds[firsts + 1]):
+                raise self._unmatched(found)
+            remain = np.ones(len(kinds), np.bool_)
+            remain[firsts] = remain[firsts + 1] = False
+            kinds = kinds[remain]
+        if not (kinds & _OPENS).all():  # nested deeper than anything useful, or closed too often
+            kinds = self._match_one_by_one(found)
+        self._open = kinds
+
+    def _match_one_by_one(self, found: Brackets) -> Bytes:
+        stack = bytearray(self._open)
+        for index, kind in enumerate(found.kinds.tolist()):
+            if kind & _OPENS:
+                stack.append(kind)
+            elif not stack or stack.pop() + 2 != kind:
+                before = Brackets(found.offsets[:index], found.kinds[:index], found.levels[:index])
+                raise UnmatchedBracketError(int(found.offsets[index]), before)
+        return np.frombuffer(bytes(stack), np.uint8)
+
+    def _unmatched(self, found: Brackets) -> UnmatchedBracketError:
+        try:
+            self._match_one_by_one(found)
+        except UnmatchedBracketError as error:
+            return error
+        raise AssertionError("the two ways to match brackets differ")
+
+
+class Bracket(NamedTuple):
+    """One bracket of a file."""
+
+    offset: int
+    kind: int
+    level: int  # how many brackets are open around it
+
+    @property
+    def opens_list(self) -> bool:
+        return self.kind == ord("[")
+
+    @property
+    def closes(self) -> bool:
+        return not self.kind & _OPENS
+
+
+class BracketStream:
+    """The brackets of a file pulled one by one, by level; text is kept from where it is asked to be."""
+
+    def __init__(self, blocks: Iterable[bytes], url: str, *, least_block_bytes: int = LEAST_BLOCK_BYTES) -> None:
+        self._blocks, self._url, self._least = iter(blocks), url, least_block_bytes
+        self._scanner = Scanner()
+        self._kept_from: int | None = 0
+        self._text, self._text_start = b"", 0  # bytes at hand, and their offset in the file
+        self._block_start = 0
+        self._found = Brackets(_NOWHERE, np.empty(0, np.uint8), np.empty(0, np.int32))
+        self._by_level: dict[int, tuple[list[int], list[Bracket]]] = {}
+        self._next = 0  # index in _found
+        self._spent = True
+        self._malformed: MalformedJson | None = None
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte not read yet."""
+        return self._text_start + len(self._text)
+
+    def keep(self, offset: int | None) -> None:
+        """Hold the text from here on; None holds nothing."""
+        self._kept_from = offset
+
+    def text(self, start: int, stop: int | None = None) -> bytes:
+        """Text that was kept or belongs to the block at hand."""
+        base = self._text_start
+        return self._text[start - base : None if stop is None else stop - base]
+
+    def kept(self) -> bytes:
+        """All text from where it is kept; empty if none is."""
+        return b"" if self._kept_from is None else self.text(self._kept_from)
+
+    def rest(self) -> Iterator[bytes]:
+        """The blocks that were not read."""
+        return self._blocks
+
+    def next(self, level: int) -> Bracket:
+        """The next bracket at this level or further out.
+
+        Raises:
+            TruncatedFile: The file ended before.
+            MalformedJson: A bracket before it closes what is not open.
+        """
+        while True:
+            if (bracket := self.step(level)) is not None:
+                return bracket
+
+    def step(self, level: int) -> Bracket | None:
+        """As `next`, but None where the block ends before; the next call reads on."""
+        if self._spent:
+            self._load()
+        if level not in self._by_level:
+            chosen = np.flatnonzero(self._found.levels <= level)
+            columns = (self._found.offsets[chosen] + self._block_start, self._found.kinds[chosen])
+            brackets = map(Bracket, *(column.tolist() for column in columns), self._found.levels[chosen].tolist())
+            self._by_level[level] = chosen.tolist(), list(brackets)
+        indexes, brackets_there = self._by_level[level]
+        nth = bisect_left(indexes, self._next)
+        if nth == len(indexes):
+            self._next, self._spent = len(self._found.offsets), True
+            return None
+        self._next = indexes[nth] + 1
+        return brackets_there[nth]
+
+    def last_close(self, level: int) -> int:
+        """Offset behind the last bracket of the block that closes at this level; -1 if none does."""
+        closes = np.flatnonzero((self._found.levels == level) & ((self._found.kinds & _OPENS) == 0))
+        return int(self._found.offsets[closes[-1]]) + self._block_start + 1 if len(closes) else -1
+
+    def _load(self) -> None:
+        if self._malformed is not None:
+            raise self._malformed
+        block = self._read()
+        if not block:
+            raise TruncatedFile(self._url, self.end, "the JSON")
+        kept = self.kept()
+        self._block_start = self.end
+        self._text_start = self.end - len(kept)
+        self._text = kept + block if kept else block
+        try:
+            self._found = self._scanner.scan(block)
+        except UnmatchedBracketError as error:
+            place = self._block_start + error.offset
+            self._found = error.found
+            self._malformed = MalformedJson(self._url, place, "a bracket that does not match what is open")
+        self._by_level = {}
+        self._next, self._spent = 0, False
+
+    def _read(self) -> bytes:
+        block = next(self._blocks, b"")
+        if len(block) >= self._least or not block:
+            return block
+        parts, size = [block], len(block)
+        while size < self._least and (block := next(self._blocks, b"")):
+            parts.append(block)
+            size += len(block)
+        return b"".join(parts)
+
+    def finish(self, offset: int) -> None:
+        """Read to the end of the file; only white space may stand behind `offset`.
+
+        Raises:
+            MalformedJson: Something else does.
+        """
+        text, start = self.text(offset), offset
+        while True:
+            stripped = text.lstrip(WHITE_SPACE)
+            if stripped:
+                place = start + len(text) - len(stripped)
+                raise MalformedJson(self._url, place, "something stands behind the end of the document")
+            start += len(text)
+            text = self._read()
+            if not text:
+                return
+
+
+WHITE_SPACE = b" \t\n\r\v\f"  # the last two are not JSON's, but ijson's

@@ -145,7 +145,10 @@ class TruncatedFile(StreamError):
         self.url, self.byte_offset, self.what = url, byte_offset, what
 
     def __str__(self) -> str:
-        return f"{self.url} ended early: {self.what} stops at byte {self.byte_offset}; run it again, and tell the payer if it stays so"
+        return (
+            f"{self.url} ended early: {self.what} stops at byte {self.byte_offset}; "
+            "run it again, and tell the payer if it stays so"
+        )
 
 
 class ExtractError(MrfError):

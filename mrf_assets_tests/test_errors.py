@@ -86,7 +86,7 @@ def test_an_error_is_one_line(error: MrfError) -> None:
     [
         (f"{_URL}: HTTP 404", errors.NotFoundAtSource(_URL, "HTTP 404")),
         (
-            f"{_URL} ended early: the JSON stops at byte 81; run it again, the download was cut",
+            f"{_URL} ended early: the JSON stops at byte 81; run it again, and tell the payer if it stays so",
             errors.TruncatedFile(_URL, 81, "the JSON"),
         ),
         (

@@ -1,0 +1,66 @@
+"""What the documents promise is what the code does."""
+
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from mrf_assets.pipeline import ingest
+from mrf_assets.settings import Settings, dagster_home
+from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets_tests.factory import document, render
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+QUERIES = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two published networks that price CPT 99213."""
+    root = tmp_path_factory.mktemp("lake")
+    for name in ("a", "b"):
+        source = root / f"{name}.json"
+        source.write_bytes(render(document(seed=ord(name), codes=[("CPT", "99213"), ("CPT", "70450")])))
+        identity = NetworkIdentity(rule="explicit", rule_version=1, scope="t", raw_id=name, period="2026-11")
+        task = FileTask(url=str(source), network_id=f"t~{name}", identity=identity)
+        ingest(task.network_id, [task], Settings(output_dir=root / "lake")).require_published()
+    return root / "lake"
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.partition("\n")[0].strip("- "))
+def test_each_query_of_the_readme_answers(query: str, lake: Path) -> None:
+    """The README's SQL runs on plain globs over what is published, and finds rows of both networks."""
+    with duckdb.connect() as connection:
+        rows = connection.execute(query.replace("'lake/", f"'{lake}/")).fetchall()
+    assert {"t~a", "t~b"} == {row[0] for row in rows}
+
+
+def test_the_readme_has_queries() -> None:
+    """There is something for the test above to run."""
+    assert len(QUERIES) >= 2
+
+
+def test_every_repair_and_reject_is_documented() -> None:
+    """A kind that the readers count stands in docs/repairs.md."""
+    documented = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "repairs.md").read_text()))
+    code = "".join(path.read_text() for path in (ROOT / "mrf_assets" / "extract").glob("*.py"))
+    repairs = set(re.findall(r'(?:_repaired\(|repairs\[)"([a-z_]+)"', code)) | set(
+        re.findall(r'"(date_[a-z_]+)"', code)
+    )
+    reasons = set(re.findall(r'reject\([^)]*?, "([a-z_]+)", [a-z_.]+\s*\)', code))
+    assert len(repairs) > 15
+    assert len(reasons) > 4
+    assert set() == (repairs | reasons) - documented
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    """Each field of Settings has its variable in the README's table."""
+    variables = {f"MRF_{name.upper()}" for name in Settings.__dataclass_fields__}
+    assert set() == {variable for variable in variables if f"`{variable}`" not in README}
+
+
+def test_the_default_storage_is_the_one_the_readme_names() -> None:
+    """Without DAGSTER_HOME, Dagster's storage is `.dagster_home` in the current folder."""
+    assert Path.cwd() / ".dagster_home" == dagster_home({})

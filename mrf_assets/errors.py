@@ -22,7 +22,7 @@ this tree and stays a traceback.
     ├── ExtractError          JSON that cannot be read as in-network rates
     │   ├── MalformedJson
     │   └── NotInNetworkFile
-    ├── StoreError            the output folder refused
+    ├── StoreError            the output or temporary folder refused
     └── AuditFailed           blocking checks failed; nothing was published
 """
 
@@ -181,7 +181,7 @@ class NotInNetworkFile(ExtractError):
 
 
 class StoreError(MrfError):
-    """The output folder cannot be read or written."""
+    """The output or temporary folder cannot be read or written."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)

@@ -1,5 +1,4 @@
 """Network ids: every naming family, what never enters an id, and how sets are kept apart."""
-# ruff: noqa: SIM300 - expected values come first
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Sources: indexes, CSVs, URL lists and single URLs become tasks, and nothing odd in them stops the rest."""
-# ruff: noqa: SIM300 - expected values come first
 
 from __future__ import annotations
 

@@ -1,0 +1,63 @@
+"""From an index, a CSV, a URL list or one URL to the files that are to be ingested.
+
+Read it in the order in which data flows:
+
+    options      what a caller may say: `SourceOptions`, `SourceKind`
+    tally        what was found: `SourceTally`
+    locations    a location in a source -> a file's address, or why it is none
+    values       a text in a source -> a clean plan or month
+    spool        files and plans in a temporary database -> network ids -> tasks
+    json_bytes   an index's bytes -> JSON events; errors with their byte
+    index        tables of contents -> tasks
+    lines        a text file -> numbered lines; problems told all at once
+    lists        URL lists and single URLs -> tasks
+    csv_rows     CSVs -> tasks
+
+Downloads are the opener's business, the files' content is `extract`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mrf_assets.sources.csv_rows import read_csv
+from mrf_assets.sources.index import read_index
+from mrf_assets.sources.lists import read_url, read_urls
+from mrf_assets.sources.options import SourceKind, SourceOptions, check_options
+from mrf_assets.sources.tally import SourceTally
+from mrf_assets.stream import Opener
+from mrf_assets.tasks import FileTask
+
+__all__ = [
+    "SourceKind",
+    "SourceOptions",
+    "SourceTally",
+    "read_csv",
+    "read_index",
+    "read_source",
+    "read_url",
+    "read_urls",
+]
+
+
+def read_source(
+    kind: str,
+    location: str,
+    open_url: Opener,
+    options: SourceOptions | None = None,
+    tally: SourceTally | None = None,
+) -> Iterator[FileTask]:
+    """Yield the files of a source of any `SourceKind`, in order of first appearance, positions from 1.
+
+    Network ids do not depend on that order, nor on `match` and `max_files`.
+
+    Raises:
+        SettingError: An unknown kind, or an option that this kind does not know; at once.
+        SourceProblems, FetchError, StreamError, MalformedJson, StoreError: As its reader says; at the first task.
+    """
+    options = options or SourceOptions()
+    check_options(kind, options)
+    if kind == "url":
+        return read_url(location, options, tally)
+    read = {"csv": read_csv, "index": read_index, "urls": read_urls}[kind]
+    return read(location, open_url, options, tally)

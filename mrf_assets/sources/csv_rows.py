@@ -1,0 +1,110 @@
+"""CSVs, one file and one plan per row -> tasks.
+
+Lines come from `lines`; what a usable row says goes the way of `lists`.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from mrf_assets.sources.lines import Problems, numbered_lines
+from mrf_assets.sources.lists import Filling, read_list
+from mrf_assets.sources.locations import own_location
+from mrf_assets.sources.options import SourceOptions
+from mrf_assets.sources.tally import SourceTally
+from mrf_assets.sources.values import PLAN_FIELDS, clean_plan, month_of
+from mrf_assets.stream import Opener
+from mrf_assets.tasks import FileTask
+from mrf_assets.urls import canonical_url
+
+_DELIMITERS = ",;\t|"
+_COLUMNS = ("file_url", *PLAN_FIELDS, "network_id", "description", "period")
+
+
+def read_csv(
+    location: str, open_url: Opener, options: SourceOptions | None = None, tally: SourceTally | None = None
+) -> Iterator[FileTask]:
+    """Yield the files of a CSV: column `file_url`, and where wanted the plan's and the file's own.
+
+    Optional columns are those of `Plan` (one plan per row; rows of one URL are one task with all
+    their plans), `network_id` (wins over the one in the name), `period` (YYYY-MM or a date) and
+    `description`. Other columns are counted in the tally and ignored. Fields are separated by
+    comma, semicolon, tab or pipe, whichever makes most of the header. UTF-8, with a byte order
+    mark or without; relative paths are taken from the CSV's own folder.
+
+    Raises:
+        SourceProblems: All problems with their line numbers, before the first task.
+        FetchError, StreamError: From the opener and the stream.
+        StoreError: The temporary disk is full.
+    """
+    location = own_location(location)
+
+    def fill(filling: Filling) -> None:
+        _fill_from_csv(filling, numbered_lines(location, open_url, filling.problems))
+
+    return read_list(canonical_url(location), location, options, tally, fill)
+
+
+def _fill_from_csv(filling: Filling, lines: Iterator[tuple[int, str]]) -> None:
+    header_line, header = next(((number, text) for number, text in lines if text.strip()), (1, ""))
+    delimiter = max(_DELIMITERS, key=lambda it: len(_column_names(header, it)))
+    columns = _column_names(header, delimiter)
+    if not _header_is_usable(filling.problems, header_line, columns):
+        return
+    for column in columns:
+        if column not in _COLUMNS:
+            filling.tally.ignore(column)
+    for line, row in _rows(lines, header_line, delimiter, filling.problems):
+        if any(it.strip() for it in row):
+            _fill_from_row(filling, line, columns, row)
+
+
+def _column_names(header: str, delimiter: str) -> list[str]:
+    names = next(csv.reader([header.strip("\r\n")], delimiter=delimiter), [])
+    return [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in names]
+
+
+def _header_is_usable(problems: Problems, line: int, columns: list[str]) -> bool:
+    repeated = [column for column, count in Counter(columns).items() if count > 1 and column in _COLUMNS]
+    if "file_url" not in columns:
+        found = ", ".join(columns[:20]) or "none"
+        problems.add(line, f"has no column file_url; the columns are: {found}")
+    if repeated:
+        problems.add(line, f"names a column twice: {', '.join(repeated)}")
+    return "file_url" in columns and not repeated
+
+
+def _rows(
+    lines: Iterator[tuple[int, str]], header_line: int, delimiter: str, problems: Problems
+) -> Iterator[tuple[int, list[str]]]:
+    """Line on which a row ends and its fields; rows that are no CSV are problems."""
+    reader = csv.reader((text for _, text in lines), delimiter=delimiter, strict=True)
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problems.add(header_line + reader.line_num, f"is no CSV row ({error}); look for a quote that is not closed")
+        else:
+            yield header_line + reader.line_num, row
+
+
+def _fill_from_row(filling: Filling, line: int, columns: list[str], row: list[str]) -> None:
+    if len(row) > len(columns):  # a comma in a URL would cut it
+        filling.problems.add(line, f"has {len(row)} fields where the header has {len(columns)}; quote the field")
+        return
+    known = {column: value.strip() or None for column, value in zip(columns, row, strict=False)}
+    url, period = known.get("file_url"), known.get("period")
+    if url is None:
+        filling.problems.add(line, "has no file_url")
+        return
+    month = month_of(period)
+    if period and month is None:
+        filling.problems.add(line, f"has the period {period!r}; YYYY-MM was expected")
+        return
+    has_plan = any(known.get(name) for name in PLAN_FIELDS)
+    filling.add(line, url, [clean_plan(known, filling.tally)] if has_plan else [], {**known, "period": month})

@@ -1,0 +1,108 @@
+"""URL lists and single URLs -> tasks; and how any list fills the spool, `csv_rows` included.
+
+A person made a list, so all its problems are told at once, before the first task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mrf_assets.errors import Problem, SourceProblems
+from mrf_assets.sources.lines import Problems, numbered_lines
+from mrf_assets.sources.locations import Unusable, absolute_path, own_location, usable_location
+from mrf_assets.sources.options import SourceOptions
+from mrf_assets.sources.spool import Spool, temporary_spool
+from mrf_assets.sources.tally import SourceTally
+from mrf_assets.stream import Opener
+from mrf_assets.tasks import FileTask, Plan
+from mrf_assets.urls import canonical_url
+
+
+def read_urls(
+    location: str, open_url: Opener, options: SourceOptions | None = None, tally: SourceTally | None = None
+) -> Iterator[FileTask]:
+    """Yield the files of a list: one URL or path per line; blank lines and lines that begin with `#` are skipped.
+
+    Relative paths are taken from the list's own folder. Repeated URLs, their signatures aside, are
+    one file: `tally.locations` less `tally.files` says how many were.
+
+    Raises:
+        SourceProblems: All problems with their line numbers, before the first task.
+        FetchError, StreamError: From the opener and the stream.
+        StoreError: The temporary disk is full.
+    """
+    location = own_location(location)
+
+    def fill(filling: Filling) -> None:
+        for number, text in numbered_lines(location, open_url, filling.problems):
+            entry = text.strip()
+            if entry and not entry.startswith("#"):
+                filling.add(number, entry, filling.options.plans)
+
+    return read_list(canonical_url(location), location, options, tally, fill)
+
+
+def read_url(
+    location: str, options: SourceOptions | None = None, tally: SourceTally | None = None
+) -> Iterator[FileTask]:
+    """Yield the one file at a URL or a local path, without opening it.
+
+    Raises:
+        SourceProblems: Not an address of a file.
+    """
+    location = location.strip()
+    beside = absolute_path(Path("input"))  # relative paths are taken from the working folder
+
+    def fill(filling: Filling) -> None:
+        filling.add("--input", location, filling.options.plans)
+
+    return read_list("url", beside, options, tally, fill)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filling:
+    """A list while it is read."""
+
+    location: str
+    options: SourceOptions
+    spool: Spool
+    tally: SourceTally
+    problems: Problems
+
+    def add(
+        self, where: int | str, location: str, plans: Iterable[Plan], known: Mapping[str, str | None] | None = None
+    ) -> None:
+        """Take one file with what is known of it (`network_id`, `period`, `description`), or note its problem."""
+        known = known or {}
+        named = known.get("network_id") or self.options.network_id
+        try:
+            url = usable_location(location, self.location)
+            file_id = self.spool.file(url, named, known.get("period"))
+        except Unusable as reason:
+            self.problems.add(where, str(reason))
+            return
+        if description := known.get("description"):
+            self.spool.describe(file_id, description)
+        self.spool.link({file_id}, {self.spool.plan(plan) for plan in plans})
+        self.tally.locations += 1
+
+
+def read_list(
+    shown: str,
+    location: str,
+    options: SourceOptions | None,
+    tally: SourceTally | None,
+    fill: Callable[[Filling], None],
+) -> Iterator[FileTask]:
+    """Fill a spool with `fill`; tell its problems all at once, or yield the tasks."""
+    options, tally = options or SourceOptions(), tally or SourceTally()
+    problems = Problems(shown)
+    with temporary_spool(options) as spool:
+        fill(Filling(location=location, options=options, spool=spool, tally=tally, problems=problems))
+        problems.settle()
+        spool.assign(tally)
+        if not tally.files:
+            raise SourceProblems(shown, (Problem("line 1", "names no file; at least one URL was expected"),))
+        yield from spool.tasks(None)

@@ -3,8 +3,8 @@
 Read it in the order in which data flows; imports run the same way, downwards only.
 
 values       errors, urls, tasks, network_id, schema, whitelist, settings
-tools        stream
-stages       sources, fetch, extract, store, checks
+tools        stream, yajl
+stages       sources, fetch, extract, store, tin_filter, checks
 composition  pipeline, task_store, manifest
-shells       defs, definitions, batch_orchestrator, cli
+shells       defs, definitions, workers, batch_orchestrator, console, cli
 """

@@ -65,7 +65,8 @@ def canonical_url(url: str) -> str:
     if ":" in host:
         host = f"[{host}]"
     port = f":{parts.port}" if parts.port else ""
-    return urlunsplit((parts.scheme.lower(), host + port, parts.path, "&".join(_kept_parameters(parts.query)), ""))
+    query = "&".join(_kept_parameters(parts.query))
+    return urlunsplit((parts.scheme.lower(), host + port, parts.path, query, "")).strip()
 
 
 def host_of(url: str) -> str:

@@ -106,7 +106,8 @@ def test_a_stretch_without_braces_is_handed_over_in_parts() -> None:
 @given(rendered_documents(), st.data())
 def test_every_beginning_is_truncated(data: bytes, draw: st.DataObject) -> None:
     """However a valid document is cut, the error says truncated, and where."""
-    length = draw.draw(st.integers(0, len(data.rstrip()) - 1))
+    mark = 3 if data.startswith(b"\xef\xbb\xbf") else 0  # a part of it is no JSON, and `stream` refuses it
+    length = draw.draw(st.integers(mark, len(data.rstrip()) - 1))
 
     with pytest.raises(TruncatedFile) as error:
         _events(data[:length])

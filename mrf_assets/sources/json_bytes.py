@@ -14,6 +14,7 @@ import ijson
 
 from mrf_assets.errors import EmptyFile, MalformedJson, TruncatedFile
 from mrf_assets.sources.tally import SourceTally
+from mrf_assets.yajl import stumble
 
 Event = tuple[str, Any]
 
@@ -41,9 +42,8 @@ def json_events(blocks: Iterator[bytes], url: str, tally: SourceTally) -> Iterat
             raise EmptyFile(url, "the index is empty; download it again") from None
         if source.ended:
             raise TruncatedFile(url, source.begin, "the JSON of the index") from None
-        message = error.args[0]  # bytes where what it quotes is no UTF-8
-        lines = (message if isinstance(message, bytes) else message.encode("utf-8", "backslashreplace")).split(b"\n")
-        raise MalformedJson(url, source.begin + _offset(lines, source.piece), lines[0].decode()) from None
+        place, reason = stumble(error, source.piece)
+        raise MalformedJson(url, source.begin + place, reason) from None
 
 
 class _Bytes:
@@ -71,14 +71,3 @@ def _cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
     for block in blocks:
         for begin in range(0, len(block), _PARSE_BYTES):
             yield block[begin : begin + _PARSE_BYTES]
-
-
-def _offset(message: list[bytes], piece: bytes) -> int:
-    """Where in the piece yajl stumbled: it quotes up to 30 bytes before the place and says nothing else."""
-    if len(message) < 3 or b"(right here)" not in message[2]:  # noqa: PLR2004 - message, quote, arrow
-        return 0
-    before = message[1][: message[2].index(b"^")].lstrip()
-    text = piece.replace(b"\n", b" ").replace(b"\r", b" ")
-    found = text.find(before)
-    unique = found >= 0 and text.find(before, found + 1) < 0
-    return found + len(before) if unique else 0

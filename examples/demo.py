@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import duckdb
 from rich.console import Console
@@ -164,7 +165,7 @@ def _run_child(arguments: Sequence[str], **variables: str) -> int:
 def _published() -> list[str]:
     """Keys of the networks that readers can see."""
     folders = {path.parents[1].name for path in OUTPUT.glob("network_id=*/period=*/rates-*.parquet")}
-    return sorted(folder.removeprefix("network_id=") for folder in folders)
+    return sorted(unquote(folder.removeprefix("network_id=")) for folder in folders)
 
 
 def _check(exit_code: int, data: DemoData, seconds: float) -> bool:

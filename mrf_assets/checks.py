@@ -10,15 +10,19 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Literal
 
 import duckdb
 import pyarrow as pa
 
+from mrf_assets.errors import StoreError
 from mrf_assets.schema import TABLES
 from mrf_assets.whitelist import CodeWhitelist
 
 _SAMPLE_ROWS = 5
+# DuckDB takes 80 % of the machine's memory for itself, and several networks are audited at a time.
+_LIMITS = {"memory_limit": "1GB"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +84,17 @@ WHERE prices_read IS DISTINCT FROM rate_rows + prices_rejected + prices_filtered
         name="not_empty",
         table="rates",
         severity="error",
-        explanation="A file whose wanted items hold prices yields rates.",
+        explanation="A file that has wanted items yields rates.",
         sql="""SELECT file_id, items_read, items_kept, prices_read FROM files
 WHERE rate_rows = 0 AND prices_filtered = 0
-  AND (prices_read > 0 OR (items_read > 0 AND code_whitelist_sha256 IS NULL))""",
+  AND (prices_read > 0 OR items_kept > 0 OR (items_read > 0 AND code_whitelist_sha256 IS NULL))""",
+    ),
+    Check(
+        name="wanted_tins_found",
+        table="rates",
+        severity="warn",
+        explanation="A TIN whitelist left prices over; passes where none is set.",
+        sql="SELECT file_id, prices_read, prices_filtered FROM files WHERE rate_rows = 0 AND prices_filtered > 0",
     ),
     Check(
         name="no_orphan_set",
@@ -128,9 +139,18 @@ GROUP BY ALL HAVING count(*) > 1""",
         name="all_parts",
         table="files",
         severity="warn",
-        explanation="Of a network in n parts, parts 1 to n are there. Anthem does not say n, so it is not judged.",
+        explanation="Of a network in n parts, parts 1 to n are there; not judged where names do not tell n for sure.",
         sql="""SELECT parts, count(DISTINCT part) AS found FROM files
+WHERE coalesce(network_id_rule, '') NOT IN ('anthem_s3', 'shard')
 GROUP BY parts HAVING count(DISTINCT part) < parts""",
+    ),
+    Check(
+        name="same_whitelists",
+        table="files",
+        severity="warn",
+        explanation="All parts were read with the same whitelists; ingest the whole network again where they were not.",
+        sql="""SELECT file_id, code_whitelist_sha256, tin_whitelist_sha256 FROM files
+WHERE (SELECT count(*) FROM (SELECT DISTINCT code_whitelist_sha256, tin_whitelist_sha256 FROM files)) > 1""",
     ),
     Check(
         name="has_items",
@@ -234,16 +254,25 @@ def audit(
     tables: Mapping[str, Sequence[Path]],
     codes: CodeWhitelist | None,
     checks: Iterable[Check] = CHECKS,
+    spill_dir: Path | None = None,
 ) -> list[CheckResult]:
     """Apply rules to the parquet files of one network and period.
 
-    `tables` names the files of each table of `schema`; `codes` is what `whitelist_coverage` wants.
+    `tables` names the files of each table of `schema`; `codes` is what `whitelist_coverage` wants;
+    in `spill_dir` waits what is too much for memory (default: the system's folder).
+
+    Raises:
+        StoreError: DuckDB ran out of memory or disk, or the files cannot be read.
     """
-    with duckdb.connect() as connection:
-        for name in TABLES:
-            connection.read_parquet([str(path) for path in tables[name]]).create_view(name)
-        connection.register("code_whitelist", _whitelist_table(codes))
-        return [_apply(connection, check) for check in checks]
+    try:
+        with duckdb.connect(config={**_LIMITS, "temp_directory": str(spill_dir or gettempdir())}) as connection:
+            for name in TABLES:
+                connection.read_parquet([str(path) for path in tables[name]]).create_view(name)
+            connection.register("code_whitelist", _whitelist_table(codes))
+            return [_apply(connection, check) for check in checks]
+    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+        folder = str(tables[next(iter(TABLES))][0].parent)
+        raise StoreError(folder, f"cannot be audited ({error}); free disk space or memory and run it again") from error
 
 
 def _whitelist_table(codes: CodeWhitelist | None) -> pa.Table:

@@ -62,6 +62,7 @@ class NetworkResult:
     network_id: str
     files: list[FileResult]
     checks: dict[str, list[CheckResult]]  # by period
+    carried_parts: list[str] = field(default_factory=list)  # published before, kept beside what was read
     published: list[TableFile] = field(default_factory=list)  # empty where blocking checks failed
     pruned_periods: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -136,12 +137,16 @@ def ingest(
         result = NetworkResult(
             network_id=network_id,
             files=files,
-            checks={period: audit(stage.tables(period), work.wanted.codes) for period in stage.periods()},
+            carried_parts=[part for period in stage.periods() for part in stage.carry_over(period)],
+            checks={
+                period: audit(stage.tables(period), work.wanted.codes, spill_dir=stage.directory)
+                for period in stage.periods()
+            },
         )
         if not result.failed_checks:
             published = [file for period in stage.periods() for file in stage.publish(period)]
             keep = settings.keep_periods
-            pruned = [] if keep is None else store.prune(network_id, keep)
+            pruned = [] if keep is None else store.prune(network_id, keep, spared=list(result.checks))
             result = replace(result, published=published, pruned_periods=pruned)
     return replace(result, seconds=time.monotonic() - started)
 

@@ -253,8 +253,8 @@ REJECTS = Table(
             nullable=False,
         ),
         Column("path", _TEXT, "The key of the value, as in negotiated_prices.negotiated_rate.", nullable=False),
-        Column("reason", _TEXT, "Why, as a fixed word; see the data dictionary.", nullable=False),
-        Column("excerpt", _TEXT, "The value as JSON, at most 200 characters.", nullable=False),
+        Column("reason", _TEXT, "Why, as a fixed word; see docs/repairs.md.", nullable=False),
+        Column("excerpt", _TEXT, "The value, at most 200 characters; addresses without their queries.", nullable=False),
     ),
 )
 

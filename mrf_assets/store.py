@@ -36,6 +36,7 @@ from mrf_assets.tasks import FileTask
 logger = logging.getLogger(__name__)
 
 _SAFE_KEY = re.compile(r"\A[a-z0-9][a-z0-9_.~=-]*\Z")
+_PART = re.compile(r"\A[a-z_]+-([0-9]{5,}-of-[0-9]{5,})(?:-[0-9a-f]{8})?\.parquet\Z")
 _PERIOD = re.compile(r"\A[0-9]{4}-[0-9]{2}\Z")
 # High-cardinality integers: a dictionary only costs time and space (benchmarks/RESULTS.md).
 _WITHOUT_DICTIONARY = {"npi"}
@@ -151,17 +152,40 @@ class Stage:
     def publish(self, period: str) -> list[TableFile]:
         """Make one period visible, replacing what stood there, in one step."""
         staged = self.directory / f"period={period}"
-        target = _network_dir(self._root, self.network_id) / staged.name
+        target = self._published(period)
         target.parent.mkdir(parents=True, exist_ok=True)
         for path in staged.iterdir():
             _sync(path)
         _sync(staged)
-        if target.exists():
-            _exchange(staged, target)
-        else:
+        files = [file for name, paths in _tables(staged).items() for file in _describe(name, paths, target)]
+        try:
             staged.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            _exchange(staged, target)
         _sync(target.parent)
-        return [file for name, paths in _tables(target).items() for file in _describe(name, paths)]
+        return files
+
+    def carry_over(self, period: str) -> list[str]:
+        """Take in the published parts of this network that are not staged; returns their labels.
+
+        Who ingests part 2 of 3 must not make parts 1 and 3 disappear. Parts of another count (`-of-5`
+        where `-of-3` is staged) are an older or another cut of the network, and are replaced.
+        """
+        staged = self.directory / f"period={period}"
+        parts = {found[1] for path in staged.iterdir() if (found := _PART.match(path.name))}
+        counts = {part.partition("-of-")[2] for part in parts}
+        carried = set()
+        for path in self._published(period).glob("*.parquet"):
+            found = _PART.match(path.name)
+            if found and found[1] not in parts and found[1].partition("-of-")[2] in counts:
+                os.link(path, staged / path.name)
+                carried.add(found[1])
+        return sorted(carried)
+
+    def _published(self, period: str) -> Path:
+        return _network_dir(self._root, self.network_id) / f"period={period}"
 
 
 class Store:
@@ -184,15 +208,13 @@ class Store:
         """
         _network_dir(self.root, network_id)  # an unsafe key is refused before anything is written
         directory = self.state_dir / "staging" / secrets.token_hex(8)
-        try:
-            with self._refusals(), ExitStack() as held:
-                with self._gate():
-                    directory.mkdir(parents=True)
-                    lock = held.enter_context((directory / "lock").open("w"))
-                    fcntl.flock(lock, fcntl.LOCK_EX)  # tells `sweep` that this process lives
-                yield Stage(self.root, network_id, directory)
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+        with self._refusals(), ExitStack() as held:
+            with self._gate():
+                directory.mkdir(parents=True)
+                lock = held.enter_context((directory / "lock").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX)  # tells `sweep` that this process lives
+            held.callback(shutil.rmtree, directory, ignore_errors=True)
+            yield Stage(self.root, network_id, directory)
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -251,9 +273,9 @@ class Store:
         """Table -> its published files."""
         return _tables(_network_dir(self.root, network_id) / f"period={period}")
 
-    def prune(self, network_id: str, keep_periods: int) -> list[str]:
-        """Remove the oldest periods beyond `keep_periods`; returns those removed."""
-        removed = self.periods(network_id)[:-keep_periods]
+    def prune(self, network_id: str, keep_periods: int, spared: Sequence[str] = ()) -> list[str]:
+        """Remove the oldest periods beyond `keep_periods`, but none of those spared; returns those removed."""
+        removed = [period for period in self.periods(network_id)[:-keep_periods] if period not in spared]
         for period in removed:
             grave = self.state_dir / "staging" / secrets.token_hex(8)
             grave.parent.mkdir(parents=True, exist_ok=True)
@@ -273,9 +295,11 @@ def _tables(directory: Path) -> dict[str, list[Path]]:
     return {name: sorted(directory.glob(f"{name}-[0-9]*.parquet")) for name in TABLES}
 
 
-def _describe(table: str, paths: Sequence[Path]) -> Iterator[TableFile]:
+def _describe(table: str, paths: Sequence[Path], target: Path) -> Iterator[TableFile]:
     for path in paths:
-        yield TableFile(table=table, path=path, rows=pq.read_metadata(path).num_rows, size_bytes=path.stat().st_size)
+        yield TableFile(
+            table=table, path=target / path.name, rows=pq.read_metadata(path).num_rows, size_bytes=path.stat().st_size
+        )
 
 
 def _sync(path: Path) -> None:

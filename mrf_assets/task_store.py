@@ -32,6 +32,7 @@ class TaskStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._plans: dict[str, tuple[Plan, ...]] = {}  # files of one structure share thousands
 
     @classmethod
     def under(cls, output_dir: Path) -> TaskStore:
@@ -61,11 +62,12 @@ class TaskStore:
         """The files of one network; empty where it was never planned."""
         with self._connect() as connection:
             rows = connection.execute(
-                "SELECT task, plan_sets.plans FROM files JOIN plan_sets ON digest = files.plans"
-                " WHERE network_id = ? ORDER BY position",
-                [network_id],
+                "SELECT task, plans FROM files WHERE network_id = ? ORDER BY position", [network_id]
             ).fetchall()
-        return [_task(json.loads(task), json.loads(plans)) for task, plans in rows]
+            for digest in {digest for _, digest in rows} - self._plans.keys():
+                (plans,) = connection.execute("SELECT plans FROM plan_sets WHERE digest = ?", [digest]).fetchone()
+                self._plans[digest] = tuple(Plan(**plan) for plan in json.loads(plans))
+        return [_task(json.loads(task), self._plans[digest]) for task, digest in rows]
 
     def networks(self) -> list[str]:
         """All planned networks, in key order."""
@@ -78,6 +80,8 @@ class TaskStore:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.touch(mode=0o600)
             with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as connection:
+                # Runs read their plan while the next index is saved.
+                connection.execute("PRAGMA journal_mode=WAL")
                 connection.executescript(_SCHEMA)
                 yield connection
         except (OSError, sqlite3.Error) as error:
@@ -86,7 +90,6 @@ class TaskStore:
             ) from error
 
 
-def _task(row: dict[str, Any], plans: list[dict[str, str | None]]) -> FileTask:
+def _task(row: dict[str, Any], plans: tuple[Plan, ...]) -> FileTask:
     identity = NetworkIdentity(**row.pop("identity"))
-    mirrors = tuple(row.pop("mirror_urls"))
-    return FileTask(**row, identity=identity, mirror_urls=mirrors, plans=tuple(Plan(**plan) for plan in plans))
+    return FileTask(**row | {"identity": identity, "mirror_urls": tuple(row["mirror_urls"]), "plans": plans})

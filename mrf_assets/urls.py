@@ -8,18 +8,25 @@ changes with every index, so it never enters an identity, a log, metadata or a t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-# CloudFront; Azure SAS; AWS SigV4 and SigV2; Google; generic tokens.
+# Signatures of CloudFront, AWS and Google, and plain tokens: dropped.
 _SIGNATURE = re.compile(
-    r"(?i)\A(?:amp;)*(expires|signature|key-pair-id|policy|x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid"
-    r"|sig|se|sp|sv|sr|st|spr|sip|ss|srt|sk[a-z]*|token|access_token|api_?key|hdnea|hdnts)\Z"
+    r"\A(expires|signature|key-pair-id|policy|x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid"
+    r"|x-ms-signature|sig|token|access_token|hdnea|hdnts)\Z"
 )
+# Azure's, which are ordinary words (`st=TX`, `skip=100`) unless a `sig` goes with them.
+_SAS = re.compile(r"\A(se|sp|sv|sr|st|spr|sip|ss|srt|skoid|sktid|skt|ske|sks|skv)\Z")
+# May be a secret, may be what tells two files apart (`code=` of an Azure function): told apart, not told.
+_DOUBTFUL = re.compile(r"\A(key|code|api_?key|auth.*|jwt|hmac|password|pwd|secret|.*signature|.*token)\Z")
+_MASKED = re.compile(r"\Asha256-[0-9a-f]{8}\Z")
 _NAME_PARAMETERS = ("filename", "file", "name")
 _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def _split(url: str) -> SplitResult:
@@ -47,17 +54,26 @@ def local_path(location: str) -> Path:
     return Path(location)
 
 
-def _kept_parameters(query: str) -> list[str]:
-    return [pair for pair in query.split("&") if pair and not _SIGNATURE.match(unquote(pair.partition("=")[0]))]
+def _kept_parameters(query: str) -> Iterator[str]:
+    pairs = [(pair, unquote(pair.partition("=")[0]).lower().removeprefix("amp;")) for pair in query.split("&") if pair]
+    is_sas = any(name == "sig" for _, name in pairs)
+    for pair, name in pairs:
+        if _SIGNATURE.match(name) or (is_sas and _SAS.match(name)):
+            continue
+        key, _, value = pair.partition("=")
+        if _DOUBTFUL.match(name) and value and not _MASKED.match(value):
+            yield f"{key}=sha256-{sha256(value.encode()).hexdigest()[:8]}"
+        else:
+            yield pair
 
 
 def canonical_url(url: str) -> str:
-    """The URL without userinfo, signature, fragment and control characters; scheme and host in lower case.
+    """The URL without userinfo, signature and fragment; scheme and host in lower case, odd characters escaped.
 
     Two links to the same file that differ in their signatures alone are equal in this form.
     Safe to store, log and show.
     """
-    url = _CONTROL.sub(lambda found: quote(found.group()), url.strip())
+    url = _UNSAFE.sub(lambda found: quote(found.group(), errors="surrogatepass"), url.strip())
     if not is_remote(url):
         return url
     parts = _split(url)
@@ -78,8 +94,12 @@ def file_name(url: str) -> str:
     """The name of the file: a `fileName=`, `file=` or `name=` parameter, else the last path segment.
 
     UHC, Emblem and others put the name into the query (`GetFile?FileName=...`). Percent escapes
-    are decoded. May be empty; may hold any character: never use it as a path.
+    are decoded, control characters are `_`. May be empty; may hold other odd characters: never use it as a path.
     """
+    return _UNSAFE.sub("_", _file_name(url))
+
+
+def _file_name(url: str) -> str:
     if not is_remote(url):
         return local_path(url).name
     parts = _split(url)

@@ -27,8 +27,8 @@ class CodeWhitelist:
 
     def wants(self, billing_code_type: str | None, billing_code: str | None) -> bool:
         """True if an item with this head is to be kept."""
-        code = (billing_code or "").strip().upper()
-        return code in self.any_type or ((billing_code_type or "").strip().upper(), code) in self.typed
+        kind, code = (billing_code_type or "").strip().upper(), _code(billing_code_type, billing_code)
+        return code in self.any_type or (kind, code) in self.typed
 
     @property
     def sha256(self) -> str:
@@ -37,6 +37,12 @@ class CodeWhitelist:
 
     def __len__(self) -> int:
         return len(self.any_type) + len(self.typed)
+
+
+def _code(kind: str | None, code: str | None) -> str:
+    """Upper case; a revenue code has four digits, of which payers leave out the first zero."""
+    clean = (code or "").strip().upper()
+    return clean.rjust(4, "0") if (kind or "").strip().upper() == "RC" and clean.isdecimal() else clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,7 @@ def read_code_whitelist(path: Path) -> CodeWhitelist:
             case [code] if code:
                 any_type.add(code)
             case [kind, code] if kind and code:
-                typed.add((kind, code))
+                typed.add((kind, _code(kind, code)))
             case _:
                 wrong.append(f"line {number} is {line[:40]!r}")
     _refuse(path, wrong, "expected `code` or `type,code`")

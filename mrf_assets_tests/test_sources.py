@@ -745,7 +745,7 @@ def test_csv_without_file_url_lists_its_columns() -> None:
     """So that a person sees what is there."""
     error = failure(SourceProblems, lambda: read_rows("url;name\nx;y\n"))
 
-    assert "line 1: has no column file_url; the columns are: url, name" in str(error)
+    assert "line 1: has no column file_url; the columns are: 'url', 'name'" in str(error)
 
 
 def test_csv_with_a_column_twice_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ TableBatch = tuple[str, pa.RecordBatch]  # the name of a table of `schema`, and 
 Reject = tuple[int, str, str, str, str]  # byte_offset, dropped, path, reason, excerpt
 
 _EXCERPT_CHARACTERS = 200
+# What stands behind `?` or before `@` of an address may be a signature or a password.
+_USERINFO = re.compile(r"(://)[^\s\"/?#@]*@")
+_QUERY = re.compile(r"(://[^\s\"?#]*)[?#][^\s\"]*")
 _MOST_IGNORED_KEYS = 500  # distinct paths that are counted by name; a hostile file has millions
 
 
@@ -84,10 +88,10 @@ def _plain(value: object) -> object:
 
 
 def excerpt(value: object) -> str:
-    """The value as compact JSON, at most 200 characters."""
+    """The value as text, lists and objects as compact JSON; at most 200 characters, addresses without query."""
     text = (
         value
         if isinstance(value, str)
         else json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":"))
     )
-    return text[:_EXCERPT_CHARACTERS].encode("utf-8", "replace").decode()
+    return _USERINFO.sub(r"\1", _QUERY.sub(r"\1", text))[:_EXCERPT_CHARACTERS].encode("utf-8", "replace").decode()

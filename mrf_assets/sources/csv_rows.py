@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.lists import Filling, read_list
-from mrf_assets.sources.locations import own_location
+from mrf_assets.sources.locations import own_location, shown
 from mrf_assets.sources.options import SourceOptions
 from mrf_assets.sources.tally import SourceTally
 from mrf_assets.sources.values import PLAN_FIELDS, clean_plan, month_of
@@ -70,7 +70,7 @@ def _column_names(header: str, delimiter: str) -> list[str]:
 def _header_is_usable(problems: Problems, line: int, columns: list[str]) -> bool:
     repeated = [column for column, count in Counter(columns).items() if count > 1 and column in _COLUMNS]
     if "file_url" not in columns:
-        found = ", ".join(columns[:20]) or "none"
+        found = ", ".join(shown(column) for column in columns[:20]) or "none"
         problems.add(line, f"has no column file_url; the columns are: {found}")
     if repeated:
         problems.add(line, f"names a column twice: {', '.join(repeated)}")
@@ -104,7 +104,7 @@ def _fill_from_row(filling: Filling, line: int, columns: list[str], row: list[st
         return
     month = month_of(period)
     if period and month is None:
-        filling.problems.add(line, f"has the period {period!r}; YYYY-MM was expected")
+        filling.problems.add(line, f"has the period {shown(period)}; YYYY-MM was expected")
         return
     has_plan = any(known.get(name) for name in PLAN_FIELDS)
     filling.add(line, url, [clean_plan(known, filling.tally)] if has_plan else [], {**known, "period": month})

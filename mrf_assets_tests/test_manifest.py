@@ -1,0 +1,270 @@
+"""The manifest: its keys, its order, its file."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrf_assets.errors import StoreError
+from mrf_assets.manifest import NetworkRecord, build_manifest, write_manifest
+from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
+
+OUTPUT = Path("/data/out")
+ENTRY_KEYS = {
+    "url",
+    "source_url",
+    "filename",
+    "output_prefix",
+    "network_id",
+    "extraction_timestamp",
+    "status",
+    "output_files",
+    "error",
+    "duration_seconds",
+    "plans",
+}
+
+
+def _task(position: int = 1, *, network_id: str = "acme", query: str = "", **changes: Any) -> FileTask:  # noqa: ANN401 - fields of FileTask
+    return FileTask(
+        url=f"https://mrf.example/{position}.json.gz{query}",
+        network_id=network_id,
+        identity=NetworkIdentity(rule="explicit", rule_version=1, scope="x", raw_id=network_id),
+        position=position,
+        **changes,
+    )
+
+
+def _record(**changes: Any) -> NetworkRecord:  # noqa: ANN401 - fields of NetworkRecord
+    values: dict[str, Any] = {
+        "network_id": "acme",
+        "run_id": "r",
+        "batch_id": "b",
+        "status": "success",
+        "error": None,
+        "facts": {},
+        "tags": {},
+        "seconds": 12.34567,
+        "ended": dt.datetime(2026, 11, 5, 6, 7, 8, tzinfo=dt.UTC),
+    }
+    return NetworkRecord(**values | changes)
+
+
+def _manifest(*networks: tuple[NetworkRecord, list[FileTask]]) -> dict[str, Any]:
+    return build_manifest(
+        batch_id="b",
+        extraction_run="2026-11-05T06:00:00+00:00",
+        source_type="index",
+        source_input="index.json",
+        output_dir=OUTPUT,
+        networks=networks,
+    )
+
+
+def _entry(record: NetworkRecord, task: FileTask) -> dict[str, Any]:
+    (entry,) = _manifest((record, [task]))["extractions"]
+    assert isinstance(entry, dict)
+    return entry
+
+
+def test_the_manifest_says_where_it_comes_from() -> None:
+    """Batch, start, source and number of tasks stand at its head."""
+    manifest = _manifest((_record(), [_task(1), _task(2)]))
+
+    del manifest["extractions"], manifest["summary"]
+    assert {
+        "extraction_run": "2026-11-05T06:00:00+00:00",
+        "batch_id": "b",
+        "source_type": "index",
+        "source_input": "index.json",
+        "total_tasks": 2,
+    } == manifest
+
+
+def test_an_entry_has_the_keys_that_scripts_read() -> None:
+    """Both names of the address are there, for older scripts."""
+    assert ENTRY_KEYS == _entry(_record(), _task()).keys()
+
+
+def test_an_entry_tells_what_was_read() -> None:
+    """Address, name, label and network are the task's."""
+    entry = _entry(_record(), _task(output_prefix="east_"))
+
+    assert {
+        "url": "https://mrf.example/1.json.gz",
+        "source_url": "https://mrf.example/1.json.gz",
+        "filename": "1.json.gz",
+        "output_prefix": "east_",
+        "network_id": "acme",
+    }.items() <= entry.items()
+
+
+def test_a_signature_is_not_exported() -> None:
+    """A manifest is handed around; a signed link is a secret."""
+    manifest = _manifest((_record(), [_task(query="?Expires=1&Signature=S3cr3t")]))
+
+    assert "S3cr3t" not in json.dumps(manifest)
+
+
+def test_the_time_is_that_of_the_extraction() -> None:
+    """What the run recorded goes before the end of the run."""
+    record = _record(facts={"extraction_timestamp": "2026-11-05T06:00:30+00:00"})
+
+    assert "2026-11-05T06:00:30+00:00" == _entry(record, _task())["extraction_timestamp"]
+
+
+def test_without_a_recorded_time_the_end_of_the_run_counts() -> None:
+    """A run that failed early recorded no time."""
+    assert "2026-11-05T06:07:08+00:00" == _entry(_record(), _task())["extraction_timestamp"]
+
+
+def test_seconds_are_rounded() -> None:
+    """Milliseconds are enough."""
+    assert 12.346 == _entry(_record(), _task())["duration_seconds"]
+
+
+def test_an_unknown_duration_is_null() -> None:
+    """A run that never started took no time that is known."""
+    assert _entry(_record(seconds=None), _task())["duration_seconds"] is None
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("success", "success"), ("failed", "failed"), ("canceled", "failed"), ("running", "failed")],
+)
+def test_an_entry_is_a_success_or_a_failure(status: str, expected: str) -> None:
+    """What did not succeed has failed, as far as a script can tell."""
+    assert expected == _entry(_record(status=status), _task())["status"]
+
+
+def test_a_failure_says_why() -> None:
+    """The error of the run is the error of its files."""
+    entry = _entry(_record(status="failed", error="it ended early"), _task())
+
+    assert "it ended early" == entry["error"]
+
+
+def test_a_log_file_is_told_where_there_is_one() -> None:
+    """Runs with more than one worker have a log each."""
+    assert "logs/acme.log" == _entry(_record(tags={"mrf/log_file": "logs/acme.log"}), _task())["log_file"]
+
+
+def test_no_log_file_no_key() -> None:
+    """A sequential run logs to the console."""
+    assert "log_file" not in _entry(_record(), _task())
+
+
+def test_output_files_are_relative_to_the_output_folder() -> None:
+    """The folder can be moved, and a path outside stays whole."""
+    facts = {"output_files": {"rates": ["/data/out/network_id=acme/rates-1.parquet", "/elsewhere/rates-2.parquet"]}}
+
+    assert {"rates": ["network_id=acme/rates-1.parquet", "/elsewhere/rates-2.parquet"]} == _entry(
+        _record(facts=facts), _task()
+    )["output_files"]
+
+
+def test_plans_are_those_of_the_file() -> None:
+    """Each plan with the four keys of the CMS schema that every version has."""
+    plan = Plan(plan_name="Willow", plan_id_type="ein", plan_id="12-3456789", plan_market_type="group", issuer_name="I")
+
+    assert [
+        {"plan_name": "Willow", "plan_id_type": "ein", "plan_id": "12-3456789", "plan_market_type": "group"}
+    ] == _entry(_record(), _task(plans=(plan,)))["plans"]
+
+
+def test_entries_stand_in_the_order_of_the_source() -> None:
+    """Networks end in any order; the manifest does not show it."""
+    manifest = _manifest(
+        (_record(network_id="b"), [_task(10, network_id="b"), _task(2, network_id="b")]), (_record(), [_task(9)])
+    )
+
+    assert ["2.json.gz", "9.json.gz", "10.json.gz"] == [entry["filename"] for entry in manifest["extractions"]]
+
+
+def test_the_summary_counts_files_and_networks() -> None:
+    """A network of two files that failed is two failed files."""
+    manifest = _manifest((_record(status="failed"), [_task(1), _task(2)]), (_record(), [_task(3)]))
+
+    assert {
+        "successful": 1,
+        "failed": 2,
+        "networks_successful": 1,
+        "networks_failed": 1,
+    } == manifest["summary"]
+
+
+def test_nothing_done_is_a_manifest_too() -> None:
+    """A batch of nothing has an empty list and zeros."""
+    manifest = _manifest()
+
+    assert (0, [], 0, 0) == (
+        manifest["total_tasks"],
+        manifest["extractions"],
+        manifest["summary"]["successful"],
+        manifest["summary"]["failed"],
+    )
+
+
+def test_the_file_holds_the_manifest(tmp_path: Path) -> None:
+    """UTF-8, readable, with a line break at its end, in a folder that is made."""
+    manifest = _manifest((_record(error="naïve"), [_task()]))
+    path = tmp_path / "new" / "manifest.json"
+
+    write_manifest(manifest, path)
+
+    text = path.read_text(encoding="utf-8")
+    assert manifest == json.loads(text)
+    assert "naïve" in text
+    assert text.endswith("}\n")
+
+
+def test_the_file_is_readable_by_others(tmp_path: Path) -> None:
+    """It holds no secret, and other users' scripts read it."""
+    write_manifest(_manifest(), tmp_path / "manifest.json")
+
+    assert 0o644 == (tmp_path / "manifest.json").stat().st_mode & 0o777
+
+
+def test_an_open_manifest_does_not_change(tmp_path: Path) -> None:
+    """The new file replaces the old one whole; who reads the old one reads on."""
+    path = tmp_path / "manifest.json"
+    write_manifest({"n": 1}, path)
+
+    with path.open() as old:
+        write_manifest({"n": 2}, path)
+        assert {"n": 1} == json.load(old)
+    assert {"n": 2} == json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("odd", [{"n": object()}, {"n": "\ud800"}])
+def test_a_manifest_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """And no half of a new one beside it."""
+    write_manifest({"n": 1}, tmp_path / "manifest.json")
+
+    with pytest.raises((TypeError, UnicodeEncodeError)):
+        write_manifest(odd, tmp_path / "manifest.json")
+
+    assert ["manifest.json"] == [path.name for path in tmp_path.iterdir()]
+    assert {"n": 1} == json.loads((tmp_path / "manifest.json").read_text())
+
+
+def test_a_folder_in_its_place_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+    """The path is in the message; no temporary file stays."""
+    (tmp_path / "manifest.json").mkdir()
+
+    with pytest.raises(StoreError, match=r"manifest\.json: cannot be written"):
+        write_manifest({}, tmp_path / "manifest.json")
+
+    assert ["manifest.json"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_path_below_a_file_is_told(tmp_path: Path) -> None:
+    """One line says where and what to do."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreError, match="check the folder"):
+        write_manifest({}, tmp_path / "file" / "manifest.json")

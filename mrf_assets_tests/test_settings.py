@@ -1,0 +1,121 @@
+"""Settings out of the environment and flags."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from mrf_assets.errors import SettingError
+from mrf_assets.settings import Settings, dagster_home
+
+GIVEN = {
+    "MRF_OUTPUT_DIR": "/data/out",
+    "MRF_CPT_WHITELIST": "codes.csv",
+    "MRF_TIN_WHITELIST": "tins.csv",
+    "MRF_PROVIDER_BATCH_SIZE": "11",
+    "MRF_RATE_BATCH_SIZE": "12",
+    "MRF_READER": "other",
+    "MRF_KEEP_PERIODS": "13",
+    "MRF_CONNECT_TIMEOUT_SECONDS": "1.5",
+    "MRF_READ_TIMEOUT_SECONDS": "2.5",
+    "MRF_MAX_PARALLEL_STEPS": "3",
+}
+NUMBERS = [
+    "provider_batch_size",
+    "rate_batch_size",
+    "keep_periods",
+    "connect_timeout_seconds",
+    "read_timeout_seconds",
+    "max_parallel_steps",
+]
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    """Nothing has to be set."""
+    assert Settings() == Settings.from_environment({})
+
+
+def test_every_field_is_read_from_the_environment() -> None:
+    """Each field has its variable, and comes as its own kind."""
+    expected = Settings(
+        output_dir=Path("/data/out"),
+        cpt_whitelist=Path("codes.csv"),
+        tin_whitelist=Path("tins.csv"),
+        provider_batch_size=11,
+        rate_batch_size=12,
+        reader="other",
+        keep_periods=13,
+        connect_timeout_seconds=1.5,
+        read_timeout_seconds=2.5,
+        max_parallel_steps=3,
+    )
+
+    assert {f"MRF_{field.name.upper()}" for field in fields(Settings)} == GIVEN.keys()
+    assert expected == Settings.from_environment(GIVEN)
+
+
+def test_an_override_wins_over_the_environment() -> None:
+    """A flag is nearer to the person than a variable."""
+    assert Path("here") == Settings.from_environment(GIVEN, output_dir=Path("here")).output_dir
+
+
+def test_an_override_of_none_is_none_at_all() -> None:
+    """A flag that was not given does not hide the variable."""
+    assert 12 == Settings.from_environment(GIVEN, rate_batch_size=None).rate_batch_size
+
+
+def test_an_empty_variable_is_none_at_all() -> None:
+    """`MRF_CPT_WHITELIST=` switches the whitelist off, as the shell's way to unset for one command."""
+    assert Settings.from_environment({"MRF_CPT_WHITELIST": ""}).cpt_whitelist is None
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("text", ["many", "1,5", "0x10"])
+def test_a_value_of_the_wrong_kind_is_named(name: str, text: str) -> None:
+    """The error says which variable and what it held."""
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environment({f"MRF_{name.upper()}": text})
+
+    assert f"MRF_{name.upper()}: is {text!r}, which is no number" == str(caught.value)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("text", ["0", "-1"])
+def test_a_number_below_its_limit_is_refused(name: str, text: str) -> None:
+    """No batch of nothing, no wait of no time."""
+    with pytest.raises(SettingError, match=f"^{name}: is {text}"):
+        Settings.from_environment({f"MRF_{name.upper()}": text})
+
+
+@pytest.mark.parametrize("name", ["connect_timeout_seconds", "read_timeout_seconds"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 86_401])
+def test_a_wait_that_no_socket_takes_is_refused(name: str, value: float) -> None:
+    """Infinity ends in a traceback of the socket: "timestamp out of range for platform time_t"."""
+    with pytest.raises(SettingError, match=name):
+        Settings.from_environment({}, **{name: value})
+
+
+def test_limits_hold_for_overrides() -> None:
+    """A flag is judged like a variable."""
+    with pytest.raises(SettingError, match="rate_batch_size: is 0; it must be 1 or more"):
+        Settings.from_environment({}, rate_batch_size=0)
+
+
+def test_the_smallest_values_are_taken() -> None:
+    """One row a batch, one period kept."""
+    settings = Settings(provider_batch_size=1, rate_batch_size=1, keep_periods=1, max_parallel_steps=1)
+
+    assert (1, 1, 1, 1) == (
+        settings.provider_batch_size,
+        settings.rate_batch_size,
+        settings.keep_periods,
+        settings.max_parallel_steps,
+    )
+
+
+@pytest.mark.parametrize(("environ", "expected"), [({}, ".dagster_home"), ({"DAGSTER_HOME": "/d"}, "/d")])
+def test_the_home_of_dagster_is_absolute(environ: dict[str, str], expected: str) -> None:
+    """Dagster takes no relative path."""
+    assert Path(expected).absolute() == dagster_home(environ)

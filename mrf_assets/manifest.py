@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,28 +40,32 @@ def build_manifest(
     source_input: str | None,
     output_dir: Path,
     networks: Iterable[tuple[NetworkRecord, list[FileTask]]],
+    planned_files: int | None = None,
 ) -> dict[str, Any]:
     """The manifest as JSON values.
 
-    `extraction_run` is an ISO time; paths of output files are relative to `output_dir`.
+    `extraction_run` is an ISO time; paths of output files are relative to `output_dir`;
+    `planned_files` counts the files of networks that were not run, too.
     """
     extractions: list[dict[str, Any]] = []
     statuses: list[str] = []
     for record, tasks in networks:
         statuses.append(_status(record))
-        extractions.extend(_entry(record, task, output_dir) for task in tasks)
+        extractions.extend(_entries(record, tasks, output_dir))
     extractions.sort(key=lambda entry: (entry.pop("_position"), entry["url"]))
     succeeded = sum(entry["status"] == "success" for entry in extractions)
+    total = len(extractions) if planned_files is None else planned_files
     return {
         "extraction_run": extraction_run,
         "batch_id": batch_id,
         "source_type": source_type,
         "source_input": source_input,
-        "total_tasks": len(extractions),
+        "total_tasks": total,
         "extractions": extractions,
         "summary": {
             "successful": succeeded,
             "failed": len(extractions) - succeeded,
+            "not_run": total - len(extractions),
             "networks_successful": statuses.count("success"),
             "networks_failed": len(statuses) - statuses.count("success"),
         },
@@ -72,16 +76,33 @@ def _status(record: NetworkRecord) -> str:
     return "success" if record.status == "success" else "failed"
 
 
-def _entry(record: NetworkRecord, task: FileTask, output_dir: Path) -> dict[str, Any]:
+def _entries(record: NetworkRecord, tasks: Sequence[FileTask], output_dir: Path) -> Iterator[dict[str, Any]]:
+    """One entry per file: of those that the run says it worked on, else of those that are planned."""
+    planned = {task.file_id: task for task in tasks}
+    worked_on: Sequence[Mapping[str, Any]] = record.facts.get("files") or [
+        {
+            "file_id": task.file_id,
+            "index": task.position,
+            "source_url": task.canonical_url,
+            "filename": task.filename,
+            "output_prefix": task.output_prefix,
+        }
+        for task in tasks
+    ]
+    for file in worked_on:
+        yield _entry(record, file, planned.get(file["file_id"]), output_dir)
+
+
+def _entry(record: NetworkRecord, file: Mapping[str, Any], task: FileTask | None, output_dir: Path) -> dict[str, Any]:
     timestamp = record.facts.get("extraction_timestamp") or (record.ended.isoformat() if record.ended else None)
     seconds = record.seconds
     entry: dict[str, Any] = {
-        "_position": task.position,
-        "url": task.canonical_url,
-        "source_url": task.canonical_url,
-        "filename": task.filename,
-        "output_prefix": task.output_prefix,
-        "network_id": task.network_id,
+        "_position": file["index"],
+        "url": file["source_url"],
+        "source_url": file["source_url"],
+        "filename": file["filename"],
+        "output_prefix": file["output_prefix"],
+        "network_id": record.network_id,
         "extraction_timestamp": timestamp,
         "status": _status(record),
         "output_files": _output_files(record, output_dir),
@@ -94,9 +115,11 @@ def _entry(record: NetworkRecord, task: FileTask, output_dir: Path) -> dict[str,
                 "plan_id": plan.plan_id,
                 "plan_market_type": plan.plan_market_type,
             }
-            for plan in task.plans
+            for plan in (task.plans if task else ())
         ],
     }
+    if task and task.extra_args:
+        entry["extra_args"] = dict(task.extra_args)
     if "mrf/log_file" in record.tags:  # with more than one worker alone
         entry["log_file"] = record.tags["mrf/log_file"]
     return entry

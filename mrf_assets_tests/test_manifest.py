@@ -192,6 +192,7 @@ def test_the_summary_counts_files_and_networks() -> None:
     assert {
         "successful": 1,
         "failed": 2,
+        "not_run": 0,
         "networks_successful": 1,
         "networks_failed": 1,
     } == manifest["summary"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mrf_assets.defs.checks import check_results, check_specs
-from mrf_assets.defs.metadata import failure_facts, table_facts
+from mrf_assets.defs.metadata import data_version, failure_facts, table_facts
 from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
@@ -86,7 +86,9 @@ def network_tables(
     for table in TABLES.values():
         facts = table_facts(table, result, context.run.tags)
         if table.name in selected:
-            yield dg.MaterializeResult(asset_key=table.name, metadata=facts)
+            yield dg.MaterializeResult(
+                asset_key=table.name, metadata=facts, data_version=dg.DataVersion(data_version(result))
+            )
         else:  # one pass publishes all tables, so all of them are told, whatever was asked for
             context.log_event(dg.AssetMaterialization(table.name, partition=context.partition_key, metadata=facts))
 

@@ -7,7 +7,9 @@ No value here holds a signature: addresses are canonical.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
@@ -68,6 +70,7 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
             "dagster/uri": folder.as_uri(),
             "path": dg.MetadataValue.path(folder),
             "periods": ", ".join(result.checks),
+            "carried_parts": ", ".join(result.carried_parts) or "none",
             "size_bytes": sum(file.size_bytes for file in published),
             "source_size_bytes": source_bytes,
             "source_json_bytes": json_bytes,
@@ -88,6 +91,16 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
         }
         | totals
     )
+
+
+def data_version(result: NetworkResult) -> str:
+    """Names what was published: equal for equal source bytes, whitelists and naming rules."""
+    facts = sorted(
+        [file.row[name] or "" for name in ("file_id", "sha256", "code_whitelist_sha256", "tin_whitelist_sha256")]
+        for file in result.files
+    )
+    rules = result.files[0].row["network_id_rule_version"]
+    return sha256(json.dumps([facts, result.carried_parts, rules]).encode()).hexdigest()[:16]
 
 
 def _output_files(result: NetworkResult) -> dict[str, list[str]]:

@@ -71,7 +71,9 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
         store, wanted = Store(self.settings.output_dir), Wanted.of(self.settings)
         periods = store.periods(network_id)
         if not periods:
-            raise SettingError("partition", f"{network_id} has nothing published under {self.output_dir}")
+            raise SettingError(
+                "partition", f"{network_id} has nothing published under {self.output_dir}; materialize it first"
+            )
         return {period: audit(store.tables(network_id, period), wanted.codes) for period in periods}
 
 

@@ -103,11 +103,18 @@ def _failure(instance: dg.DagsterInstance, run_id: str) -> tuple[str, dict[str, 
             facts = _plain(data.user_failure_data.metadata)
             return str(facts.get("error") or data.user_failure_data.description), facts
         if data.error is not None:
-            return data.error.message.strip()[-_ERROR_CHARACTERS:], {}
+            return _innermost(data.error)[-_ERROR_CHARACTERS:], {}
     for event in _events(instance, run_id, dg.DagsterEventType.RUN_FAILURE):
         if event.message:
             return event.message[-_ERROR_CHARACTERS:], {}
     return "the run ended without a word; see its log", {}
+
+
+def _innermost(error: Any) -> str:  # noqa: ANN401 - Dagster does not export the type of this field
+    """What went wrong first: Dagster wraps it in "Error occurred while executing op"."""
+    while error.cause is not None:
+        error = error.cause
+    return str(error.message).strip()
 
 
 def _plain(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ ui: $(VENV)/.installed  ## The Dagster UI on the demo's data
 	$(BIN)/python examples/demo.py ui
 
 test: lint  ## Everything that must hold before a commit lands
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -11,8 +11,9 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mrf_assets.defs.partitions import add_networks
 from mrf_assets.defs.resources import config_of
 from mrf_assets.defs.run_records import all_records, batch_record, batch_records, latest_batch
 from mrf_assets.errors import SettingError
+from mrf_assets.extract import READERS
 from mrf_assets.manifest import NetworkRecord, build_manifest, write_manifest
 from mrf_assets.pipeline import Wanted
 from mrf_assets.settings import Settings, dagster_home
@@ -102,7 +104,7 @@ def execute_batch(
             `verbose` for Dagster's own events and debug logs.
 
     Returns:
-        The manifest's summary, with `batch_id`, `manifest_file`, `total_tasks`, `not_run` and
+        The manifest's summary, with `batch_id`, `manifest_file`, `total_tasks`, `networks_not_run` and
         `interrupted_by` (a signal number or None).
 
     Raises:
@@ -119,23 +121,32 @@ def execute_batch(
         **kwargs,
     )
     Wanted.of(settings)
-    plan = TaskStore.under(settings.output_dir)
-    networks = list(plan.save(tasks))
+    if settings.reader not in READERS:
+        raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
+    tasks = _begun(tasks)
     ensure_dagster_home()
+    plan = TaskStore.under(settings.output_dir)
+    networks = plan.save(tasks)
     Store(settings.output_dir).sweep()
     with dg.DagsterInstance.get() as instance:
-        add_networks(instance, networks)
+        add_networks(instance, list(networks))
     return _run(batch, networks, plan, settings, workers=workers, verbose=verbose)
 
 
+def _begun(tasks: Iterable[FileTask]) -> Iterator[FileTask]:
+    """The same tasks, the first one taken already: a source that cannot be read leaves no trace on disk."""
+    coming = iter(tasks)
+    return chain(list(islice(coming, 1)), coming)
+
+
 def _run(
-    batch: Batch, networks: list[str], plan: TaskStore, settings: Settings, *, workers: int, verbose: bool
+    batch: Batch, networks: dict[str, int], plan: TaskStore, settings: Settings, *, workers: int, verbose: bool
 ) -> dict[str, Any]:
     log_dir = f"logs/{batch.started:{_STARTED}}" if workers > 1 else None
     if log_dir:
         (settings.output_dir / log_dir).mkdir(parents=True, exist_ok=True)
     jobs = [_job(batch, key, plan.load(key), settings, log_dir=log_dir, verbose=verbose) for key in networks]
-    console = BatchConsole(len(networks), workers, log_dir)
+    console = BatchConsole(len(networks), workers, log_dir, with_bar=not verbose)
     outcomes: dict[str, Outcome] = {}
     with dg.DagsterInstance.get() as instance:
 
@@ -156,6 +167,7 @@ def _run(
                 jobs,
                 workers,
                 batch.batch_id,
+                settings,
                 on_start=lambda job: console.started(job.network_id, plan.load(job.network_id)),
                 on_done=ended,
                 on_progress=console.progress,
@@ -173,7 +185,8 @@ def _run(
             source_type=batch.source_type,
             source_input=batch.source_input,
             output_dir=settings.output_dir,
-            networks=[(record, plan.load(key)) for record, key in done],
+            networks=((record, plan.load(key)) for record, key in done),
+            planned_files=sum(networks.values()),
         )
     manifest_file = settings.output_dir / MANIFEST_NAME
     write_manifest(manifest, manifest_file)
@@ -184,7 +197,7 @@ def _run(
         "batch_id": batch.batch_id,
         "manifest_file": str(manifest_file),
         "total_tasks": manifest["total_tasks"],
-        "not_run": len(networks) - len(done),
+        "networks_not_run": len(networks) - len(done),
         "interrupted_by": interrupted_by,
     }
 
@@ -193,19 +206,23 @@ def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything
     """The manifest of a batch (by default the latest), or of the latest run of every network.
 
     Raises:
-        SettingError: There is no such batch.
+        SettingError: There is no such batch, or nothing was ever planned under this folder.
     """
+    if not Store(output_dir).state_dir.is_dir():
+        raise SettingError("--output-dir", f"{output_dir} holds no plan; name the folder that `mrf run` wrote to")
     ensure_dagster_home()
     plan = TaskStore.under(output_dir)
     with dg.DagsterInstance.get() as instance:
         batch_id = None if everything else batch_id or latest_batch(instance)
         if batch_id is None and not everything:
             raise SettingError(
-                "manifest", f"no batch has run with DAGSTER_HOME={dagster_home()}; use `mrf run`, or --all"
+                "DAGSTER_HOME", f"no batch has run with {dagster_home()}; set it as for `mrf run`, or use --all"
             )
         records = all_records(instance) if batch_id is None else batch_records(instance, batch_id)
-    if not records:
-        raise SettingError("--batch", f"{batch_id} has no runs in DAGSTER_HOME={dagster_home()}")
+    if batch_id is not None and not records:
+        raise SettingError(
+            "--batch", f"{batch_id} has no runs in DAGSTER_HOME={dagster_home()}; without --batch it is the latest"
+        )
     tags = next(iter(records.values())).tags if batch_id else {}
     return build_manifest(
         batch_id=batch_id,
@@ -213,7 +230,11 @@ def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything
         source_type=tags.get("mrf/source_type"),
         source_input=tags.get("mrf/source_input"),
         output_dir=output_dir,
-        networks=[(record, plan.load(key)) for key, record in records.items() if record.status != "running"],
+        networks=[
+            (record, tasks)
+            for key, record in records.items()
+            if record.status != "running" and ((tasks := plan.load(key)) or record.facts)
+        ],
     )
 
 
@@ -261,6 +282,7 @@ def _job(
         },
         tags=tags,
         log_path=None if log_file is None else settings.output_dir / log_file,
+        echo=verbose,
     )
 
 

@@ -1,14 +1,14 @@
 """The command line: flags -> settings and tasks -> runs -> summary and exit code.
 
-Exit codes: 0 all succeeded, 1 some network failed, 2 the input or a flag cannot be used,
-128 + n stopped by signal n.
+Exit codes: 0 all succeeded, 1 some network failed or the output folder refused, 2 the input or
+a flag cannot be used and nothing was started, 128 + n stopped by signal n.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +20,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.console import printable
-from mrf_assets.errors import InputError, MrfError, SettingError
+from mrf_assets.console import PrintableFormatter, printable, printable_json
+from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, SettingError, StreamError
+from mrf_assets.extract import READERS
 from mrf_assets.fetch import open_url, size_of
 from mrf_assets.pipeline import NetworkResult, Wanted, ingest
 from mrf_assets.settings import Settings
@@ -32,12 +33,13 @@ from mrf_assets.tasks import FileTask, Plan
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SIZES_AT_ONCE = 8
 _PROBLEMS_TOLD = 10
+_PIPED_WIDTH = 1_000  # characters
 
 
 _PATH = click.Path(path_type=Path)
 
 _EXTRACTION_OPTIONS = [
-    click.option("--output-dir", type=_PATH, help="Where parquet, plan, logs and manifest go."),
+    click.option("--output-dir", type=_PATH, help="Where parquet, plan, logs and manifest go.  [default: mrf_output]"),
     click.option(
         "--cpt-whitelist",
         type=_PATH,
@@ -46,11 +48,11 @@ _EXTRACTION_OPTIONS = [
     click.option("--tin-whitelist", type=_PATH, help="TINs to keep, one a line."),
     click.option("--provider-batch-size", type=int, help="Rows per row group of providers.  [default: 20000]"),
     click.option("--rate-batch-size", type=int, help="Rows per row group of rates.  [default: 50000]"),
-    click.option("--reader", help="Which reader to use."),
+    click.option("--reader", help=f"Which reader to use: {', '.join(sorted(READERS))}."),
     click.option("--keep-periods", type=int, help="Periods to keep per network.  [default: all]"),
-    click.option("--verbose", is_flag=True, help="Everything that happens, Dagster's own events included."),
+    click.option("--verbose", is_flag=True, help="Everything that happens goes to the console, with any --workers."),
 ]
-
+_WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks at a time.")
 
 _SOURCE_OPTIONS = [
     click.option(
@@ -94,7 +96,7 @@ def cli() -> None:
 @cli.command()
 @_with(_SOURCE_OPTIONS)
 @_with(_EXTRACTION_OPTIONS)
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks at a time.")
+@_WORKERS
 def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Ingest every network of a source, --workers at a time."""
     from mrf_assets.batch_orchestrator import execute_batch  # noqa: PLC0415 - imports Dagster, 1.5 s
@@ -103,9 +105,8 @@ def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -
     given = Settings.from_environment(**settings)
     Wanted.of(given)
     tally = SourceTally()
-    tasks = read_source(source, location, open_url, options, tally)
     summary = execute_batch(
-        _told(tasks, tally),
+        _told(source, location, options, tally),
         workers=workers,
         source_type=source,
         source_input=location,
@@ -114,22 +115,26 @@ def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -
     )
     if summary["interrupted_by"]:
         sys.exit(128 + summary["interrupted_by"])
-    sys.exit(0 if not summary["failed"] and not summary["not_run"] else 1)
+    sys.exit(0 if not summary["failed"] and not summary["networks_not_run"] else 1)
 
 
 @cli.command()
 @_with(_SOURCE_OPTIONS)
+@_with(_EXTRACTION_OPTIONS)
+@_WORKERS
 @click.option("--sizes/--no-sizes", default=True, show_default=True, help="Ask the servers for the sizes of the files.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines, one per file.")
 def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
-    """Show what `run` would do, and what is wrong with the source. Writes nothing."""
-    options, _ = _split_flags(flags)
+    """Show what `run` with the same flags would do, and what is wrong with them. Writes nothing."""
+    del flags["workers"], flags["verbose"]
+    options, settings = _split_flags(flags)
+    Wanted.of(Settings.from_environment(**settings))
     tally = SourceTally()
-    tasks = list(read_source(source, location, open_url, options, tally))
+    tasks = list(_read(source, location, options, tally))
     found = _sizes([task.url for task in tasks]) if sizes else [None] * len(tasks)
     if as_json:
         for task, size in zip(tasks, found, strict=True):
-            click.echo(json.dumps(_task_line(task, size), ensure_ascii=False))
+            click.echo(printable_json(_task_line(task, size)))
         return
     table = Table(
         title=f"{len({task.network_id for task in tasks})} networks, {len(tasks)} files", title_justify="left"
@@ -146,10 +151,14 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
             "?" if size is None else f"{size / 1e6:,.1f} MB",
             printable(task.filename),
         )
-    Console(markup=False, emoji=False).print(table)
-    known = [size for size in found if size is not None]
+    console = Console(markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH  # a line per file, for grep
+    console.print(table)
     if sizes:
-        click.echo(f"Total: {sum(known) / 1e6:,.1f} MB in {len(known)} of {len(tasks)} files; the others do not tell.")
+        known = [size for size in found if size is not None]
+        untold = f"; {len(tasks) - len(known)} file(s) do not tell their size" if len(known) < len(tasks) else ""
+        click.echo(f"Total: {sum(known) / 1e6:,.1f} MB in {len(known)} of {len(tasks)} files{untold}.")
     _tell_source(tally)
 
 
@@ -164,9 +173,11 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
 @_with(_EXTRACTION_OPTIONS)
 def extract(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Ingest one file here and now, without Dagster."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
+    console = logging.StreamHandler()
+    console.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[console])
+    if verbose:  # of our own alone: urllib3 tells signed addresses
+        logging.getLogger("mrf_assets").setLevel(logging.DEBUG)
     plans = _zip_plans(*(flags.pop(f"plan_{name}") for name in ("name", "id_type", "id", "market_type")))
     options, settings = _split_flags(flags | {"structures": None, "match": None, "max_files": None}, plans)
     given = Settings.from_environment(**settings)
@@ -190,7 +201,7 @@ def manifest(output_dir: Path | None, batch_id: str | None, everything: bool, ou
     settings = Settings.from_environment(output_dir=output_dir)
     exported = export_manifest(settings.output_dir.absolute(), batch_id, everything=everything)
     if output is None:
-        click.echo(json.dumps(exported, indent=2, ensure_ascii=False))
+        click.echo(printable_json(exported, indent=2))
     else:
         write_manifest(exported, output)
         click.echo(f"Manifest file: {output}")
@@ -225,9 +236,17 @@ def _zip_plans(
     )
 
 
-def _told(tasks: Iterator[FileTask], tally: SourceTally) -> Iterator[FileTask]:
+def _read(source: str, location: str, options: SourceOptions, tally: SourceTally) -> Iterator[FileTask]:
+    """The tasks of a source; one that cannot be read at all is the user's to mend, as a wrong flag is."""
+    try:
+        yield from read_source(source, location, open_url, options, tally)
+    except (FetchError, StreamError, ExtractError) as error:
+        raise SettingError("--input", str(error)) from error
+
+
+def _told(source: str, location: str, options: SourceOptions, tally: SourceTally) -> Iterator[FileTask]:
     """The tasks; what was odd about their source is told behind the last."""
-    yield from tasks
+    yield from _read(source, location, options, tally)
     _tell_source(tally)
 
 
@@ -282,6 +301,12 @@ def _one_line_errors() -> Iterator[None]:
     except MrfError as error:
         click.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:  # Ctrl-C while the source is read; later ones are the batch's
+        click.echo("Stopped; no network was started.", err=True)
+        sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # `mrf manifest | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -290,4 +315,4 @@ def _one_line_errors() -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     with _one_line_errors():
-        cli.main(args=None if arguments is None else list(arguments), prog_name="mrf")
+        cli.main(args=None if arguments is None else list(arguments), prog_name="mrf", standalone_mode=False)

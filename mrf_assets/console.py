@@ -6,6 +6,8 @@ which they end; the bar is drawn on a terminal only, so that a log file stays cl
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,10 +35,32 @@ def printable(text: str) -> str:
     return _CONTROL.sub("�", text)
 
 
+def printable_json(value: object, indent: int | None = None) -> str:
+    """JSON for a console: readable letters as they are, what could steer a terminal as escapes."""
+    lines = json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
+    return "\n".join(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in lines)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log lines for a console."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the traceback if there is one."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
 class BatchConsole:
     """Prints the progress of one batch."""
 
-    def __init__(self, total: int, workers: int, log_dir: str | None, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        total: int,
+        workers: int,
+        log_dir: str | None,
+        console: Console | None = None,
+        *,
+        with_bar: bool = True,  # False where others write to the console too
+    ) -> None:
         self._console = console or Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
         self._total, self._workers, self._log_dir = total, workers, log_dir
         self._position: dict[str, int] = {}
@@ -47,7 +71,7 @@ class BatchConsole:
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
-            disable=not (self._console.is_terminal and workers > 1),
+            disable=not (self._console.is_terminal and workers > 1 and with_bar),
         )
         self._all: TaskID | None = None
         self._rows: dict[str, TaskID] = {}

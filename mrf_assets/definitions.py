@@ -7,14 +7,18 @@ import dagster as dg
 from mrf_assets.defs import jobs
 from mrf_assets.defs.assets import network_files, network_tables
 from mrf_assets.defs.resources import Ingestor
+from mrf_assets.errors import ListFileError
+from mrf_assets.pipeline import Wanted
 from mrf_assets.settings import Settings
+
+_LAYOUT_VERSION = "1"  # of the tables and what stands in them; raise it when either changes
 
 
 def build_defs(settings: Settings | None = None) -> dg.Definitions:
     """Definitions for these settings; without any, for those of the environment."""
     settings = settings or Settings.from_environment()
     return dg.Definitions(
-        assets=[network_files, network_tables],
+        assets=[network_files, network_tables(_code_version(settings))],
         jobs=[jobs.ingest, jobs.ingest_in_process, jobs.audit],
         resources={"ingestor": Ingestor.of(settings)},
         # A fork of a process that has the imports costs 30 % less wall time than a spawn.
@@ -25,6 +29,16 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             }
         ),
     )
+
+
+def _code_version(settings: Settings) -> str:
+    """Changes with what is extracted: the tables' layout, and the whitelists."""
+    try:
+        wanted = Wanted.of(settings)
+    except ListFileError:  # the runs say what is wrong with it; the UI must come up all the same
+        return _LAYOUT_VERSION
+    digests = [each.sha256[:8] for each in (wanted.codes, wanted.tins) if each is not None]
+    return ".".join([_LAYOUT_VERSION, *digests])
 
 
 defs = build_defs()

@@ -9,23 +9,27 @@ from __future__ import annotations
 import logging
 import multiprocessing as mp
 import os
+import platform
 import signal
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import dagster as dg
 
+from mrf_assets.console import PrintableFormatter
+from mrf_assets.definitions import build_defs
 from mrf_assets.pipeline import Progress
+from mrf_assets.settings import Settings
 
 _GRACE_SECONDS = 30.0  # for an interrupted run to clean up behind itself
 _POLL_SECONDS = 0.5  # how soon a signal is noticed
@@ -36,7 +40,8 @@ _UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 BATCH_TAG = "mrf/batch"
-_WORKER_TAG = "mrf/worker"
+_WORKER_TAG = "mrf/worker"  # process id
+_MACHINE_TAG = "mrf/machine"  # on which it is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,7 @@ class NetworkJob:
     run_config: dict[str, Any]
     tags: dict[str, str] = field(default_factory=dict)
     log_path: Path | None = None  # everything the run prints goes there; None leaves it on the console
+    echo: bool = False  # to the console as well as to `log_path`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +72,12 @@ class _Worker:
     started: float
 
 
+_settings: list[Settings] = []  # of this worker process
+
+
 def ingest_in_process() -> dg.JobDefinition:
     """The job that workers run; found by name in each of them."""
-    from mrf_assets.definitions import defs  # noqa: PLC0415 - reads the settings of the process it runs in
-
-    return defs.resolve_job_def("ingest_in_process")
+    return build_defs(_settings[0]).resolve_job_def("ingest_in_process")
 
 
 class _Forward(logging.Handler):
@@ -82,21 +89,23 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if progress := getattr(record, "mrf_progress", None):
-            self._parent.send(progress)
+            with suppress(OSError):  # the parent is about to stop us, or gone
+                self._parent.send(progress)
 
 
 @contextmanager
-def _output_to(path: Path | None) -> Iterator[None]:
-    """Send all output of this process to a file, that of C libraries too."""
-    if path is None:
+def _output_of(job: NetworkJob) -> Iterator[None]:
+    """Send all output of this process to the job's log, that of C libraries too."""
+    if job.log_path is None:
         yield
         return
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    with path.open("ab") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    with job.log_path.open("ab", buffering=0) as log, ExitStack() as copying:
+        target = copying.enter_context(_copied(log, kept[1], job.network_id)) if job.echo else log.fileno()
+        os.dup2(target, 1)
+        os.dup2(target, 2)
         try:
             yield
         finally:
@@ -104,25 +113,48 @@ def _output_to(path: Path | None) -> Iterator[None]:
             sys.stderr.flush()
             for number, old in zip((1, 2), kept, strict=True):
                 os.dup2(old, number)
-                os.close(old)
+    for old in kept:
+        os.close(old)
 
 
-def _work(parent: Connection, log_level: int) -> None:
+@contextmanager
+def _copied(log: IO[bytes], console: int, network_id: str) -> Iterator[int]:
+    """A file descriptor; each line written to it goes to the log, and with the network's name to the console."""
+    read_end, write_end = os.pipe()
+
+    def copy() -> None:
+        with os.fdopen(read_end, "rb") as lines:
+            for line in lines:
+                log.write(line)
+                with suppress(OSError):  # a console that was closed must not end the run
+                    os.write(console, f"[{network_id}] ".encode() + line)
+
+    thread = threading.Thread(target=copy, daemon=True)
+    thread.start()
+    try:
+        yield write_end
+    finally:
+        os.close(write_end)
+        thread.join(_GRACE_SECONDS)
+
+
+def _work(parent: Connection, settings: Settings, log_level: int) -> None:
     """Run jobs until None comes. A process group of its own keeps the terminal's Ctrl-C with the parent."""
     os.setsid()
+    _settings.append(settings)
     logging.captureWarnings(True)
     package = logging.getLogger("mrf_assets")
     package.setLevel(log_level)
     package.addHandler(_Forward(parent))
     printer = logging.StreamHandler()
-    printer.setFormatter(logging.Formatter("  %(asctime)s %(message)s", "%H:%M:%S"))
+    printer.setFormatter(PrintableFormatter("  %(asctime)s %(message)s", "%H:%M:%S"))
     package.addHandler(printer)
     job = dg.reconstructable(ingest_in_process)
     with dg.DagsterInstance.get() as instance:
         try:
             while (task := parent.recv()) is not None:
                 started = time.monotonic()
-                with _output_to(task.log_path):
+                with _output_of(task):
                     success, error = _run(job, instance, task)
                 seconds = time.monotonic() - started
                 parent.send(Outcome(network_id=task.network_id, success=success, seconds=seconds, error=error))
@@ -131,7 +163,12 @@ def _work(parent: Connection, log_level: int) -> None:
 
 
 def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> tuple[bool, str | None]:  # noqa: ANN401 - Dagster's reconstructable job is not public
-    tags = {**task.tags, "dagster/partition": task.network_id, _WORKER_TAG: str(os.getpid())}
+    tags = {
+        **task.tags,
+        "dagster/partition": task.network_id,
+        _WORKER_TAG: str(os.getpid()),
+        _MACHINE_TAG: platform.node(),
+    }
     try:
         with dg.execute_job(job, instance=instance, run_config=task.run_config, tags=tags) as result:
             return result.success, None
@@ -140,33 +177,47 @@ def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> tuple[bool
 
 
 class _Pool:
-    def __init__(self, instance: dg.DagsterInstance, batch_id: str, jobs: Sequence[NetworkJob], log_level: int) -> None:
-        self.instance, self.batch_id, self.log_level = instance, batch_id, log_level
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        batch_id: str,
+        jobs: Sequence[NetworkJob],
+        *,
+        settings: Settings,
+        log_level: int,
+    ) -> None:
+        self.instance, self.batch_id, self.settings, self.log_level = instance, batch_id, settings, log_level
         self.context = mp.get_context("spawn")
         self.waiting, self.busy = deque(jobs), dict[Connection, _Worker]()
 
     def start_worker(self) -> NetworkJob:
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=_work, args=(theirs, self.log_level), daemon=False)
+        process = self.context.Process(target=_work, args=(theirs, self.settings, self.log_level), daemon=False)
         process.start()
         theirs.close()
         return self._give(ours, process)
 
     def _give(self, connection: Connection, process: SpawnProcess) -> NetworkJob:
-        job = self.waiting.popleft()
+        job = self.waiting[0]
         connection.send(job)
-        self.busy[connection] = _Worker(process, job, time.monotonic())
+        self.busy[connection] = _Worker(process, self.waiting.popleft(), time.monotonic())
         return job
 
     def next_job(self, connection: Connection) -> NetworkJob | None:
         """Give a free worker its next job, or let it go."""
         process = self.busy.pop(connection).process
-        if self.waiting:
-            return self._give(connection, process)
-        connection.send(None)
+        with suppress(OSError):  # it died between two jobs: the next one goes to a new worker
+            if self.waiting:
+                return self._give(connection, process)
+        self._dismiss(connection, process)
+        return None
+
+    @staticmethod
+    def _dismiss(connection: Connection, process: SpawnProcess) -> None:
+        with suppress(OSError):
+            connection.send(None)
         connection.close()
         process.join()
-        return None
 
     def lost(self, connection: Connection) -> Outcome:
         """A worker went away without a word."""
@@ -175,15 +226,19 @@ class _Pool:
         reason = f"the worker process died ({_exit_words(worker.process.exitcode)}); run it again"
         for run in self._unfinished(worker.process.pid):
             self.instance.report_run_failed(run, reason)
+            self._free_slots(run)
         return self._failed(worker, reason)
 
     def cancel(self) -> Iterator[Outcome]:
-        """Stop all workers; their runs end as CANCELED."""
-        for worker in self.busy.values():
+        """Stop all workers; runs that had not ended yet end as CANCELED."""
+        for connection in list(self.busy):
+            yield from self._ended(connection)
+        for connection, worker in self.busy.items():
             for run in self._unfinished(worker.process.pid):
                 # Without this an interrupted run counts as failed, and run retries would start it again.
                 self.instance.report_run_canceling(run)
             worker.process.terminate()
+            connection.close()  # it leaves once its run has ended, rather than wait for the next
         deadline = time.monotonic() + _GRACE_SECONDS
         for worker in self.busy.values():
             worker.process.join(max(0.0, deadline - time.monotonic()))
@@ -192,17 +247,52 @@ class _Pool:
                 worker.process.join()
             for run in self._unfinished(worker.process.pid):
                 self.instance.report_run_canceled(run)
+                self._free_slots(run)
             yield self._failed(worker, "canceled")
         self.busy.clear()
+
+    def _ended(self, connection: Connection) -> Iterator[Outcome]:
+        """What a worker said before it was to stop."""
+        with suppress(OSError, EOFError):
+            while connection.poll():
+                message = connection.recv()
+                if isinstance(message, Outcome):
+                    yield message
+                    self._dismiss(connection, self.busy.pop(connection).process)
+                    return
 
     def _unfinished(self, pid: int | None) -> Sequence[dg.DagsterRun]:
         tags = {BATCH_TAG: self.batch_id, _WORKER_TAG: str(pid)}
         return self.instance.get_runs(dg.RunsFilter(tags=tags, statuses=_UNFINISHED))
 
+    def _free_slots(self, run: dg.DagsterRun) -> None:
+        """A killed process keeps its place in a pool, and there may be no daemon that clears up behind it."""
+        self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
     @staticmethod
     def _failed(worker: _Worker, error: str) -> Outcome:
         seconds = time.monotonic() - worker.started
         return Outcome(network_id=worker.job.network_id, success=False, seconds=seconds, error=error)
+
+
+def settle_orphans(instance: dg.DagsterInstance) -> int:
+    """Fail the runs of this machine's workers that are gone, such as after a power cut; returns how many."""
+    unfinished = dg.RunsFilter(tags={_MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
+    orphans = [run for run in instance.get_runs(unfinished) if not _lives(int(run.tags[_WORKER_TAG]))]
+    for run in orphans:
+        instance.report_run_failed(run, "its worker process is gone; run it again")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return len(orphans)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's by now, but alive
+        return True
+    return True
 
 
 def _exit_words(code: int | None) -> str:
@@ -215,6 +305,7 @@ def run_networks(
     jobs: Sequence[NetworkJob],
     workers: int,
     batch_id: str,
+    settings: Settings,
     *,
     on_start: Callable[[NetworkJob], None],
     on_done: Callable[[Outcome], None],
@@ -231,8 +322,9 @@ def run_networks(
     def note(number: int, _frame: FrameType | None) -> None:
         signals.append(number)
 
-    with dg.DagsterInstance.get() as instance, _handling((signal.SIGINT, signal.SIGTERM), note):
-        pool = _Pool(instance, batch_id, jobs, log_level)
+    with dg.DagsterInstance.get() as instance, _handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), note):
+        settle_orphans(instance)
+        pool = _Pool(instance, batch_id, jobs, settings=settings, log_level=log_level)
         try:
             while (pool.waiting or pool.busy) and not signals:
                 while pool.waiting and len(pool.busy) < workers:

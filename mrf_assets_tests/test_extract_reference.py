@@ -730,18 +730,15 @@ def test_what_cannot_be_kept_is_rejected_and_the_rest_kept(
         (b'{"npi"', _file(references=[_reference(1, _group("n/a"))])),
         (b'{"negotiation_arrangement"', _file(_item(name=True))),
         (b'{"negotiation_arrangement"', _file(_item("99213", 7))),
-        (b'{"reporting_entity_name"', _file(version=True)),
+        (b'{"comment"', _file(version=True)),
     ],
     ids=["price", "tin", "group", "item", "rate", "header"],
 )
 def test_a_reject_points_to_the_object_that_held_the_value(read: Read, object_text: bytes, document: Document) -> None:
     """The offset is that of its opening brace, in bytes, whatever stands before."""
-    data = render({"comment": "é{中"} | document, pretty=False)
-    if object_text not in data:
-        data = data.replace(b'{"comment"', object_text, 1)
-    expected = 0 if object_text == b'{"reporting_entity_name"' else data.index(object_text)
+    data = render({"comment": "é{中"} | document)
 
-    assert [(expected,)] == _of(read(data, block_bytes=7).rejects, "byte_offset")
+    assert [(data.index(object_text),)] == _of(read(data, block_bytes=7).rejects, "byte_offset")
 
 
 def test_unknown_keys_are_counted_at_every_level(read: Read) -> None:

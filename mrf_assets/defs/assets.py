@@ -17,6 +17,8 @@ from mrf_assets.tasks import FileTask
 
 logger = logging.getLogger(__name__)
 
+_Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]  # tables are files, no values
+
 OWNERS = ["team:data-platform"]
 POOL = "ingest"
 
@@ -44,7 +46,7 @@ def _column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def _spec(table: Table) -> dg.AssetSpec:
+def _spec(table: Table, code_version: str) -> dg.AssetSpec:
     return dg.AssetSpec(
         table.name,
         deps=[network_files],
@@ -53,27 +55,34 @@ def _spec(table: Table) -> dg.AssetSpec:
         group_name="network_tables",
         kinds={"parquet", "duckdb"},
         owners=OWNERS,
-        code_version="1",
+        code_version=code_version,
         skippable=True,
         metadata={"dagster/column_schema": _column_schema(table), "dagster/table_name": f"mrf.{table.name}"},
     )
 
 
-@dg.multi_asset(
-    name="network_tables",
-    specs=[_spec(table) for table in TABLES.values()],
-    check_specs=check_specs(),
-    partitions_def=NETWORKS,
-    can_subset=True,
-    pool=POOL,
-)
-def network_tables(
-    context: dg.AssetExecutionContext, ingestor: Ingestor
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]  # tables are files, not values
-    """All tables of one network, in one pass over its files: written, audited, then published together.
+def network_tables(code_version: str) -> dg.AssetsDefinition:
+    """The tables of a network; partitions made with another `code_version` are shown as stale."""
 
-    With checks alone selected, audits what is published.
-    """
+    @dg.multi_asset(
+        name="network_tables",
+        specs=[_spec(table, code_version) for table in TABLES.values()],
+        check_specs=check_specs(),
+        partitions_def=NETWORKS,
+        can_subset=True,
+        pool=POOL,
+    )
+    def tables(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Results:
+        """All tables of one network, in one pass over its files: written, audited, then published together.
+
+        With checks alone selected, audits what is published.
+        """
+        yield from _materialize(context, ingestor)
+
+    return tables
+
+
+def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Results:
     selected = {key.to_user_string() for key in context.selected_asset_keys}
     if not selected:
         yield from _audit(context, ingestor)
@@ -83,14 +92,14 @@ def network_tables(
     if result.failed_checks:
         tasks = [file.task for file in result.files]
         raise _failure(context, tasks, _refusal(result), result.seconds)
+    version = data_version(result)
     for table in TABLES.values():
         facts = table_facts(table, result, context.run.tags)
         if table.name in selected:
-            yield dg.MaterializeResult(
-                asset_key=table.name, metadata=facts, data_version=dg.DataVersion(data_version(result))
-            )
+            yield dg.MaterializeResult(asset_key=table.name, metadata=facts, data_version=dg.DataVersion(version))
         else:  # one pass publishes all tables, so all of them are told, whatever was asked for
-            context.log_event(dg.AssetMaterialization(table.name, partition=context.partition_key, metadata=facts))
+            tags = {"dagster/data_version": version}
+            context.log_event(dg.AssetMaterialization(table.name, "", facts, context.partition_key, tags))
 
 
 def _ingest(context: dg.AssetExecutionContext, ingestor: Ingestor) -> NetworkResult:

@@ -13,6 +13,7 @@ from mrf_assets.manifest import NetworkRecord
 _RUNS_AT_ONCE = 200
 _PARTITION = "dagster/partition"
 _BATCH = "mrf/batch"
+_AUDIT = "audit"  # the job of `jobs`
 _ERROR_CHARACTERS = 500
 _REPORTED_TABLE = "rates"  # every table's event carries the network's facts; one is enough
 
@@ -52,9 +53,14 @@ def _latest(instance: dg.DagsterInstance, records: Iterable[dg.RunRecord]) -> di
     found: dict[str, NetworkRecord] = {}
     for record in records:  # newest first
         network_id = record.dagster_run.tags.get(_PARTITION)
-        if network_id and network_id not in found:
+        if network_id and network_id not in found and not _is_audit(record.dagster_run):
             found[network_id] = _read(instance, record, network_id)
     return found
+
+
+def _is_audit(run: dg.DagsterRun) -> bool:
+    """Checks alone: the job, or a selection in the UI that holds no table."""
+    return run.job_name == _AUDIT or bool(run.asset_check_selection and not run.asset_selection)
 
 
 def _read(instance: dg.DagsterInstance, record: dg.RunRecord, network_id: str) -> NetworkRecord:

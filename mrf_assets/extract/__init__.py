@@ -7,11 +7,25 @@ stands in the `Tally` once the batches are read. Downloads, parquet and Dagster 
     values       one JSON value -> one clean value; every repair and reject is decided here
     rows         JSON objects -> rows of providers, provider sets, rates
     reference    the reader that is obviously right: the oracle of every faster one
+    fast         the reader that is used: brackets first, values only where they are wanted
+
+And what the fast one is made of, each a step further from bytes:
+
+    splitter     blocks -> brackets outside of strings (numpy)
+    spans        spans of bytes, and which of them are equal
+    numbers      plain rates out of text, all at once     npis    the same for lists of NPIs
+    exact        a piece of JSON -> the values that the reference reader sees
+    elements     text of items -> elements, prices, rates, by position
+    memo         spelling -> what it means, learnt once   rate_memo    the same for odd rates
+    columns      ids and numbers -> record batches
+    batches      text of items -> rows                    references   text of references -> rows
+    held         one item until its end is seen
 """
 
+from mrf_assets.extract.fast import read_fast
 from mrf_assets.extract.interface import Reader, Request, TableBatch, Tally
 from mrf_assets.extract.reference import read_reference
 
-READERS: dict[str, Reader] = {"ijson": read_reference}
+READERS: dict[str, Reader] = {"fast": read_fast, "ijson": read_reference}
 
-__all__ = ["READERS", "Reader", "Request", "TableBatch", "Tally", "read_reference"]
+__all__ = ["READERS", "Reader", "Request", "TableBatch", "Tally", "read_fast", "read_reference"]

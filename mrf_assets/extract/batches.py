@@ -6,38 +6,27 @@ through `rows.rate_element`. Rows, rejects and groups come out in the order of t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mrf_assets.extract.columns import Head, RateRows
+from mrf_assets.extract.columns import Head, RateIds, RateRows, joined_rows, reordered
 from mrf_assets.extract.elements import Elements, Gap, Part, find_elements, joined
-from mrf_assets.extract.exact import NotQuiteJsonError, located, quick
-from mrf_assets.extract.interface import TableBatch, Tally
+from mrf_assets.extract.exact import NotQuiteJsonError, located, located_elements, quick
+from mrf_assets.extract.interface import Reject, TableBatch, Tally
 from mrf_assets.extract.memo import UNKNOWN, PriceMemo, ProviderMemo, absorb_times, id_array
+from mrf_assets.extract.rate_memo import RateMemo, rate_words
 from mrf_assets.extract.reference import FileReader
 from mrf_assets.extract.rows import RateElement, rate_element
 from mrf_assets.extract.spans import Ids, joined_spans
 from mrf_assets.extract.splitter import Positions
 from mrf_assets.extract.values import Obj, Values
-from mrf_assets.schema import RATE_TYPE
 
-BATCH_BYTES = 4 << 20
-_SCALAR = re.compile(
-    rb'(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|"[^"\\\x00-\x1f]*")(?=[,} \t\n\r])'
-)
-_MOST_RATES = 200_000  # odd spellings of rates that are remembered
-_WORD = 1 << 64
+BATCH_BYTES = 4 << 20  # benchmarks/NOTES.md, "batches"
+_LEAST_PART_BYTES = 256  # on average: bounds the number of items in a batch
 _BEFORE, _ELEMENT, _BEHIND, _ITEM_END = range(4)
-
-
-class _Rate(NamedTuple):
-    unscaled: int
-    counts: Tally | None
 
 
 @dataclass(slots=True)
@@ -49,6 +38,24 @@ class KeptItem:
     counts: Tally  # of the head
 
 
+class _Regular(NamedTuple):
+    """What the memos know of the regular elements of a batch."""
+
+    elements: Positions
+    provider_ids: Ids
+    prices: Positions  # index in `Elements.prices`
+    price_ids: Ids
+
+
+class _Rates(NamedTuple):
+    """The rates of all prices, and where they end; regular elements have good ones."""
+
+    low: Ids
+    high: Ids
+    stops: Positions
+    counts: list[tuple[int, Tally]]  # of those that are not plain, by price
+
+
 @dataclass(slots=True)
 class _Slow:
     """Rows of the elements that went alone."""
@@ -56,17 +63,16 @@ class _Slow:
     elements: list[int] = field(default_factory=list)
     set_ids: list[int | None] = field(default_factory=list)
     prices: list[int] = field(default_factory=list)
-    unscaled: list[int] = field(default_factory=list)
+    words: list[tuple[int, int]] = field(default_factory=list)
 
 
 class ItemBatches:
     """Collects the text of items and turns it into rows, some megabytes at a time."""
 
-    def __init__(self, file: FileReader, *, batch_bytes: int = BATCH_BYTES) -> None:
+    def __init__(self, file: FileReader, *, batch_bytes: int) -> None:
         self._file, self._tally, self._url = file, file.tally, file.request.url
         self._batch_bytes = batch_bytes
-        self._prices, self._providers = PriceMemo(), ProviderMemo()
-        self._rates: dict[bytes, _Rate | None] = {}
+        self._prices, self._providers, self._odd_rates = PriceMemo(), ProviderMemo(), RateMemo()
         self._rows = RateRows(file.request.file_id, file.request.rate_batch_rows, self._prices)
         self._start()
 
@@ -78,16 +84,16 @@ class ItemBatches:
 
     def add(self, item: KeptItem, parts: Iterable[Part]) -> Iterator[TableBatch]:
         """Take an item; yield what became full."""
-        nothing = Part(item.offset, b"", begins=True, ends=True)
-        for part in parts:
-            yield from self._add_part(item, part)
-        yield from self._add_part(item, nothing)
+        last = Part(item.offset, b"", begins=True, ends=True)  # of an item without rates
+        for nth, part in enumerate(parts):
+            if nth:
+                yield from self._add_part(item, last)
+            last = part
+        yield from self._add_part(item, last)
         self._ends_item[-1] = True
-        if self._bytes >= self._batch_bytes or len(self._parts) > self._batch_bytes >> 8:
-            yield from self._read()
 
     def _add_part(self, item: KeptItem, part: Part) -> Iterator[TableBatch]:
-        if self._bytes >= self._batch_bytes:
+        if max(self._bytes, len(self._parts) * _LEAST_PART_BYTES) >= self._batch_bytes:
             yield from self._read()
         self._parts.append(part)
         self._items.append(item)
@@ -98,160 +104,140 @@ class ItemBatches:
         """Yield all that is held."""
         yield from self._read()
         yield from self._rows.flush()
+        for memo in (self._prices, self._providers):
+            memo.settle(self._tally)
 
     def _read(self) -> Iterator[TableBatch]:
         if not self._parts:
             return
         text = joined(self._parts)
         found = find_elements(text, self._parts)
-        part_heads = np.array([self._rows.head_id(item.head) for item in self._items])
-        unscaled, high, stops, odd_counts = self._read_rates(text, found)
-        prices = found.prices
-        chosen, price_ids = self._price_ids(text, found, stops)
-        fast, provider_ids = self._provider_ids(text, found)
-        kept = np.flatnonzero(found.is_regular[prices.elements[chosen]])
-        chosen, price_ids = chosen[kept], price_ids[kept]
-        self._count(found, chosen, price_ids, provider_ids, odd_counts)
+        rates = self._read_rates(text, found)
+        regular = self._look_up(text, found, rates)
+        self._count(found, regular, rates)
         slow = _Slow()
-        yield from self._one_by_one(text, found, fast, provider_ids, slow)
-
-        values, is_null = id_array(self._providers.set_ids)
-        by_element = np.zeros(len(found.starts), np.int64)
-        by_element[fast] = provider_ids
-        of_price = by_element[prices.elements[chosen]]
-        self._add_rows(
-            prices.elements[chosen],
-            values[of_price] if len(values) else of_price,
-            is_null[of_price] if len(values) else of_price.astype(np.bool_),
-            price_ids,
-            unscaled[chosen],
-            high[chosen],
-            slow,
-            part_heads[found.parts],
-        )
+        yield from self._one_by_one(text, found, self._events(found, regular), slow)
+        self._add_rows(found, regular, rates, slow)
         self._start()
         if self._rows.is_full or self._prices.is_full:
             yield from self._rows.flush()
         for memo in (self._prices, self._providers):
             if memo.is_full:
+                memo.settle(self._tally)
                 memo.clear()
 
-    def _read_rates(self, text: bytes, found: Elements) -> tuple[Ids, Ids, Positions, list[tuple[int, Tally]]]:
-        """Low and high words of all rates, where they end, and what those that are not plain count."""
+    # --- regular elements
+
+    def _read_rates(self, text: bytes, found: Elements) -> _Rates:
+        """All rates; elements with one that is no scalar become irregular."""
         prices, numbers = found.prices, found.prices.numbers
-        unscaled, stops = numbers.unscaled, numbers.stops
-        high = unscaled >> 63
-        counts = []
+        rates = _Rates(numbers.unscaled, numbers.unscaled >> 63, numbers.stops, [])
         for index in np.flatnonzero(~numbers.is_plain).tolist():
-            spelling = _SCALAR.match(text, int(prices.rate_starts[index]))
-            rate = self._rate(spelling[0]) if spelling else None
-            if rate is None or spelling is None:
+            read = self._odd_rates.read(text, int(prices.rate_starts[index]))
+            if read is None:
                 found.is_regular[prices.elements[index]] = False
                 continue
-            high[index], unscaled[index] = _words(rate.unscaled)
-            stops[index] = spelling.end()
-            if rate.counts is not None:
-                counts.append((index, rate.counts))
-        return unscaled, high, stops, counts
+            odd, rates.stops[index] = read
+            rates.low[index], rates.high[index] = odd.low, odd.high
+            if odd.counts is not None:
+                rates.counts.append((index, odd.counts))
+        return rates
 
-    def _rate(self, spelling: bytes) -> _Rate | None:
-        if spelling not in self._rates:
-            if len(self._rates) > _MOST_RATES:
-                self._rates.clear()
-            self._rates[spelling] = self._read_rate(spelling)
-        return self._rates[spelling]
-
-    @staticmethod
-    def _read_rate(spelling: bytes) -> _Rate | None:
-        counts = Tally()
-        try:
-            rate = Values(counts).rate(quick(spelling)[0], 0)
-        except NotQuiteJsonError:
-            return None
-        return None if rate is None else _Rate(_unscaled(rate), counts if counts.repairs else None)
-
-    def _price_ids(self, text: bytes, found: Elements, stops: Positions) -> tuple[Positions, Ids]:
-        """The prices of regular elements, and their ids; elements with unknown ones become irregular."""
-        prices = found.prices
-        chosen = np.flatnonzero(found.is_regular[prices.elements])
+    def _look_up(self, text: bytes, found: Elements, rates: _Rates) -> _Regular:
+        """Ids of prices and providers; elements with unknown ones become irregular."""
+        prices, is_regular = found.prices, found.is_regular
+        chosen = np.flatnonzero(is_regular[prices.elements])
         starts, rate_starts = prices.starts[chosen], prices.rate_starts[chosen]
-        spans = joined_spans(text, (starts, rate_starts, stops[chosen], prices.stops[chosen]))
-        ids = self._prices.ids(spans, rate_starts - starts, is_shallow=found.is_shallow)
-        found.is_regular[prices.elements[chosen[ids == UNKNOWN]]] = False
-        return chosen, ids
+        spans = joined_spans(text, (starts, rate_starts, rates.stops[chosen], prices.stops[chosen]))
+        price_ids = self._prices.ids(spans, rate_starts - starts, is_shallow=found.is_shallow)
+        is_regular[prices.elements[chosen[price_ids == UNKNOWN]]] = False
 
-    def _provider_ids(self, text: bytes, found: Elements) -> tuple[Positions, Ids]:
-        """The regular elements, and the ids of their providers; those with unknown ones become irregular."""
-        fast = np.flatnonzero(found.is_regular)
-        starts, list_starts = found.starts[fast], found.list_starts[fast]
-        spans = joined_spans(text, (starts, list_starts, found.list_stops[fast], found.stops[fast]))
-        ids = self._providers.ids(spans, list_starts - starts, is_shallow=found.is_shallow)
-        found.is_regular[fast[ids == UNKNOWN]] = False
-        known = ids != UNKNOWN
-        return fast[known], ids[known]
+        elements = np.flatnonzero(is_regular)
+        starts, list_starts = found.starts[elements], found.list_starts[elements]
+        spans = joined_spans(text, (starts, list_starts, found.list_stops[elements], found.stops[elements]))
+        provider_ids = self._providers.ids(spans, list_starts - starts, is_shallow=found.is_shallow)
+        is_regular[elements[provider_ids == UNKNOWN]] = False
 
-    def _count(
-        self,
-        found: Elements,
-        chosen: Positions,
-        price_ids: Ids,
-        provider_ids: Ids,
-        odd_counts: list[tuple[int, Tally]],
-    ) -> None:
+        known = np.flatnonzero(provider_ids != UNKNOWN)
+        kept = np.flatnonzero(is_regular[prices.elements[chosen]])
+        return _Regular(elements[known], provider_ids[known], chosen[kept], price_ids[kept])
+
+    def _count(self, found: Elements, regular: _Regular, rates: _Rates) -> None:
         tally, numbers = self._tally, found.prices.numbers
-        tally.prices_read += len(chosen)
-        tally.rate_rows += len(chosen)
-        if from_text := int(np.count_nonzero((numbers.is_text & numbers.is_plain)[chosen])):
+        tally.prices_read += len(regular.prices)
+        tally.rate_rows += len(regular.prices)
+        if from_text := int(np.count_nonzero((numbers.is_text & numbers.is_plain)[regular.prices])):
             tally.repairs["rate_from_text"] += from_text
-        for index, counts in odd_counts:
+        for index, counts in rates.counts:
             if found.is_regular[found.prices.elements[index]]:
                 absorb_times(tally, counts, 1)
-        self._prices.count(price_ids, tally)
-        self._providers.count(provider_ids, tally)
+        self._prices.count(regular.price_ids)
+        self._providers.count(regular.provider_ids)
 
-    def _one_by_one(
-        self, text: bytes, found: Elements, fast: Positions, provider_ids: Ids, slow: _Slow
-    ) -> Iterator[TableBatch]:
-        """What has an order: groups seen for the first time, irregular elements, and the ends of items."""
+    # --- what has an order: groups seen for the first time, rejects, irregular elements, ends of items
+
+    def _events(self, found: Elements, regular: _Regular) -> list[tuple[int, int, int, object]]:
+        """Element, part, kind and what, in the order of the file."""
         part_of = found.parts
-        events: list[tuple[int, int, int, object]] = [
-            (index, int(part_of[index]), _ELEMENT, None) for index in np.flatnonzero(~found.is_regular).tolist()
-        ]
-        firsts = np.zeros(len(self._providers.set_ids), np.int64)
-        firsts[provider_ids[::-1]] = fast[::-1]
-        for provider_id, element in self._providers.fresh():
-            index = int(firsts[provider_id])
-            events.append((index, int(part_of[index]), _ELEMENT, element))
+        at_elements: list[tuple[int, object]] = [(index, None) for index in np.flatnonzero(~found.is_regular).tolist()]
+        at_elements += self._price_rejects(found, regular)
+        firsts = np.zeros(len(self._providers.set_ids()[0]), np.int64)
+        firsts[regular.provider_ids[::-1]] = regular.elements[::-1]
+        at_elements += [(int(firsts[provider_id]), element) for provider_id, element in self._providers.fresh()]
+        events = [(index, int(part_of[index]), _ELEMENT, what) for index, what in at_elements]
         events += [(gap.element, gap.part, _BEHIND if gap.is_last else _BEFORE, gap) for gap in found.gaps]
         behind = np.searchsorted(part_of, np.arange(len(self._parts)), "right").tolist()
         events += [(behind[nth], nth, _ITEM_END, None) for nth, ends in enumerate(self._ends_item) if ends]
         events.sort(key=lambda event: event[:3])
+        return events
+
+    def _price_rejects(self, found: Elements, regular: _Regular) -> list[tuple[int, list[Reject]]]:
+        """Element and rejects of each regular price whose spelling has some."""
+        rejects, prices = self._prices.rejects, found.prices
+        if not rejects:
+            return []
+        places = np.flatnonzero(np.isin(regular.price_ids, list(rejects)))
+        elements = prices.elements[regular.prices[places]]
+        parts = found.parts[elements]
+        part_starts = np.cumsum([0, *(len(part.text) for part in self._parts)])
+        part_offsets = np.array([part.offset for part in self._parts])
+        offsets = part_offsets[parts] + prices.starts[regular.prices[places]] - part_starts[parts]
+        return [
+            (element, [(offset, *reject) for reject in rejects[spelling]])
+            for element, offset, spelling in zip(
+                elements.tolist(), offsets.tolist(), regular.price_ids[places].tolist(), strict=True
+            )
+        ]
+
+    def _one_by_one(
+        self, text: bytes, found: Elements, events: list[tuple[int, int, int, object]], slow: _Slow
+    ) -> Iterator[TableBatch]:
         for index, part, kind, what in events:
             if kind == _ITEM_END:
                 self._tally.absorb(self._items[part].counts)
             elif isinstance(what, Gap):
                 self._read_gap(text, what)
+            elif isinstance(what, list):
+                self._tally.rejects += what
             elif isinstance(what, RateElement):
                 yield from self._file.write_providers(what)
             elif (read := self._read_alone(text, found, index)) is not None:
                 yield from self._file.write_providers(read)
-                self._add_slow(index, read, slow)
-
-    def _offset(self, part: int, place: int) -> int:
-        """Where a place of the joined text is in the file."""
-        start = sum(len(each.text) for each in self._parts[:part])
-        return self._parts[part].offset + place - start
+                for price in read.prices:
+                    slow.elements.append(index)
+                    slow.set_ids.append(read.set_id)
+                    slow.prices.append(self._prices.id_of_row(price))
+                    slow.words.append(rate_words(price[1]))
 
     def _read_alone(self, text: bytes, found: Elements, index: int) -> RateElement | None:
-        start, stop = int(found.starts[index]), int(found.stops[index])
-        part = int(found.parts[index])
+        start, stop, part = int(found.starts[index]), int(found.stops[index]), int(found.parts[index])
         piece = text[start:stop]
-        counts = Tally()
         try:
             value, duplicates = quick(piece, shallow=found.is_shallow)
         except NotQuiteJsonError:
-            value = None
+            pass
         else:
+            counts = Tally()
             if isinstance(value, Obj):
                 element = rate_element(value, Values(counts))
                 if not counts.rejects:
@@ -266,43 +252,46 @@ class ItemBatches:
 
     def _read_gap(self, text: bytes, gap: Gap) -> None:
         offset = self._offset(gap.part, gap.start)
-        for value in gap_values(text[gap.start : gap.stop], offset, self._url, gap.is_first, gap.is_last):
+        piece = text[gap.start : gap.stop]
+        for value in gap_values(piece, offset, self._url, is_first=gap.is_first, is_last=gap.is_last):
             item = self._items[gap.part]
             self._tally.reject(item.offset, "rate", "negotiated_rates", "not_an_object", value)
 
-    def _add_slow(self, index: int, element: RateElement, slow: _Slow) -> None:
-        for price in element.prices:
-            slow.elements.append(index)
-            slow.set_ids.append(element.set_id)
-            slow.prices.append(self._prices.id_of_row(price))
-            slow.unscaled.append(_unscaled(price[1]))
+    def _offset(self, part: int, place: int) -> int:
+        """Where a place of the joined text is in the file."""
+        start = sum(len(each.text) for each in self._parts[:part])
+        return self._parts[part].offset + place - start
 
-    def _add_rows(
-        self,
-        elements: Positions,
-        set_ids: Ids,
-        set_is_null: NDArray[np.bool_],
-        prices: Ids,
-        unscaled: Ids,
-        high: Ids,
-        slow: _Slow,
-        heads: Ids,
-    ) -> None:
+    # --- rows
+
+    def _add_rows(self, found: Elements, regular: _Regular, rates: _Rates, slow: _Slow) -> None:
+        part_heads = np.array([self._rows.head_id(item.head) for item in self._items])
+        heads = part_heads[found.parts]
+        provider_ids = np.zeros(len(found.starts), np.int64)
+        provider_ids[regular.elements] = regular.provider_ids
+        elements = found.prices.elements[regular.prices]
+        providers = provider_ids[elements]
+        set_ids, set_is_null = self._providers.set_ids()
+        rows = RateIds(
+            set_ids[providers],
+            set_is_null[providers],
+            heads[elements],
+            regular.price_ids,
+            rates.low[regular.prices],
+            rates.high[regular.prices],
+        )
         if slow.elements:
-            elements = np.concatenate((elements, slow.elements))
-            order = np.argsort(elements, kind="stable")
-            slow_ids, slow_is_null = id_array(slow.set_ids)
-            words = np.array([_words(each) for each in slow.unscaled], np.int64)
-            elements = elements[order]
-            set_ids = np.concatenate((set_ids, slow_ids))[order]
-            set_is_null = np.concatenate((set_is_null, slow_is_null))[order]
-            prices = np.concatenate((prices, slow.prices))[order]
-            unscaled = np.concatenate((unscaled, words[:, 1]))[order]
-            high = np.concatenate((high, words[:, 0]))[order]
-        self._rows.add(set_ids, set_is_null, heads[elements], prices, unscaled, high)
+            words = np.array(slow.words, np.int64)
+            alone = RateIds(
+                *id_array(slow.set_ids), heads[slow.elements], np.array(slow.prices), words[:, 0], words[:, 1]
+            )
+            order = np.argsort(np.concatenate((elements, slow.elements)), kind="stable")
+            rows = reordered(joined_rows([rows, alone]), order)
+        if len(rows.prices):
+            self._rows.add(rows)
 
 
-def gap_values(text: bytes, offset: int, url: str, is_first: bool, is_last: bool) -> list[object]:
+def gap_values(text: bytes, offset: int, url: str, *, is_first: bool, is_last: bool) -> list[object]:
     """The values in text between the elements of a list that were found by their brackets.
 
     Raises:
@@ -310,20 +299,5 @@ def gap_values(text: bytes, offset: int, url: str, is_first: bool, is_last: bool
     """
     before = b"[" if is_first else b"[0 "
     behind = b"]" if is_last else b" 0]"
-    values = located([(offset - len(before), before + text + behind)], url, Tally())
-    assert isinstance(values, list)
+    values = located_elements([(offset - len(before), before + text + behind)], url, Tally())
     return values[0 if is_first else 1 : len(values) if is_last else -1]
-
-
-def _unscaled(rate: object) -> int:
-    """The rate times 10 ** scale; it has that scale already."""
-    sign, digits, exponent = rate.as_tuple()  # type: ignore[attr-defined]
-    assert exponent == -RATE_TYPE.scale
-    number = int("".join(map(str, digits)))
-    return -number if sign else number
-
-
-def _words(unscaled: int) -> tuple[int, int]:
-    """The high and the low word of 128 bits, both as signed numbers."""
-    low = unscaled & (_WORD - 1)
-    return unscaled >> 64, low - _WORD if low >> 63 else low

@@ -1,12 +1,12 @@
-"""Rows of `rates` as ids and numbers, and record batches out of them.
+"""Rows as ids, runs and numbers, and record batches out of them.
 
-Thirty bytes a row are held until a batch is full, whatever the row says.
+A row of `rates` is held in some forty bytes until its batch is full, whatever it says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +14,36 @@ from numpy.typing import NDArray
 
 from mrf_assets.extract.interface import TableBatch
 from mrf_assets.extract.memo import PriceMemo
-from mrf_assets.extract.spans import Ids
-from mrf_assets.schema import RATE_TYPE, RATES
+from mrf_assets.extract.rows import ProviderRow
+from mrf_assets.extract.spans import Ids, buffer_of
+from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATE_TYPE, RATES
 
 Head = tuple[Any, ...]  # negotiation_arrangement to covered_services
 
 _FIRST_HEAD = RATES.arrow.get_field_index("negotiation_arrangement")
 _FIRST_PRICE = RATES.arrow.get_field_index("negotiated_type")
 _RATE = RATES.arrow.get_field_index("negotiated_rate")
+
+
+class RateIds(NamedTuple):
+    """Rows of `rates`."""
+
+    set_ids: Ids
+    set_is_null: NDArray[np.bool_]
+    heads: Ids  # of `RateRows.head_id`
+    prices: Ids  # of `PriceMemo`
+    low: Ids  # the rate times 10 ** scale, 128 bits in two words
+    high: Ids
+
+
+def joined_rows(parts: Sequence[RateIds]) -> RateIds:
+    """One behind the other."""
+    return RateIds(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def reordered(rows: RateIds, order: Ids) -> RateIds:
+    """The same in another order."""
+    return RateIds(*(column[order] for column in rows))  # type: ignore[arg-type]  # columns differ in type
 
 
 class RateRows:
@@ -34,7 +56,7 @@ class RateRows:
 
     def _start(self) -> None:
         self._heads: list[Head] = []
-        self._held: list[tuple[Ids, NDArray[np.bool_], Ids, Ids, Ids, Ids]] = []
+        self._held: list[RateIds] = []
         self._rows = 0
 
     def head_id(self, head: Head) -> int:
@@ -43,12 +65,10 @@ class RateRows:
             self._heads.append(head)
         return len(self._heads) - 1
 
-    def add(
-        self, set_ids: Ids, set_is_null: NDArray[np.bool_], heads: Ids, prices: Ids, unscaled: Ids, high: Ids
-    ) -> None:
-        """Take rows: ids of sets, heads and prices, and the low and high words of the rates."""
-        self._held.append((set_ids, set_is_null, heads, prices, unscaled, high))
-        self._rows += len(set_ids)
+    def add(self, rows: RateIds) -> None:
+        """Take rows."""
+        self._held.append(rows)
+        self._rows += len(rows.prices)
 
     @property
     def is_full(self) -> bool:
@@ -58,33 +78,112 @@ class RateRows:
     def flush(self) -> Iterator[TableBatch]:
         """Yield all rows in batches."""
         if self._rows:
-            columns = [np.concatenate(column) for column in zip(*self._held, strict=True)]
-            whole = self._batch(*columns)
+            whole = self._batch(joined_rows(self._held))
             for start in range(0, self._rows, self._batch_rows):
                 yield RATES.name, whole.slice(start, self._batch_rows)
         self._start()
 
-    def _batch(
-        self, set_ids: Ids, set_is_null: NDArray[np.bool_], heads: Ids, prices: Ids, unscaled: Ids, high: Ids
-    ) -> pa.RecordBatch:
-        count = len(set_ids)
-        arrays = [pa.repeat(pa.scalar(self._file_id), count), pa.array(set_ids, mask=set_is_null)]
-        head_indexes = pa.array(heads)
+    def _batch(self, rows: RateIds) -> pa.RecordBatch:
+        count = len(rows.prices)
+        arrays: list[pa.Array[Any]] = [
+            pa.repeat(pa.scalar(self._file_id), count),
+            pa.array(rows.set_ids, pa.int64(), mask=rows.set_is_null),
+        ]
+        heads = pa.array(rows.heads, pa.int64())
         for nth, values in enumerate(zip(*self._heads, strict=True), _FIRST_HEAD):
-            kind = self._schema.field(nth).type
-            arrays.append(_spread(pa.array(values, kind), head_indexes))
+            arrays.append(_spread(pa.array(values, self._schema.field(nth).type), heads))
         row_ids = self._prices.row_ids()
         price_arrays = [
-            _spread(column.array(), pa.array(row_ids[prices, nth])) for nth, column in enumerate(self._prices.columns)
+            _spread(column.array(), pa.array(row_ids[rows.prices, nth], pa.int64()))
+            for nth, column in enumerate(self._prices.columns)
         ]
-        words = np.ascontiguousarray(np.stack((unscaled, high), axis=1))
-        price_arrays.insert(
-            _RATE - _FIRST_PRICE, pa.Array.from_buffers(RATE_TYPE, count, [None, pa.py_buffer(words)])
-        )
+        words = buffer_of(np.stack((rows.low, rows.high), axis=1))
+        price_arrays.insert(_RATE - _FIRST_PRICE, pa.Array.from_buffers(RATE_TYPE, count, [None, words]))
         return pa.RecordBatch.from_arrays([*arrays, *price_arrays], schema=self._schema)
 
 
-def _spread(values: pa.Array, indexes: pa.Array) -> pa.Array:
-    if values.null_count == len(values):
-        return pa.nulls(len(indexes), values.type)
-    return values.take(indexes)
+def _spread(values: pa.Array[Any], indexes: pa.Int64Array) -> pa.Array[Any]:
+    is_empty = values.null_count == len(values)
+    spread: pa.Array[Any] = pa.nulls(len(indexes), values.type) if is_empty else values.take(indexes)
+    return spread
+
+
+class ProviderRows:
+    """Rows of `providers` as runs that differ in the NPI alone."""
+
+    def __init__(self, file_id: str, batch_rows: int) -> None:
+        self._file_id, self._batch_rows = file_id, batch_rows
+        self._schema = PROVIDERS.arrow
+        self._start()
+
+    def _start(self) -> None:
+        self._runs: list[Sequence[Any]] = []  # the columns but the NPI
+        self._counts: list[int] = []
+        self._npis: list[NDArray[np.int64]] = []
+        self._rows = 0
+
+    def add(self, row: ProviderRow) -> Iterator[TableBatch]:
+        """Take one row; yield what became full."""
+        group_id, npi, *rest = row
+        yield from self.add_run((group_id, *rest), np.array([npi or 0]))
+
+    def add_run(self, run: Sequence[Any], npis: NDArray[np.int64]) -> Iterator[TableBatch]:
+        """Take rows that differ in the NPI alone; an NPI of 0 is null."""
+        self._runs.append(run)
+        self._counts.append(len(npis))
+        self._npis.append(npis)
+        self._rows += len(npis)
+        if self._rows >= self._batch_rows:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[TableBatch]:
+        """Yield all rows in batches."""
+        if not self._rows:
+            return
+        runs = pa.array(np.repeat(np.arange(len(self._runs)), self._counts), pa.int64())
+        npis = np.concatenate(self._npis)
+        fields = [field for field in self._schema if field.name not in ("file_id", "npi")]
+        columns = zip(*self._runs, strict=True)
+        arrays = [pa.array(column, field.type).take(runs) for column, field in zip(columns, fields, strict=True)]
+        file_ids = pa.repeat(pa.scalar(self._file_id), self._rows)
+        group_ids, *rest = arrays
+        npi_array = pa.array(npis, pa.int64(), mask=npis == 0)
+        batch = pa.RecordBatch.from_arrays([file_ids, group_ids, npi_array, *rest], schema=self._schema)
+        for start in range(0, self._rows, self._batch_rows):
+            yield PROVIDERS.name, batch.slice(start, self._batch_rows)
+        self._start()
+
+
+class SetRows:
+    """Rows of `provider_sets`, set by set."""
+
+    def __init__(self, file_id: str, batch_rows: int) -> None:
+        self._file_id, self._batch_rows = file_id, batch_rows
+        self._start()
+
+    def _start(self) -> None:
+        self._set_ids: list[int] = []
+        self._counts: list[int] = []
+        self._group_ids: list[str] = []
+
+    def add(self, set_id: int, group_ids: Sequence[str]) -> Iterator[TableBatch]:
+        """Take a set; yield what became full."""
+        self._set_ids.append(set_id)
+        self._counts.append(len(group_ids))
+        self._group_ids += group_ids
+        if len(self._group_ids) >= self._batch_rows:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[TableBatch]:
+        """Yield all rows in batches."""
+        if not self._group_ids:
+            return
+        arrays: list[pa.Array[Any]] = [
+            pa.repeat(pa.scalar(self._file_id), len(self._group_ids)),
+            pa.array(np.repeat(np.array(self._set_ids, np.int64), self._counts), pa.int64()),
+            pa.array(self._group_ids, pa.string()),
+        ]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=PROVIDER_SETS.arrow)
+        for start in range(0, batch.num_rows, self._batch_rows):
+            yield PROVIDER_SETS.name, batch.slice(start, self._batch_rows)
+        self._start()

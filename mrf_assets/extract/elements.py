@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrf_assets.extract.numbers import PADDING, PlainNumbers, plain_numbers
-from mrf_assets.extract.spans import begins_with, skip_space, skip_space_back
-from mrf_assets.extract.splitter import Brackets, Bytes, Positions, Scanner
+from mrf_assets.extract.numbers import PlainNumbers, plain_numbers
+from mrf_assets.extract.spans import begins_with, follows_key, skip_space
+from mrf_assets.extract.splitter import PADDING, Bytes, Positions, Scanner, pairs_of_level
 
 _PRICES_KEY, _RATE_KEY = b'"negotiated_prices"', b'"negotiated_rate"'
 _RATE_KEY_TAIL = len(b'"negotiated')
@@ -68,28 +68,19 @@ class Elements(NamedTuple):
     is_shallow: bool
 
 
-class _Pairs(NamedTuple):
-    """Brackets that belong together, of one level."""
-
-    opens: Positions  # index among all brackets
-    starts: Positions  # offset of the opening bracket
-    stops: Positions  # offset of the closing one
-    kinds: Bytes
-
-
 def find_elements(text: bytes, parts: Sequence[Part]) -> Elements:
-    """Find elements and prices in the joined text of the parts, PADDING spaces behind it."""
+    """Find elements and prices in the joined text of the parts, PADDING behind it."""
     data = np.frombuffer(text, np.uint8)
     found = Scanner().scan(text)
-    outer, inner, third = (_pairs(found, level) for level in range(3))
+    outer, inner, third = (pairs_of_level(found, level) for level in range(3))
     starts, stops = outer.starts, outer.stops + 1
     lengths = np.array([len(part.text) for part in parts])
     part_stops = np.cumsum(lengths)
     part_of = np.searchsorted(part_stops, starts, "right")
-    gaps = _gaps(data, starts, stops, parts, part_stops, part_of)
+    gaps = _gaps(data, starts=starts, stops=stops, parts=parts, part_stops=part_stops, part_of=part_of)
 
     element_of = np.searchsorted(outer.opens, inner.opens) - 1
-    lists = np.flatnonzero((inner.kinds == _LIST) & _follows_key(data, inner.starts, _PRICES_KEY))
+    lists = np.flatnonzero((inner.kinds == _LIST) & follows_key(data, inner.starts, _PRICES_KEY))
     is_regular = (np.bincount(element_of[lists], minlength=len(starts)) == 1) & (outer.kinds == _OBJECT)
     lists = lists[is_regular[element_of[lists]]]
     list_starts, list_stops = np.zeros_like(starts), np.zeros_like(starts)
@@ -104,7 +95,12 @@ def find_elements(text: bytes, parts: Sequence[Part]) -> Elements:
     price_starts, price_stops = third.starts[chosen], third.stops[chosen] + 1
     is_regular &= np.bincount(owners, minlength=len(starts)) > 0
     good = (third.kinds[chosen] == _OBJECT) & _stand_in_order(
-        data, owners, price_starts, price_stops, list_starts, list_stops
+        data,
+        owners=owners,
+        starts=price_starts,
+        stops=price_stops,
+        list_starts=list_starts,
+        list_stops=list_stops,
     )
     rate_starts, has_rate = _rates(data, price_starts, price_stops)
     is_regular[owners[~(good & has_rate)]] = False
@@ -120,21 +116,7 @@ def find_elements(text: bytes, parts: Sequence[Part]) -> Elements:
 
 def joined(parts: Sequence[Part]) -> bytes:
     """The text of the parts as `find_elements` wants it."""
-    return b"".join([*(part.text for part in parts), b" " * (PADDING - 1), b"."])
-
-
-def _pairs(found: Brackets, level: int) -> _Pairs:
-    pairs = np.flatnonzero(found.levels == level).reshape(-1, 2)
-    opens = np.ascontiguousarray(pairs[:, 0])
-    return _Pairs(opens, found.offsets[opens], found.offsets[pairs[:, 1]], found.kinds[opens])
-
-
-def _follows_key(data: Bytes, places: Positions, key: bytes) -> NDArray[np.bool_]:
-    """Whether the key, and a colon, stand before each place."""
-    colons = skip_space_back(data, places - 1)
-    ends = skip_space_back(data, colons - 1)
-    follows: NDArray[np.bool_] = (data[colons] == _COLON) & begins_with(data, ends - len(key) + 1, key)
-    return follows
+    return b"".join([*(part.text for part in parts), PADDING])
 
 
 def _is_comma(data: Bytes, starts: Positions, stops: Positions) -> NDArray[np.bool_]:
@@ -151,6 +133,7 @@ def _is_blank(data: Bytes, starts: Positions, stops: Positions) -> NDArray[np.bo
 
 def _stand_in_order(
     data: Bytes,
+    *,
     owners: Positions,
     starts: Positions,
     stops: Positions,
@@ -201,6 +184,7 @@ def _rate_keys(data: Bytes) -> Positions:
 
 def _gaps(
     data: Bytes,
+    *,
     starts: Positions,
     stops: Positions,
     parts: Sequence[Part],

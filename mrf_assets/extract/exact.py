@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -29,7 +30,7 @@ class NotQuiteJsonError(ValueError):
     """The quick parser cannot tell what the reference reader would see; ask `located`."""
 
 
-class _Quick:
+class _Quick(threading.local):
     """`json` with exact numbers, `Obj` for objects and duplicate keys counted."""
 
     def __init__(self) -> None:
@@ -101,7 +102,7 @@ def located_elements(segments: Sequence[Segment], url: str, tally: Tally) -> lis
 
 
 def located_events(segments: Iterable[Segment], url: str, *, is_whole: bool = True) -> Iterator[Event]:
-    """ijson's events over segments of a file, with offsets in the file.
+    """Events of ijson over segments of a file, with offsets in the file.
 
     Raises:
         MalformedJson: Also where the segments end too early, if they are whole values.

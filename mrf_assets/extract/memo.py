@@ -1,29 +1,44 @@
-"""What a spelling means, remembered: each distinct price (its rate aside) and each distinct set of
-providers is parsed and cleaned once, by the same functions as in the reference reader.
+"""What a spelling means, remembered.
 
-A spelling whose values are rejected is never remembered as good, as a reject has a place in the file.
+Each distinct price (its rate aside) and each distinct set of providers is parsed and cleaned once, by the
+same functions as in the reference reader.
+
+Rejects have a place in the file, so a spelling that has some is remembered only for prices, whose rejects
+all stand at the price itself.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mrf_assets.extract.exact import NotQuiteJsonError, quick
 from mrf_assets.extract.interface import Tally
-from mrf_assets.extract.rows import PriceRow, RateElement, price_row, rate_providers
-from mrf_assets.extract.spans import Ids, distinct
+from mrf_assets.extract.rows import (
+    PRICE_KEYS,
+    PRICE_NAMES,
+    PriceRow,
+    RateElement,
+    price_row,
+    price_value,
+    rate_providers,
+)
+from mrf_assets.extract.spans import Ids, Spans, distinct
 from mrf_assets.extract.splitter import Positions
 from mrf_assets.extract.values import Obj, Values
 from mrf_assets.schema import RATES
 
 UNKNOWN = -1  # the id of spellings that have to be looked at one by one
-_MOST_BYTES = 48 << 20  # of spellings; then the memo starts anew
+_MOST_BYTES = 64 << 20  # of spellings and what they mean; then the memo starts anew
+_ENTRY_BYTES = 700
+_MOST_PER_SPAN = 4  # spellings known for each to look up; with more, Arrow spends its time on those
 _NO_OFFSET = -1
 # Stands for what is cut out; no file can know it.
 _RATE_MARK = secrets.randbits(59) + (1 << 59)
@@ -31,18 +46,26 @@ _PRICES_MARK = secrets.token_hex(8)
 _RATE_PLACE = 1  # in a PriceRow
 
 
-class _Known(NamedTuple):
-    id: int
-    cut: int  # where in the spelling something was cut out
+Cleaned = tuple[int, Counter[str] | None]  # id of a value, and the repairs it took
+
+
+_Known = tuple[int, int]  # id, and where in the spelling something was cut out; plain, so the collector skips it
 
 
 class SpellingMemo:
     """Ids of spellings, and what each of them counts."""
 
     def __init__(self) -> None:
+        self.tallies: list[Tally | None] = []  # by id; None counts nothing
+        self._times = np.zeros(0, np.int64)  # how often each id came
+        self._forget()
+
+    def _forget(self) -> None:
         self._known: dict[bytes, _Known] = {}
         self._bytes = 0
-        self.tallies: list[Tally | None] = []  # by id; None counts nothing
+        # The same once more, for Arrow to look up.
+        self._spellings: list[Spans] = []
+        self._entries = np.zeros((0, 2), np.int64)
 
     @property
     def is_full(self) -> bool:
@@ -50,32 +73,59 @@ class SpellingMemo:
         return self._bytes > _MOST_BYTES
 
     def clear(self) -> None:
-        """Forget everything: ids are void."""
-        self._known.clear()
-        self._bytes = 0
+        """Forget everything, once it is settled: ids are void."""
+        assert not len(self._times)
         self.tallies.clear()
+        self._forget()
 
-    def ids(self, spans: pa.BinaryArray, cuts: Positions, *, is_shallow: bool) -> Ids:
+    def ids(self, spans: Spans, cuts: Positions, *, is_shallow: bool) -> Ids:
         """The id of each spelling, or UNKNOWN; `cuts` tells where in each something was cut out."""
+        entries = np.full(len(spans), UNKNOWN, np.int64)
+        if self._spellings and len(self._entries) <= _MOST_PER_SPAN * len(spans):
+            found = pc.index_in(spans, value_set=pa.chunked_array(self._spellings))
+            entries = found.fill_null(UNKNOWN).to_numpy()
+        new = np.flatnonzero(entries == UNKNOWN)
+        ids = self._entries[entries, 0] if len(self._entries) else entries.copy()
+        if len(self._entries):
+            ids[self._entries[entries, 1] != cuts] = UNKNOWN
+        if len(new):
+            ids[new] = self._look_up(spans.take(pa.array(new, pa.int64())), cuts[new], is_shallow=is_shallow)
+        return ids
+
+    def _look_up(self, spans: Spans, cuts: Positions, *, is_shallow: bool) -> Ids:
+        """Ids of spellings one by one; those that are new are learnt."""
         found = distinct(spans)
         first_cuts = cuts[found.firsts]
+        learnt: list[tuple[bytes, _Known]] = []
         ids = np.empty(len(found.contents), np.int64)
         for nth, (spelling, cut) in enumerate(zip(found.contents, first_cuts.tolist(), strict=True)):
             known = self._known.get(spelling)
             if known is None:
-                known = self._remember(spelling, cut, is_shallow=is_shallow)
-            ids[nth] = known.id if known.cut == cut else UNKNOWN
+                known = self._known[spelling] = self._remember(spelling, cut, is_shallow=is_shallow)
+                self._bytes += 2 * len(spelling) + _ENTRY_BYTES
+                learnt.append((spelling, known))
+            ids[nth] = known[0] if known[1] == cut else UNKNOWN
+        if learnt:
+            self._spellings.append(pa.array([spelling for spelling, _ in learnt], pa.binary()))
+            self._entries = np.concatenate((self._entries, [known for _, known in learnt]))
         return np.where(first_cuts[found.ids] == cuts, ids[found.ids], UNKNOWN)
 
-    def count(self, ids: Ids, tally: Tally) -> None:
-        """Add to the tally what spellings with these ids count."""
-        for spelling, times in enumerate(np.bincount(ids, minlength=1).tolist()):
-            if times and (counted := self.tallies[spelling]) is not None:
-                absorb_times(tally, counted, times)
+    def count(self, ids: Ids) -> None:
+        """Note that spellings with these ids came."""
+        times = np.bincount(ids, minlength=len(self.tallies))
+        times[: len(self._times)] += self._times
+        self._times = times
+
+    def settle(self, tally: Tally) -> None:
+        """Add to the tally what the spellings noted since the last call count."""
+        for spelling in np.flatnonzero(self._times).tolist():
+            if (counted := self.tallies[spelling]) is not None:
+                absorb_times(tally, counted, int(self._times[spelling]))
+        self._times = np.zeros(0, np.int64)
 
     def _remember(self, spelling: bytes, cut: int, *, is_shallow: bool) -> _Known:
         tally = Tally()
-        known = _Known(UNKNOWN, cut)
+        known = (UNKNOWN, cut)
         try:
             value, duplicates = quick(self._mended(spelling, cut), shallow=is_shallow)
         except NotQuiteJsonError:
@@ -83,22 +133,17 @@ class SpellingMemo:
         else:
             if duplicates:
                 tally.repairs["duplicate_key"] += duplicates
-            if isinstance(value, Obj) and self._learn(value, tally) and not tally.rejects:
+            if isinstance(value, Obj) and self._learn(value, tally):
                 counts = tally.repairs or tally.ignored_keys or tally.provider_groups_read
-                known = _Known(len(self.tallies), cut)
+                known = (len(self.tallies), cut)
                 self.tallies.append(tally if counts else None)
-        self._known[spelling] = known
-        self._bytes += len(spelling) + 100
         return known
 
     def _mended(self, spelling: bytes, cut: int) -> bytes:
         raise NotImplementedError
 
     def _learn(self, value: Obj, tally: Tally) -> bool:
-        """Take a value in under the next id; False if what was cut out is not the value of its key.
-
-        After a reject in the tally the id is not given.
-        """
+        """Take a value in under the next id; False if it has to be looked at where it stands."""
         raise NotImplementedError
 
 
@@ -120,7 +165,8 @@ class Interned:
         self._kind = kind
         self._ids: dict[Any, int] = {None: 0}
         self._values: list[Any] = [None]
-        self._array: pa.Array | None = None
+        self._raw: dict[Any, Cleaned] = {}
+        self._array: pa.Array[Any] | None = None
 
     def id(self, value: Any) -> int:  # noqa: ANN401 - text, date or list
         """The id of a value."""
@@ -132,7 +178,21 @@ class Interned:
             self._array = None
         return known
 
-    def array(self) -> pa.Array:
+    def known(self, raw: object) -> Cleaned | None:
+        """What is remembered of a value as it came."""
+        if isinstance(raw, list):
+            return self._raw.get(tuple(raw)) if all(type(each) is str for each in raw) else None
+        return self._raw.get(raw) if raw is None or isinstance(raw, str) else None
+
+    def remember(self, raw: object, known: Cleaned) -> None:
+        """Remember a value as it came, if it is text or texts: 1, true and 1.0 are equal, and not the same."""
+        if isinstance(raw, list):
+            if all(type(each) is str for each in raw):
+                self._raw[tuple(raw)] = known
+        elif raw is None or isinstance(raw, str):
+            self._raw[raw] = known
+
+    def array(self) -> pa.Array[Any]:
         """The values by id."""
         if self._array is None or len(self._array) != len(self._values):
             self._array = pa.array(self._values, self._kind)
@@ -145,15 +205,18 @@ class PriceMemo(SpellingMemo):
     def __init__(self) -> None:
         super().__init__()
         self._row_ids: dict[tuple[int, ...], int] = {}
+        self._spare = Tally()  # counts nothing: thousands of values are clean
         self._start()
 
     def _start(self) -> None:
         fields = list(RATES.arrow)[-8:]
         self.columns = [Interned(field.type) for nth, field in enumerate(fields) if nth != _RATE_PLACE]
         self._rows: list[tuple[int, ...]] = []  # by id, the ids of the columns
+        self.rejects: dict[int, list[tuple[str, str, str, str]]] = {}  # by id, without their offset
         self._table: NDArray[np.int64] | None = None
 
     def clear(self) -> None:
+        """Forget everything, once it is settled: ids are void."""
         super().clear()
         self._row_ids.clear()
         self._start()
@@ -171,6 +234,7 @@ class PriceMemo(SpellingMemo):
         if known is None:
             known = self._row_ids[key] = self._add(key)
             self.tallies.append(None)
+            self._bytes += _ENTRY_BYTES
         return known
 
     def _interned(self, row: PriceRow) -> tuple[int, ...]:
@@ -187,11 +251,46 @@ class PriceMemo(SpellingMemo):
     def _learn(self, value: Obj, tally: Tally) -> bool:
         if value.get("negotiated_rate") != _RATE_MARK:
             return False
-        row = price_row(value, Values(tally), _NO_OFFSET)
-        if row is None or tally.rejects:
-            return False
-        self._add(self._interned(row))
+        key = self._read_quickly(value, tally)
+        if key is None:
+            row = price_row(value, Values(tally), _NO_OFFSET)
+            if row is None:
+                return False
+            key = self._interned(row)
+        if tally.rejects:
+            self.rejects[len(self._rows)] = [reject[1:] for reject in tally.rejects]
+            tally.rejects.clear()
+        self._add(key)
         return True
+
+    def _read_quickly(self, value: Obj, tally: Tally) -> tuple[int, ...] | None:
+        """What `price_row` and `_interned` give, where each value came before in its column."""
+        if not value.keys() <= PRICE_KEYS:
+            return None
+        key, repairs = [], list[Counter[str]]()
+        for name, column in zip(PRICE_NAMES, self.columns, strict=True):
+            raw = value.get(name)
+            known = column.known(raw) or self._read_value(name, column, raw)
+            if known is None:
+                return None
+            key.append(known[0])
+            if known[1]:
+                repairs.append(known[1])
+        for each in repairs:
+            tally.repairs.update(each)
+        return tuple(key)
+
+    def _read_value(self, name: str, column: Interned, raw: object) -> Cleaned | None:
+        """One value, cleaned; None if it is rejected."""
+        tally = self._spare
+        value = price_value(name, raw, Values(tally), _NO_OFFSET)
+        if tally.rejects or tally.repairs:
+            self._spare = Tally()
+        if tally.rejects:
+            return None
+        known = column.id(value), tally.repairs or None
+        column.remember(raw, known)
+        return known
 
 
 class ProviderMemo(SpellingMemo):
@@ -199,12 +298,23 @@ class ProviderMemo(SpellingMemo):
 
     def __init__(self) -> None:
         super().__init__()
-        self.set_ids: list[int | None] = []
+        self._set_ids: list[int | None] = []
+        self._arrays = id_array([])
         self._fresh: list[tuple[int, RateElement]] = []
 
     def clear(self) -> None:
+        """Forget everything, once it is settled: ids are void."""
         super().clear()
-        self.set_ids.clear()
+        self._set_ids.clear()
+        self._arrays = id_array([])
+
+    def set_ids(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """For each id the set, and whether it is null."""
+        values, is_null = self._arrays
+        if len(values) != len(self._set_ids):
+            more_values, more_is_null = id_array(self._set_ids[len(values) :])
+            self._arrays = np.concatenate((values, more_values)), np.concatenate((is_null, more_is_null))
+        return self._arrays
 
     def fresh(self) -> list[tuple[int, RateElement]]:
         """What was learnt since the last call, by id: its groups are to be written."""
@@ -220,12 +330,12 @@ class ProviderMemo(SpellingMemo):
         element = rate_providers(value, Values(tally))
         if tally.rejects:
             return False
-        self._fresh.append((len(self.set_ids), element))
-        self.set_ids.append(element.set_id)
+        self._fresh.append((len(self._set_ids), element))
+        self._set_ids.append(element.set_id)
         return True
 
 
 def id_array(ids: Sequence[int | None]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Set ids as numbers, and which of them are null."""
     is_null = np.array([each is None for each in ids], np.bool_)
-    return np.array([each or 0 for each in ids], np.int64), is_null
+    return np.array([0 if each is None else each for each in ids], np.int64), is_null

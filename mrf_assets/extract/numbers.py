@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from mrf_assets.extract.splitter import Bytes, Positions
 from mrf_assets.schema import RATE_TYPE
 
-PADDING = 32  # bytes that must stand behind the last number
 _WINDOW = 22  # a sign's and a quote's place are gone; 8 digits, dot, 10 decimals, one to end with
 _MOST_WHOLE_DIGITS = 8  # with ten decimals, 18 digits: 64 bits hold them
-_ZERO, _DOT, _MINUS, _QUOTE = b"0.-\""
+_ZERO, _DOT, _MINUS, _QUOTE = b'0.-"'
 _ENDS_NUMBER = np.zeros(256, np.bool_)
 _ENDS_NUMBER[list(b",}] \t\n\r")] = True
 _POWERS = 10 ** np.arange(RATE_TYPE.scale + 1, dtype=np.int64)
@@ -34,7 +33,7 @@ class PlainNumbers(NamedTuple):
 
 
 def plain_numbers(data: Bytes, starts: Positions) -> PlainNumbers:
-    """The numbers that begin at `starts`; behind `data` stand PADDING bytes that are no digits."""
+    """The numbers that begin at `starts`; behind them `data` has PADDING."""
     is_text = data[starts] == _QUOTE
     begins = starts + is_text
     is_negative = data[begins] == _MINUS
@@ -66,14 +65,10 @@ def plain_numbers(data: Bytes, starts: Positions) -> PlainNumbers:
         counts = is_digit[:, column] & (column < length)
         unscaled = np.where(counts, unscaled * 10 + digits[:, column], unscaled)
     unscaled *= _POWERS[RATE_TYPE.scale - np.clip(decimals, 0, RATE_TYPE.scale)]
-    return PlainNumbers(
-        is_plain, np.where(is_negative, -unscaled, unscaled), begins + length + is_text, is_text
-    )
+    return PlainNumbers(is_plain, np.where(is_negative, -unscaled, unscaled), begins + length + is_text, is_text)
 
 
-def _has_second_dot(
-    is_dot: NDArray[np.bool_], length: Positions, has_dot: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _has_second_dot(is_dot: NDArray[np.bool_], length: Positions, has_dot: NDArray[np.bool_]) -> NDArray[np.bool_]:
     inside = np.arange(is_dot.shape[1]) < length[:, None]
     second: NDArray[np.bool_] = (is_dot & inside).sum(axis=1) > has_dot
     return second

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
 from mrf_assets.errors import FetchError, MalformedJson, MrfError, NotInNetworkFile
 from mrf_assets.extract.events import Event, json_events
 from mrf_assets.extract.interface import Request, TableBatch, Tally
-from mrf_assets.extract.rows import HEAD_KEYS, RateElement, RowBuffer, item_head, rate_element, reference_rows
-from mrf_assets.extract.values import Json, Obj, Values, content_id
+from mrf_assets.extract.rows import (
+    HEAD_KEYS,
+    RateElement,
+    RowBuffer,
+    RowSink,
+    group_content,
+    item_head,
+    rate_element,
+    reference_rows,
+)
+from mrf_assets.extract.values import Json, Obj, Values
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES, REJECTS
 from mrf_assets.stream import open_json
 
@@ -46,6 +55,7 @@ class Cursor:
         self._events, self._url = events, url
 
     def next(self) -> Event:
+        """The next event."""
         return next(self._events)
 
     def members(self) -> Iterator[str]:
@@ -131,7 +141,7 @@ class FileReader:
     def __init__(self, cursor: Cursor, request: Request, tally: Tally) -> None:
         self.cursor, self.request, self.tally = cursor, request, tally
         self.values = Values(tally)
-        self.providers = RowBuffer(PROVIDERS, request.file_id, request.provider_batch_rows)
+        self.providers: RowSink = RowBuffer(PROVIDERS, request.file_id, request.provider_batch_rows)
         self.sets = RowBuffer(PROVIDER_SETS, request.file_id, request.rate_batch_rows)
         self.rates = RowBuffer(RATES, request.file_id, request.rate_batch_rows)
         self.rejects = RowBuffer(REJECTS, request.file_id, request.rate_batch_rows)
@@ -141,6 +151,7 @@ class FileReader:
         self.root_offset = 0
 
     def read(self) -> Iterator[TableBatch]:
+        """Yield the tables of the file."""
         first = self.cursor.next()
         if first[1] == "byte_order_mark":
             self.tally.repairs["byte_order_mark"] += 1
@@ -207,16 +218,20 @@ class FileReader:
         if found is None:
             return
         group_id, rows = found
+        if self.is_new_group(group_id, group_content(rows)):
+            for row in rows:
+                yield from self.providers.add(row)
+
+    def is_new_group(self, group_id: str, content: bytes) -> bool:
+        """False for what came before, with the same content."""
         known = self.group_contents.setdefault(group_id, set())
-        content = content_id(rows)
         if content in known:
             self.tally.repairs["duplicate_provider_group"] += 1
-            return
+            return False
         if known:
             self.tally.repairs["conflicting_provider_group"] += 1
         known.add(content)
-        for row in rows:
-            yield from self.providers.add(row)
+        return True
 
     def _remote_groups(self, location: str, offset: int) -> list[Json] | None:
         if location not in self.remote:
@@ -307,8 +322,12 @@ class FileReader:
         self.inline_ids |= new_inline
         if element.set_id is not None and element.set_id not in self.set_ids:
             self.set_ids.add(element.set_id)
-            for group_id in element.group_ids:
-                yield from self.sets.add((element.set_id, group_id))
+            yield from self.write_set(element.set_id, element.group_ids)
+
+    def write_set(self, set_id: int, group_ids: Sequence[str]) -> Iterator[TableBatch]:
+        """A set that was not written yet."""
+        for group_id in group_ids:
+            yield from self.sets.add((set_id, group_id))
 
 
 def read_reference(blocks: Iterable[bytes], request: Request, tally: Tally) -> Iterator[TableBatch]:

@@ -5,11 +5,13 @@ What a value means is decided in `values`; which objects there are, by the reade
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from hashlib import blake2b
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -28,21 +30,20 @@ PriceRow = tuple[
 # tin_type, tin_value, business_name, NPIs without doubles
 _Group = tuple[str | None, str | None, str | None, list[int | None]]
 
-_REFERENCE_KEYS = frozenset({"provider_group_id", "network_name", "provider_groups", "location"})
-_GROUP_KEYS = frozenset({"npi", "tin"})
+REFERENCE_KEYS = frozenset({"provider_group_id", "network_name", "provider_groups", "location"})
+GROUP_KEYS = frozenset({"npi", "tin"})
 _RATE_KEYS = frozenset({"provider_references", "provider_groups", "negotiated_prices"})
-_PRICE_KEYS = frozenset(
-    {
-        "negotiated_type",
-        "negotiated_rate",
-        "expiration_date",
-        "service_code",
-        "billing_class",
-        "setting",
-        "billing_code_modifier",
-        "additional_information",
-    }
+PRICE_NAMES = (  # in the order of a PriceRow, the rate left out
+    "negotiated_type",
+    "expiration_date",
+    "service_code",
+    "billing_class",
+    "setting",
+    "billing_code_modifier",
+    "additional_information",
 )
+PRICE_KEYS = frozenset({"negotiated_rate", *PRICE_NAMES})
+_PRICES = "negotiated_prices"
 _CODE_KEYS = frozenset({"billing_code_type", "billing_code_type_version", "billing_code", "description"})
 HEAD_KEYS = frozenset(
     {
@@ -84,7 +85,7 @@ def reference_rows(
             reference.get("provider_group_id"),
         )
         return None
-    values.unknown_keys(reference, _REFERENCE_KEYS, "provider_references")
+    values.unknown_keys(reference, REFERENCE_KEYS, "provider_references")
     names = values.texts(reference.get("network_name"), "provider_references.network_name", reference.offset)
     entries = values.elements(reference.get("provider_groups"))
     location = values.text(reference.get("location"), "provider_references.location", reference.offset)
@@ -165,7 +166,7 @@ def _group(entry: Json, values: Values, offset: int) -> _Group | None:
     if not isinstance(entry, Obj):
         values.tally.reject(offset, "provider_group", path, "not_an_object", entry)
         return None
-    values.unknown_keys(entry, _GROUP_KEYS, path)
+    values.unknown_keys(entry, GROUP_KEYS, path)
     kind, tin, name = values.tin(entry.get("tin"), entry.offset)
     npis = dict[int | None, None]()
     for value in values.elements(entry.get("npi")):
@@ -198,25 +199,29 @@ def _prices(rate: Obj, values: Values) -> Iterator[PriceRow]:
 
 def price_row(price: Json, values: Values, offset: int) -> PriceRow | None:
     """One negotiated price; None after a reject. `offset` is of the element that holds it."""
-    path = "negotiated_prices"
     if not isinstance(price, Obj):
-        values.tally.reject(offset, "price", path, "not_an_object", price)
+        values.tally.reject(offset, "price", _PRICES, "not_an_object", price)
         return None
-    offset = price.offset
-    rate = values.rate(price.get("negotiated_rate"), offset)
+    rate = values.rate(price.get("negotiated_rate"), price.offset)
     if rate is None:
         return None
-    values.unknown_keys(price, _PRICE_KEYS, path)
-    return (
-        values.word(price.get("negotiated_type"), f"{path}.negotiated_type", offset),
-        rate,
-        values.date(price.get("expiration_date"), f"{path}.expiration_date", offset),
-        values.texts(price.get("service_code"), f"{path}.service_code", offset, number_width=2),
-        values.word(price.get("billing_class"), f"{path}.billing_class", offset),
-        values.word(price.get("setting"), f"{path}.setting", offset),
-        values.texts(price.get("billing_code_modifier"), f"{path}.billing_code_modifier", offset),
-        values.text(price.get("additional_information"), f"{path}.additional_information", offset),
-    )
+    values.unknown_keys(price, PRICE_KEYS, _PRICES)
+    kind, *rest = (price_value(name, price.get(name), values, price.offset) for name in PRICE_NAMES)
+    return (kind, rate, *rest)
+
+
+def price_value(name: str, value: Json, values: Values, offset: int) -> Any:  # noqa: ANN401 - text, date or texts
+    """The value of one key of a price, the rate aside."""
+    path = f"{_PRICES}.{name}"
+    if name == "service_code":
+        return values.texts(value, path, offset, number_width=2)
+    if name == "billing_code_modifier":
+        return values.texts(value, path, offset)
+    if name == "expiration_date":
+        return values.date(value, path, offset)
+    if name == "additional_information":
+        return values.text(value, path, offset)
+    return values.word(value, path, offset)
 
 
 def item_head(head: Obj, values: Values) -> tuple[Any, ...]:
@@ -256,6 +261,33 @@ def _codes(head: Obj, key: str, values: Values) -> list[dict[str, str | None]] |
             }
         )
     return codes
+
+
+def group_content(rows: Iterable[ProviderRow]) -> bytes:
+    """What stands for the rows of one provider group, to find groups that are defined twice."""
+    runs = list[list[Any]]()
+    npis = array("q")
+    for _, npi, *rest in rows:
+        npis.append(npi or 0)
+        if not runs or runs[-1][:-1] != rest:
+            runs.append([*rest, 0])
+        runs[-1][-1] += 1
+    return content_of_runs(runs, npis.tobytes())
+
+
+def content_of_runs(runs: list[list[Any]], npis: bytes) -> bytes:
+    """The same, of rows as runs: what rows share, and how many they are; NPIs in eight bytes each, 0 for null."""
+    return content_id([runs, blake2b(npis, digest_size=8).hexdigest()])
+
+
+class RowSink(Protocol):
+    """Takes rows of one table, and hands them out as record batches."""
+
+    def add(self, row: tuple[Any, ...], /) -> Iterator[TableBatch]:
+        """Take one row (without its file_id); yield a batch when one is full."""
+
+    def flush(self) -> Iterator[TableBatch]:
+        """Yield what is held, if anything."""
 
 
 class RowBuffer:

@@ -28,7 +28,7 @@ _LAST_BIT = np.uint64(_WORD - 1)
 _QUOTE, _BACKSLASH = ord('"'), ord("\\")
 _OPENS = 2  # the bit that [ and { have and ] and } have not
 _MOST_ROUNDS = 100  # of pairing; what is nested deeper is matched one by one
-_NOWHERE = np.empty(0, np.int64)
+PADDING = b" " * 31 + b"."  # behind a text, lets the vectorised readers look past its end
 
 
 class Brackets(NamedTuple):
@@ -37,6 +37,9 @@ class Brackets(NamedTuple):
     offsets: Positions  # in the bytes scanned
     kinds: Bytes  # the bracket itself
     levels: NDArray[np.int32]  # how many brackets are open around it
+
+
+NO_BRACKETS = Brackets(np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0, np.int32))
 
 
 class UnmatchedBracketError(ValueError):
@@ -71,7 +74,7 @@ class Scanner:
         candidates = [self._look(data, start, quotes) for start in range(0, len(data), _STRIDE)]
         self._drop_escaped(block, data, quotes)
         inside = self._inside_strings(quotes.view(np.uint64))
-        offsets = np.concatenate(candidates) if candidates else _NOWHERE
+        offsets = np.concatenate(candidates) if candidates else NO_BRACKETS.offsets
         is_inside = (inside[offsets >> 3] >> (offsets & 7).astype(np.uint8)) & 1
         offsets = offsets[is_inside == 0]
         kinds = data[offsets]
@@ -165,6 +168,22 @@ class Scanner:
         raise AssertionError("the two ways to match brackets differ")
 
 
+class Pairs(NamedTuple):
+    """Brackets that belong together, of one level."""
+
+    opens: Positions  # index among all brackets
+    starts: Positions  # offset of the opening bracket
+    stops: Positions  # offset of the closing one
+    kinds: Bytes
+
+
+def pairs_of_level(found: Brackets, level: int) -> Pairs:
+    """The brackets of one level in text that closes all it opens."""
+    pairs = np.flatnonzero(found.levels == level).reshape(-1, 2)
+    opens = np.ascontiguousarray(pairs[:, 0])
+    return Pairs(opens, found.offsets[opens], found.offsets[pairs[:, 1]], found.kinds[opens])
+
+
 class Bracket(NamedTuple):
     """One bracket of a file."""
 
@@ -174,10 +193,12 @@ class Bracket(NamedTuple):
 
     @property
     def opens_list(self) -> bool:
+        """True for [."""
         return self.kind == ord("[")
 
     @property
     def closes(self) -> bool:
+        """True for ] and }."""
         return not self.kind & _OPENS
 
 
@@ -189,8 +210,7 @@ class BracketStream:
         self._scanner = Scanner()
         self._kept_from: int | None = 0
         self._text, self._text_start = b"", 0  # bytes at hand, and their offset in the file
-        self._block_start = 0
-        self._found = Brackets(_NOWHERE, np.empty(0, np.uint8), np.empty(0, np.int32))
+        self._found = NO_BRACKETS  # of the block, with offsets in the file
         self._by_level: dict[int, tuple[list[int], list[Bracket]]] = {}
         self._next = 0  # index in _found
         self._spent = True
@@ -235,8 +255,7 @@ class BracketStream:
             self._load()
         if level not in self._by_level:
             chosen = np.flatnonzero(self._found.levels <= level)
-            columns = (self._found.offsets[chosen] + self._block_start, self._found.kinds[chosen])
-            brackets = map(Bracket, *(column.tolist() for column in columns), self._found.levels[chosen].tolist())
+            brackets = map(Bracket, *(column[chosen].tolist() for column in self._found))
             self._by_level[level] = chosen.tolist(), list(brackets)
         indexes, brackets_there = self._by_level[level]
         nth = bisect_left(indexes, self._next)
@@ -249,7 +268,7 @@ class BracketStream:
     def last_close(self, level: int) -> int:
         """Offset behind the last bracket of the block that closes at this level; -1 if none does."""
         closes = np.flatnonzero((self._found.levels == level) & ((self._found.kinds & _OPENS) == 0))
-        return int(self._found.offsets[closes[-1]]) + self._block_start + 1 if len(closes) else -1
+        return int(self._found.offsets[closes[-1]]) + 1 if len(closes) else -1
 
     def _load(self) -> None:
         if self._malformed is not None:
@@ -258,15 +277,16 @@ class BracketStream:
         if not block:
             raise TruncatedFile(self._url, self.end, "the JSON")
         kept = self.kept()
-        self._block_start = self.end
-        self._text_start = self.end - len(kept)
+        block_start = self.end
+        self._text_start = block_start - len(kept)
         self._text = kept + block if kept else block
         try:
-            self._found = self._scanner.scan(block)
+            found = self._scanner.scan(block)
         except UnmatchedBracketError as error:
-            place = self._block_start + error.offset
-            self._found = error.found
+            found = error.found
+            place = block_start + error.offset
             self._malformed = MalformedJson(self._url, place, "a bracket that does not match what is open")
+        self._found = found._replace(offsets=found.offsets + block_start)
         self._by_level = {}
         self._next, self._spent = 0, False
 

@@ -21,6 +21,7 @@ from mrf_assets.schema import RATE_TYPE
 Json = object  # None, bool, int, Decimal, str, list, or an Obj
 
 _MOST_ZEROS = 40  # 1E+999999 is written in full by no payer, and must not be by us
+_MOST_PLAIN = 10**_MOST_ZEROS
 _QUANTUM = Decimal(1).scaleb(-RATE_TYPE.scale)
 _RATE_CONTEXT = decimal.Context(prec=RATE_TYPE.precision, rounding=decimal.ROUND_HALF_EVEN)
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
@@ -240,6 +241,8 @@ def number_text(value: int | Decimal) -> str:
     """A number as the shortest exact decimal text: 690.64470 is 690.6447, 18.0 is 18, -0 is 0."""
     if not value:
         return "0"
+    if isinstance(value, int) and abs(value) < _MOST_PLAIN:
+        return str(value)
     number = Decimal(value)
     if abs(number.adjusted()) > _MOST_ZEROS:
         return str(_EXACT.normalize(number))  # 10e49, 1E+50 and the integer are one number

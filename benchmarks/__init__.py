@@ -1,0 +1,1 @@
+"""Benchmarks: what speed and size are, measured; see RESULTS.md."""

@@ -1,0 +1,178 @@
+"""What the tests of Dagster, of the command line and of the UI share: a small payer, and a place to run.
+
+A `Payer` serves an index and its files; a `Place` is a DAGSTER_HOME with an output folder, and runs the
+command line there as a process of its own. Modules make their fixtures out of both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dagster as dg
+import duckdb
+
+from mrf_assets.schema import TABLES
+from mrf_assets_tests.factory import Document, document, gzipped, index, plans, render
+from mrf_assets_tests.mrf_server import MrfServer
+
+REPOSITORY = Path(__file__).parent.parent
+SECRET = "S3cr3tV4lue"  # in the signature of every address
+SIGNATURE = f"?Expires=1793145600&Signature={SECRET}&Key-Pair-Id=K{SECRET}"
+PERIOD = "2026-11"
+DEADLINE_SECONDS = 90.0  # a busy machine must not fail a test
+
+_Found = TypeVar("_Found")
+
+
+def wait_for(what: str, look: Callable[[], _Found | None], seconds: float = DEADLINE_SECONDS) -> _Found:
+    """What `look` finds, once it finds something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise TimeoutError(what)
+
+
+def key(letter: str) -> str:
+    """The partition key of a payer's network."""
+    return f"healthsparq~pl-{letter}-hr26"
+
+
+class Payer:
+    """Networks that are called by a letter, one small file each, behind signed addresses."""
+
+    def __init__(self, server: MrfServer) -> None:
+        self.server = server
+
+    @staticmethod
+    def path(letter: str) -> str:
+        """Where a network's file lies on the server."""
+        return f"/prd/2026-11-05_pl-{letter}-hr26_Cardinal-National_in-network-rates.json.gz"
+
+    def url(self, letter: str) -> str:
+        """The signed address of a network's file."""
+        return self.server.url(self.path(letter)) + SIGNATURE
+
+    def publish(self, letter: str, content: Document | None = None) -> str:
+        """Serve a file for a network, made up by its letter if none is given; gives its address."""
+        made = content or document(seed=ord(letter), codes=6, deviation_share=0.3)
+        self.server.put(self.path(letter), gzipped(render(made)))
+        return self.url(letter)
+
+    def publish_index(self, letters: str, path: str = "/2026-11-05_index.json") -> str:
+        """Serve an index over networks, whether their files exist or not; gives its address."""
+        listed = [(self.url(letter), plans(2, seed=ord(letter))) for letter in letters]
+        return self.server.put(path, render(index(listed)))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A DAGSTER_HOME and an output folder."""
+
+    root: Path
+
+    @property
+    def home(self) -> Path:
+        """DAGSTER_HOME."""
+        return self.root / "home"
+
+    @property
+    def output(self) -> Path:
+        """Where parquet goes."""
+        return self.root / "lake"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of processes that run here."""
+        return os.environ | {"DAGSTER_HOME": str(self.home), "MRF_OUTPUT_DIR": str(self.output)}
+
+    def start(self, *arguments: str, module: str = "mrf_assets") -> subprocess.Popen[str]:
+        """Start the command line in a session of its own."""
+        self.root.mkdir(exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env=self.environment,
+            cwd=self.root,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def mrf(self, *arguments: str, module: str = "mrf_assets") -> subprocess.CompletedProcess[str]:
+        """Run the command line to its end."""
+        with self.start(*arguments, module=module) as process:
+            return finished(process)
+
+    def run(self, index_url: str, workers: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`mrf run` over an index."""
+        return self.mrf(*run_arguments(index_url, workers), *arguments)
+
+    @contextmanager
+    def instance(self) -> Iterator[dg.DagsterInstance]:
+        """Dagster's records of what ran here."""
+        if not (self.home / "dagster.yaml").exists():
+            self.home.mkdir(parents=True)
+            shutil.copy(REPOSITORY / "dagster.yaml", self.home)
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+            yield instance
+
+    def published(self) -> dict[str, str]:
+        """SHA-256 of each published file, by path."""
+        return {
+            str(path.relative_to(self.output)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.output.glob("network_id=*/*/*"))
+        }
+
+    def networks(self) -> list[str]:
+        """The networks that have something published, all tables of it."""
+        tables = Counter(Path(path).parts[0] for path in self.published())
+        assert set(tables.values()) <= {len(TABLES)}
+        return sorted(name.removeprefix("network_id=") for name in tables)
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        """All published rows of a table with their network, in an order that depends on them alone."""
+        files = f"{self.output}/network_id=*/*/{table}-*.parquet"
+        found = duckdb.execute(f"SELECT * FROM read_parquet('{files}', hive_partitioning = true)").fetchall()
+        return sorted(found, key=repr)
+
+    def leftovers(self) -> list[Path]:
+        """What is in the making: nothing, when nothing runs."""
+        return sorted((self.output / ".mrf").glob("staging/*")) + sorted(self.output.glob("**/.*.parquet*"))
+
+    def written(self) -> list[str]:
+        """Every path below this place."""
+        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*"))
+
+
+def run_arguments(index_url: str, workers: int) -> Sequence[str]:
+    """The flags of a run over an index."""
+    return ("run", "--source", "index", "--input", index_url, "--workers", str(workers))
+
+
+def finished(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """A process once it has ended; one that does not end is killed."""
+    try:
+        out, err = process.communicate(timeout=DEADLINE_SECONDS)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def partitions_of(instance: dg.DagsterInstance, table: str) -> set[str]:
+    """The partitions of a table that Dagster shows as materialized."""
+    return set(instance.get_materialized_partitions(dg.AssetKey(table)))

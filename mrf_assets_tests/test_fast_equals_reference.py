@@ -1,0 +1,289 @@
+"""The fast reader gives what the reference reader gives: rows, counts, rejects and errors, on any input."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
+
+from mrf_assets.errors import MalformedJson, MrfError, NotFoundAtSource, NotInNetworkFile, TruncatedFile
+from mrf_assets.extract import Reader, read_reference
+from mrf_assets.extract.fast import read_fast
+from mrf_assets.whitelist import CodeWhitelist
+from mrf_assets_tests.conftest import FakeOpener, Reading, read_document
+from mrf_assets_tests.factory import Document, corruptions, document, remote_document, render, truncations
+from mrf_assets_tests.strategies import documents, rendered
+
+_LOCATIONS = tuple(f"https://mrf.example/groups/{nth}.json" for nth in range(2))
+_REMOTE: dict[str, bytes | Exception] = {
+    _LOCATIONS[0]: render(remote_document(_LOCATIONS[0])),
+    _LOCATIONS[1]: NotFoundAtSource(_LOCATIONS[1], "404"),
+}
+_NOTHING = CodeWhitelist(frozenset({"no such code"}), frozenset())
+_SOME = CodeWhitelist(frozenset({"10000", "99213", "0", "1"}), frozenset({("CPT", "10001"), ("HCPCS", "A0000")}))
+_BLOCK_BYTES = (64, 1000, 1 << 20)
+
+# Blocks as small as they come, batches of few elements, and an item that goes to disk after 400 bytes.
+_FAST: Reader = partial(read_fast, least_block_bytes=1, batch_bytes=700)
+_Outcome = tuple[Any, ...]
+
+
+def _outcome(data: bytes, reader: Reader, codes: CodeWhitelist | None, block_bytes: int, **request: Any) -> _Outcome:  # noqa: ANN401 - fields of Request
+    """Everything a reader tells of a document; for one that it refuses, the kind of error."""
+    opener = FakeOpener(_REMOTE)
+    options = {"codes": codes, "open_url": opener, "item_rows_in_memory": 1, "rate_batch_rows": 7} | request
+    try:
+        reading: Reading = read_document(data, reader=reader, block_bytes=block_bytes, **options)
+    except (MalformedJson, TruncatedFile, NotInNetworkFile) as error:
+        return (type(error),)
+    tally = reading.tally
+    return (
+        reading.tables,
+        tally.header,
+        +tally.repairs,
+        tally.ignored_keys,
+        tally.rejects,
+        (tally.items_read, tally.items_kept, tally.prices_read, tally.rate_rows, tally.prices_rejected),
+        tally.provider_groups_read,
+        opener.opened,
+    )
+
+
+def _assert_equal(data: bytes, codes: CodeWhitelist | None, sizes: tuple[int, ...] = _BLOCK_BYTES) -> None:
+    expected = _outcome(data, read_reference, codes, 1 << 20)
+    for block_bytes in sizes:
+        for told, found in zip(expected, _outcome(data, _FAST, codes, block_bytes), strict=True):
+            assert told == found, block_bytes
+
+
+@pytest.mark.parametrize("codes", [None, _SOME, _NOTHING], ids=["all", "some", "none"])
+@given(made=documents(locations=_LOCATIONS), escaped_keys=st.booleans(), data=st.data())
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+def test_any_document(codes: CodeWhitelist | None, made: Document, escaped_keys: bool, data: st.DataObject) -> None:
+    """Valid JSON of any shape: same outcome, whatever the blocks, the whitelist and the spelling."""
+    text = data.draw(rendered(made, escaped_keys=escaped_keys))
+    _assert_equal(text, codes, (data.draw(st.integers(1, 300)), *_BLOCK_BYTES))
+
+
+@pytest.mark.parametrize("codes", [None, _SOME, _NOTHING], ids=["all", "some", "none"])
+@pytest.mark.parametrize("seed", range(12))
+def test_usual_documents(seed: int, codes: CodeWhitelist | None) -> None:
+    """What payers publish, deviations included, in every order of keys."""
+    made = document(
+        seed=seed,
+        schema="v2" if seed % 2 else "v1",
+        codes=6,
+        groups=5,
+        rates_per_item=7,
+        prices_per_rate=3,
+        key_order=("head", "shuffled", "tail")[seed % 3],
+        references=("first", "last", "absent")[seed // 3 % 3],
+        inline_share=0.2,
+        decimal_ids=seed % 5 == 0,
+        arrangements=("ffs", "bundle", "capitation"),
+        negotiated_types=("negotiated", "percentage"),
+        deviation_share=0.3,
+    )
+    _assert_equal(render(made, pretty=seed % 4 == 0), codes)
+
+
+def test_memos_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was remembered and is forgotten is learnt again, and counted once each time it comes."""
+    monkeypatch.setattr("mrf_assets.extract.memo._MOST_BYTES", 3000)
+    for seed in range(6):
+        made = document(
+            seed=seed, codes=5, groups=9, rates_per_item=20, prices_per_rate=4, inline_share=0.2, deviation_share=0.3
+        )
+        _assert_equal(render(made), None, (1 << 20,))
+
+
+_ITEM = '"billing_code_type":"CPT","billing_code":"10001"'
+_PRICE = '{"negotiated_rate":1.5,"service_code":["01"]}'
+
+
+# ruff: noqa: UP031 - braces are what these texts are about
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "5",
+        "[]",
+        "{}",
+        "nul",
+        '{"in_network":null}',
+        '{"in_network":5}',
+        '{"in_network":[5,[{}],"x",{}]}',
+        '{"in_network":{%s}}' % _ITEM,
+        '{"in_network":[{%s},]}' % _ITEM,
+        '{"in_network":[,{%s}]}' % _ITEM,
+        '{"in_network":[{%s}{%s}]}' % (_ITEM, _ITEM),
+        '{"in_network":[{%s}.5,{%s}]}' % (_ITEM, _ITEM),
+        '{"in_network":[]}x',
+        '{"in_network":[]}{}',
+        '{"in_network":[]}]',
+        '{"in_network":[]]',
+        '{"in_network":[]\x0b}',
+        '{"out_of_network":[]}',
+        '{"in_network":[],"out_of_network":[]}',
+        '{"provider_groups":5}',
+        '{"version":"1" "in_network":[]}',
+        '{"version":{"a":1,"a":2},"in_network":[]}',
+        '{"in_network":[],"in_network":[{%s}],"version":"1","version":"2"}' % _ITEM,
+        '{"in_network":[{%s,"billing_code":"7"}]}' % _ITEM,
+        '{"in_network":[{"negotiated_rates":[{"negotiated_prices":[%s]}],%s}]}' % (_PRICE, _ITEM),
+        '{"in_network":[{%s,"negotiated_rates":{"negotiated_prices":%s}}]}' % (_ITEM, _PRICE),
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[%s,5,%s]},6]}]}' % (_ITEM, _PRICE, _PRICE),
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[%s %s]}]}]}' % (_ITEM, _PRICE, _PRICE),
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[%s]}],"negotiated_rates":[[],[%s]]}]}'
+        % (_ITEM, _PRICE, _PRICE),
+        '{"in_network":[{%s,"negotiated_r\\u0061tes":[{"negotiated_prices":[%s]}]}]}' % (_ITEM, _PRICE),
+        '{"in_network":[{%s,"x":{"negotiated_rates":[1]},"negotiated_rates":[{"negotiated_prices":[%s]}]}]}'
+        % (_ITEM, _PRICE),
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[{"negotiated_rate":NaN}]}]}]}' % _ITEM,
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[{"negotiated_rate":01.5}]}]}]}' % _ITEM,
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[{"negotiated_rate":1.5.2}]}]}]}' % _ITEM,
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[{"negotiated_rate":1.5,}]}]}]}' % _ITEM,
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[{"a":{"negotiated_rate":2}}]}]}]}' % _ITEM,
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[{"a\\"negotiated_rate":2}]}]}]}' % _ITEM,
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[{"negotiated_rate":1,"negotiated_rate":"2"}]}]}]}'
+        % _ITEM,
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[{"negotiated_rate":1,"a":"\\ud800"}]}]}]}'
+        % _ITEM,
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[{"negotiated_rate":1,"a":"\t"}]}]}]}' % _ITEM,
+        '{"provider_references":[{"provider_group_id":1,"provider_groups":[{"npi":[1,1,0,01]}]}],"in_network":[]}',
+        '{"provider_references":[{"provider_group_id":1,"provider_groups":[{"npi":[1 2]}]}],"in_network":[]}',
+        '{"provider_references":[1,{"provider_group_id":1,"provider_groups":[{"npi":[1],"tin":5}]}],"in_network":[]}',
+        '{"provider_references":{"provider_group_id":1,"provider_groups":{"npi":7}},"in_network":[]}',
+        '{"a":%s1%s,"in_network":[]}' % ("[" * 200, "]" * 200),
+        '{"in_network":[{%s,"x":%s1%s}]}' % (_ITEM, "[" * 200, "]" * 200),
+        '{"in_network":[{%s,"name":%s1%s}]}' % (_ITEM, "[" * 64, "]" * 64),
+        '{"in_network":[{%s,"name":%s1%s}]}' % (_ITEM, "[" * 65, "]" * 65),
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[{"negotiated_rate":1,"a":%s1%s}]}]}]}'
+        % (_ITEM, "[" * 62, "]" * 62),
+        '{"in_network":[{%s,"negotiated_rates":[{"negotiated_prices":[{"negotiated_rate":1,"a":%s1%s}]}]}]}'
+        % (_ITEM, "[" * 63, "]" * 63),
+    ],
+)
+@pytest.mark.parametrize("codes", [None, _SOME], ids=["all", "some"])
+def test_edges(text: str, codes: CodeWhitelist | None) -> None:
+    """Shapes that hardly any file has, valid and not."""
+    _assert_equal(text.encode(), codes, (1, 7, 1 << 20))
+
+
+def test_skipped_text_is_checked_for_brackets() -> None:
+    """A bracket of the wrong kind is found in an item that nobody wants."""
+    data = b'{"in_network":[{%b,"negotiated_rates":[{"a":[1}]}]}]}' % _ITEM.encode()
+
+    with pytest.raises(MalformedJson) as caught:
+        read_document(data, reader=_FAST, codes=_NOTHING)
+
+    assert data.index(b"1}") + 1 == caught.value.byte_offset
+
+
+def _documents(count: int) -> list[bytes]:
+    return [
+        render(
+            document(
+                seed=seed,
+                codes=3,
+                groups=3,
+                rates_per_item=3,
+                prices_per_rate=3,
+                key_order=("head", "shuffled", "tail")[seed % 3],
+                references=("first", "last")[seed % 2],
+                inline_share=0.2,
+                arrangements=("ffs", "bundle"),
+                deviation_share=0.1,
+            ),
+            pretty=seed % 4 == 0,
+        )
+        for seed in range(count)
+    ]
+
+
+def _count_misses(
+    damaged: list[bytes], codes: CodeWhitelist | None, is_miss: Callable[[_Outcome, _Outcome], bool]
+) -> Counter[str]:
+    counts = Counter[str]()
+    for data in damaged:
+        expected = _outcome(data, read_reference, codes, 1 << 20)
+        found = _outcome(data, _FAST, codes, 200)
+        counts["tried"] += 1
+        counts["rejected by the reference"] += len(expected) == 1
+        counts["accepted by the fast reader alone"] += len(expected) == 1 < len(found)
+        counts["other error"] += len(expected) == len(found) == 1 and expected != found
+        counts["missed"] += is_miss(expected, found)
+    return counts
+
+
+def _differs(expected: _Outcome, found: _Outcome) -> bool:
+    return expected != found
+
+
+@pytest.mark.parametrize("codes", [None, _NOTHING], ids=["all", "none"])
+def test_truncated_documents(codes: CodeWhitelist | None, capsys: pytest.CaptureFixture[str]) -> None:
+    """A document cut anywhere is told as cut."""
+    damaged = [cut for seed, data in enumerate(_documents(12)) for cut in truncations(data, count=10, seed=seed)]
+    counts = _count_misses(damaged, codes, _differs)
+    with capsys.disabled():
+        print(f"\ntruncations, {'all kept' if codes is None else 'nothing kept'}: {dict(counts)}")  # noqa: T201 - told on purpose
+
+    assert counts["missed"] == 0
+
+
+@pytest.mark.parametrize("codes", [None, _NOTHING], ids=["all", "none"])
+def test_corrupted_documents(codes: CodeWhitelist | None, capsys: pytest.CaptureFixture[str]) -> None:
+    """One wrong byte in what is kept has the same outcome; what is passed over is checked for nesting alone."""
+    damaged = [bad for seed, data in enumerate(_documents(12)) for _, bad in corruptions(data, count=20, seed=seed)]
+    # In what is passed over, only what the reference reader accepts has to be the same.
+    is_miss = _differs if codes is None else lambda expected, found: len(expected) > 1 and expected != found
+    counts = _count_misses(damaged, codes, is_miss)
+    with capsys.disabled():
+        print(f"\ncorruptions, {'all kept' if codes is None else 'nothing kept'}: {dict(counts)}")  # noqa: T201 - told on purpose
+
+    assert counts["missed"] == 0
+
+
+@given(made=documents(), data=st.data(), codes=st.sampled_from([None, _SOME]))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+def test_damage_to_any_document(made: Document, data: st.DataObject, codes: CodeWhitelist | None) -> None:
+    """No damage makes the fast reader accept kept bytes that the reference reader refuses."""
+    text = data.draw(rendered(made))
+    assume(text)
+    offset = data.draw(st.integers(0, len(text) - 1))
+    byte = data.draw(st.sampled_from(b'{}[]",:\\x0 -\x00\xff'))
+    damaged = text[:offset] + (b"" if byte == text[offset] else bytes([byte]) + text[offset + 1 :])
+    expected = _outcome(damaged, read_reference, codes, 1 << 20)
+    found = _outcome(damaged, _FAST, codes, 100)
+
+    if codes is None or len(expected) > 1:
+        assert expected == found
+
+
+def test_samples(samples: Path) -> None:
+    """Published files give the same, too."""
+    read = 0
+    for path in sorted(samples.glob("*/*")):
+        if path.suffix == ".zip":
+            with ZipFile(path) as archive:
+                data = archive.read(archive.namelist()[0])
+        else:
+            data = path.read_bytes()
+        for codes in (None, _NOTHING):
+
+            def refuse(url: str) -> Any:  # noqa: ANN401 - never returns
+                raise MrfError(url)
+
+            expected = _outcome(data, read_reference, codes, 1 << 20, open_url=refuse)
+            for block_bytes in _BLOCK_BYTES:
+                assert expected == _outcome(data, _FAST, codes, block_bytes, open_url=refuse), path
+        read += 1
+
+    assert read

@@ -1,0 +1,214 @@
+"""The Dagster UI on a small batch, in a real browser, with the daemon that backfills need.
+
+Four networks, one of them not there, one with a price that a check objects to. Skipped where no
+Chromium is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from playwright.sync_api import Error as PageError, Page, sync_playwright
+
+from mrf_assets_tests.dagster_fixtures import REPOSITORY, Payer, Place, key, wait_for
+from mrf_assets_tests.factory import document
+from mrf_assets_tests.mrf_server import MrfServer
+
+pytestmark = pytest.mark.browser
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+_BROKEN, _DOUBTFUL = "b", "d"
+_SOUND = "acd"
+_PAGE_MILLISECONDS = 45_000
+_BACKFILLS = "{partitionBackfillsOrError{... on PartitionBackfills{results{status numPartitions}}}}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ui:
+    """The UI in a browser."""
+
+    place: Place
+    base_url: str
+    page: Page
+    errors: list[PageError] = field(default_factory=list)
+
+    def open(self, path: str, shown: str) -> str:
+        """Go to a page and wait until it shows a text; gives all its text."""
+        self.page.goto(self.base_url + path)
+        self.page.get_by_text(shown).locator("visible=true").first.wait_for()
+        return self.page.inner_text("body")
+
+    def click(self, text: str) -> None:
+        """Click what has this text and can be seen; of several, what came last lies on top."""
+        self.page.get_by_text(text).locator("visible=true").last.click()
+
+    def backfills(self) -> list[dict[str, str | int]]:
+        """What Dagster says of the backfills."""
+        request = urllib.request.Request(  # noqa: S310 - our own server
+            f"{self.base_url}/graphql",
+            json.dumps({"query": _BACKFILLS}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 - the same
+            found: list[dict[str, str | int]] = json.load(answer)["data"]["partitionBackfillsOrError"]["results"]
+        return found
+
+
+def _doubtful() -> dict[str, object]:
+    made = document(seed=1, codes=2)
+    made["in_network"][0]["negotiated_rates"][0]["negotiated_prices"][0]["negotiated_rate"] = 0
+    return made
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _answers(base_url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{base_url}/server_info", timeout=2):  # noqa: S310 - our own server
+            return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _dagster(place: Place) -> Iterator[str]:
+    """`dagster dev` in a session of its own; gives its address."""
+    port = _free_port()
+    with (place.root / "dagster.log").open("w") as log:
+        process = subprocess.Popen(
+            [*(sys.executable, "-m", "dagster", "dev"), *("-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))],
+            cwd=REPOSITORY,
+            env=place.environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        base_url = f"http://127.0.0.1:{port}"
+        wait_for("the UI to answer", lambda: _answers(base_url))
+        yield base_url
+    finally:
+        with contextlib.suppress(subprocess.TimeoutExpired, ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(15)  # where SIGINT is ignored, so is SIGTERM
+        _kill_all_of(place)
+        process.wait()
+
+
+def _kill_all_of(place: Place) -> None:
+    """Nothing outlives the tests: every process with this DAGSTER_HOME in its environment."""
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"DAGSTER_HOME={place.home}".encode() in environ.read_bytes().split(b"\0"):
+                os.kill(int(environ.parent.name), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    """A batch, then the UI over it."""
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"no browser: none of {', '.join(_BROWSERS)} is installed")
+    place = Place(tmp_path_factory.mktemp("ui"))
+    with MrfServer() as server:
+        payer = Payer(server)
+        for letter in _SOUND:
+            payer.publish(letter, _doubtful() if letter == _DOUBTFUL else None)
+        assert 1 == place.run(payer.publish_index("abcd"), 1).returncode
+        with (
+            _dagster(place) as base_url,
+            sync_playwright() as playwright,
+            contextlib.closing(playwright.chromium.launch(executable_path=browser, args=_FLAGS)) as chromium,
+        ):
+            page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+            page.set_default_timeout(_PAGE_MILLISECONDS)
+            shown = Ui(place=place, base_url=base_url, page=page)
+            page.on("pageerror", lambda error: shown.errors.append(error))  # noqa: PLW0108 - Playwright marks what it is given
+            yield shown
+
+
+def test_the_lineage_shows_the_groups(ui: Ui) -> None:
+    """From the payer's files to the tables."""
+    shown = ui.open("/asset-groups", "Materialize all (6)")
+
+    assert re.search(r"\bsource\n1\b", shown)
+    assert re.search(r"\bnetwork_tables\n6\b", shown)
+
+
+def test_the_partitions_show_what_failed(ui: Ui) -> None:
+    """One network failed, three are there; each by its name."""
+    shown = ui.open("/assets/rates?view=partitions", "Failed (1)")
+
+    assert "Materialized (3)" in shown
+    assert "Missing (0)" in shown
+    assert all(key(letter) in shown for letter in "abcd")
+
+
+def test_a_check_shows_its_sql_and_the_offending_rows(ui: Ui) -> None:
+    """What is judged, and how many rows of the last network were objected to."""
+    shown = ui.open("/assets/rates?view=checks&checkDetail=dollars_are_positive", "offending_rows")
+
+    assert "WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate <= 0" in shown
+    assert re.search(r"Evaluation result\s+Failed", shown)
+    assert re.search(r"offending_rows\s+1\s", shown)
+    assert key(_DOUBTFUL) in shown
+
+
+def test_a_failed_run_says_why(ui: Ui) -> None:
+    """The address and what to do, in the run's own events."""
+    with ui.place.instance() as instance:
+        (run,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+
+    shown = ui.open(f"/runs/{run.run_id}", "STEP_FAILURE")
+
+    assert "HTTP 404, the file is not there; get a newer index or drop the address" in shown
+
+
+def test_a_backfill_is_launched_by_clicks(ui: Ui) -> None:
+    """Three partitions are chosen in the dialog, and the daemon brings their runs to success."""
+    ui.open("/asset-groups", "Materialize all (6)")
+    ui.click("Materialize all (6)")
+    ui.click("Select a partition or create one")
+    for letter in _SOUND:
+        ui.click(key(letter))
+    ui.page.keyboard.press("Escape")
+    ui.page.get_by_role("button", name="Launch backfill").click()
+
+    ended = wait_for(
+        "the backfill to end", lambda: [it for it in ui.backfills() if str(it["status"]).startswith("COMPLETED")], 150
+    )
+
+    assert [{"status": "COMPLETED_SUCCESS", "numPartitions": 3}] == ended
+    with ui.place.instance() as instance:
+        runs = [run for run in instance.get_runs() if "dagster/backfill" in run.tags]
+    assert {key(letter): "SUCCESS" for letter in _SOUND} == {
+        run.tags["dagster/partition"]: run.status.value for run in runs
+    }
+    assert "Success" in ui.open("/runs?view=backfills", "Manually launched")
+
+
+def test_the_pages_raise_no_error(ui: Ui) -> None:
+    """None that was opened so far."""
+    ui.open("/overview", "Overview")
+
+    assert [] == ui.errors

@@ -20,6 +20,7 @@ from mrf_assets.errors import (
     NotInNetworkFile,
     TruncatedFile,
 )
+from mrf_assets.extract import READERS, Reader
 from mrf_assets.extract.values import provider_set_id
 from mrf_assets.schema import TABLES
 from mrf_assets.whitelist import CodeWhitelist
@@ -528,7 +529,7 @@ def test_a_failed_remote_reference_is_counted(read: Read, found: bytes | Excepti
 
     assert [("7", None, None)] == _of(got.providers, "provider_group_id", "npi", "tin_value")
     assert {"remote_reference_failed": 1, "group_without_providers": 1} == got.repairs
-    assert [("value", "provider_references.location", "remote_reference_failed", f"{_BASE}/7.json?v=1")] == _of(
+    assert [("value", "provider_references.location", "remote_reference_failed", f"{_BASE}/7.json")] == _of(
         got.rejects, "dropped", "path", "reason", "excerpt"
     )
 
@@ -608,6 +609,23 @@ def test_an_item_is_wanted_by_its_own_code_and_type(read: Read, item: Document, 
     """Cleaned as in the table; codes inside a bundle do not count."""
     for whole in (item, dict(reversed(item.items()))):
         assert kept == bool(read(_file(whole), codes=_CPT_99213).rates)
+
+
+def test_a_numeric_code_is_wanted_with_the_zeros_it_lost(read: Read) -> None:
+    """Revenue code 0450 as the number 450, and as text without its zero."""
+    codes = CodeWhitelist(frozenset(), frozenset({("RC", "0450")}))
+    got = read(_file(_item(450, billing_code_type="RC"), _item("450", billing_code_type="RC")), codes=codes)
+
+    assert ["0450", "450"] == [row["billing_code"] for row in got.rates]
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_a_second_code_behind_passed_over_rates_is_rejected(read: Read, reader: Reader) -> None:
+    """The rates are gone by then; that is told instead of publishing an item without them."""
+    data = render(_file(_item("99214"))).replace(b"}]}]}", b'}]}],"billing_code":"99213"}')
+    got = read(data, codes=_CPT_99213, reader=reader)
+
+    assert ([], ["code_given_twice"]) == (got.rates, got.reject_reasons)
 
 
 def test_a_bare_code_is_wanted_with_any_type(read: Read) -> None:

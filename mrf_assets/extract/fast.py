@@ -254,7 +254,7 @@ class _FastReader(FileReader):
             finally:
                 self._open_item = None
             if not (is_skipped and item.head[-1][1] == b"]}"):
-                yield from self._take_item(item)
+                yield from self._take_item(item, is_skipped=is_skipped)
 
     def _hold_item(self, opening: Bracket, item: HeldItem) -> bool:
         """Read an item up to its end; true if its rates were passed over, as its code is not wanted."""
@@ -311,7 +311,7 @@ class _FastReader(FileReader):
         known.update(head)
         return self._known_unwanted(known)
 
-    def _take_item(self, item: HeldItem) -> Iterator[TableBatch]:
+    def _take_item(self, item: HeldItem, *, is_skipped: bool) -> Iterator[TableBatch]:
         pairs, duplicates = members(item.head, self.request.url)
         head = Obj(item.offset)
         head.update(pairs)
@@ -321,6 +321,9 @@ class _FastReader(FileReader):
             yield from self._by_reference(item)
             return
         if not self._wanted(head):
+            return
+        if is_skipped:
+            self._reject_second_code(head)
             return
         counts = Tally()
         columns = item_head(head, Values(counts))

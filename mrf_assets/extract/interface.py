@@ -37,7 +37,7 @@ class Request:
     provider_batch_rows: int = 20_000
     rate_batch_rows: int = 50_000
     spool_dir: Path | None = None  # where an item too large for memory waits for its code
-    item_rows_in_memory: int = 20_000  # negotiated_rates elements of one item held before they go to disk
+    item_rows_in_memory: int = 20_000  # rows of one item held before they go to disk
 
 
 @dataclass(slots=True)

@@ -113,14 +113,16 @@ class _Held:
     def __init__(self, request: Request) -> None:
         self._most, self._dir = request.item_rows_in_memory, request.spool_dir
         self._held: list[RateElement] = []
+        self._rows = 0
         self._spool: Any = None
 
     def add(self, element: RateElement) -> None:
         self._held.append(element)
-        if len(self._held) >= self._most:
+        self._rows += len(element.prices) + len(element.inline) + 1
+        if self._rows >= self._most:
             self._spool = self._spool or tempfile.TemporaryFile(dir=self._dir)  # noqa: SIM115 - closed by close()
             pickle.dump(self._held, self._spool)
-            self._held = []
+            self._held, self._rows = [], 0
 
     def __iter__(self) -> Iterator[RateElement]:
         if self._spool is not None:
@@ -265,28 +267,38 @@ class FileReader:
         counted = Tally()
         values, head = Values(counted), Obj(first[0])
         with closing(_Held(self.request)) as held:
-            for key in self.cursor.members():
-                event = self.cursor.next()
-                if key == "negotiated_rates":
-                    if self._known_unwanted(head):
-                        self.cursor.skip(event)
-                        continue
-                    if event[1] not in ("start_array", "null"):
-                        counted.repairs["scalar_for_list"] += 1
-                    for element in self.cursor.elements(event):
-                        self._hold(element, values, head.offset, held)
-                elif key in HEAD_KEYS:
-                    if key in head:
-                        counted.repairs["duplicate_key"] += 1
-                    head[key] = self.cursor.value(event, counted)
-                else:
-                    counted.ignore(f"in_network.{key}"[:200])
-                    self.cursor.skip(event)
-            if self._wanted(head):
-                self.tally.items_kept += 1
-                columns = item_head(head, values)
-                self.tally.absorb(counted)
-                yield from self._write_item(columns, held)
+            is_skipped = self._item_members(head, values, held)
+            if not self._wanted(head):
+                return
+            if is_skipped:
+                self._reject_second_code(head)
+                return
+            self.tally.items_kept += 1
+            columns = item_head(head, values)
+            self.tally.absorb(counted)
+            yield from self._write_item(columns, held)
+
+    def _item_members(self, head: Obj, values: Values, held: _Held) -> bool:
+        """Fill the head and hold the rates; true if rates were passed over, as the code is not wanted."""
+        is_skipped = False
+        for key in self.cursor.members():
+            event = self.cursor.next()
+            if key == "negotiated_rates" and self._known_unwanted(head):
+                self.cursor.skip(event)
+                is_skipped = True
+            elif key == "negotiated_rates":
+                if event[1] not in ("start_array", "null"):
+                    values.tally.repairs["scalar_for_list"] += 1
+                for element in self.cursor.elements(event):
+                    self._hold(element, values, head.offset, held)
+            elif key in HEAD_KEYS:
+                if key in head:
+                    values.tally.repairs["duplicate_key"] += 1
+                head[key] = self.cursor.value(event, values.tally)
+            else:
+                values.tally.ignore(f"in_network.{key}"[:200])
+                self.cursor.skip(event)
+        return is_skipped
 
     def _hold(self, first: Event, values: Values, item_offset: int, held: _Held) -> None:
         rate = self.cursor.value(first, values.tally)
@@ -302,10 +314,13 @@ class FileReader:
         if self.request.codes is None:
             return True
         uncounted = Values(Tally())
-        return self.request.codes.wants(
-            uncounted.word(head.get("billing_code_type"), "", 0, upper=True),
-            uncounted.code(head.get("billing_code"), "", 0),
-        )
+        kind = uncounted.word(head.get("billing_code_type"), "", 0, upper=True)
+        return self.request.codes.wants(kind, uncounted.code(head.get("billing_code"), kind, "", 0))
+
+    def _reject_second_code(self, head: Obj) -> None:
+        """The first code was not wanted, and the rates are gone; the second one is."""
+        path = "in_network.billing_code"
+        self.tally.reject(head.offset, "item", path, "code_given_twice", head.get("billing_code"))
 
     def _write_item(self, head: tuple[Any, ...], held: Iterable[RateElement]) -> Iterator[TableBatch]:
         for element in held:

@@ -18,7 +18,6 @@ import pyarrow as pa
 from mrf_assets.extract.interface import TableBatch
 from mrf_assets.extract.values import Json, Obj, Values, content_id, provider_set_id
 from mrf_assets.schema import Table
-from mrf_assets.urls import canonical_url
 
 # provider_group_id, npi, tin_type, tin_value, business_name, network_names, is_inline
 ProviderRow = tuple[str, int | None, str | None, str | None, str | None, list[str] | None, bool]
@@ -98,7 +97,7 @@ def reference_rows(
                 "value",
                 "provider_references.location",
                 "remote_reference_failed",
-                canonical_url(location),
+                location,
             )
         entries = [*entries, *(fetched or [])]
     rows = dict[tuple[str | None, str | None, int | None], ProviderRow]()
@@ -227,11 +226,12 @@ def price_value(name: str, value: Json, values: Values, offset: int) -> Any:  # 
 def item_head(head: Obj, values: Values) -> tuple[Any, ...]:
     """The columns of `rates` from negotiation_arrangement to covered_services, in that order."""
     path, offset = "in_network", head.offset
+    kind = values.word(head.get("billing_code_type"), f"{path}.billing_code_type", offset, upper=True)
     return (
         values.word(head.get("negotiation_arrangement"), f"{path}.negotiation_arrangement", offset),
-        values.word(head.get("billing_code_type"), f"{path}.billing_code_type", offset, upper=True),
+        kind,
         values.text(head.get("billing_code_type_version"), f"{path}.billing_code_type_version", offset),
-        values.code(head.get("billing_code"), f"{path}.billing_code", offset),
+        values.code(head.get("billing_code"), kind, f"{path}.billing_code", offset),
         values.text(head.get("name"), f"{path}.name", offset),
         values.text(head.get("description"), f"{path}.description", offset),
         values.text(head.get("severity_of_illness"), f"{path}.severity_of_illness", offset),
@@ -250,13 +250,14 @@ def _codes(head: Obj, key: str, values: Values) -> list[dict[str, str | None]] |
             continue
         values.unknown_keys(entry, _CODE_KEYS, key)
         offset = entry.offset
+        kind = values.word(entry.get("billing_code_type"), f"{key}.type", offset, upper=True)
         codes.append(
             {
-                "billing_code_type": values.word(entry.get("billing_code_type"), f"{key}.type", offset, upper=True),
+                "billing_code_type": kind,
                 "billing_code_type_version": values.text(
                     entry.get("billing_code_type_version"), f"{key}.version", offset
                 ),
-                "billing_code": values.code(entry.get("billing_code"), f"{key}.code", offset),
+                "billing_code": values.code(entry.get("billing_code"), kind, f"{key}.code", offset),
                 "description": values.text(entry.get("description"), f"{key}.description", offset),
             }
         )

@@ -20,6 +20,8 @@ from mrf_assets.schema import RATE_TYPE
 
 Json = object  # None, bool, int, Decimal, str, list, or an Obj
 
+_CODE_DIGITS = {"CPT": 5, "HCPCS": 5, "MS-DRG": 3, "RC": 4}
+_EIN = re.compile(r"\A[0-9]{2}-[0-9]{7}\Z")
 _MOST_ZEROS = 40  # 1E+999999 is written in full by no payer, and must not be by us
 _MOST_PLAIN = 10**_MOST_ZEROS
 _QUANTUM = Decimal(1).scaleb(-RATE_TYPE.scale)
@@ -80,11 +82,13 @@ class Values:
             self._repaired("word_case_or_space")
         return clean or None
 
-    def code(self, value: Json, path: str, offset: int) -> str | None:
-        """A billing code: as given, without outer spaces."""
+    def code(self, value: Json, kind: str | None, path: str, offset: int) -> str | None:
+        """A billing code of a type: as given, without outer spaces; a number gets back its leading zeros."""
         text = self.text(value, path, offset)
         if text is None:
             return None
+        if not isinstance(value, str):
+            return text.rjust(_CODE_DIGITS.get(kind or "", 0), "0")
         if (clean := text.strip()) != text:
             self._repaired("code_trimmed")
         return clean or None
@@ -220,7 +224,7 @@ class Values:
         if text is None:
             return None
         text = text.strip()
-        if kind == "ein":
+        if kind == "ein" or (kind is None and _EIN.match(text)):
             text = text.replace("-", "")
             if is_number:  # a number has lost the leading zero of its EIN
                 text = text.rjust(9, "0")

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -29,6 +31,8 @@ from mrf_assets.tin_filter import keep_wanted_tins
 from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelist, read_tin_whitelist
 
 logger = logging.getLogger(__name__)
+
+_COLLECT_EVERY = 500_000  # objects made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +134,7 @@ def ingest(
     if reader is None:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
     store = Store(settings.output_dir.absolute())
-    with store.stage(network_id) as stage:
+    with store.stage(network_id) as stage, _rare_collections():
         work = _Work(network_id, settings, Wanted.of(settings), reader, stage, on_progress, progress_every_seconds)
         labels = part_labels(tasks)
         files = [work.ingest_file(task, labels[task.file_id]) for task in tasks]
@@ -279,6 +283,17 @@ class _Work:
             self._close_part(writer, task, row)
         for path in unfiltered.values():
             path.unlink()
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Readers make millions of tuples and no cycles; looking for some costs 13 to 30 % (benchmarks/NOTES.md)."""
+    before = gc.get_threshold()
+    gc.set_threshold(_COLLECT_EVERY, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _period(task: FileTask, tally: Tally) -> tuple[str, str]:

@@ -26,7 +26,7 @@ class Settings:
     tin_whitelist: Path | None = None  # TINs to keep; None keeps all
     provider_batch_size: int = 20_000  # rows per row group of `providers`
     rate_batch_size: int = 50_000  # rows per row group of `rates`
-    reader: str = "ijson"
+    reader: str = "fast"  # or "ijson", the reference
     keep_periods: int | None = None  # published periods kept per network; None keeps all
     connect_timeout_seconds: float = 20.0
     read_timeout_seconds: float = 120.0  # between two pieces of a download

@@ -19,6 +19,7 @@ from mrf_assets.tasks import FileTask
 
 # The executor's setting is no matter of a single step.
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "max_parallel_steps")
+_DEFAULTS = Settings()
 _PATHS = ("output_dir", "cpt_whitelist", "tin_whitelist")
 
 
@@ -28,12 +29,12 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     output_dir: str
     cpt_whitelist: str | None = None
     tin_whitelist: str | None = None
-    provider_batch_size: int = 20_000
-    rate_batch_size: int = 50_000
-    reader: str = "ijson"
-    keep_periods: int | None = None
-    connect_timeout_seconds: float = 20.0
-    read_timeout_seconds: float = 120.0
+    provider_batch_size: int = _DEFAULTS.provider_batch_size
+    rate_batch_size: int = _DEFAULTS.rate_batch_size
+    reader: str = _DEFAULTS.reader
+    keep_periods: int | None = _DEFAULTS.keep_periods
+    connect_timeout_seconds: float = _DEFAULTS.connect_timeout_seconds
+    read_timeout_seconds: float = _DEFAULTS.read_timeout_seconds
 
     @classmethod
     def of(cls, settings: Settings) -> Ingestor:

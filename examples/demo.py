@@ -28,8 +28,7 @@ from rich.table import Table
 # The tests' factory and server are used from a checkout; they are in no wheel.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from demo_data import ASKED_CODE, NETWORKS, DemoData, demo_index, make_demo_data
-
+from demo_payer import ASKED_CODE, NETWORKS, DemoData, demo_index, make_demo_data
 from mrf_assets_tests.factory import render
 from mrf_assets_tests.mrf_server import MrfServer
 
@@ -193,7 +192,7 @@ def _ask() -> None:
     }
     with duckdb.connect() as connection:
         rows = connection.execute(QUERY, parameters).fetchall()
-    console.print(QUERY.strip(), style="dim", highlight=False, markup=False)
+    console.print(QUERY.strip(), style="dim", highlight=False, markup=False, soft_wrap=True)
     table = Table(title=f"{kind} {code}: negotiated dollars by network")
     table.add_column("network_id")
     for title in ("median $", "prices", "provider groups"):

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,9 @@ def execute_batch(
     ensure_dagster_home()
     plan = TaskStore.under(settings.output_dir)
     networks = plan.save(tasks)
+    if settings.part_processes is None:
+        free = (os.cpu_count() or 1) // min(workers, max(len(networks), 1))
+        settings = replace(settings, part_processes=max(free, 1))
     Store(settings.output_dir).sweep()
     with dg.DagsterInstance.get() as instance:
         add_networks(instance, list(networks))

@@ -22,6 +22,7 @@ this tree and stays a traceback.
     ├── ExtractError          JSON that cannot be read as in-network rates
     │   ├── MalformedJson
     │   └── NotInNetworkFile
+    ├── PartDied              the process that read a part of a network is gone
     ├── StoreError            the output or temporary folder refused
     └── AuditFailed           blocking checks failed; nothing was published
 """
@@ -178,6 +179,19 @@ class NotInNetworkFile(ExtractError):
 
     def __str__(self) -> str:
         return f"{self.url}: {self.reason}"
+
+
+class PartDied(MrfError):
+    """The process that read one part of a network ended without a word."""
+
+    def __init__(self, part: int, how: str) -> None:
+        super().__init__(part, how)
+        self.part, self.how = part, how
+
+    def __str__(self) -> str:
+        return (
+            f"the process that read file {self.part} of the network died ({self.how}), maybe for memory; run it again"
+        )
 
 
 class StoreError(MrfError):

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -22,10 +22,11 @@ from mrf_assets.checks import CheckResult, audit
 from mrf_assets.errors import AuditFailed, SettingError
 from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import Timeouts, open_url
+from mrf_assets.part_processes import in_processes
 from mrf_assets.schema import FILES, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets.store import PartWriter, Stage, Store, TableFile, part_labels
-from mrf_assets.stream import DecompressedFile, open_json
+from mrf_assets.stream import DecompressedFile, open_json, read_ahead
 from mrf_assets.tasks import FileTask
 from mrf_assets.tin_filter import keep_wanted_tins
 from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelist, read_tin_whitelist
@@ -134,10 +135,15 @@ def ingest(
     if reader is None:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
     store = Store(settings.output_dir.absolute())
-    with store.stage(network_id) as stage, _rare_collections():
-        work = _Work(network_id, settings, Wanted.of(settings), reader, stage, on_progress, progress_every_seconds)
+    with store.stage(network_id) as stage:
+        work = _Work(network_id, settings, Wanted.of(settings), reader, stage, progress_every_seconds)
         labels = part_labels(tasks)
-        files = [work.ingest_file(task, labels[task.file_id]) for task in tasks]
+        parts = [(task, labels[task.file_id]) for task in tasks]
+        processes = min(settings.part_processes or 1, len(parts))
+        if processes > 1:
+            files = in_processes(work.ingest_file, parts, processes, on_progress)
+        else:
+            files = [work.ingest_file(part, on_progress) for part in parts]
         result = NetworkResult(
             network_id=network_id,
             files=files,
@@ -164,11 +170,11 @@ class _Work:
     wanted: Wanted
     reader: Reader
     stage: Stage
-    on_progress: Callable[[Progress], None]
     progress_every_seconds: float
 
-    def ingest_file(self, task: FileTask, label: str) -> FileResult:
-        """Stage the tables of one file and settle them into their period."""
+    def ingest_file(self, part: tuple[FileTask, str], on_progress: Callable[[Progress], None]) -> FileResult:
+        """Stage the tables of one file, with the label of its names, and settle them into their period."""
+        task, label = part
         started = time.monotonic()
         tally = Tally()
         timeouts = Timeouts(
@@ -176,8 +182,10 @@ class _Work:
         )
         opener = partial(open_url, timeouts=timeouts)
         logger.info("%s: reading %s", self.network_id, task.canonical_url)
-        with self.stage.part(label) as writer, opener(task.url) as raw:
+        with self.stage.part(label) as writer, opener(task.url) as raw, _rare_collections(), ExitStack() as reading:
             source = open_json(raw, spool_dir=self.stage.directory)
+            blocks = read_ahead(source.blocks()) if self.settings.read_ahead else source.blocks()
+            watched = self._watched(reading.enter_context(closing(blocks)), source, task, tally, on_progress)
             request = Request(
                 url=task.canonical_url,
                 file_id=task.file_id,
@@ -187,7 +195,7 @@ class _Work:
                 rate_batch_rows=self.settings.rate_batch_size,
                 spool_dir=self.stage.directory,
             )
-            for table, batch in self.reader(self._watched(source, task, tally), request, tally):
+            for table, batch in self.reader(watched, request, tally):
                 writer.write(table, batch)
             period, period_source = _period(task, tally)
             row = self._file_row(task, source, tally) | {"period_source": period_source}
@@ -204,15 +212,22 @@ class _Work:
         )  # fmt: skip
         return FileResult(task=task, period=period, row=row, rejects=writer.rows[REJECTS.name], seconds=seconds)
 
-    def _watched(self, source: DecompressedFile, task: FileTask, tally: Tally) -> Iterator[bytes]:
+    def _watched(
+        self,
+        blocks: Iterator[bytes],
+        source: DecompressedFile,
+        task: FileTask,
+        tally: Tally,
+        on_progress: Callable[[Progress], None],
+    ) -> Iterator[bytes]:
         """The blocks, with progress told every few seconds."""
         started = told = time.monotonic()
-        for block in source.blocks():
+        for block in blocks:
             yield block
             now = time.monotonic()
             if now - told >= self.progress_every_seconds:
                 told = now
-                self.on_progress(
+                on_progress(
                     Progress(
                         network_id=self.network_id,
                         filename=task.filename,

@@ -7,7 +7,7 @@ launchpad; a flag wins over the environment.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -30,14 +30,17 @@ class Settings:
     keep_periods: int | None = None  # published periods kept per network; None keeps all
     connect_timeout_seconds: float = 20.0
     read_timeout_seconds: float = 120.0  # between two pieces of a download
+    part_processes: int | None = None  # files of one network read at a time; None: the cores that `mrf run` leaves free
+    read_ahead: bool = True  # fetch and decompress in a thread beside the extraction
     max_parallel_steps: int = 2  # step processes of one Dagster run
 
     def __post_init__(self) -> None:
         for name in ("provider_batch_size", "rate_batch_size", "max_parallel_steps"):
             if getattr(self, name) < 1:
                 raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more")
-        if self.keep_periods is not None and self.keep_periods < 1:
-            raise SettingError("keep_periods", f"is {self.keep_periods}; it must be 1 or more, or absent to keep all")
+        for name, absent in (("keep_periods", "keep all"), ("part_processes", "use the free cores")):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more, or absent to {absent}")
         for name in ("connect_timeout_seconds", "read_timeout_seconds"):
             if not 0 < getattr(self, name) <= _DAY_SECONDS:  # sockets refuse infinity with a traceback
                 raise SettingError(name, f"is {getattr(self, name)}; it must be more than 0 and at most {_DAY_SECONDS}")
@@ -59,11 +62,27 @@ class Settings:
 
 
 def _parse(name: str, text: str, hint: object) -> Any:  # noqa: ANN401 - the field's type
-    kinds = {Path: Path, Path | None: Path, int: int, int | None: int, float: float, str: str}
+    kinds: dict[object, Callable[[str], Any]] = {
+        Path: Path,
+        Path | None: Path,
+        int: int,
+        int | None: int,
+        float: float,
+        str: str,
+        bool: _yes_or_no,
+    }
     try:
-        return kinds[hint](text)  # type: ignore[index]  # every hint of Settings is listed
+        return kinds[hint](text)
     except ValueError:
-        raise SettingError(f"MRF_{name.upper()}", f"is {text!r}, which is no number") from None
+        what = "neither true nor false" if hint is bool else "no number"
+        raise SettingError(f"MRF_{name.upper()}", f"is {text!r}, which is {what}") from None
+
+
+def _yes_or_no(text: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in words:
+        raise ValueError(text)
+    return words[text.lower()]
 
 
 def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import lzma
+import queue
 import struct
 import tempfile
+import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import IO, Literal, Protocol
 
@@ -25,6 +27,8 @@ from isal import igzip, isal_zlib
 from mrf_assets.errors import CorruptArchive, EmptyFile, StreamError, TruncatedFile, UnsupportedContent
 
 BLOCK_BYTES = 1 << 20
+_BLOCKS_AHEAD = 8
+_LEFT_AFTER_SECONDS = 0.1  # how soon a full queue notices that nobody reads it any more
 _MAX_CONTAINERS = 3  # json.gz in a zip, gzipped once more by the server, is the most that makes sense
 
 Expected = Literal["json", "text"]
@@ -156,7 +160,7 @@ class DecompressedFile:
         """Hex digest of the compressed bytes read so far."""
         return self._tee.sha256
 
-    def blocks(self) -> Iterator[bytes]:
+    def blocks(self) -> Generator[bytes]:
         """Yield decompressed blocks of about 1 MiB, none of them empty.
 
         Raises:
@@ -252,6 +256,44 @@ class DecompressedFile:
                 f"the zip holds {len(chosen)} files, and one was expected; unpack it and ingest each by itself",
             )
         return archive.open(chosen[0])
+
+
+def read_ahead(blocks: Iterator[bytes], most_blocks: int = _BLOCKS_AHEAD) -> Generator[bytes]:
+    """The same blocks, made in a thread of their own while the last ones are worked on.
+
+    igzip lets go of Python's lock, so fetching and decompressing overlap with extraction where a
+    core is free. Errors come out where their block would have; leaving early stops the thread.
+    """
+    ahead: queue.Queue[bytes | BaseException | None] = queue.Queue(most_blocks)
+    is_left = threading.Event()
+
+    def hand_over(what: bytes | BaseException | None) -> None:
+        while not is_left.is_set():
+            with suppress(queue.Full):
+                ahead.put(what, timeout=_LEFT_AFTER_SECONDS)
+                return
+
+    def make() -> None:
+        try:
+            for block in blocks:
+                hand_over(block)
+                if is_left.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - raised again where the blocks are used
+            hand_over(error)
+        else:
+            hand_over(None)
+
+    thread = threading.Thread(target=make, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while (made := ahead.get()) is not None:
+            if isinstance(made, BaseException):
+                raise made
+            yield made
+    finally:
+        is_left.set()
+        thread.join()
 
 
 def open_json(raw: RawFile, *, expect: Expected = "json", spool_dir: Path | None = None) -> DecompressedFile:

@@ -30,6 +30,7 @@ _EXAMPLES: list[MrfError] = [
     errors.ExtractError("text"),
     errors.MalformedJson(_URL, 81, "trailing garbage"),
     errors.NotInNetworkFile(_URL, "is an index"),
+    errors.PartDied(3, "SIGKILL"),
     errors.StoreError("/data", "is full"),
     errors.AuditFailed("bcbsa/890_58b0", ("rates_not_empty", "no_orphans")),
 ]

@@ -724,3 +724,39 @@ def test_what_was_just_published_is_not_pruned(server: MrfServer, settings: Sett
         ingest("acme", [_task(url, period=period)], keeping).require_published()
 
     assert ["2026-10", "2026-11"] == Store(settings.output_dir).periods("acme")
+
+
+def test_parts_side_by_side_give_the_same_files(server: MrfServer, settings: Settings, tmp_path: Path) -> None:
+    """Byte for byte, and each part's progress and lines are told here."""
+    parts = [
+        _task(server.put(f"{n}_of_3.json", render(document(seed=n))), part=n, parts=3, position=n) for n in (1, 2, 3)
+    ]
+    published = []
+    for processes in (1, 3):
+        one = replace(settings, output_dir=tmp_path / str(processes), part_processes=processes)
+        result = ingest("acme", parts, one)
+        assert [1, 2, 3] == [file.task.identity.part for file in result.files]
+        published.append({file.path.name: file.path.read_bytes() for file in result.published})
+
+    assert published[0] == published[1]
+
+
+def test_a_part_that_fails_beside_others_publishes_nothing(server: MrfServer, settings: Settings) -> None:
+    """Whichever of them ends first."""
+    sound = _task(server.put("1.json", render(document(seed=1))), part=1, parts=2)
+    missing = _task(server.url("2.json"), part=2, parts=2)
+
+    with pytest.raises(NotFoundAtSource):
+        ingest("acme", [sound, missing], replace(settings, part_processes=2))
+    assert [] == Store(settings.output_dir).networks()
+
+
+@pytest.mark.parametrize("read_ahead", [True, False])
+def test_reading_ahead_changes_nothing(server: MrfServer, settings: Settings, *, read_ahead: bool) -> None:
+    """Neither rows nor sizes nor digests."""
+    url = server.put("a.json.gz", gzipped(render(document(seed=1)), members=3))
+    result = ingest("acme", [_task(url)], replace(settings, read_ahead=read_ahead))
+
+    row = result.files[0].row
+    assert hashlib.sha256(gzipped(render(document(seed=1)), members=3)).hexdigest() == row["sha256"]
+    assert len(render(document(seed=1))) == row["json_size_bytes"]

@@ -20,6 +20,8 @@ GIVEN = {
     "MRF_KEEP_PERIODS": "13",
     "MRF_CONNECT_TIMEOUT_SECONDS": "1.5",
     "MRF_READ_TIMEOUT_SECONDS": "2.5",
+    "MRF_PART_PROCESSES": "4",
+    "MRF_READ_AHEAD": "no",
     "MRF_MAX_PARALLEL_STEPS": "3",
 }
 NUMBERS = [
@@ -28,6 +30,7 @@ NUMBERS = [
     "keep_periods",
     "connect_timeout_seconds",
     "read_timeout_seconds",
+    "part_processes",
     "max_parallel_steps",
 ]
 
@@ -49,6 +52,8 @@ def test_every_field_is_read_from_the_environment() -> None:
         keep_periods=13,
         connect_timeout_seconds=1.5,
         read_timeout_seconds=2.5,
+        part_processes=4,
+        read_ahead=False,
         max_parallel_steps=3,
     )
 
@@ -119,3 +124,10 @@ def test_the_smallest_values_are_taken() -> None:
 def test_the_home_of_dagster_is_absolute(environ: dict[str, str], expected: str) -> None:
     """Dagster takes no relative path."""
     assert Path(expected).absolute() == dagster_home(environ)
+
+
+def test_a_switch_is_true_or_false() -> None:
+    """Anything else is refused, so that a slip does not mean the contrary."""
+    assert Settings.from_environment({"MRF_READ_AHEAD": "Yes"}).read_ahead
+    with pytest.raises(SettingError, match="neither true nor false"):
+        Settings.from_environment({"MRF_READ_AHEAD": "maybe"})

@@ -6,14 +6,15 @@ import bz2
 import gzip
 import hashlib
 import lzma
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
 from mrf_assets.errors import CorruptArchive, EmptyFile, MrfError, StreamError, TruncatedFile, UnsupportedContent
-from mrf_assets.stream import BLOCK_BYTES, Expected, open_json
+from mrf_assets.stream import BLOCK_BYTES, Expected, open_json, read_ahead
 from mrf_assets_tests.conftest import FakeFile
 from mrf_assets_tests.factory import gzipped, gzipped_with_bad_crc, with_byte, zipped
 
@@ -273,3 +274,33 @@ def test_a_zip_waits_in_the_given_folder(tmp_path: Path) -> None:
         list(open_json(FakeFile(zipped({"a.json": _JSON})), spool_dir=missing).blocks())
     assert _JSON == b"".join(open_json(FakeFile(zipped({"a.json": _JSON})), spool_dir=tmp_path).blocks())
     assert [] == list(tmp_path.iterdir())
+
+
+@given(blocks=st.lists(st.binary(min_size=1, max_size=9)), most=st.integers(1, 3))
+def test_blocks_read_ahead_are_the_same_blocks(blocks: list[bytes], most: int) -> None:
+    """Whatever their number and the length of the queue."""
+    assert blocks == list(read_ahead(iter(blocks), most))
+
+
+def test_an_error_ahead_comes_behind_the_blocks_before_it() -> None:
+    """As it would without a thread."""
+
+    def broken() -> Iterator[bytes]:
+        yield b"a"
+        raise EmptyFile("https://mrf.example/a", "is empty")
+
+    got: list[bytes] = []
+    with pytest.raises(EmptyFile):
+        got.extend(read_ahead(broken()))
+    assert [b"a"] == got
+
+
+def test_leaving_early_ends_the_thread() -> None:
+    """A reader that stops at an error leaves nobody behind."""
+    before = set(threading.enumerate())
+    blocks = read_ahead(iter(lambda: b"x", None), 2)
+    assert b"x" == next(blocks)
+
+    blocks.close()
+
+    assert before == set(threading.enumerate())

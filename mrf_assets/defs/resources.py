@@ -33,6 +33,8 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     rate_batch_size: int = _DEFAULTS.rate_batch_size
     reader: str = _DEFAULTS.reader
     keep_periods: int | None = _DEFAULTS.keep_periods
+    part_processes: int | None = _DEFAULTS.part_processes
+    read_ahead: bool = _DEFAULTS.read_ahead
     connect_timeout_seconds: float = _DEFAULTS.connect_timeout_seconds
     read_timeout_seconds: float = _DEFAULTS.read_timeout_seconds
 

@@ -1,0 +1,121 @@
+"""The parts of a network side by side, a process for each, as many at a time as cores are free.
+
+What a part logs and tells comes out in the parent, as if it were done there. One part that fails
+stops the others: without all of its parts a network is not published.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing as mp
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, TypeVar
+
+from mrf_assets.errors import MrfError, PartDied
+
+Item = TypeVar("Item")
+Message = TypeVar("Message")
+Result = TypeVar("Result")
+
+_PACKAGE = logging.getLogger("mrf_assets")
+
+
+class _Done:
+    def __init__(self, result: Any) -> None:  # noqa: ANN401 - whatever the work gives
+        self.result = result
+
+
+class _Failed:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _Forward(logging.Handler):
+    """Sends log records to the parent, their text made here: arguments may not travel."""
+
+    def __init__(self, parent: Connection) -> None:
+        super().__init__()
+        self._parent = parent
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.msg, record.args, record.exc_info = record.getMessage(), None, None
+        with suppress(OSError):
+            self._parent.send(record)
+
+
+def _child(parent: Connection, work: Callable[[Any, Callable[[Any], None]], Any], item: Any, log_level: int) -> None:  # noqa: ANN401 - of `in_processes`
+    # The parent stops its parts itself; a Ctrl-C of the terminal must not reach them first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _PACKAGE.setLevel(log_level)
+    _PACKAGE.addHandler(_Forward(parent))
+    try:
+        said: _Done | _Failed = _Done(work(item, parent.send))
+    except MrfError as error:
+        said = _Failed(error)
+    except Exception as error:  # noqa: BLE001 - a bug: its traceback belongs into the run's log
+        said = _Failed(RuntimeError(f"{error!r}\n{traceback.format_exc()}"))
+    parent.send(said)
+
+
+def in_processes(
+    work: Callable[[Item, Callable[[Message], None]], Result],
+    items: Sequence[Item],
+    processes: int,
+    on_message: Callable[[Message], None],
+) -> list[Result]:
+    """`work` on every item, at most `processes` at a time; results in the order of the items.
+
+    `work` and all that crosses must be picklable; what it hands to its second argument comes to
+    `on_message` here.
+
+    Raises:
+        MrfError: The first that a part raised; the others are stopped.
+        PartDied: A part's process ended without a word, killed by the system for memory, say.
+    """
+    context = mp.get_context("spawn")
+    waiting = list(enumerate(items))[::-1]
+    busy: dict[Connection, tuple[int, SpawnProcess]] = {}
+    results: dict[int, Result] = {}
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < processes:
+                number, item = waiting.pop()
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_child, args=(theirs, work, item, _PACKAGE.getEffectiveLevel()))
+                process.start()
+                theirs.close()
+                busy[ours] = number, process
+            for connection in wait(list(busy)):
+                assert isinstance(connection, Connection)
+                number, process = busy[connection]
+                said = _said(connection, process, number)
+                if isinstance(said, logging.LogRecord):
+                    logging.getLogger(said.name).handle(said)
+                elif isinstance(said, _Failed):
+                    raise said.error
+                elif isinstance(said, _Done):
+                    results[number] = said.result
+                    del busy[connection]
+                    process.join()
+                else:
+                    on_message(said)
+    finally:
+        for _, process in busy.values():
+            process.terminate()
+        for _, process in busy.values():
+            process.join()
+    return [results[number] for number in range(len(items))]
+
+
+def _said(connection: Connection, process: SpawnProcess, number: int) -> Any:  # noqa: ANN401 - one of several kinds
+    try:
+        return connection.recv()
+    except (EOFError, ConnectionResetError):
+        process.join()
+        code = process.exitcode or 0
+        raise PartDied(number + 1, signal.Signals(-code).name if code < 0 else f"exit code {code}") from None

@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test ui lint clean
+.PHONY: demo test ui bench lint clean
 
 demo: $(VENV)/.installed  ## The main job on 22 made-up networks, then one query
 	$(BIN)/python examples/demo.py run
@@ -20,9 +20,15 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .dagster_home demo_data mrf_output
+	rm -rf $(VENV) $(VENV)-peer .dagster_home demo_data mrf_output
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+bench: $(VENV)/.installed  ## Speed and memory beside peers and limits; BENCH=--large for the 1.3 GB files too
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	test -d $(VENV)-peer || $(PYTHON) -m venv $(VENV)-peer
+	$(VENV)-peer/bin/pip install --quiet --disable-pip-version-check cms-mrf-extractor
+	$(BIN)/python -m benchmarks.bench_extract --peer $(abspath $(VENV)-peer/bin/mrf-extract) $(BENCH)

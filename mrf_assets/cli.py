@@ -46,6 +46,11 @@ _EXTRACTION_OPTIONS = [
         help="Billing codes to keep: `code` or `type,code` lines.",
     ),
     click.option("--tin-whitelist", type=_PATH, help="TINs to keep, one a line."),
+    click.option(
+        "--referenced-groups-only/--all-groups",
+        default=None,
+        help="With a whitelist, leave out groups that no kept price names.  [default: all groups]",
+    ),
     click.option("--provider-batch-size", type=int, help="Rows per row group of providers.  [default: 20000]"),
     click.option("--rate-batch-size", type=int, help="Rows per row group of rates.  [default: 50000]"),
     click.option("--reader", help=f"Which reader to use: {', '.join(sorted(READERS))}."),

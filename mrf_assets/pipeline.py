@@ -22,13 +22,13 @@ from mrf_assets.checks import CheckResult, audit
 from mrf_assets.errors import AuditFailed, SettingError
 from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import Timeouts, open_url
+from mrf_assets.part_filter import kept_rows
 from mrf_assets.part_processes import in_processes
 from mrf_assets.schema import FILES, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets.store import PartWriter, Stage, Store, TableFile, part_labels
 from mrf_assets.stream import DecompressedFile, open_json, read_ahead
 from mrf_assets.tasks import FileTask
-from mrf_assets.tin_filter import keep_wanted_tins
 from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelist, read_tin_whitelist
 
 logger = logging.getLogger(__name__)
@@ -198,11 +198,11 @@ class _Work:
             for table, batch in self.reader(watched, request, tally):
                 writer.write(table, batch)
             period, period_source = _period(task, tally)
-            row = self._file_row(task, source, tally) | {"period_source": period_source}
-            if self.wanted.tins is None:
+            row = self._file_row(task, source, tally) | {"period_source": period_source, "providers_filtered": 0}
+            if not self._is_filtered:
                 self._close_part(writer, task, row)
-        if self.wanted.tins is not None:
-            self._filter_part(label, task, row, self.wanted.tins)
+        if self._is_filtered:
+            self._filter_part(label, task, row, writer.rows[PROVIDERS.name])
         self.stage.settle(label, period)
         seconds = time.monotonic() - started
         logger.info(
@@ -281,18 +281,27 @@ class _Work:
         if plans:
             writer.write(PLANS.name, pa.RecordBatch.from_pylist(plans, schema=PLANS.arrow))
 
-    def _filter_part(self, label: str, task: FileTask, row: dict[str, Any], tins: TinWhitelist) -> None:
-        """Write the part once more, with the wanted TINs alone."""
+    @property
+    def _leaves_groups_out(self) -> bool:
+        """Without a whitelist every group is wanted, whether prices name it or not."""
+        has_whitelist = self.wanted.codes is not None or self.wanted.tins is not None
+        return self.settings.referenced_groups_only and has_whitelist
+
+    @property
+    def _is_filtered(self) -> bool:
+        return self.wanted.tins is not None or self._leaves_groups_out
+
+    def _batch_rows(self, table: str) -> int:
+        return self.settings.provider_batch_size if table == PROVIDERS.name else self.settings.rate_batch_size
+
+    def _filter_part(self, label: str, task: FileTask, row: dict[str, Any], provider_rows: int) -> None:
+        """Write the part once more, with the wanted providers alone."""
         unfiltered = self.stage.set_aside(label)
+        tins, referenced_only = self.wanted.tins, self._leaves_groups_out
         with self.stage.part(label) as writer:
-            for table, batch in keep_wanted_tins(
-                unfiltered,
-                tins,
-                lambda name: (
-                    self.settings.provider_batch_size if name == PROVIDERS.name else self.settings.rate_batch_size
-                ),
-            ):
+            for table, batch in kept_rows(unfiltered, self._batch_rows, tins=tins, referenced_only=referenced_only):
                 writer.write(table, batch)
+            row["providers_filtered"] = provider_rows - writer.rows[PROVIDERS.name]
             row["prices_filtered"] = row["rate_rows"] - writer.rows[RATES.name]
             row["rate_rows"] = writer.rows[RATES.name]
             self._close_part(writer, task, row)

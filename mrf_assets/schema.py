@@ -226,6 +226,7 @@ FILES = Table(
         Column("rate_rows", pa.int64(), "Rows in `rates`."),
         Column("prices_rejected", pa.int64(), "Prices that could not be kept; each is in `rejects`."),
         Column("prices_filtered", pa.int64(), "Prices left out because none of their groups has a wanted TIN."),
+        Column("providers_filtered", pa.int64(), "Rows of providers left out by whitelists."),
         Column("provider_groups_read", pa.int64(), "Groups defined by the file, inline ones included."),
         Column("repairs", _COUNTS, "How often each kind of repair was made."),
         Column("ignored_keys", _COUNTS, "Keys that the schema does not know, and how often they came."),

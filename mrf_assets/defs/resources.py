@@ -29,6 +29,7 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     output_dir: str
     cpt_whitelist: str | None = None
     tin_whitelist: str | None = None
+    referenced_groups_only: bool = _DEFAULTS.referenced_groups_only
     provider_batch_size: int = _DEFAULTS.provider_batch_size
     rate_batch_size: int = _DEFAULTS.rate_batch_size
     reader: str = _DEFAULTS.reader

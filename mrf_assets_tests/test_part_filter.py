@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mrf_assets.part_filter import kept_rows
 from mrf_assets.pipeline import ingest
 from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES, REJECTS, TABLES, Table
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
 from mrf_assets.tasks import FileTask, NetworkIdentity
-from mrf_assets.tin_filter import keep_wanted_tins
 from mrf_assets.whitelist import TinWhitelist
 from mrf_assets_tests.factory import Document, document, render
 from mrf_assets_tests.table_rows import Row, row, write_tables
@@ -51,7 +51,7 @@ def _filtered(
 ) -> dict[str, list[pa.RecordBatch]]:
     paths = {name: found for name, (found,) in write_tables(folder, tables).items()}
     batches: dict[str, list[pa.RecordBatch]] = {name: [] for name in TABLES}
-    for name, batch in keep_wanted_tins(paths, TinWhitelist(frozenset(tins)), lambda _table: rows):
+    for name, batch in kept_rows(paths, lambda _table: rows, tins=TinWhitelist(frozenset(tins)), referenced_only=False):
         batches[name].append(batch)
     return batches
 
@@ -135,7 +135,9 @@ def test_order_is_kept_where_a_join_would_change_it(tmp_path: Path) -> None:
 
     kept = [
         pair
-        for name, batch in keep_wanted_tins(paths, TinWhitelist(frozenset({WANTED})), lambda _table: 50_000)
+        for name, batch in kept_rows(
+            paths, lambda _table: 50_000, tins=TinWhitelist(frozenset({WANTED})), referenced_only=False
+        )
         if name == PROVIDER_SETS.name
         for pair in zip(batch.column(1).to_pylist(), batch.column(2).to_pylist(), strict=True)
     ]
@@ -252,3 +254,37 @@ def test_row_groups_follow_the_batch_size_behind_the_filter(tmp_path: Path) -> N
     metadata = pq.read_metadata(path)
 
     assert [10, 10, 4] == [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+@pytest.mark.parametrize(
+    ("groups", "filtered", "codes"),
+    [({"1"}, 2, "CPT,00001"), ({"1", "2", "3"}, 0, None)],
+    ids=["with a whitelist", "without one"],
+)
+def test_groups_that_no_kept_price_names_are_left_out_on_demand(
+    tmp_path: Path, groups: set[str], filtered: int, codes: str | None
+) -> None:
+    """With a whitelist alone: without one, a directory of all providers is what was asked for."""
+    made = document(codes=[("CPT", "00001"), ("CPT", "00002")], groups=3)
+    made["in_network"][0]["negotiated_rates"] = [
+        {**made["in_network"][0]["negotiated_rates"][0], "provider_references": [1]}
+    ]
+    for reference in made["provider_references"]:
+        reference["provider_groups"] = reference["provider_groups"][:1]
+        reference["provider_groups"][0]["npi"] = [1234567893]
+    source, whitelist = tmp_path / "a.json", tmp_path / "codes.csv"
+    source.write_bytes(render(made))
+    whitelist.write_text(codes or "")
+    identity = NetworkIdentity(rule="explicit", rule_version=1, scope="x", raw_id="acme", period="2026-11")
+    task = FileTask(url=str(source), network_id="acme", identity=identity)
+
+    ingest(
+        "acme",
+        [task],
+        Settings(output_dir=tmp_path / "out", referenced_groups_only=True, cpt_whitelist=whitelist if codes else None),
+    ).require_published()
+
+    tables = Store(tmp_path / "out").tables("acme", "2026-11")
+    providers, files = (pq.read_table(tables[name.name][0]).to_pylist() for name in (PROVIDERS, FILES))
+    assert groups == {each["provider_group_id"] for each in providers}
+    assert filtered == files[0]["providers_filtered"]

@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test ui bench lint clean
+.PHONY: demo test fuzz ui bench lint clean
 
 demo: $(VENV)/.installed  ## The main job on 22 made-up networks, then one query
 	$(BIN)/python examples/demo.py run
@@ -13,6 +13,9 @@ ui: $(VENV)/.installed  ## The Dagster UI on the demo's data
 
 test: lint  ## Everything that must hold before a commit lands
 	$(BIN)/pytest -n 2 --dist loadfile
+
+fuzz: $(VENV)/.installed  ## The readers against each other on thousands of documents, whole, cut and corrupted
+	$(BIN)/pytest -n 2 -s --timeout 3600 --hypothesis-profile fuzz mrf_assets_tests/test_fast_equals_reference.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

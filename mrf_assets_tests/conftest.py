@@ -18,6 +18,7 @@ from mrf_assets_tests.factory import Document, render
 
 # A busy machine must not fail a test.
 settings.register_profile("mrf_assets", deadline=None, print_blob=True)
+settings.register_profile("fuzz", settings.get_profile("mrf_assets"), max_examples=1_500)
 settings.load_profile("mrf_assets")
 
 Row = dict[str, Any]

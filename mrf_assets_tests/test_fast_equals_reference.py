@@ -27,6 +27,7 @@ _REMOTE: dict[str, bytes | Exception] = {
 }
 _NOTHING = CodeWhitelist(frozenset({"no such code"}), frozenset())
 _SOME = CodeWhitelist(frozenset({"10000", "99213", "0", "1"}), frozenset({("CPT", "10001"), ("HCPCS", "A0000")}))
+_EXAMPLES = settings.default.max_examples * 6 // 10  # they are large; `make fuzz` tries thousands
 _BLOCK_BYTES = (64, 1000, 1 << 20)
 
 # Blocks as small as they come, batches of few elements, and an item that goes to disk after 400 bytes.
@@ -64,7 +65,7 @@ def _assert_equal(data: bytes, codes: CodeWhitelist | None, sizes: tuple[int, ..
 
 @pytest.mark.parametrize("codes", [None, _SOME, _NOTHING], ids=["all", "some", "none"])
 @given(made=documents(locations=_LOCATIONS), escaped_keys=st.booleans(), data=st.data())
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=_EXAMPLES, suppress_health_check=list(HealthCheck))
 def test_any_document(codes: CodeWhitelist | None, made: Document, escaped_keys: bool, data: st.DataObject) -> None:
     """Valid JSON of any shape: same outcome, whatever the blocks, the whitelist and the spelling."""
     text = data.draw(rendered(made, escaped_keys=escaped_keys))
@@ -252,7 +253,7 @@ def test_corrupted_documents(codes: CodeWhitelist | None, capsys: pytest.Capture
 
 
 @given(made=documents(), data=st.data(), codes=st.sampled_from([None, _SOME]))
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=_EXAMPLES, suppress_health_check=list(HealthCheck))
 def test_damage_to_any_document(made: Document, data: st.DataObject, codes: CodeWhitelist | None) -> None:
     """No damage makes the fast reader accept kept bytes that the reference reader refuses."""
     text = data.draw(rendered(made))

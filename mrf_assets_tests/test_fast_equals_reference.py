@@ -27,7 +27,7 @@ _REMOTE: dict[str, bytes | Exception] = {
 }
 _NOTHING = CodeWhitelist(frozenset({"no such code"}), frozenset())
 _SOME = CodeWhitelist(frozenset({"10000", "99213", "0", "1"}), frozenset({("CPT", "10001"), ("HCPCS", "A0000")}))
-_EXAMPLES = settings.default.max_examples * 6 // 10  # they are large; `make fuzz` tries thousands
+_EXAMPLES = settings().max_examples * 6 // 10  # they are large; `make fuzz` tries thousands
 _BLOCK_BYTES = (64, 1000, 1 << 20)
 
 # Blocks as small as they come, batches of few elements, and an item that goes to disk after 400 bytes.

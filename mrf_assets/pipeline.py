@@ -183,7 +183,7 @@ class _Work:
         opener = partial(open_url, timeouts=timeouts)
         logger.info("%s: reading %s", self.network_id, task.canonical_url)
         with self.stage.part(label) as writer, opener(task.url) as raw, _rare_collections(), ExitStack() as reading:
-            source = open_json(raw, spool_dir=self.stage.directory)
+            source = open_json(raw)
             blocks = read_ahead(source.blocks()) if self.settings.read_ahead else source.blocks()
             watched = self._watched(reading.enter_context(closing(blocks)), source, task, tally, on_progress)
             request = Request(

@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import lzma
 import queue
-import struct
-import tempfile
 import threading
-import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import Literal, Protocol
 
 from isal import igzip, isal_zlib
+from stream_unzip import (
+    MissingPasswordError,
+    PasswordError,
+    TruncatedDataError,
+    UnsupportedFeatureError,
+    UnzipError,
+    stream_unzip,
+)
 
-from mrf_assets.errors import CorruptArchive, EmptyFile, StreamError, TruncatedFile, UnsupportedContent
+from mrf_assets.errors import CorruptArchive, EmptyFile, TruncatedFile, UnsupportedContent
 
 BLOCK_BYTES = 1 << 20
+_HEAD_BYTES = 512  # enough to know a file by
 _BLOCKS_AHEAD = 8
 _LEFT_AFTER_SECONDS = 0.1  # how soon a full queue notices that nobody reads it any more
 _MAX_CONTAINERS = 3  # json.gz in a zip, gzipped once more by the server, is the most that makes sense
@@ -45,7 +49,9 @@ _UNSUPPORTED = {
     b"\xfe\xff": "UTF-16 text",
 }
 # What zipfile raises beside BadZipFile over encryption, unknown methods, odd names, offsets and data.
-_ODD_ZIP = (zlib.error, lzma.LZMAError, struct.error, RuntimeError, ValueError, LookupError, OSError)
+_ENCRYPTED = (PasswordError, MissingPasswordError)
+_LEAST_ZIP_END = 22  # bytes of the record that ends a zip, without its comment
+_LONGEST_ZIP_END = _LEAST_ZIP_END + 0xFFFF
 
 
 class RawFile(Protocol):
@@ -138,16 +144,19 @@ class _Blocks(_Readable):
         self._rest = data[cut:]
         return data[:cut]
 
+    def drain(self) -> None:
+        while self.read():
+            pass
+
 
 class DecompressedFile:
     """The decompressed blocks of one file; sizes and digest are whole once the blocks are."""
 
-    def __init__(self, raw: RawFile, *, expect: Expected = "json", spool_dir: Path | None = None) -> None:
+    def __init__(self, raw: RawFile, *, expect: Expected = "json") -> None:
         self.raw = raw
         self.container = "plain"
         self.json_size_bytes = 0
         self._expect: Expected = expect
-        self._spool_dir = spool_dir
         self._tee = _Tee(raw)
 
     @property
@@ -177,7 +186,7 @@ class DecompressedFile:
             raise EmptyFile(self.raw.url, "the file is empty; the payer published nothing, or the download failed")
 
     def _unpack(self, source: _Tee | _Blocks, depth: int) -> Iterator[bytes]:
-        head = source.peek(512)
+        head = source.peek(_HEAD_BYTES)
         if depth > _MAX_CONTAINERS:
             raise UnsupportedContent(
                 self.raw.url, f"compressed more than {_MAX_CONTAINERS} times over; unpack it first"
@@ -226,36 +235,68 @@ class DecompressedFile:
             ) from None
 
     def _unzip(self, source: _Tee | _Blocks) -> Iterator[bytes]:
-        # The member list stands at the end of a zip, so it goes to disk first.
-        with tempfile.TemporaryFile(dir=self._spool_dir) as spool:
-            while block := source.read(BLOCK_BYTES):
-                spool.write(block)
-            try:
-                with zipfile.ZipFile(spool) as archive, self._member(archive) as member:
-                    while block := member.read(BLOCK_BYTES):
-                        yield block
-            except StreamError:
-                raise
-            except EOFError:
-                raise TruncatedFile(self.raw.url, self.size_bytes, "a zip member") from None
-            except zipfile.BadZipFile as error:
-                if "not a zip file" in str(error):  # no member list: the end is missing
-                    raise TruncatedFile(self.raw.url, self.size_bytes, "the zip archive") from None
-                raise CorruptArchive(self.raw.url, f"the zip is damaged ({error}); download it again") from None
-            except _ODD_ZIP as error:
-                raise CorruptArchive(self.raw.url, f"the zip cannot be unpacked ({error})") from None
+        """The one member that is data, as it comes: a zip of 19.5 GB (Kaiser) needs no disk and no memory."""
+        try:
+            yield from self._member(source)
+        except TruncatedDataError:
+            raise TruncatedFile(self.raw.url, self.size_bytes, "the zip archive") from None
+        except _ENCRYPTED:
+            raise UnsupportedContent(self.raw.url, "the zip is encrypted; unpack it first") from None
+        except UnsupportedFeatureError as error:
+            kind = type(error).__name__
+            raise UnsupportedContent(self.raw.url, f"the zip cannot be read as it comes ({kind}); unpack it") from None
+        except UnzipError as error:
+            kind = type(error).__name__
+            raise CorruptArchive(self.raw.url, f"the zip is damaged ({kind}); download it again") from None
 
-    def _member(self, archive: zipfile.ZipFile) -> IO[bytes]:
-        members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
-        chosen = [m for m in members if m.filename.lower().endswith((".json", ".json.gz"))] or members
-        if not chosen:
-            raise EmptyFile(self.raw.url, "the zip holds no file")
-        if len(chosen) > 1:
-            raise UnsupportedContent(
-                self.raw.url,
-                f"the zip holds {len(chosen)} files, and one was expected; unpack it and ingest each by itself",
-            )
-        return archive.open(chosen[0])
+    def _member(self, source: _Tee | _Blocks) -> Iterator[bytes]:
+        end = _ZipEnd(source)
+        found, heads = 0, list[bytes]()
+        for name, _, chunks in stream_unzip(end.blocks(), chunk_size=BLOCK_BYTES):
+            member = _Blocks(iter(chunks))
+            head = member.peek(_HEAD_BYTES)
+            if name.endswith(b"/") or name.startswith(b"__MACOSX/") or not self._is_data(head):
+                heads.append(head)
+                member.drain()
+                continue
+            found += 1
+            if found > 1:
+                raise UnsupportedContent(
+                    self.raw.url, "the zip holds more than one file of data; unpack it and ingest each by itself"
+                )
+            while block := member.read(BLOCK_BYTES):
+                yield block
+        if not end.is_whole:
+            raise TruncatedFile(self.raw.url, self.size_bytes, "the zip archive")
+        if not found:
+            self._refuse(next(filter(None, heads), b""))
+
+    def _is_data(self, head: bytes) -> bool:
+        """Whether a member of a zip is what is looked for; its first bytes decide."""
+        text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        return bool(head) and (self._expect == "text" or text.startswith((b"{", b"[", b"\x1f\x8b")))
+
+
+class _ZipEnd:
+    """Blocks of a zip, and whether its end was among them: members are whole before it, the file is not."""
+
+    def __init__(self, source: _Tee | _Blocks) -> None:
+        self._source, self._tail = source, b""
+
+    def blocks(self) -> Iterator[bytes]:
+        while block := self._source.read(BLOCK_BYTES):
+            self._tail = (self._tail + block)[-_LONGEST_ZIP_END:]
+            yield block
+
+    @property
+    def is_whole(self) -> bool:
+        for _ in self.blocks():
+            pass
+        begin = self._tail.rfind(b"PK\x05\x06")
+        if begin < 0 or len(self._tail) < begin + _LEAST_ZIP_END:
+            return False
+        comment = int.from_bytes(self._tail[begin + _LEAST_ZIP_END - 2 : begin + _LEAST_ZIP_END], "little")
+        return len(self._tail) >= begin + _LEAST_ZIP_END + comment
 
 
 def read_ahead(blocks: Iterator[bytes], most_blocks: int = _BLOCKS_AHEAD) -> Generator[bytes]:
@@ -296,9 +337,6 @@ def read_ahead(blocks: Iterator[bytes], most_blocks: int = _BLOCKS_AHEAD) -> Gen
         thread.join()
 
 
-def open_json(raw: RawFile, *, expect: Expected = "json", spool_dir: Path | None = None) -> DecompressedFile:
-    """Decompressed view of an opened file; `expect="text"` lets CSV and lists through.
-
-    `spool_dir` is where zip archives wait while they are read (default: the system's folder).
-    """
-    return DecompressedFile(raw, expect=expect, spool_dir=spool_dir)
+def open_json(raw: RawFile, *, expect: Expected = "json") -> DecompressedFile:
+    """Decompressed view of an opened file; `expect="text"` lets CSV and lists through."""
+    return DecompressedFile(raw, expect=expect)

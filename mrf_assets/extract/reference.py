@@ -247,7 +247,7 @@ class FileReader:
             if not location.lower().startswith(("http://", "https://")):
                 raise FetchError(location, "not an http(s) address")
             with self.request.open_url(location) as raw:
-                blocks = open_json(raw, spool_dir=self.request.spool_dir).blocks()
+                blocks = open_json(raw).blocks()
                 events = ((offset, *event[1:]) for event in json_events(blocks, raw.url))
                 cursor = Cursor(events, raw.url)
                 first = cursor.next()

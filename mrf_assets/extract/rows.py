@@ -126,17 +126,7 @@ def rate_element(rate: Obj, values: Values) -> RateElement:
 def rate_providers(rate: Obj, values: Values) -> RateElement:
     """One `negotiated_rates` element without its prices: everything that stands beside them."""
     values.unknown_keys(rate, _RATE_KEYS, "negotiated_rates")
-    group_ids = set[str]()
-    for reference in values.elements(rate.get("provider_references")):
-        group_id = values.group_id(reference)
-        if group_id is None:
-            values.tally.reject(
-                rate.offset, "value", "negotiated_rates.provider_references", "group_id_missing", reference
-            )
-        elif group_id in group_ids:
-            values.tally.repairs["duplicate_provider_reference"] += 1
-        else:
-            group_ids.add(group_id)
+    group_ids = _referenced(rate, values)
     inline = dict[str, list[ProviderRow]]()
     for entry in values.elements(rate.get("provider_groups")):
         values.tally.provider_groups_read += 1
@@ -157,6 +147,27 @@ def rate_providers(rate: Obj, values: Values) -> RateElement:
         [row for rows in inline.values() for row in rows],
         [],
     )
+
+
+def _referenced(rate: Obj, values: Values) -> set[str]:
+    """The groups that a rate refers to by their ids."""
+    references = values.elements(rate.get("provider_references"))
+    group_ids = list[str]()
+    if all(type(reference) is int for reference in references):  # nearly all of them, and hundreds in one rate
+        group_ids.extend(map(str, references))
+    else:
+        for reference in references:
+            group_id = values.group_id(reference)
+            if group_id is None:
+                values.tally.reject(
+                    rate.offset, "value", "negotiated_rates.provider_references", "group_id_missing", reference
+                )
+            else:
+                group_ids.append(group_id)
+    distinct = set(group_ids)
+    if len(distinct) < len(group_ids):
+        values.tally.repairs["duplicate_provider_reference"] += len(group_ids) - len(distinct)
+    return distinct
 
 
 def _group(entry: Json, values: Values, offset: int) -> _Group | None:

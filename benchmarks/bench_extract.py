@@ -40,11 +40,18 @@ class Case:
     wanted: bool  # with the whitelist that keeps 2 %
     contenders: tuple[str, ...]
     repetitions: int = 3
+    groups: int = 0  # provider references; 0: as many as suit the size
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return f"{self.shape}-{self.megabytes}" + (f"-{self.groups}" if self.groups else "")
 
     @property
     def title(self) -> str:
         """For the table."""
-        return f"{self.shape} {self.megabytes} MB, {'whitelist 2 %' if self.wanted else 'keep all'}"
+        groups = f", {self.groups} provider groups" if self.groups else ""
+        return f"{self.shape} {self.megabytes} MB{groups}, {'whitelist 2 %' if self.wanted else 'keep all'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +77,13 @@ QUICK = [
     Case(shape="tail", megabytes=340, wanted=True, contenders=(FAST, SIMDJSON), repetitions=2),
 ]
 LARGE = [
-    Case(shape="skewed", megabytes=1300, wanted=True, contenders=(*_ALL, IGZIP, SIMDJSON), repetitions=2),
-    Case(shape="skewed", megabytes=1300, wanted=False, contenders=(*_ALL, WRITE), repetitions=1),
-]
+    Case(
+        shape="skewed", megabytes=1300, groups=5000, wanted=True,
+        contenders=(*_ALL, IGZIP, SIMDJSON), repetitions=2,
+    ),
+    Case(shape="skewed", megabytes=1300, groups=5000, wanted=False, contenders=(*_ALL, WRITE), repetitions=1),
+    Case(shape="skewed", megabytes=1300, wanted=True, contenders=(FAST, IJSON, SIMDJSON), repetitions=1),
+]  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -109,10 +120,10 @@ def measure(case: Case, contenders: Sequence[str], data: Path) -> dict[str, list
 
 
 def _file(case: Case, data: Path) -> Path:
-    path = data / f"{case.shape}-{case.megabytes}.json.gz"
+    path = data / f"{case.name}.json.gz"
     if not path.exists():
-        partial = data / f"partial-{case.shape}.json.gz"
-        write_large(partial, SHAPES[case.shape](case.megabytes * 1_000_000))
+        partial = data / f"partial-{case.name}.json.gz"
+        write_large(partial, SHAPES[case.shape](case.megabytes * 1_000_000, groups=case.groups))
         _whitelist(partial).replace(_whitelist(path))
         partial.replace(path)
     return path

@@ -268,6 +268,95 @@ def test_damage_to_any_document(made: Document, data: st.DataObject, codes: Code
         assert expected == found
 
 
+_USUAL_RATES = '"negotiated_rates":[{"provider_references":[1,2],"negotiated_prices":[%s]}]' % _PRICE
+_CODE = '{"billing_code_type":"CPT","billing_code":"10000","description":"a"}'
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "",
+        '"name":"a \\"b\\" \\\\","description":"\\\\\\"\\u00e9"',
+        '"name":"\\ud83d\\ude00"',
+        '"name":"\\ud800"',
+        '"name":"a","name":"b"',
+        '"name":"\\"","name":"b"',
+        '"name":"a","n\\u0061me":"b"',
+        '"name":1.50',
+        '"name":123456789012345678901234567890',
+        '"name":""',
+        '"name":true,"description":-0',
+        '"name":{"a":1}',
+        '"name":"\t"',
+        '"name":"a"x',
+        '"name":"a",',
+        '"name":01',
+        '"colour":"red","colour":"blue"',
+        '"colour":{"red":1}',
+        '"billing_code":" 10001 "',
+        '"billing_code":7',
+        '"billing_code":"99999"',
+        '"billing_code_type":" cpt"',
+        '"negotiation_arrangement":"FFS"',
+        '"negotiation_arrangement":"of its own"',
+        '"negotiated_rates":null',
+        '"negotiated_rates":[]',
+        '"negotiated_r\\u0061tes":null',
+        '"a\\"negotiated_rates":[]',
+        '"bundled_codes":[%s,%s],"covered_services":[]' % (_CODE, _CODE),
+        '"bundled_codes":[{"billing_code":"1","billing_code":"2"}]',
+        '"bundled_codes":[{"billing_code":" 1","colour":"red"},5,[%s]]' % _CODE,
+        '"bundled_codes":[{"billing_code_type":["CPT"],"billing_code":1.0}]',
+        '"bundled_codes":%s,"covered_services":[{"description":{"a":[]}}]' % _CODE,
+        '"bundled_codes":[%s],"bundled_codes":[]' % _CODE,
+        '"bundled_codes":[%s1%s]' % ("[" * 64, "]" * 64),
+    ],
+)
+@pytest.mark.parametrize("codes", [None, _SOME], ids=["all", "some"])
+def test_odd_head_in_usual_company(head: str, codes: CodeWhitelist | None) -> None:
+    """Items that stand whole in a block are read together, whatever one of them says."""
+    usual = "{%s,%s}" % (_ITEM, _USUAL_RATES)
+    before = "{%s}" % ",".join(filter(None, (head, _ITEM, _USUAL_RATES)))
+    behind = "{%s}" % ",".join(filter(None, (_USUAL_RATES, _ITEM, head)))
+    other = usual.replace("10001", "5")
+    for odd in (before, behind):
+        items = [usual, other, odd, usual, other, usual, usual, odd, odd, usual, "7", usual]
+        _assert_equal(('{"in_network":[%s]}' % ",".join(items)).encode(), codes, (700, 1 << 20))
+
+
+_GROUP = '{"npi":[1,2],"tin":{"type":"npi","value":"%s"%s}}'
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '{"provider_group_id":1,"provider_groups":[{"npi":[1,2],"tin":{"type":"ein","value":"1-2"}}]}',
+        '{"provider_group_id":2,"provider_group_id":3,"provider_groups":[{"npi":[1],"tin":{"type":"ein","value":"1"}}]}',
+        '{"provider_group_id":"4","provider_groups":[{"npi":["1","2",0],"tin":{"type":"EIN","value":"1"}}]}',
+        '{"provider_group_id":5.0,"provider_groups":[{"npi":[1],"tin":{"type":"ein","value":5}}]}',
+        '{"provider_group_id":6,"network_name":["a","b"],"provider_groups":[%s,%s]}'
+        % (_GROUP % (" 1-2 ", ',"business_name":"\\"c\\""'), _GROUP % ("3", ',"business_name":"c"')),
+        '{"provider_group_id":7,"network_name":"a","provider_groups":[{"npi":[1],"tin":null}]}',
+        '{"provider_group_id":8,"network_name":null,"provider_groups":[{"npi":[],"tin":{"type":"ein","value":""}}]}',
+        '{"provider_group_id":9,"provider_groups":[{"npi":[1,1],"tin":{"type":"ein","value":"1","business_name":null}}]}',
+        '{"provider_group_id":10,"provider_groups":[%s,%s]}' % (_GROUP % ("1", ""), _GROUP % ("1 ", "")),
+        '{"provider_group_id":11,"provider_groups":[{"npi":[1],"tin":{"type":"ein","value":"1"},"npi":[2]}]}',
+        '{"provider_group_id":12,"provider_groups":[{"npi":[1],"tin":{"type":"ein","value":"1","value":"2"}}],"a":1}',
+        '{"provider_group_id":13,"location":"x","provider_groups":[{"npi":[1],"tin":{"type":"ein","value":"1"}}]}',
+        '{"provider_group_id":123456789012345678901234567890,"provider_groups":[]}',
+        '{"provider_group_id":true}',
+        '{"provider_group_id":14,"provider_groups":[{"npi":[1],"tin":{"type":"ein","value":"1",}}]}',
+        "5",
+    ],
+)
+def test_odd_reference_in_usual_company(odd: str) -> None:
+    """References are read together, whatever one of them says."""
+    usual = '{"provider_group_id":%d,"provider_groups":[{"npi":[%d],"tin":{"type":"ein","value":"12-3456789"}}]}'
+    references = [usual % (100, 1), odd, usual % (101, 2), odd, usual % (100, 1), usual % (100, 2)]
+    text = '{"provider_references":[%s],"in_network":[]}' % ",".join(references)
+    _assert_equal(text.encode(), None, (64, 1 << 20))
+
+
 def test_samples(samples: Path) -> None:
     """Published files give the same, too."""
     read = 0

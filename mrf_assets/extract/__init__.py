@@ -19,6 +19,7 @@ And what the fast one is made of, each a step further from bytes:
     memo         spelling -> what it means, learnt once   rate_memo    the same for odd rates
     columns      ids and numbers -> record batches
     batches      text of items -> rows                    references   text of references -> rows
+    whole_items  items that stand in one block, many at a time
     held         one item until its end is seen
 """
 

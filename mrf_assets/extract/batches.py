@@ -35,7 +35,7 @@ class KeptItem:
 
     offset: int
     head: Head
-    counts: Tally  # of the head
+    counts: Tally | None  # of the head; None counts nothing
 
 
 class _Regular(NamedTuple):
@@ -93,21 +93,34 @@ class ItemBatches:
         self._ends_item[-1] = True
 
     def _add_part(self, item: KeptItem, part: Part) -> Iterator[TableBatch]:
-        if max(self._bytes, len(self._parts) * _LEAST_PART_BYTES) >= self._batch_bytes:
-            yield from self._read()
+        if self.is_full:
+            yield from self.read()
+        self._take(item, part, ends_item=False)
+
+    @property
+    def is_full(self) -> bool:
+        """True if it is time to `read`."""
+        return max(self._bytes, len(self._parts) * _LEAST_PART_BYTES) >= self._batch_bytes
+
+    def take_whole(self, item: KeptItem, part: Part) -> None:
+        """Take an item that is one part; `add` for those who ask themselves whether it `is_full`."""
+        self._take(item, part, ends_item=True)
+
+    def _take(self, item: KeptItem, part: Part, *, ends_item: bool) -> None:
         self._parts.append(part)
         self._items.append(item)
-        self._ends_item.append(False)
+        self._ends_item.append(ends_item)
         self._bytes += len(part.text)
 
     def flush(self) -> Iterator[TableBatch]:
         """Yield all that is held."""
-        yield from self._read()
+        yield from self.read()
         yield from self._rows.flush()
         for memo in (self._prices, self._providers):
             memo.settle(self._tally)
 
-    def _read(self) -> Iterator[TableBatch]:
+    def read(self) -> Iterator[TableBatch]:
+        """Turn the text that is held into rows; yield what became full."""
         if not self._parts:
             return
         text = joined(self._parts)
@@ -186,8 +199,13 @@ class ItemBatches:
         at_elements += [(int(firsts[provider_id]), element) for provider_id, element in self._providers.fresh()]
         events = [(index, int(part_of[index]), _ELEMENT, what) for index, what in at_elements]
         events += [(gap.element, gap.part, _BEHIND if gap.is_last else _BEFORE, gap) for gap in found.gaps]
-        behind = np.searchsorted(part_of, np.arange(len(self._parts)), "right").tolist()
-        events += [(behind[nth], nth, _ITEM_END, None) for nth, ends in enumerate(self._ends_item) if ends]
+        counted = [
+            (nth, item.counts)
+            for nth, (item, ends) in enumerate(zip(self._items, self._ends_item, strict=True))
+            if ends and item.counts is not None
+        ]
+        behind = np.searchsorted(part_of, [nth for nth, _ in counted], "right").tolist()
+        events += [(at, nth, _ITEM_END, counts) for at, (nth, counts) in zip(behind, counted, strict=True)]
         events.sort(key=lambda event: event[:3])
         return events
 
@@ -212,9 +230,9 @@ class ItemBatches:
     def _one_by_one(
         self, text: bytes, found: Elements, events: list[tuple[int, int, int, object]], slow: _Slow
     ) -> Iterator[TableBatch]:
-        for index, part, kind, what in events:
-            if kind == _ITEM_END:
-                self._tally.absorb(self._items[part].counts)
+        for index, _, _, what in events:
+            if isinstance(what, Tally):
+                self._tally.absorb(what)
             elif isinstance(what, Gap):
                 self._read_gap(text, what)
             elif isinstance(what, list):

@@ -18,6 +18,7 @@ from mrf_assets.extract.rows import ProviderRow
 from mrf_assets.extract.spans import Ids, buffer_of
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATE_TYPE, RATES
 
+Run = tuple[tuple[Any, ...], int]  # columns of `providers` that rows share, the NPI left out, and how many they are
 Head = tuple[Any, ...]  # negotiation_arrangement to covered_services
 
 _FIRST_HEAD = RATES.arrow.get_field_index("negotiation_arrangement")
@@ -117,20 +118,18 @@ class ProviderRows:
         self._start()
 
     def _start(self) -> None:
-        self._runs: list[Sequence[Any]] = []  # the columns but the NPI
-        self._counts: list[int] = []
+        self._runs: list[Run] = []
         self._npis: list[NDArray[np.int64]] = []
         self._rows = 0
 
     def add(self, row: ProviderRow) -> Iterator[TableBatch]:
         """Take one row; yield what became full."""
         group_id, npi, *rest = row
-        yield from self.add_run((group_id, *rest), np.array([npi or 0]))
+        yield from self.add_runs([((group_id, *rest), 1)], np.array([npi or 0]))
 
-    def add_run(self, run: Sequence[Any], npis: NDArray[np.int64]) -> Iterator[TableBatch]:
-        """Take rows that differ in the NPI alone; an NPI of 0 is null."""
-        self._runs.append(run)
-        self._counts.append(len(npis))
+    def add_runs(self, runs: Sequence[Run], npis: NDArray[np.int64]) -> Iterator[TableBatch]:
+        """Take runs and the NPIs of all of them; an NPI of 0 is null."""
+        self._runs += runs
         self._npis.append(npis)
         self._rows += len(npis)
         if self._rows >= self._batch_rows:
@@ -140,10 +139,11 @@ class ProviderRows:
         """Yield all rows in batches."""
         if not self._rows:
             return
-        runs = pa.array(np.repeat(np.arange(len(self._runs)), self._counts), pa.int64())
+        shared, counts = zip(*self._runs, strict=True)
+        runs = pa.array(np.repeat(np.arange(len(counts)), counts), pa.int64())
         npis = np.concatenate(self._npis)
         fields = [field for field in self._schema if field.name not in ("file_id", "npi")]
-        columns = zip(*self._runs, strict=True)
+        columns = zip(*shared, strict=True)
         arrays = [pa.array(column, field.type).take(runs) for column, field in zip(columns, fields, strict=True)]
         file_ids = pa.repeat(pa.scalar(self._file_id), self._rows)
         group_ids, *rest = arrays

@@ -119,11 +119,11 @@ def joined(parts: Sequence[Part]) -> bytes:
     return b"".join([*(part.text for part in parts), PADDING])
 
 
-def _is_comma(data: Bytes, starts: Positions, stops: Positions) -> NDArray[np.bool_]:
+def is_comma(data: Bytes, starts: Positions, stops: Positions) -> NDArray[np.bool_]:
     """Whether one comma, and no more than white space beside it, stands in each span."""
     commas = skip_space(data, starts)
-    is_comma: NDArray[np.bool_] = (data[commas] == _COMMA) & (skip_space(data, commas + 1) == stops)
-    return is_comma
+    found: NDArray[np.bool_] = (data[commas] == _COMMA) & (skip_space(data, commas + 1) == stops)
+    return found
 
 
 def _is_blank(data: Bytes, starts: Positions, stops: Positions) -> NDArray[np.bool_]:
@@ -147,7 +147,7 @@ def _stand_in_order(
     is_first = np.concatenate(([True], owners[1:] != owners[:-1]))
     is_last = np.concatenate((is_first[1:], [True]))
     later = np.flatnonzero(~is_first)
-    good[later] = _is_comma(data, stops[later - 1], starts[later])
+    good[later] = is_comma(data, stops[later - 1], starts[later])
     good[is_first] = _is_blank(data, list_starts[owners[is_first]], starts[is_first])
     good[is_last] &= _is_blank(data, stops[is_last], list_stops[owners[is_last]])
     return good
@@ -201,7 +201,7 @@ def _gaps(
     gap_starts = np.concatenate(([0], stops[:-1])) if len(starts) else starts
     firsts = first_of_part[has_elements]
     gap_starts[firsts] = part_starts[has_elements]
-    good = _is_comma(data, gap_starts, starts)
+    good = is_comma(data, gap_starts, starts)
     begin_lists = firsts[begins[has_elements]]
     good[begin_lists] = _is_blank(data, gap_starts[begin_lists], starts[begin_lists])
     begin_lists = set(begin_lists.tolist()) if not good.all() else set()

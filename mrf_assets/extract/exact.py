@@ -22,7 +22,7 @@ from mrf_assets.extract.values import Json, Obj
 Segment = tuple[int, bytes]  # byte offset in the file, text
 
 # A lone surrogate is a question mark or an error to ijson and passes in json.
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MOST_BRACKETS = 60  # that many cannot be nested too deep
 
 
@@ -62,7 +62,7 @@ def quick(text: bytes, *, shallow: bool = False) -> tuple[Json, int]:
     """
     if not shallow and text.count(b"[") + text.count(b"{") > _MOST_BRACKETS:
         raise NotQuiteJsonError("deep")
-    if b"\\" in text and _SURROGATE.search(text):
+    if b"\\" in text and SURROGATE.search(text):
         raise NotQuiteJsonError("surrogate")
     _QUICK.duplicates = 0
     try:
@@ -161,7 +161,7 @@ class _QuickMembers(_Quick):
         return super()._object(pairs)
 
     def members(self, text: bytes) -> tuple[list[tuple[str, Json]], int]:
-        if text.count(b"[") + text.count(b"{") > _MOST_BRACKETS or (b"\\" in text and _SURROGATE.search(text)):
+        if text.count(b"[") + text.count(b"{") > _MOST_BRACKETS or (b"\\" in text and SURROGATE.search(text)):
             raise NotQuiteJsonError("unusual")
         self.duplicates = 0
         try:

@@ -11,6 +11,7 @@ reference reader itself. In text that is passed over, strings and kinds of brack
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import chain
@@ -29,10 +30,18 @@ from mrf_assets.extract.references import ReferenceReader
 from mrf_assets.extract.rows import HEAD_KEYS, item_head
 from mrf_assets.extract.splitter import LEAST_BLOCK_BYTES, WHITE_SPACE, Bracket, BracketStream
 from mrf_assets.extract.values import Obj, Values
+from mrf_assets.extract.whole_items import (
+    LEAST_RUN,
+    NO_ITEMS,
+    RATES_KEY,
+    find_whole,
+    plain_columns,
+    plain_heads,
+)
 
 _BOM = b"\xef\xbb\xbf"
-_RATES_KEY = b'"negotiated_rates"'
 _SPELLED_HEAD_KEYS = frozenset(key.encode() for key in HEAD_KEYS)
+_NOTHING = Tally()
 _BYTES_PER_ROW = 400  # of one element of rates, about: turns a limit in rows into one in bytes
 
 
@@ -74,6 +83,7 @@ class _FastReader(FileReader):
         self._references = ReferenceReader(self, provider_rows)
         self._context = b""  # stands for all that was read before the text that is kept
         self._open_item: HeldItem | None = None
+        self._whole, self._whole_of = NO_ITEMS, 0  # items, and the block in which they are
 
     def write_set(self, set_id: int, group_ids: Sequence[str]) -> Iterator[TableBatch]:
         """A set that was not written yet."""
@@ -231,6 +241,8 @@ class _FastReader(FileReader):
             if bracket.opens_list:
                 yield from self.items.flush()
                 self._not_an_item(self._value(bracket))
+            elif run := self._run_of_whole(bracket):
+                yield from self._read_run(run)
             else:
                 yield from self._read_item(bracket)
             yield from self._hand_over_rejects()
@@ -239,6 +251,45 @@ class _FastReader(FileReader):
     def _not_an_item(self, value: object) -> None:
         self.tally.items_read += 1
         self.tally.reject(self.root_offset, "item", "in_network", "not_an_object", value)
+
+    def _run_of_whole(self, opening: Bracket) -> range | None:
+        """Usual items of the block at hand, from the one just opened; None if they are too few."""
+        stream = self._stream
+        if self._whole_of != stream.blocks_read:
+            self._whole = find_whole(*stream.at_hand(), stream.ahead(), opening.level)
+            self._whole_of = stream.blocks_read
+        first = bisect_left(self._whole.starts, opening.offset)
+        run = range(first, self._whole.run_stops[first] if first < len(self._whole.starts) else first)
+        return run if len(run) >= LEAST_RUN else None
+
+    def _read_run(self, run: range) -> Iterator[TableBatch]:
+        """Read items that stand in the block at hand, as `_read_item` does one."""
+        items, tally, codes = self.items, self.tally, self.request.codes
+        text, base = self._stream.at_hand()
+        places = zip(*(column[run.start : run.stop] for column in self._whole[:4]), strict=True)
+        cuts = [(start - base, first - base, last - base, stop - base) for start, first, last, stop in places]
+        heads = plain_heads([text[cut[0] : cut[1]] + text[cut[2] : cut[3]] for cut in cuts])
+        for nth, (start, list_start, list_stop, stop) in enumerate(cuts):
+            tally.items_read += 1
+            columns = None if heads is None else plain_columns(heads[nth])
+            if columns is not None and codes is not None and not codes.wants(columns[1], columns[3]):
+                continue
+            part = Part(base + list_start, text[list_start:list_stop], begins=True, ends=True)
+            if columns is not None:
+                tally.items_kept += 1
+                if items.is_full:
+                    yield from items.read()
+                items.take_whole(KeptItem(base + start, columns, None), part)
+                continue
+            item = HeldItem(base + start, len(part.text), None)
+            item.add_head(base + start, text[start:list_start])
+            is_skipped = self._is_unwanted(item)
+            item.add_part(part)
+            item.add_head(base + list_stop, text[list_stop:stop])
+            if not (is_skipped and item.head[-1][1] == b"]}"):
+                yield from self._take_item(item, is_skipped=is_skipped)
+        self._position = base + cuts[-1][-1]
+        self._stream.pass_over(self._position - 1)
 
     def _read_item(self, opening: Bracket) -> Iterator[TableBatch]:
         self.tally.items_read += 1
@@ -268,14 +319,14 @@ class _FastReader(FileReader):
                 self._position = bracket.offset + 1
                 return is_skipped
             key = _last_key(text[:-1])
-            if key == _RATES_KEY and bracket.opens_list:
+            if key == RATES_KEY and bracket.opens_list:
                 item.add_head(position, text)
                 if self._is_unwanted(item):
                     is_skipped = True
                     position = self._skip(bracket).offset
                 else:
                     position = self._hold_rates(bracket, item)
-            elif key is not None and key[1:-1] not in _SPELLED_HEAD_KEYS and key != _RATES_KEY:
+            elif key is not None and key[1:-1] not in _SPELLED_HEAD_KEYS and key != RATES_KEY:
                 item.add_head(position, text)
                 position = self._skip(bracket).offset
             else:
@@ -334,7 +385,8 @@ class _FastReader(FileReader):
         if has_doubles or not head.keys() <= HEAD_KEYS:
             _count_keys(pairs, counts)
         self.tally.items_kept += 1
-        yield from self.items.add(KeptItem(item.offset, columns, counts), item.parts())
+        kept = KeptItem(item.offset, columns, counts if counts != _NOTHING else None)
+        yield from self.items.add(kept, item.parts())
 
     def _by_reference(self, item: HeldItem) -> Iterator[TableBatch]:
         """An unusual item goes through the reference reader."""

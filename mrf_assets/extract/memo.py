@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ from mrf_assets.extract.rows import (
 )
 from mrf_assets.extract.spans import Ids, Spans, distinct
 from mrf_assets.extract.splitter import Positions
-from mrf_assets.extract.values import Obj, Values
+from mrf_assets.extract.values import Obj, Values, provider_set_id
 from mrf_assets.schema import RATES
 
 UNKNOWN = -1  # the id of spellings that have to be looked at one by one
@@ -44,6 +45,7 @@ _NO_OFFSET = -1
 _RATE_MARK = secrets.randbits(59) + (1 << 59)
 _PRICES_MARK = secrets.token_hex(8)
 _RATE_PLACE = 1  # in a PriceRow
+_QUOTES_OF_KEYS = 4  # of an element with references and prices
 
 
 Cleaned = tuple[int, Counter[str] | None]  # id of a value, and the repairs it took
@@ -321,6 +323,15 @@ class ProviderMemo(SpellingMemo):
         fresh, self._fresh = self._fresh, []
         return fresh
 
+    def _remember(self, spelling: bytes, cut: int, *, is_shallow: bool) -> _Known:
+        element = plain_references(spelling, self._mended(spelling, cut))
+        if element is None:
+            return super()._remember(spelling, cut, is_shallow=is_shallow)
+        self.tallies.append(None)
+        self._fresh.append((len(self._set_ids), element))
+        self._set_ids.append(element.set_id)
+        return len(self._set_ids) - 1, cut
+
     def _mended(self, spelling: bytes, cut: int) -> bytes:
         return b'%b"%b"%b' % (spelling[:cut], _PRICES_MARK.encode(), spelling[cut:])
 
@@ -333,6 +344,24 @@ class ProviderMemo(SpellingMemo):
         self._fresh.append((len(self._set_ids), element))
         self._set_ids.append(element.set_id)
         return True
+
+
+def plain_references(spelling: bytes, mended: bytes) -> RateElement | None:
+    """What `rate_providers` gives for distinct whole numbers beside the prices and no more; None elsewhere."""
+    if spelling.count(b'"') != _QUOTES_OF_KEYS or b"\\" in spelling:
+        return None
+    try:
+        value = orjson.loads(mended)
+    except orjson.JSONDecodeError:
+        return None
+    references = value.get("provider_references")
+    if len(value) != 2 or value.get("negotiated_prices") != [_PRICES_MARK] or type(references) is not list:  # noqa: PLR2004 - keys
+        return None
+    distinct_ids = set(map(str, references))
+    if set(map(type, references)) != {int} or len(distinct_ids) < len(references):
+        return None
+    members = tuple(sorted(distinct_ids))
+    return RateElement(members, provider_set_id(members), [], [])
 
 
 def id_array(ids: Sequence[int | None]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -330,11 +330,12 @@ class FileReader:
 
     def write_providers(self, element: RateElement) -> Iterator[TableBatch]:
         """Inline groups and the set of an element, those that were not written yet."""
-        new_inline = {row[0] for row in element.inline} - self.inline_ids
-        for row in element.inline:
-            if row[0] in new_inline:
-                yield from self.providers.add(row)
-        self.inline_ids |= new_inline
+        if element.inline:
+            new_inline = {row[0] for row in element.inline} - self.inline_ids
+            for row in element.inline:
+                if row[0] in new_inline:
+                    yield from self.providers.add(row)
+            self.inline_ids |= new_inline
         if element.set_id is not None and element.set_id not in self.set_ids:
             self.set_ids.add(element.set_id)
             yield from self.write_set(element.set_id, element.group_ids)

@@ -43,7 +43,7 @@ PRICE_NAMES = (  # in the order of a PriceRow, the rate left out
 )
 PRICE_KEYS = frozenset({"negotiated_rate", *PRICE_NAMES})
 _PRICES = "negotiated_prices"
-_CODE_KEYS = frozenset({"billing_code_type", "billing_code_type_version", "billing_code", "description"})
+CODE_KEYS = frozenset({"billing_code_type", "billing_code_type_version", "billing_code", "description"})
 HEAD_KEYS = frozenset(
     {
         "negotiation_arrangement",
@@ -259,7 +259,7 @@ def _codes(head: Obj, key: str, values: Values) -> list[dict[str, str | None]] |
         if not isinstance(entry, Obj):
             values.tally.reject(head.offset, "value", key, "not_an_object", entry)
             continue
-        values.unknown_keys(entry, _CODE_KEYS, key)
+        values.unknown_keys(entry, CODE_KEYS, key)
         offset = entry.offset
         kind = values.word(entry.get("billing_code_type"), f"{key}.type", offset, upper=True)
         codes.append(

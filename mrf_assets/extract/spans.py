@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mrf_assets.extract.splitter import Bytes, Positions
+from mrf_assets.extract.splitter import BACKSLASH, Bytes, Positions
 
 Ids = NDArray[np.int64]
 Spans = pa.BinaryArray
@@ -111,5 +111,7 @@ def follows_key(data: Bytes, places: Positions, key: bytes) -> NDArray[np.bool_]
     """Whether the key, and a colon, stand before each place."""
     colons = skip_space_back(data, places - 1)
     ends = skip_space_back(data, colons - 1)
-    follows: NDArray[np.bool_] = (data[colons] == ord(":")) & begins_with(data, ends - len(key) + 1, key)
+    starts = ends - len(key) + 1
+    follows: NDArray[np.bool_] = (data[colons] == ord(":")) & begins_with(data, starts, key)
+    follows &= data[np.maximum(starts - 1, 0)] != BACKSLASH  # "another \"key" ends like it
     return follows

@@ -25,7 +25,7 @@ _STRIDE = 1 << 16  # compares stay in the cache: benchmarks/NOTES.md, "scan"
 _WORD = 64
 _SHIFTS = tuple(np.uint64(1 << power) for power in range(6))
 _LAST_BIT = np.uint64(_WORD - 1)
-_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_QUOTE, BACKSLASH = ord('"'), ord("\\")
 _OPENS = 2  # the bit that [ and { have and ] and } have not
 _MOST_ROUNDS = 100  # of pairing; what is nested deeper is matched one by one
 PADDING = b" " * 31 + b"."  # behind a text, lets the vectorised readers look past its end
@@ -104,7 +104,7 @@ class Scanner:
         """Take the quotes that a backslash escapes out of the bitmap."""
         if not self._escaping and block.find(b"\\") < 0:
             return
-        slashes = np.flatnonzero(data == _BACKSLASH)
+        slashes = np.flatnonzero(data == BACKSLASH)
         if self._escaping:
             slashes = np.concatenate(([-1], slashes))
         self._escaping = False
@@ -214,6 +214,7 @@ class BracketStream:
         self._by_level: dict[int, tuple[list[int], list[Bracket]]] = {}
         self._next = 0  # index in _found
         self._spent = True
+        self.blocks_read = 0
         self._malformed: MalformedJson | None = None
 
     @property
@@ -265,6 +266,20 @@ class BracketStream:
         self._next = indexes[nth] + 1
         return brackets_there[nth]
 
+    def ahead(self) -> Brackets:
+        """The bracket that came last, and those of its block behind it."""
+        first = self._next - 1
+        offsets, kinds, levels = self._found
+        return Brackets(offsets[first:], kinds[first:], levels[first:])
+
+    def at_hand(self) -> tuple[bytes, int]:
+        """The text that `text` gives pieces of, and its offset in the file."""
+        return self._text, self._text_start
+
+    def pass_over(self, offset: int) -> None:
+        """Go on behind the bracket at this offset, which is in the block at hand."""
+        self._next = int(np.searchsorted(self._found.offsets, offset, "right"))
+
     def last_close(self, level: int) -> int:
         """Offset behind the last bracket of the block that closes at this level; -1 if none does."""
         closes = np.flatnonzero((self._found.levels == level) & ((self._found.kinds & _OPENS) == 0))
@@ -289,6 +304,7 @@ class BracketStream:
         self._found = found._replace(offsets=found.offsets + block_start)
         self._by_level = {}
         self._next, self._spent = 0, False
+        self.blocks_read += 1
 
     def _read(self) -> bytes:
         block = next(self._blocks, b"")

@@ -15,7 +15,7 @@ test: lint  ## Everything that must hold before a commit lands
 	$(BIN)/pytest -n 2 --dist loadfile
 
 fuzz: $(VENV)/.installed  ## The readers against each other on thousands of documents, whole, cut and corrupted
-	$(BIN)/pytest -n 2 -s --timeout 3600 --hypothesis-profile fuzz mrf_assets_tests/test_fast_equals_reference.py
+	$(BIN)/pytest -s --timeout 3600 --hypothesis-profile fuzz mrf_assets_tests/test_fast_equals_reference.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -23,6 +23,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from isal import igzip
+
 from benchmarks.contenders import CONTENDERS
 from mrf_assets_tests.factory import SHAPES, write_large
 
@@ -79,7 +81,7 @@ QUICK = [
 LARGE = [
     Case(
         shape="skewed", megabytes=1300, groups=5000, wanted=True,
-        contenders=(*_ALL, IGZIP, SIMDJSON), repetitions=2,
+        contenders=(*_ALL, IGZIP, SIMDJSON), repetitions=1,
     ),
     Case(shape="skewed", megabytes=1300, groups=5000, wanted=False, contenders=(*_ALL, WRITE), repetitions=1),
     Case(shape="skewed", megabytes=1300, wanted=True, contenders=(FAST, IJSON, SIMDJSON), repetitions=1),
@@ -175,10 +177,12 @@ def _table(case: Case, figures: dict[str, list[Figures]], data: Path) -> Iterato
 
 
 def _json_mb(file: Path) -> float:
+    """Counted block by block: what this process holds would count as its children's peak memory."""
     known = file.with_suffix(".size")
     if not known.exists():
-        size = subprocess.run(["gzip", "-dc", str(file)], stdout=subprocess.PIPE, check=True).stdout
-        known.write_text(str(len(size)))
+        with igzip.open(file, "rb") as stream:  # type: ignore[no-untyped-call]  # isal has no types
+            size = sum(map(len, iter(lambda: stream.read(1 << 20), b"")))
+        known.write_text(str(size))
     return int(known.read_text()) / 1e6
 
 

@@ -10,6 +10,7 @@ all stand at the price itself.
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -54,7 +55,7 @@ Cleaned = tuple[int, Counter[str] | None]  # id of a value, and the repairs it t
 _Known = tuple[int, int]  # id, and where in the spelling something was cut out; plain, so the collector skips it
 
 
-class SpellingMemo:
+class SpellingMemo(ABC):
     """Ids of spellings, and what each of them counts."""
 
     def __init__(self) -> None:
@@ -141,12 +142,13 @@ class SpellingMemo:
                 self.tallies.append(tally if counts else None)
         return known
 
+    @abstractmethod
     def _mended(self, spelling: bytes, cut: int) -> bytes:
-        raise NotImplementedError
+        """The spelling as JSON again, with a stand-in where something was cut out."""
 
+    @abstractmethod
     def _learn(self, value: Obj, tally: Tally) -> bool:
         """Take a value in under the next id; False if it has to be looked at where it stands."""
-        raise NotImplementedError
 
 
 def absorb_times(tally: Tally, other: Tally, times: int) -> None:

@@ -11,7 +11,7 @@ _ARROW = b"                     (right here) ------^\n"
 
 
 def stumble(error: ijson.JSONError, piece: bytes) -> tuple[int, str]:
-    """(place in the piece that was parsed last, reason); the place is 0 where it cannot be told.
+    """(place in the piece that was parsed last, reason); 0 where it cannot be told, as in long runs of spaces.
 
     The picture is a line of up to 30 bytes before the place and 30 from there, the place in column
     40, line breaks as spaces. A NUL ends the picture, and the line of the arrow follows at once.
@@ -28,8 +28,14 @@ def _place(picture: bytes, piece: bytes) -> int:
         return 0
     if len(picture) < _ARROW_COLUMN + _SHOWN_BYTES:  # the text ends within the picture
         return min(len(text) + _ARROW_COLUMN - len(picture), len(piece))
-    for place in range(_SHOWN_BYTES):
-        if picture == b" " * (_ARROW_COLUMN - place) + text[: place + _SHOWN_BYTES]:
-            return place
-    found = text.find(picture[_ARROW_COLUMN - _SHOWN_BYTES :])
-    return found + _SHOWN_BYTES if found >= 0 else 0
+    places = [
+        place
+        for place in range(_SHOWN_BYTES)
+        if picture == b" " * (_ARROW_COLUMN - place) + text[: place + _SHOWN_BYTES]
+    ]
+    shown = picture[_ARROW_COLUMN - _SHOWN_BYTES :]
+    found = text.find(shown)
+    while found >= 0 and len(places) < 2:  # noqa: PLR2004 - two are too many to tell
+        places.append(found + _SHOWN_BYTES)
+        found = text.find(shown, found + 1)
+    return places[0] if len(places) == 1 else 0

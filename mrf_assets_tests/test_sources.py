@@ -873,3 +873,13 @@ def test_source_is_closed_before_the_first_task() -> None:
     next(tasks)
 
     assert 0 == opener.open_now
+
+
+def test_an_index_given_as_a_list_of_urls_is_refused(tmp_path: Path) -> None:
+    """It says what to do, and shows none of the signed addresses in it."""
+    path = tmp_path / "urls.txt"
+    path.write_text('{"reporting_structure":[{"location":"https://h.example/a.json.gz?Signature=S3cr3t"}]}')
+
+    with pytest.raises(SourceProblems, match="--source index") as error:
+        list(read_source("urls", str(path), open_url))
+    assert "S3cr3t" not in str(error.value)

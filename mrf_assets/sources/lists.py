@@ -38,7 +38,9 @@ def read_urls(
     def fill(filling: Filling) -> None:
         for number, text in numbered_lines(location, open_url, filling.problems):
             entry = text.strip()
-            if entry and not entry.startswith("#"):
+            if entry.startswith(("{", "[")):  # a whole index in one line would pass as a path, and be shown as one
+                filling.problems.add(number, "is JSON and no URL; ingest an index with --source index")
+            elif entry and not entry.startswith("#"):
                 filling.add(number, entry, filling.options.plans)
 
     return read_list(canonical_url(location), location, options, tally, fill)

@@ -12,7 +12,7 @@ from mrf_assets_tests.conftest import blocks_of
 _Found = tuple[int, int, int]  # offset, kind, level
 
 _TEXTS = st.lists(
-    st.sampled_from([b"{", b"}", b"[", b"]", b'"', b"\\", b'{"a":[1]}', b'"x"', b"a" * 70, b","]), max_size=120
+    st.sampled_from([b"{", b"}", b"[", b"]", b'"', b"\\", b'{"a":[1]}', b'"x"', b"a" * 70, b",", b"|"]), max_size=120
 ).map(b"".join)
 
 
@@ -60,10 +60,17 @@ def test_brackets_of_any_text(text: bytes, sizes: list[int]) -> None:
 
 
 def test_deep_nesting_is_matched() -> None:
-    """Nesting deeper than the rounds of pairing, in one block and through two."""
+    """Nesting deeper than a byte can count, in one block and through two."""
     text = b"[{" * 500 + b"}]" * 500
 
     assert _byte_by_byte(text) == _scanned(text, [len(text)]) == _scanned(text, [700])
+
+
+def test_many_escapes_are_followed() -> None:
+    """Thousands of backslashes in a block, in front of quotes and of each other, in one block and through several."""
+    text = rb'{"a":"\\","b\"{":"\\\"[","c":[]}' * 1000
+
+    assert _byte_by_byte(text) == _scanned(text, [len(text)]) == _scanned(text, [10_007, 9])
 
 
 @pytest.mark.parametrize("block_bytes", [1, 3, 1000])

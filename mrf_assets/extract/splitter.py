@@ -21,13 +21,15 @@ Positions = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 LEAST_BLOCK_BYTES = 1 << 18  # smaller blocks are put together: each costs some forty calls of numpy
-_STRIDE = 1 << 16  # compares stay in the cache: benchmarks/NOTES.md, "scan"
+_STRIDE = 1 << 17  # compares stay in the cache: benchmarks/NOTES.md, "scan"
 _WORD = 64
 _SHIFTS = tuple(np.uint64(1 << power) for power in range(6))
 _LAST_BIT = np.uint64(_WORD - 1)
 _QUOTE, BACKSLASH = ord('"'), ord("\\")
 _OPENS = 2  # the bit that [ and { have and ] and } have not
-_MOST_ROUNDS = 100  # of pairing; what is nested deeper is matched one by one
+_FROM_OPEN_TO_CLOSE = 2  # { is 123, } is 125; [ is 91, ] is 93
+_MOST_OF_A_BYTE = 255
+_FEW = 1000  # backslashes of a block; each that is looked for by itself costs half a microsecond
 PADDING = b" " * 31 + b"."  # behind a text, lets the vectorised readers look past its end
 
 
@@ -71,13 +73,15 @@ class Scanner:
         """
         data = np.frombuffer(block, np.uint8)
         quotes = np.zeros(-(-len(data) // _WORD) * (_WORD // 8), np.uint8)
-        candidates = [self._look(data, start, quotes) for start in range(0, len(data), _STRIDE)]
+        offsets = self._look(data, quotes)
         self._drop_escaped(block, data, quotes)
         inside = self._inside_strings(quotes.view(np.uint64))
-        offsets = np.concatenate(candidates) if candidates else NO_BRACKETS.offsets
-        is_inside = (inside[offsets >> 3] >> (offsets & 7).astype(np.uint8)) & 1
-        offsets = offsets[is_inside == 0]
         kinds = data[offsets]
+        is_outside = kinds & 1  # of the candidates | and \\ alone are even
+        is_outside &= ~(inside[offsets >> 3] >> (offsets & 7).astype(np.uint8))
+        if not is_outside.all():
+            kept = is_outside.view(np.bool_)
+            offsets, kinds = offsets[kept], kinds[kept]
         opens = (kinds & _OPENS) >> 1
         steps = opens.astype(np.int8)
         steps *= 2
@@ -90,21 +94,21 @@ class Scanner:
         return found
 
     @staticmethod
-    def _look(data: Bytes, start: int, quotes: Bytes) -> Positions:
-        """Candidates for brackets in one stride; its quotes go into the bitmap."""
-        part = data[start : start + _STRIDE]
-        bits = np.packbits(part == _QUOTE, bitorder="little")
-        quotes[start >> 3 : (start >> 3) + len(bits)] = bits
-        folded = part | 32  # [ and ] become { and }, which are 123 and 125
-        folded -= 123
-        folded &= 0xFD
-        return np.flatnonzero(folded == 0) + start
+    def _look(data: Bytes, quotes: Bytes) -> Positions:
+        """Candidates for brackets; quotes go into the bitmap."""
+        is_candidate = np.empty(len(data), np.bool_)
+        for start in range(0, len(data), _STRIDE):
+            part = data[start : start + _STRIDE]
+            bits = np.packbits(part == _QUOTE, bitorder="little")
+            quotes[start >> 3 : (start >> 3) + len(bits)] = bits
+            folded = part | 32  # [ \ ] become { | }, which are 123 to 125
+            folded -= 123
+            np.less_equal(folded, 2, out=is_candidate[start : start + _STRIDE])
+        return np.flatnonzero(is_candidate)
 
     def _drop_escaped(self, block: bytes, data: Bytes, quotes: Bytes) -> None:
         """Take the quotes that a backslash escapes out of the bitmap."""
-        if not self._escaping and block.find(b"\\") < 0:
-            return
-        slashes = np.flatnonzero(data == BACKSLASH)
+        slashes = _backslashes(block, data)
         if self._escaping:
             slashes = np.concatenate(([-1], slashes))
         self._escaping = False
@@ -134,21 +138,25 @@ class Scanner:
         return words.view(np.uint8)
 
     def _match(self, found: Brackets) -> None:
-        """Pair neighbours that open and close until none is left; what remains stays open."""
+        """Compare each bracket that closes with the one it closes; what is not closed stays open.
+
+        Of one level, brackets open and close in turn: sorted by level, partners are neighbours.
+        """
         kinds = np.concatenate((self._open, found.kinds))
-        for _ in range(_MOST_ROUNDS):
-            opens = (kinds & _OPENS).view(np.bool_)
-            firsts = np.flatnonzero(opens[:-1] > opens[1:])
-            if not len(firsts):
-                break
-            if not np.array_equal(kinds[firsts] + 2, kinds[firsts + 1]):
-                raise self._unmatched(found)
-            remain = np.ones(len(kinds), np.bool_)
-            remain[firsts] = remain[firsts + 1] = False
-            kinds = kinds[remain]
-        if not (kinds & _OPENS).all():  # nested deeper than anything useful, or closed too often
-            kinds = self._match_one_by_one(found)
-        self._open = kinds
+        levels = np.concatenate((np.arange(len(self._open), dtype=np.int32), found.levels))
+        if not len(levels):
+            return
+        deepest, least = levels.max(), levels.min()
+        if least < 0:
+            raise self._unmatched(found)
+        # Bytes are sorted by counting, in a third of the time.
+        order = np.argsort(levels.astype(np.uint8) if deepest <= _MOST_OF_A_BYTE else levels, kind="stable")
+        kinds, levels = kinds[order], levels[order]
+        opens = (kinds & _OPENS) != 0
+        if not (opens[1:] | (np.diff(kinds) == _FROM_OPEN_TO_CLOSE)).all():
+            raise self._unmatched(found)
+        is_last = np.append(levels[1:] != levels[:-1], True)
+        self._open = kinds[is_last & opens]
 
     def _match_one_by_one(self, found: Brackets) -> Bytes:
         stack = bytearray(self._open)
@@ -166,6 +174,15 @@ class Scanner:
         except UnmatchedBracketError as error:
             return error
         raise AssertionError("the two ways to match brackets differ")
+
+
+def _backslashes(block: bytes, data: Bytes) -> Positions:
+    """Where they are: few in nearly every file, and then `find` takes a third of the time of a compare."""
+    places, place = list[int](), block.find(b"\\")
+    while place >= 0 and len(places) < _FEW:
+        places.append(place)
+        place = block.find(b"\\", place + 1)
+    return np.array(places, np.int64) if place < 0 else np.flatnonzero(data == BACKSLASH)
 
 
 class Pairs(NamedTuple):

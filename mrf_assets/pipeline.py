@@ -21,13 +21,13 @@ import pyarrow as pa
 from mrf_assets.checks import CheckResult, audit
 from mrf_assets.errors import AuditFailed, SettingError
 from mrf_assets.extract import READERS, Reader, Request, Tally
-from mrf_assets.fetch import Timeouts, open_url
+from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.part_filter import kept_rows
 from mrf_assets.part_processes import in_processes
 from mrf_assets.schema import FILES, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets.store import PartWriter, Stage, Store, TableFile, part_labels
-from mrf_assets.stream import DecompressedFile, open_json, read_ahead
+from mrf_assets.stream import DecompressedFile, TransferCounts, open_json, read_ahead
 from mrf_assets.tasks import FileTask
 from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelist, read_tin_whitelist
 
@@ -57,6 +57,7 @@ class FileResult:
     period: str
     row: dict[str, Any]  # of `files`
     rejects: int
+    transfer: TransferCounts
     seconds: float
 
 
@@ -177,20 +178,24 @@ class _Work:
         task, label = part
         started = time.monotonic()
         tally = Tally()
-        timeouts = Timeouts(
-            connect_seconds=self.settings.connect_timeout_seconds, read_seconds=self.settings.read_timeout_seconds
-        )
-        opener = partial(open_url, timeouts=timeouts)
+        options = FetchOptions.of(self.settings)
+        spooling = FetchOptions.of(self.settings, spool_dir=self.stage.directory)
         logger.info("%s: reading %s", self.network_id, task.canonical_url)
-        with self.stage.part(label) as writer, opener(task.url) as raw, _rare_collections(), ExitStack() as reading:
+        with (
+            self.stage.part(label) as writer,
+            open_url(task.url, spooling) as raw,
+            _rare_collections(),
+            ExitStack() as reading,
+        ):
             source = open_json(raw)
             blocks = read_ahead(source.blocks()) if self.settings.read_ahead else source.blocks()
             watched = self._watched(reading.enter_context(closing(blocks)), source, task, tally, on_progress)
+            reading.callback(raw.close)  # before the thread that reads ahead is waited for
             request = Request(
                 url=task.canonical_url,
                 file_id=task.file_id,
                 codes=self.wanted.codes,
-                open_url=opener,
+                open_url=partial(open_url, options=options),
                 provider_batch_rows=self.settings.provider_batch_size,
                 rate_batch_rows=self.settings.rate_batch_size,
                 spool_dir=self.stage.directory,
@@ -210,7 +215,14 @@ class _Work:
             self.network_id, task.filename, row["rate_rows"], row["prices_read"], writer.rows[REJECTS.name],
             source.json_size_bytes / 1e6, seconds,
         )  # fmt: skip
-        return FileResult(task=task, period=period, row=row, rejects=writer.rows[REJECTS.name], seconds=seconds)
+        return FileResult(
+            task=task,
+            period=period,
+            row=row,
+            rejects=writer.rows[REJECTS.name],
+            transfer=raw.transfer,
+            seconds=seconds,
+        )
 
     def _watched(
         self,

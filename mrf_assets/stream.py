@@ -15,6 +15,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from isal import igzip, isal_zlib
@@ -54,6 +55,17 @@ _LEAST_ZIP_END = 22  # bytes of the record that ends a zip, without its comment
 _LONGEST_ZIP_END = _LEAST_ZIP_END + 0xFFFF
 
 
+@dataclass(slots=True, kw_only=True)
+class TransferCounts:
+    """What it took to get one file; grows while it is read."""
+
+    requests: int = 0  # sent, of any kind; reads of the local disk are none
+    retries: int = 0  # attempts after a failed one
+    resumes: int = 0  # of them, those that went on in the middle
+    restarts: int = 0  # of them, those that read the beginning again, and found it the same
+    rate_limited: int = 0  # answers 429
+
+
 class RawFile(Protocol):
     """An opened file as it is published: compressed bytes and what the server says of them."""
 
@@ -73,8 +85,15 @@ class RawFile(Protocol):
     def last_modified(self) -> str | None:
         """HTTP Last-Modified, where given."""
 
+    @property
+    def transfer(self) -> TransferCounts:
+        """What it has taken so far."""
+
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes; empty at the end."""
+
+    def close(self) -> None:
+        """Stop: a read that waits in another thread ends soon, with an error."""
 
 
 Opener = Callable[[str], AbstractContextManager[RawFile]]

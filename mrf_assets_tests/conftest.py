@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from mrf_assets.extract import Reader, Request, Tally, read_reference
 from mrf_assets.schema import TABLES
-from mrf_assets.stream import RawFile
+from mrf_assets.stream import RawFile, TransferCounts
 from mrf_assets_tests.factory import Document, render
 
 # A busy machine must not fail a test, nor luck: the same examples every time. `make fuzz` draws new ones.
@@ -129,6 +129,7 @@ class FakeFile:
         self.url, self.size_bytes = url, len(data)
         self.etag: str | None = None
         self.last_modified: str | None = None
+        self.transfer = TransferCounts()
         self._data, self._sizes = data, list(sizes or [])
 
     def read(self, size: int, /) -> bytes:
@@ -137,6 +138,9 @@ class FakeFile:
             size = max(1, min(size, self._sizes.pop(0)))
         data, self._data = self._data[:size], self._data[size:]
         return data
+
+    def close(self) -> None:
+        """Nothing waits."""
 
 
 class FakeOpener:

@@ -108,6 +108,7 @@ class MrfServer:
         self._files: dict[str, bytes] = {}
         self._scripts: dict[str, deque[Answer]] = {}
         self._standing: dict[str, Answer] = {}
+        self._heads: dict[str, Answer] = {}
         self._gates: list[Gate] = []
         self._active = 0
         self._lock = threading.Lock()
@@ -175,6 +176,11 @@ class MrfServer:
             self._standing[_rooted(path)] = answer
             self._gates += [answer.gate] if answer.gate else []
 
+    def answer_heads(self, path: str, answer: Answer) -> None:
+        """Answer every HEAD of a path with this, whatever GETs get."""
+        with self._lock:
+            self._heads[_rooted(path)] = answer
+
     def hold(self, path: str, at: int) -> Gate:
         """Hold the next GET of a path after that many bytes of its body."""
         gate = Gate()
@@ -211,6 +217,8 @@ class MrfServer:
 
     def _next_answer(self, request: Request) -> Answer | None:
         with self._lock:
+            if request.method == "HEAD" and request.path in self._heads:
+                return self._heads[request.path]
             waiting = self._scripts.get(request.path)
             if waiting:
                 return waiting[0] if request.method == "HEAD" else waiting.popleft()

@@ -25,7 +25,7 @@ from mrf_assets.errors import (
 )
 from mrf_assets.fetch import open_url
 from mrf_assets.sources import SourceOptions, SourceTally, read_csv, read_index, read_source, read_url, read_urls
-from mrf_assets.stream import Opener, RawFile
+from mrf_assets.stream import Opener, RawFile, TransferCounts
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets_tests.conftest import FakeFile, FakeOpener
 
@@ -576,6 +576,10 @@ class _Generated:
 
     def __init__(self, count: int) -> None:
         self._pieces = self._make(count)
+        self.transfer = TransferCounts()
+
+    def close(self) -> None:
+        pass
 
     def read(self, _size: int, /) -> bytes:
         return next(self._pieces, b"")

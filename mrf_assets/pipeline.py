@@ -121,12 +121,14 @@ def ingest(
     on_progress: Callable[[Progress], None] = lambda _progress: None,
     *,
     progress_every_seconds: float = 5.0,
+    fetch_options: FetchOptions | None = None,
 ) -> NetworkResult:
     """Fetch, extract, audit and publish the files of one network.
 
     Nothing is published before every file is read and every period has passed its audit; then
     the periods are published one by one, each in one step, the oldest first. Failed blocking
-    checks are told in the result (`require_published`), all else raises.
+    checks are told in the result (`require_published`), all else raises. Files are fetched as the
+    settings say, unless `fetch_options` says it.
 
     Raises:
         MrfError: As its class says; nothing was published.
@@ -136,8 +138,9 @@ def ingest(
     if reader is None:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
     store = Store(settings.output_dir.absolute())
+    fetch_options = fetch_options or FetchOptions.of(settings)
     with store.stage(network_id) as stage:
-        work = _Work(network_id, settings, Wanted.of(settings), reader, stage, progress_every_seconds)
+        work = _Work(network_id, settings, Wanted.of(settings), reader, stage, fetch_options, progress_every_seconds)
         labels = part_labels(tasks)
         parts = [(task, labels[task.file_id]) for task in tasks]
         processes = min(settings.part_processes or 1, len(parts))
@@ -171,6 +174,7 @@ class _Work:
     wanted: Wanted
     reader: Reader
     stage: Stage
+    fetch_options: FetchOptions
     progress_every_seconds: float
 
     def ingest_file(self, part: tuple[FileTask, str], on_progress: Callable[[Progress], None]) -> FileResult:
@@ -178,12 +182,11 @@ class _Work:
         task, label = part
         started = time.monotonic()
         tally = Tally()
-        options = FetchOptions.of(self.settings)
-        spooling = FetchOptions.of(self.settings, spool_dir=self.stage.directory)
+        spool_dir = self.stage.directory if self.settings.spool_downloads else None
         logger.info("%s: reading %s", self.network_id, task.canonical_url)
         with (
             self.stage.part(label) as writer,
-            open_url(task.url, spooling) as raw,
+            open_url(task.url, replace(self.fetch_options, spool_dir=spool_dir)) as raw,
             _rare_collections(),
             ExitStack() as reading,
         ):
@@ -195,7 +198,7 @@ class _Work:
                 url=task.canonical_url,
                 file_id=task.file_id,
                 codes=self.wanted.codes,
-                open_url=partial(open_url, options=options),
+                open_url=partial(open_url, options=self.fetch_options),
                 provider_batch_rows=self.settings.provider_batch_size,
                 rate_batch_rows=self.settings.rate_batch_size,
                 spool_dir=self.stage.directory,

@@ -16,7 +16,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from types import TracebackType
 from typing import Self
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -127,6 +127,8 @@ class Answer:
 
     def close(self) -> None:
         """Give the place back; the connection is kept where its answer is read."""
+        if self._response.request.method == "HEAD":
+            self.body.drain_conn()  # of nothing: urllib3 gives a connection back when somebody has read
         self._response.close()
         self._turn.close()
 
@@ -212,7 +214,7 @@ class Client:
         if self._options.refuse_private_addresses and is_private_literal(host):
             raise self._refused()
         with ExitStack() as held:
-            turn = held.enter_context(self._options.gate.turn(host))
+            turn = held.enter_context(self._options.gate.turn(_server_of(url)))
             self._counts.requests += 1
             response = self._request(method, url, headers)
             held.callback(response.close)
@@ -256,6 +258,15 @@ class Client:
         return AddressRefused(
             self.shown, "leads to a private address, which refuse_private_addresses forbids; check who named it"
         )
+
+
+def _server_of(url: str) -> str:
+    """Host, and port where it is not the scheme's own."""
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = None
+    return host_of(url) if port is None else f"{host_of(url)}:{port}"
 
 
 def _is_busy(status: int) -> bool:

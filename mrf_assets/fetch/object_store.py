@@ -28,18 +28,12 @@ from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
 from mrf_assets.stream import TransferCounts
-from mrf_assets.urls import canonical_url, host_of
+from mrf_assets.urls import canonical_url, host_of, store_kind
 
-_KINDS = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 _PIECE_BYTES = 1 << 23  # a request each
 _AZURE_HOST = re.compile(r"(?i)([a-z0-9-]+)\.(?:dfs|blob)\.core\.windows\.net\Z")
 _AWS_ERROR = re.compile(r"AWS Error (\w+)")
 _REFUSALS = re.compile(r"ACCESS_DENIED|HTTP status 40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED|AuthenticationFailed")
-
-
-def store_kind(url: str) -> str | None:
-    """The setting's name of the store that a scheme stands for: s3, gs or az."""
-    return _KINDS.get(url.partition("://")[0].lower())
 
 
 class StoreFile:
@@ -160,7 +154,8 @@ def _located(url: str, options: FetchOptions) -> tuple[fs.FileSystem, str]:
     if parts.query or parts.fragment or not parts.hostname or not path.strip("/"):
         raise UnsupportedUrl(shown, "is no object's address; s3://bucket/key, with options in the settings, is one")
     if kind == "az":
-        return _azure(shown, parts.hostname, parts.username, options), f"{parts.username or parts.hostname}{path}"
+        account = azure_account(shown, parts.hostname, parts.username, options.object_store_account)
+        return fs.AzureFileSystem(account_name=account), f"{parts.username or parts.hostname}{path}"
     return _bucket_system(kind, parts.hostname, options), f"{parts.hostname}{path}"
 
 
@@ -183,13 +178,14 @@ def _bucket_system(kind: str, bucket: str, options: FetchOptions) -> fs.FileSyst
     )
 
 
-def _azure(shown: str, host: str, container: str | None, options: FetchOptions) -> fs.FileSystem:
+def azure_account(shown: str, host: str, container: str | None, account: str | None) -> str:
     """`abfs://container@account.dfs.core.windows.net/file` names its account, `az://container/file` does not."""
     named = _AZURE_HOST.match(host)
-    account = named[1] if named and container else options.object_store_account
-    if account is None or (container is not None and not named):
+    if container is not None:
+        account = named[1] if named else None
+    if account is None:
         raise UnsupportedUrl(shown, "names no Azure account; set object_store_account")
-    return fs.AzureFileSystem(account_name=account)
+    return account
 
 
 def _failure(shown: str, error: Exception) -> FetchError:

@@ -31,8 +31,8 @@ class FetchOptions:
     wait: Wait | None = None  # between attempts; None: sleep, until the file is closed
 
     @classmethod
-    def of(cls, settings: Settings, *, gate: Gate = OPEN_GATE, spool_dir: Path | None = None) -> FetchOptions:
-        """The options that the settings stand for; `spool_dir` counts where they ask for a spool."""
+    def of(cls, settings: Settings, *, gate: Gate = OPEN_GATE) -> FetchOptions:
+        """The options that the settings stand for; where a spool goes is the caller's to say."""
         return cls(
             connect_seconds=settings.connect_timeout_seconds,
             read_seconds=settings.read_timeout_seconds,
@@ -44,7 +44,6 @@ class FetchOptions:
             object_store_endpoint=settings.object_store_endpoint,
             object_store_account=settings.object_store_account,
             object_store_anonymous=settings.object_store_anonymous,
-            spool_dir=spool_dir if settings.spool_downloads else None,
             gate=gate,
         )
 

@@ -9,12 +9,12 @@ import requests
 from mrf_assets.errors import FetchError
 from mrf_assets.fetch.exchange import Client, status_error
 from mrf_assets.fetch.local_file import local_validators
-from mrf_assets.fetch.object_store import open_store, store_kind
+from mrf_assets.fetch.object_store import open_store
 from mrf_assets.fetch.options import DEFAULT_OPTIONS, FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
 from mrf_assets.stream import TransferCounts
-from mrf_assets.urls import canonical_url, is_remote
+from mrf_assets.urls import canonical_url, is_remote, store_kind
 
 _GONE = (404, 410)
 

@@ -8,7 +8,6 @@ gzip, and UHC several gzip members in one file.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import queue
 import threading
 import zlib
@@ -86,6 +85,10 @@ class RawFile(Protocol):
         """HTTP Last-Modified, where given."""
 
     @property
+    def sha256(self) -> str:
+        """Hex digest of the bytes that were handed out; kept below, where a restarted download is compared with it."""
+
+    @property
     def transfer(self) -> TransferCounts:
         """What it has taken so far."""
 
@@ -112,15 +115,10 @@ class _Readable(ABC):
 
 
 class _Tee(_Readable):
-    """Counts and hashes what is read from below, and lets the first bytes be looked at."""
+    """Counts what is read from below, and lets the first bytes be looked at."""
 
     def __init__(self, raw: RawFile) -> None:
-        self._raw, self._head = raw, b""
-        self.size_bytes, self._digest = 0, hashlib.sha256()
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
+        self._raw, self._head, self.size_bytes = raw, b"", 0
 
     def read(self, size: int = -1) -> bytes:
         if self._head:
@@ -129,7 +127,6 @@ class _Tee(_Readable):
             return taken
         data = self._raw.read(BLOCK_BYTES if size < 0 else size)
         self.size_bytes += len(data)
-        self._digest.update(data)
         return data
 
     def peek(self, size: int) -> bytes:
@@ -138,7 +135,6 @@ class _Tee(_Readable):
             if not data:
                 break
             self.size_bytes += len(data)
-            self._digest.update(data)
             self._head += data
         return self._head[:size]
 
@@ -186,7 +182,7 @@ class DecompressedFile:
     @property
     def sha256(self) -> str:
         """Hex digest of the compressed bytes read so far."""
-        return self._tee.sha256
+        return self.raw.sha256
 
     def blocks(self) -> Generator[bytes]:
         """Yield decompressed blocks of about 1 MiB, none of them empty.

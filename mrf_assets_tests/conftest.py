@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ class FakeFile:
         self.etag: str | None = None
         self.last_modified: str | None = None
         self.transfer = TransferCounts()
+        self._digest = hashlib.sha256()
         self._data, self._sizes = data, list(sizes or [])
 
     def read(self, size: int, /) -> bytes:
@@ -137,7 +139,13 @@ class FakeFile:
         if self._sizes:
             size = max(1, min(size, self._sizes.pop(0)))
         data, self._data = self._data[:size], self._data[size:]
+        self._digest.update(data)
         return data
+
+    @property
+    def sha256(self) -> str:
+        """Of what was read."""
+        return self._digest.hexdigest()
 
     def close(self) -> None:
         """Nothing waits."""

@@ -604,7 +604,7 @@ def test_order_of_structures_changes_positions_alone() -> None:
 class _Generated:
     """An index that is made while it is read: `count` structures of 5 of 400 files and two plans of their own."""
 
-    url, size_bytes, etag, last_modified = INDEX, None, None, None
+    url, size_bytes, etag, last_modified, sha256 = INDEX, None, None, None, ""
 
     def __init__(self, count: int) -> None:
         self._pieces = self._make(count)

@@ -46,6 +46,7 @@ class HttpFile:
         self.transfer = TransferCounts()
         self.validators = Validators()
         self._closed = threading.Event()
+        self._reading = threading.Lock()
         self._retries = Retries(self.url, options, self.transfer, options.wait or self._sleep)
         self._client = Client(url, options, self.transfer, self._retries)
         self._window_limit_seconds = options.read_seconds
@@ -69,6 +70,11 @@ class HttpFile:
     def etag(self) -> str | None:
         """HTTP ETag, where given."""
         return self.validators.etag
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes that were handed out."""
+        return self._digest.hexdigest()
 
     @property
     def last_modified(self) -> str | None:
@@ -96,6 +102,14 @@ class HttpFile:
             SourceChanged, ChecksumMismatch: What was handed out is not what lies there.
             FetchError: As `open_url` says.
         """
+        with self._reading:
+            try:
+                return self._read(size)
+            finally:
+                if self._closed.is_set():
+                    self._let_go()
+
+    def _read(self, size: int) -> bytes:
         pieces: list[bytes] = []
         missing = size
         while missing and not self._is_whole:
@@ -126,11 +140,13 @@ class HttpFile:
         return data
 
     def close(self) -> None:
-        """Hang up; a read or a wait that goes on in another thread ends at once, with an error."""
+        """Hang up; a read or a wait that goes on in another thread ends soon, with an error."""
         self._closed.set()
         if (answer := self._answer) is not None:
             answer.hang_up()
-        self._let_go()
+        if self._reading.acquire(blocking=False):  # else the reader lets go, at its end
+            self._let_go()
+            self._reading.release()
 
     def _sleep(self, seconds: float) -> None:
         self._closed.wait(seconds)
@@ -144,8 +160,7 @@ class HttpFile:
 
     def _receive(self, size: int) -> bytes:
         """What has come of the body, up to `size` bytes; empty at its end."""
-        if self._answer is None:  # closed by another thread
-            raise _Broken("closed")
+        assert self._answer is not None
         if self._end is not None:
             size = min(size, self._end - self._offset)
         return self._piece(self._answer, size) if size else b""

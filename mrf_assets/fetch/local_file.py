@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,12 @@ class LocalFile:
 
     def __init__(self, url: str, file: IO[bytes], validators: Validators, transfer: TransferCounts) -> None:
         self.url, self._file, self.validators, self.transfer = url, file, validators, transfer
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes that were handed out."""
+        return self._digest.hexdigest()
 
     @property
     def size_bytes(self) -> int | None:
@@ -37,7 +44,9 @@ class LocalFile:
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes; empty at the end."""
-        return self._file.read(size)
+        data = self._file.read(size)
+        self._digest.update(data)
+        return data
 
     def close(self) -> None:
         """Reads of the disk do not wait; `open_local` closes the file."""

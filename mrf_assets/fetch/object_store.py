@@ -6,6 +6,7 @@ Where a store is and who asks is said by settings alone, never by the address: a
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ class StoreFile:
         self._system, self._path = _located(url, options)
         self._file: NativeFile | None = None
         self._offset, self._held = 0, memoryview(b"")
+        self._digest = hashlib.sha256()
         self._reopen()
         self.validators = self._validators()
 
@@ -59,6 +61,11 @@ class StoreFile:
         return self.validators.etag
 
     @property
+    def sha256(self) -> str:
+        """Of the bytes that were handed out."""
+        return self._digest.hexdigest()
+
+    @property
     def last_modified(self) -> str | None:
         """As the store writes it."""
         return self.validators.last_modified
@@ -69,6 +76,7 @@ class StoreFile:
             self._held = memoryview(self._next_piece())
         data = bytes(self._held[:size])
         self._held = self._held[len(data) :]
+        self._digest.update(data)
         return data
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -280,7 +281,7 @@ def _tell_source(tally: SourceTally) -> None:
 
 
 def _sizes(urls: Sequence[str], settings: Settings) -> list[int | None]:
-    options = FetchOptions.of(settings)
+    options = replace(FetchOptions.of(settings), max_retries=0)  # a size is worth no wait
     with ThreadPoolExecutor(_SIZES_AT_ONCE) as pool:
         told = pool.map(lambda url: probe(url, options), urls)
         return [None if validators is None else validators.size_bytes for validators in told]

@@ -56,6 +56,8 @@ class Settings:
             raise SettingError("max_retries", f"is {self.max_retries}; it must be 0 or more")
         if unknown := set(self.object_store_schemes) - set(_STORES):
             raise SettingError("object_stores", f"names {', '.join(sorted(unknown))}; known are {', '.join(_STORES)}")
+        if not (self.object_store_endpoint or "https://").lower().startswith(("http://", "https://")):
+            raise SettingError("object_store_endpoint", "has no http:// or https:// before the host")
         for name in ("connect_timeout_seconds", "read_timeout_seconds", "total_timeout_seconds"):
             if not 0 < getattr(self, name) <= _DAY_SECONDS:  # sockets refuse infinity with a traceback
                 raise SettingError(name, f"is {getattr(self, name)}; it must be more than 0 and at most {_DAY_SECONDS}")

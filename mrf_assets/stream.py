@@ -35,6 +35,8 @@ _BLOCKS_AHEAD = 8
 _LEFT_AFTER_SECONDS = 0.1  # how soon a full queue notices that nobody reads it any more
 _MAX_CONTAINERS = 3  # json.gz in a zip, gzipped once more by the server, is the most that makes sense
 
+_DELIMITERS = (b",", b";", b"|", b"\t", b"~")  # the last one is Humana's
+
 Expected = Literal["json", "text"]
 
 _UNSUPPORTED = {
@@ -235,6 +237,11 @@ class DecompressedFile:
             )
         if self._expect == "json" and text and not text.startswith((b"{", b"[")):
             shown = text[:40].decode("utf-8", "replace")
+            line = text.partition(b"\n")[0]
+            if max(map(line.count, _DELIMITERS)) > 1:
+                raise UnsupportedContent(
+                    self.raw.url, f"is CSV (it begins with {shown!r}), which is not read; look for the payer's JSON"
+                )
             raise UnsupportedContent(self.raw.url, f"is not JSON (it begins with {shown!r}); check the address")
 
     def _gunzip(self, source: _Tee | _Blocks) -> Iterator[bytes]:

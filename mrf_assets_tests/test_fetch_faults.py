@@ -485,3 +485,39 @@ def test_the_members_of_a_file_do_not_matter_to_a_seam(server: MrfServer, tmp_pa
     _ingested(server, cut, [])
 
     assert _rows(whole) == _rows(cut)
+
+
+def test_retries_of_one_file_have_an_end_though_each_makes_progress(server: MrfServer, tmp_path: Path) -> None:
+    """A server that cuts every few bytes would keep us for ever."""
+    server.always(_PATH, Answer(cut_after=10))
+    waits: list[float] = []
+    with pytest.raises(ConnectionLostError, match=rf"broke at byte 5010 of {len(_DATA)}"):
+        _ingested(server, Settings(output_dir=tmp_path / "out"), waits)
+
+    assert 500 == len(waits)
+
+
+def test_no_wait_is_longer_than_the_time_that_is_left(server: MrfServer, tmp_path: Path) -> None:
+    """The failure is told at once."""
+    server.script(_PATH, Answer(status=429, headers=_headers(Retry_After="7")))
+    waits: list[float] = []
+    with pytest.raises(ServerBusy, match="HTTP 429"):
+        _ingested(server, Settings(output_dir=tmp_path / "out", total_timeout_seconds=6), waits)
+
+    assert [] == waits
+
+
+def test_a_date_that_differs_is_not_the_same_file(server: MrfServer, tmp_path: Path) -> None:
+    """A server that ignores If-Range: without an ETag the date decides whether its range is trusted."""
+    server.script(
+        _PATH,
+        Answer(body=_DATA, cut_after=_HALF, headers=_headers(Last_Modified=server.last_modified)),
+        Answer(headers=_headers(Last_Modified="Fri, 06 Nov 2026 06:00:00 GMT")),
+    )
+    result = _ingested(server, Settings(output_dir=tmp_path / "out"), [])
+
+    assert (0, 1, 3) == (
+        result.files[0].transfer.resumes,
+        result.files[0].transfer.restarts,
+        result.files[0].transfer.requests,
+    )

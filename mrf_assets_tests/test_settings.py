@@ -169,6 +169,12 @@ def test_stores_are_a_list_of_known_ones() -> None:
         Settings(object_stores="s3,ftp")
 
 
+def test_an_endpoint_says_how_it_is_spoken_to() -> None:
+    """`localhost:9000` alone would be taken for no endpoint, and the cloud be asked."""
+    with pytest.raises(SettingError, match="object_store_endpoint: has no http"):
+        Settings(object_store_endpoint="localhost:9000")
+
+
 def test_a_daemon_is_careful_with_addresses_unless_told_otherwise() -> None:
     """Nobody watches its runs; on a command line a person does."""
     assert not Settings.from_environment({}).refuse_private_addresses

@@ -274,6 +274,8 @@ class HttpFile:
             return False
         if known.etag is not None and told.etag not in (None, known.etag):
             return False
+        if known.etag is None and told.last_modified not in (None, known.last_modified):
+            return False
         if answer.length not in (None, last - first + 1):
             return False
         self._use(answer, last + 1)

@@ -114,6 +114,7 @@ def open_ui(server: MrfServer, data: DemoData, port: int) -> int:
     return _run_child(
         ["-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
         MRF_CPT_WHITELIST=str(data.whitelist.absolute()),
+        MRF_REFUSE_PRIVATE_ADDRESSES="false",  # the made-up payer is on this machine
     )
 
 

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,11 +25,12 @@ from rich.table import Table
 from mrf_assets.console import PrintableFormatter, printable, printable_json
 from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, SettingError, StreamError
 from mrf_assets.extract import READERS
-from mrf_assets.fetch import open_url, size_of
+from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.pipeline import NetworkResult, Wanted, ingest
 from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
 from mrf_assets.store import Store, row_counts
+from mrf_assets.stream import Opener
 from mrf_assets.tasks import FileTask, Plan
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -111,7 +114,7 @@ def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -
     Wanted.of(given)
     tally = SourceTally()
     summary = execute_batch(
-        _told(source, location, options, tally),
+        _told(source, location, given, options, tally),
         workers=workers,
         source_type=source,
         source_input=location,
@@ -133,10 +136,11 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
     """Show what `run` with the same flags would do, and what is wrong with them. Writes nothing."""
     del flags["workers"], flags["verbose"]
     options, settings = _split_flags(flags)
-    Wanted.of(Settings.from_environment(**settings))
+    given = Settings.from_environment(**settings)
+    Wanted.of(given)
     tally = SourceTally()
-    tasks = list(_read(source, location, options, tally))
-    found = _sizes([task.url for task in tasks]) if sizes else [None] * len(tasks)
+    tasks = list(_read(source, location, given, options, tally))
+    found = _sizes([task.url for task in tasks], given) if sizes else [None] * len(tasks)
     if as_json:
         for task, size in zip(tasks, found, strict=True):
             click.echo(printable_json(_task_line(task, size)))
@@ -187,7 +191,7 @@ def extract(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - cl
     options, settings = _split_flags(flags | {"structures": None, "match": None, "max_files": None}, plans)
     given = Settings.from_environment(**settings)
     Store(given.output_dir.absolute()).sweep()
-    (task,) = read_source("url", url, open_url, options, SourceTally())
+    (task,) = read_source("url", url, _opener(given), options, SourceTally())
     result = ingest(task.network_id, [task], given)
     result.require_published()
     _tell_result(result)
@@ -241,17 +245,25 @@ def _zip_plans(
     )
 
 
-def _read(source: str, location: str, options: SourceOptions, tally: SourceTally) -> Iterator[FileTask]:
+def _opener(settings: Settings) -> Opener:
+    return partial(open_url, options=FetchOptions.of(settings))
+
+
+def _read(
+    source: str, location: str, settings: Settings, options: SourceOptions, tally: SourceTally
+) -> Iterator[FileTask]:
     """The tasks of a source; one that cannot be read at all is the user's to mend, as a wrong flag is."""
     try:
-        yield from read_source(source, location, open_url, options, tally)
+        yield from read_source(source, location, _opener(settings), options, tally)
     except (FetchError, StreamError, ExtractError) as error:
         raise SettingError("--input", str(error)) from error
 
 
-def _told(source: str, location: str, options: SourceOptions, tally: SourceTally) -> Iterator[FileTask]:
+def _told(
+    source: str, location: str, settings: Settings, options: SourceOptions, tally: SourceTally
+) -> Iterator[FileTask]:
     """The tasks; what was odd about their source is told behind the last."""
-    yield from _read(source, location, options, tally)
+    yield from _read(source, location, settings, options, tally)
     _tell_source(tally)
 
 
@@ -268,9 +280,11 @@ def _tell_source(tally: SourceTally) -> None:
             click.echo(f"  {printable(str(problem))}", err=True)
 
 
-def _sizes(urls: Sequence[str]) -> list[int | None]:
+def _sizes(urls: Sequence[str], settings: Settings) -> list[int | None]:
+    options = replace(FetchOptions.of(settings), max_retries=0)  # a size is worth no wait
     with ThreadPoolExecutor(_SIZES_AT_ONCE) as pool:
-        return list(pool.map(size_of, urls))
+        told = pool.map(lambda url: probe(url, options), urls)
+        return [None if validators is None else validators.size_bytes for validators in told]
 
 
 def _task_line(task: FileTask, size: int | None) -> dict[str, Any]:

@@ -15,8 +15,8 @@ _LAYOUT_VERSION = "1"  # of the tables and what stands in them; raise it when ei
 
 
 def build_defs(settings: Settings | None = None) -> dg.Definitions:
-    """Definitions for these settings; without any, for those of the environment."""
-    settings = settings or Settings.from_environment()
+    """Definitions for these settings; without any, for those of the environment, as a daemon runs them."""
+    settings = settings or Settings.for_daemon()
     return dg.Definitions(
         assets=[network_files, network_tables(_code_version(settings))],
         jobs=[jobs.ingest, jobs.ingest_in_process, jobs.audit],

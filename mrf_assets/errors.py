@@ -12,8 +12,16 @@ this tree and stays a traceback.
     ├── FetchError            a file could not be had                      (one network fails)
     │   ├── NotFoundAtSource
     │   ├── HttpStatusError
+    │   │   ├── AccessRefused the signature expired, or there is none: a newer index may help
+    │   │   └── ServerBusy    429, 5xx and the like, to the last attempt
     │   ├── ConnectionLostError
-    │   └── UnsupportedUrl
+    │   ├── TimeSpent         the total time for one file is used up
+    │   ├── SourceChanged     another file lies there than the one that was begun
+    │   ├── ChecksumMismatch  not the bytes that the server has a checksum of
+    │   ├── UntrustedServer   a TLS certificate that cannot be verified
+    │   ├── UnsupportedUrl
+    │   │   └── AddressRefused a private address, where those are forbidden
+    │   └── NotModified       no failure: asked for if changed, and it has not
     ├── StreamError           bytes that are not the file they claim to be
     │   ├── EmptyFile
     │   ├── UnsupportedContent
@@ -107,12 +115,44 @@ class HttpStatusError(FetchError):
     """The server answered, and not with the file."""
 
 
+class AccessRefused(HttpStatusError):
+    """HTTP 401, 403 or 409: a signed link that has expired, most of the time; a newer one may help."""
+
+
+class ServerBusy(HttpStatusError):
+    """HTTP 408, 425, 429 or 5xx to the last attempt; worth another try later."""
+
+
 class ConnectionLostError(FetchError):
-    """No answer, or the connection broke before the last byte."""
+    """No answer, or the connection broke before the last byte, to the last attempt."""
+
+
+class TimeSpent(FetchError):
+    """The time for one file is used up before its last byte."""
+
+
+class SourceChanged(FetchError):
+    """What lies at the address is no longer the file whose first bytes were read."""
+
+
+class ChecksumMismatch(FetchError):
+    """What was read is not what the server has a checksum of."""
+
+
+class UntrustedServer(FetchError):
+    """The server cannot prove who it is."""
 
 
 class UnsupportedUrl(FetchError):
     """An address of a kind that is not read."""
+
+
+class AddressRefused(UnsupportedUrl):
+    """An address of our own network, which a stranger must not make us ask."""
+
+
+class NotModified(FetchError):
+    """Asked for only if it has changed, and it has not; whoever asks so has to catch it."""
 
 
 class StreamError(MrfError):

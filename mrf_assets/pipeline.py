@@ -21,13 +21,13 @@ import pyarrow as pa
 from mrf_assets.checks import CheckResult, audit
 from mrf_assets.errors import AuditFailed, SettingError
 from mrf_assets.extract import READERS, Reader, Request, Tally
-from mrf_assets.fetch import Timeouts, open_url
+from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.part_filter import kept_rows
 from mrf_assets.part_processes import in_processes
 from mrf_assets.schema import FILES, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets.store import PartWriter, Stage, Store, TableFile, part_labels
-from mrf_assets.stream import DecompressedFile, open_json, read_ahead
+from mrf_assets.stream import DecompressedFile, TransferCounts, open_json, read_ahead
 from mrf_assets.tasks import FileTask
 from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelist, read_tin_whitelist
 
@@ -57,6 +57,7 @@ class FileResult:
     period: str
     row: dict[str, Any]  # of `files`
     rejects: int
+    transfer: TransferCounts
     seconds: float
 
 
@@ -120,12 +121,14 @@ def ingest(
     on_progress: Callable[[Progress], None] = lambda _progress: None,
     *,
     progress_every_seconds: float = 5.0,
+    fetch_options: FetchOptions | None = None,
 ) -> NetworkResult:
     """Fetch, extract, audit and publish the files of one network.
 
     Nothing is published before every file is read and every period has passed its audit; then
     the periods are published one by one, each in one step, the oldest first. Failed blocking
-    checks are told in the result (`require_published`), all else raises.
+    checks are told in the result (`require_published`), all else raises. Files are fetched as the
+    settings say, unless `fetch_options` says it.
 
     Raises:
         MrfError: As its class says; nothing was published.
@@ -135,8 +138,9 @@ def ingest(
     if reader is None:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
     store = Store(settings.output_dir.absolute())
+    fetch_options = fetch_options or FetchOptions.of(settings)
     with store.stage(network_id) as stage:
-        work = _Work(network_id, settings, Wanted.of(settings), reader, stage, progress_every_seconds)
+        work = _Work(network_id, settings, Wanted.of(settings), reader, stage, fetch_options, progress_every_seconds)
         labels = part_labels(tasks)
         parts = [(task, labels[task.file_id]) for task in tasks]
         processes = min(settings.part_processes or 1, len(parts))
@@ -170,6 +174,7 @@ class _Work:
     wanted: Wanted
     reader: Reader
     stage: Stage
+    fetch_options: FetchOptions
     progress_every_seconds: float
 
     def ingest_file(self, part: tuple[FileTask, str], on_progress: Callable[[Progress], None]) -> FileResult:
@@ -177,20 +182,23 @@ class _Work:
         task, label = part
         started = time.monotonic()
         tally = Tally()
-        timeouts = Timeouts(
-            connect_seconds=self.settings.connect_timeout_seconds, read_seconds=self.settings.read_timeout_seconds
-        )
-        opener = partial(open_url, timeouts=timeouts)
+        spool_dir = self.stage.directory if self.settings.spool_downloads else None
         logger.info("%s: reading %s", self.network_id, task.canonical_url)
-        with self.stage.part(label) as writer, opener(task.url) as raw, _rare_collections(), ExitStack() as reading:
+        with (
+            self.stage.part(label) as writer,
+            open_url(task.url, replace(self.fetch_options, spool_dir=spool_dir)) as raw,
+            _rare_collections(),
+            ExitStack() as reading,
+        ):
             source = open_json(raw)
             blocks = read_ahead(source.blocks()) if self.settings.read_ahead else source.blocks()
             watched = self._watched(reading.enter_context(closing(blocks)), source, task, tally, on_progress)
+            reading.callback(raw.close)  # before the thread that reads ahead is waited for
             request = Request(
                 url=task.canonical_url,
                 file_id=task.file_id,
                 codes=self.wanted.codes,
-                open_url=opener,
+                open_url=partial(open_url, options=self.fetch_options),
                 provider_batch_rows=self.settings.provider_batch_size,
                 rate_batch_rows=self.settings.rate_batch_size,
                 spool_dir=self.stage.directory,
@@ -210,7 +218,14 @@ class _Work:
             self.network_id, task.filename, row["rate_rows"], row["prices_read"], writer.rows[REJECTS.name],
             source.json_size_bytes / 1e6, seconds,
         )  # fmt: skip
-        return FileResult(task=task, period=period, row=row, rejects=writer.rows[REJECTS.name], seconds=seconds)
+        return FileResult(
+            task=task,
+            period=period,
+            row=row,
+            rejects=writer.rows[REJECTS.name],
+            transfer=raw.transfer,
+            seconds=seconds,
+        )
 
     def _watched(
         self,

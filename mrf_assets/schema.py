@@ -204,8 +204,8 @@ FILES = Table(
         Column("size_bytes", pa.int64(), "Bytes read, compressed."),
         Column("json_size_bytes", pa.int64(), "Bytes of JSON."),
         Column("sha256", _TEXT, "Of the bytes read, compressed."),
-        Column("etag", _TEXT, "HTTP ETag."),
-        Column("last_modified", _TEXT, "HTTP Last-Modified."),
+        Column("etag", _TEXT, "HTTP ETag; of a local file, its size and time of change."),
+        Column("last_modified", _TEXT, "HTTP Last-Modified; of a local file, its time of change."),
         Column("reporting_entity_name", _TEXT, "Header of the file."),
         Column("reporting_entity_type", _TEXT, "Header of the file."),
         Column(

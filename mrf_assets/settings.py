@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 from mrf_assets.errors import SettingError
 
 _DAY_SECONDS = 86_400
+_STORES = ("s3", "gs", "az")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,15 @@ class Settings:
     keep_periods: int | None = None  # published periods kept per network; None keeps all
     connect_timeout_seconds: float = 20.0
     read_timeout_seconds: float = 120.0  # between two pieces of a download
+    total_timeout_seconds: float = 21_600.0  # for the download of one file, waits between attempts and all
+    max_retries: int = 3  # attempts after a failed one, since the last new byte of a file
+    connection_pooling: bool = True  # keep connections for the next request
+    spool_downloads: bool = False  # download to the staging folder first, then extract
+    refuse_private_addresses: bool = False  # of our own network and machine; True where Dagster's UI starts the runs
+    object_stores: str = "s3,gs,az"  # schemes that may be read
+    object_store_endpoint: str | None = None  # a store of one's own; None: the cloud's
+    object_store_account: str | None = None  # Azure's, for az://container/file
+    object_store_anonymous: bool = True  # False: with the credentials that the machine has
     part_processes: int | None = None  # files of one network read at a time; None: the cores that `mrf run` leaves free
     read_ahead: bool = True  # fetch and decompress in a thread beside the extraction
     max_parallel_steps: int = 2  # step processes of one Dagster run
@@ -42,9 +52,26 @@ class Settings:
         for name, absent in (("keep_periods", "keep all"), ("part_processes", "use the free cores")):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more, or absent to {absent}")
-        for name in ("connect_timeout_seconds", "read_timeout_seconds"):
+        if self.max_retries < 0:
+            raise SettingError("max_retries", f"is {self.max_retries}; it must be 0 or more")
+        if unknown := set(self.object_store_schemes) - set(_STORES):
+            raise SettingError("object_stores", f"names {', '.join(sorted(unknown))}; known are {', '.join(_STORES)}")
+        if not (self.object_store_endpoint or "https://").lower().startswith(("http://", "https://")):
+            raise SettingError("object_store_endpoint", "has no http:// or https:// before the host")
+        for name in ("connect_timeout_seconds", "read_timeout_seconds", "total_timeout_seconds"):
             if not 0 < getattr(self, name) <= _DAY_SECONDS:  # sockets refuse infinity with a traceback
                 raise SettingError(name, f"is {getattr(self, name)}; it must be more than 0 and at most {_DAY_SECONDS}")
+
+    @property
+    def object_store_schemes(self) -> tuple[str, ...]:
+        """The stores that may be read; none for an empty text."""
+        return tuple(name.strip().lower() for name in self.object_stores.split(",") if name.strip())
+
+    @classmethod
+    def for_daemon(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Settings of runs that nobody watches: the same, and careful with addresses unless told otherwise."""
+        given = {name: value for name, value in environ.items() if value != ""}
+        return cls.from_environment({"MRF_REFUSE_PRIVATE_ADDRESSES": "true", **given})
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:  # noqa: ANN401 - values of the fields
@@ -70,6 +97,7 @@ def _parse(name: str, text: str, hint: object) -> Any:  # noqa: ANN401 - the fie
         int | None: int,
         float: float,
         str: str,
+        str | None: str,
         bool: _yes_or_no,
     }
     try:

@@ -8,13 +8,13 @@ gzip, and UHC several gzip members in one file.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import queue
 import threading
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from isal import igzip, isal_zlib
@@ -35,6 +35,8 @@ _BLOCKS_AHEAD = 8
 _LEFT_AFTER_SECONDS = 0.1  # how soon a full queue notices that nobody reads it any more
 _MAX_CONTAINERS = 3  # json.gz in a zip, gzipped once more by the server, is the most that makes sense
 
+_DELIMITERS = (b",", b";", b"|", b"\t", b"~")  # the last one is Humana's
+
 Expected = Literal["json", "text"]
 
 _UNSUPPORTED = {
@@ -52,6 +54,17 @@ _UNSUPPORTED = {
 _ENCRYPTED = (PasswordError, MissingPasswordError)
 _LEAST_ZIP_END = 22  # bytes of the record that ends a zip, without its comment
 _LONGEST_ZIP_END = _LEAST_ZIP_END + 0xFFFF
+
+
+@dataclass(slots=True, kw_only=True)
+class TransferCounts:
+    """What it took to get one file; grows while it is read."""
+
+    requests: int = 0  # sent, of any kind; reads of the local disk are none
+    retries: int = 0  # attempts after a failed one
+    resumes: int = 0  # of them, those that went on in the middle
+    restarts: int = 0  # of them, those that read the beginning again, and found it the same
+    rate_limited: int = 0  # answers 429
 
 
 class RawFile(Protocol):
@@ -73,8 +86,19 @@ class RawFile(Protocol):
     def last_modified(self) -> str | None:
         """HTTP Last-Modified, where given."""
 
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the bytes that were handed out; kept below, where a restarted download is compared with it."""
+
+    @property
+    def transfer(self) -> TransferCounts:
+        """What it has taken so far."""
+
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes; empty at the end."""
+
+    def close(self) -> None:
+        """Stop: a read that waits in another thread ends soon, with an error."""
 
 
 Opener = Callable[[str], AbstractContextManager[RawFile]]
@@ -93,15 +117,10 @@ class _Readable(ABC):
 
 
 class _Tee(_Readable):
-    """Counts and hashes what is read from below, and lets the first bytes be looked at."""
+    """Counts what is read from below, and lets the first bytes be looked at."""
 
     def __init__(self, raw: RawFile) -> None:
-        self._raw, self._head = raw, b""
-        self.size_bytes, self._digest = 0, hashlib.sha256()
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
+        self._raw, self._head, self.size_bytes = raw, b"", 0
 
     def read(self, size: int = -1) -> bytes:
         if self._head:
@@ -110,7 +129,6 @@ class _Tee(_Readable):
             return taken
         data = self._raw.read(BLOCK_BYTES if size < 0 else size)
         self.size_bytes += len(data)
-        self._digest.update(data)
         return data
 
     def peek(self, size: int) -> bytes:
@@ -119,7 +137,6 @@ class _Tee(_Readable):
             if not data:
                 break
             self.size_bytes += len(data)
-            self._digest.update(data)
             self._head += data
         return self._head[:size]
 
@@ -167,7 +184,7 @@ class DecompressedFile:
     @property
     def sha256(self) -> str:
         """Hex digest of the compressed bytes read so far."""
-        return self._tee.sha256
+        return self.raw.sha256
 
     def blocks(self) -> Generator[bytes]:
         """Yield decompressed blocks of about 1 MiB, none of them empty.
@@ -220,6 +237,11 @@ class DecompressedFile:
             )
         if self._expect == "json" and text and not text.startswith((b"{", b"[")):
             shown = text[:40].decode("utf-8", "replace")
+            line = text.partition(b"\n")[0]
+            if max(map(line.count, _DELIMITERS)) > 1:
+                raise UnsupportedContent(
+                    self.raw.url, f"is CSV (it begins with {shown!r}), which is not read; look for the payer's JSON"
+                )
             raise UnsupportedContent(self.raw.url, f"is not JSON (it begins with {shown!r}); check the address")
 
     def _gunzip(self, source: _Tee | _Blocks) -> Iterator[bytes]:

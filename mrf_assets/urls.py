@@ -25,6 +25,7 @@ _SAS = re.compile(r"\A(se|sp|sv|sr|st|spr|sip|ss|srt|skoid|sktid|skt|ske|sks|skv
 _DOUBTFUL = re.compile(r"\A(key|code|api_?key|auth.*|jwt|hmac|password|pwd|secret|.*signature|.*token)\Z")
 _MASKED = re.compile(r"\Asha256-[0-9a-f]{8}\Z")
 _NAME_PARAMETERS = ("filename", "file", "name")
+_STORES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -45,6 +46,11 @@ def _split(url: str) -> SplitResult:
 def is_remote(location: str) -> bool:
     """True for an address with a scheme other than file; everything else is a local path."""
     return bool(_SCHEME.match(location)) and not location.lower().startswith("file://")
+
+
+def store_kind(location: str) -> str | None:
+    """The object store that a scheme stands for: s3, gs or az; None for anything else."""
+    return _STORES.get(location.partition("://")[0].lower()) if is_remote(location) else None
 
 
 def local_path(location: str) -> Path:
@@ -81,6 +87,8 @@ def canonical_url(url: str) -> str:
     if ":" in host:
         host = f"[{host}]"
     port = f":{parts.port}" if parts.port else ""
+    if store_kind(url) == "az" and parts.username and parts.password is None:
+        host = f"{parts.username}@{host}"  # abfs://container@account.dfs.core.windows.net: a container is no secret
     query = "&".join(_kept_parameters(parts.query))
     return urlunsplit((parts.scheme.lower(), host + port, parts.path, query, "")).strip()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from hypothesis import settings
 
 from mrf_assets.extract import Reader, Request, Tally, read_reference
 from mrf_assets.schema import TABLES
-from mrf_assets.stream import RawFile
+from mrf_assets.stream import RawFile, TransferCounts
 from mrf_assets_tests.factory import Document, render
 
 # A busy machine must not fail a test, nor luck: the same examples every time. `make fuzz` draws new ones.
@@ -129,6 +130,8 @@ class FakeFile:
         self.url, self.size_bytes = url, len(data)
         self.etag: str | None = None
         self.last_modified: str | None = None
+        self.transfer = TransferCounts()
+        self._digest = hashlib.sha256()
         self._data, self._sizes = data, list(sizes or [])
 
     def read(self, size: int, /) -> bytes:
@@ -136,7 +139,16 @@ class FakeFile:
         if self._sizes:
             size = max(1, min(size, self._sizes.pop(0)))
         data, self._data = self._data[:size], self._data[size:]
+        self._digest.update(data)
         return data
+
+    @property
+    def sha256(self) -> str:
+        """Of what was read."""
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """Nothing waits."""
 
 
 class FakeOpener:

@@ -97,7 +97,11 @@ class Place:
     @property
     def environment(self) -> dict[str, str]:
         """Of processes that run here."""
-        return os.environ | {"DAGSTER_HOME": str(self.home), "MRF_OUTPUT_DIR": str(self.output)}
+        return os.environ | {
+            "DAGSTER_HOME": str(self.home),
+            "MRF_OUTPUT_DIR": str(self.output),
+            "MRF_REFUSE_PRIVATE_ADDRESSES": "false",  # the tests' payers are on this machine
+        }
 
     def start(self, *arguments: str, module: str = "mrf_assets") -> subprocess.Popen[str]:
         """Start the command line in a session of its own."""

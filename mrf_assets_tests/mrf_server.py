@@ -52,6 +52,8 @@ class Answer:
     body: bytes | None = None  # None: what is stored; for other statuses than 2xx: nothing
     headers: Mapping[str, str] = field(default_factory=dict)  # win over those the server makes
     truncate_at: int | None = None  # send this many bytes, though Content-Length announces all, and hang up
+    cut_after: int | None = None  # the same, in bytes of this answer's own body: a range is cut too
+    drip_seconds: float = 0.0  # send byte by byte, that far apart, until the client or the server has enough
     send_length: bool = True  # without a length, the end of the connection is the end of the body
     hold_at: int = 0  # where `gate` holds, in bytes of the body
     gate: Gate | None = None
@@ -104,11 +106,14 @@ class MrfServer:
         self.ranges, self.last_modified = ranges, last_modified
         self.requests: list[Request] = []
         self.peak_concurrency = 0
+        self.connections = 0
         self._folder = content.resolve() if isinstance(content, Path) else None
         self._files: dict[str, bytes] = {}
         self._scripts: dict[str, deque[Answer]] = {}
         self._standing: dict[str, Answer] = {}
+        self._heads: dict[str, Answer] = {}
         self._gates: list[Gate] = []
+        self._stopped = threading.Event()
         self._active = 0
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
@@ -126,6 +131,7 @@ class MrfServer:
 
     def stop(self) -> None:
         """Release all gates, end all connections and threads; an error of a handler is raised here."""
+        self._stopped.set()
         for gate in self._gates:
             gate.release()
         self._http.shutdown()
@@ -175,6 +181,11 @@ class MrfServer:
             self._standing[_rooted(path)] = answer
             self._gates += [answer.gate] if answer.gate else []
 
+    def answer_heads(self, path: str, answer: Answer) -> None:
+        """Answer every HEAD of a path with this, whatever GETs get."""
+        with self._lock:
+            self._heads[_rooted(path)] = answer
+
     def hold(self, path: str, at: int) -> Gate:
         """Hold the next GET of a path after that many bytes of its body."""
         gate = Gate()
@@ -211,6 +222,8 @@ class MrfServer:
 
     def _next_answer(self, request: Request) -> Answer | None:
         with self._lock:
+            if request.method == "HEAD" and request.path in self._heads:
+                return self._heads[request.path]
             waiting = self._scripts.get(request.path)
             if waiting:
                 return waiting[0] if request.method == "HEAD" else waiting.popleft()
@@ -267,6 +280,7 @@ class _Listener(ThreadingHTTPServer):
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         with self._connections_lock:
             self._connections.add(cast("socket.socket", request))
+            self.owner.connections += 1
         super().process_request(request, cast("tuple[str, int]", client_address))
 
     def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
@@ -370,8 +384,14 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.truncate_at is not None:
             end = min(end, answer.truncate_at)
             self.close_connection = True
+        if answer.cut_after is not None:
+            end = min(end, first + answer.cut_after)
+            self.close_connection = True
         with stored.open() as source:
             source.seek(first)
+            if answer.drip_seconds:
+                self._drip(source, end - first, answer.drip_seconds)
+                return
             if answer.gate:
                 held = max(first, min(end, answer.hold_at))
                 self._copy(source, held - first)
@@ -379,6 +399,13 @@ class _Handler(BaseHTTPRequestHandler):
                 answer.gate.released.wait()
                 first = held
             self._copy(source, end - first)
+
+    def _drip(self, source: BinaryIO, size: int, seconds: float) -> None:
+        stopped = self.server.owner._stopped  # noqa: SLF001 - one unit with its owner
+        for _ in range(size):
+            self.wfile.write(source.read(1))
+            if stopped.wait(seconds):
+                return
 
     def _copy(self, source: BinaryIO, size: int) -> None:
         while size > 0 and (block := source.read(min(size, _BLOCK_BYTES))):

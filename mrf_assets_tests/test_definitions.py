@@ -120,6 +120,16 @@ def test_settings_reach_the_resource(tmp_path: Path) -> None:
     assert (str(tmp_path), 7) == (built.resources["ingestor"].output_dir, built.resources["ingestor"].rate_batch_size)
 
 
+def test_runs_that_nobody_watches_are_careful_with_addresses(tmp_path: Path) -> None:
+    """What `dagster dev` and the daemon load refuses private addresses; settings of a person are taken as they are."""
+    built = build_defs(Settings(output_dir=tmp_path))
+
+    assert defs.resources
+    assert built.resources
+    assert defs.resources["ingestor"].refuse_private_addresses
+    assert not built.resources["ingestor"].refuse_private_addresses
+
+
 def test_the_workspace_loads(tmp_path: Path) -> None:
     """`dagster dev -w workspace.yaml` finds a location that is valid."""
     shutil.copy(REPOSITORY / "dagster.yaml", tmp_path)

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import gzip
+import logging
+import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mrf_assets.errors import (
+    AccessRefused,
     ConnectionLostError,
     FetchError,
     HttpStatusError,
     MrfError,
     NotFoundAtSource,
+    ServerBusy,
     UnsupportedUrl,
 )
-from mrf_assets.fetch import Timeouts, open_url, size_of
-from mrf_assets_tests.mrf_server import Answer, MrfServer
+from mrf_assets.fetch import FetchOptions, Validators, open_url, probe
+from mrf_assets.stream import TransferCounts
+from mrf_assets_tests.mrf_server import Answer, Gate, MrfServer
 
 _DATA = b'{"in_network":[' + b"1," * 100_000 + b"1]}"
 _SECRET = "S3cr3tV4lue"
 _SIGNED = f"?Expires=1&Signature={_SECRET}&Key-Pair-Id={_SECRET}&name=a.json"
 
 
-def _fetched(url: str, *, size: int = 4096, read_seconds: float = 5) -> bytes:
-    with open_url(url, Timeouts(connect_seconds=5, read_seconds=read_seconds)) as raw:
+def _options(**changes: Any) -> FetchOptions:  # noqa: ANN401 - fields of FetchOptions
+    """Options of a caller who never sleeps."""
+    return replace(FetchOptions(connect_seconds=5, read_seconds=5, wait=lambda _seconds: None), **changes)
+
+
+def _fetched(url: str, *, size: int = 4096, **changes: Any) -> bytes:  # noqa: ANN401 - fields of FetchOptions
+    with open_url(url, _options(**changes)) as raw:
         return b"".join(iter(lambda: raw.read(size), b""))
 
 
@@ -44,13 +56,17 @@ def test_a_local_path_is_read(tmp_path: Path) -> None:
     assert _DATA == _fetched(str(tmp_path / "a.json"))
 
 
-def test_a_local_file_tells_its_size(tmp_path: Path) -> None:
-    """Size is known, HTTP's validators are not."""
+def test_a_local_file_tells_its_size_and_its_state(tmp_path: Path) -> None:
+    """The disk knows what a server would say."""
     path = tmp_path / "a.json"
     path.write_bytes(_DATA)
+    os.utime(path, ns=(0, 1_000_000_000_000_000_255))
 
     with open_url(str(path)) as raw:
-        assert (str(path), len(_DATA), None, None) == (raw.url, raw.size_bytes, raw.etag, raw.last_modified)
+        told = (raw.url, raw.size_bytes, raw.etag, raw.last_modified)
+        assert raw.transfer == TransferCounts()
+    etag = f'"{len(_DATA):x}-de0b6b3a76400ff"'
+    assert (str(path), len(_DATA), etag, "Sun, 09 Sep 2001 01:46:40 GMT") == told
 
 
 def test_escapes_of_a_file_url_are_decoded(tmp_path: Path) -> None:
@@ -136,12 +152,14 @@ def test_a_redirect_is_followed(server: MrfServer) -> None:
     [
         (404, NotFoundAtSource, "HTTP 404, the file is not there"),
         (410, NotFoundAtSource, "HTTP 410"),
-        (401, HttpStatusError, "HTTP 401, access refused"),
-        (403, HttpStatusError, "HTTP 403, access refused; a signed link expires"),
-        (409, HttpStatusError, "HTTP 409, access refused"),
-        (429, HttpStatusError, "HTTP 429"),
-        (500, HttpStatusError, "HTTP 500; try again later"),
-        (503, HttpStatusError, "HTTP 503"),
+        (401, AccessRefused, "HTTP 401, access refused"),
+        (403, AccessRefused, "HTTP 403, access refused; a signed link expires"),
+        (409, AccessRefused, "HTTP 409, access refused"),
+        (408, ServerBusy, "HTTP 408"),
+        (425, ServerBusy, "HTTP 425"),
+        (429, ServerBusy, "HTTP 429"),
+        (500, ServerBusy, "HTTP 500; try again later"),
+        (503, ServerBusy, "HTTP 503"),
         (204, HttpStatusError, "HTTP 204"),
         (206, HttpStatusError, "HTTP 206"),
         (304, HttpStatusError, "HTTP 304"),
@@ -149,11 +167,12 @@ def test_a_redirect_is_followed(server: MrfServer) -> None:
 )
 def test_other_answers_than_200_are_errors(server: MrfServer, status: int, kind: type[MrfError], text: str) -> None:
     """Their class tells whether another try makes sense, their text what to do."""
-    server.script("/a.json", Answer(status=status, body=b""))
+    server.always("/a.json", Answer(status=status, body=b""))
 
     with pytest.raises(kind, match=text) as error:
         _fetched(server.url("/a.json"))
     assert kind is type(error.value)
+    assert (4 if kind is ServerBusy else 1) == server.count("/a.json")
 
 
 def _unused_port() -> int:
@@ -172,7 +191,8 @@ def test_a_refused_connection_is_worth_another_try() -> None:
 @pytest.mark.parametrize("size", [4096, 1 << 20])
 def test_a_body_that_is_cut_is_told_with_its_byte(server: MrfServer, truncate_at: int, size: int) -> None:
     """Fewer bytes than announced are never taken for the file."""
-    server.script("/a.json", Answer(truncate_at=truncate_at))
+    server.always("/a.json", Answer(truncate_at=truncate_at))
+    server.ranges = False
 
     with pytest.raises(ConnectionLostError, match=f"broke at byte {truncate_at} of {len(_DATA)}"):
         _fetched(server.url("/a.json"), size=size)
@@ -180,14 +200,15 @@ def test_a_body_that_is_cut_is_told_with_its_byte(server: MrfServer, truncate_at
 
 def test_a_server_that_falls_silent_is_told(server: MrfServer) -> None:
     """The wait for the next piece of the body is bounded."""
-    gate = server.hold("/a.json", at=10)
+    gate = Gate()
+    server.always("/a.json", Answer(gate=gate, hold_at=10))
 
-    with pytest.raises(ConnectionLostError, match="broke at byte"):
+    with pytest.raises(ConnectionLostError, match=r"broke at byte 10 of .*TimeoutError"):
         _fetched(server.url("/a.json"), size=10, read_seconds=0.2)
     gate.release()
 
 
-@pytest.mark.parametrize("url", ["ftp://mrf.example/a", "s3://bucket/a", "gopher://mrf.example/"])
+@pytest.mark.parametrize("url", ["ftp://mrf.example/a", "data://mrf.example/a", "gopher://mrf.example/"])
 def test_other_schemes_are_not_read(url: str) -> None:
     """The person learns which are."""
     with pytest.raises(UnsupportedUrl, match="only http, https"):
@@ -221,14 +242,19 @@ def test_a_redirect_out_of_http_is_not_followed(server: MrfServer) -> None:
     ],
     ids=["404", "403", "500", "cut", "bad redirect", "signed redirect"],
 )
-def test_no_error_shows_a_signature(server: MrfServer, answer: Answer) -> None:
-    """A link's secrets are in no text, whatever goes wrong."""
-    server.script("/a.json", answer)
+def test_nothing_that_is_told_shows_a_signature(
+    server: MrfServer, answer: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A link's secrets are in no error and no log line, whatever goes wrong and however much is logged."""
+    caplog.set_level(logging.DEBUG)
+    server.always("/a.json", answer)
+    server.ranges = False
 
     with pytest.raises(FetchError) as error:
         _fetched(f"{server.url('/a.json')}{_SIGNED}")
     assert _SECRET not in repr(error.value)
     assert _SECRET not in str(error.value)
+    assert _SECRET not in caplog.text
     assert error.value.__suppress_context__ or error.value.__context__ is None
 
 
@@ -244,24 +270,53 @@ def test_no_error_of_an_address_shows_a_secret(address: str) -> None:
     assert _SECRET not in repr(error.value)
 
 
-def test_a_size_is_known_before_the_file_is_read(server: MrfServer, tmp_path: Path) -> None:
-    """By HEAD or by the file system; nothing is downloaded."""
+def test_a_file_is_known_before_it_is_read(server: MrfServer, tmp_path: Path) -> None:
+    """By HEAD or by the file system; nothing is downloaded, and it is what reading the file tells."""
     (tmp_path / "a.json").write_bytes(_DATA)
 
-    assert len(_DATA) == size_of(f"{server.url('/a.json')}{_SIGNED}")
-    assert len(_DATA) == size_of(str(tmp_path / "a.json"))
-    assert (1, 0) == (server.count("/a.json", "HEAD"), server.count("/a.json"))
+    for url in (f"{server.url('/a.json')}{_SIGNED}", str(tmp_path / "a.json")):
+        told = probe(url, _options())
+        assert (0, len(_DATA)) == (server.count("/a.json"), told and told.size_bytes)
+    for url in (f"{server.url('/a.json')}{_SIGNED}", str(tmp_path / "a.json")):
+        with open_url(url, _options()) as raw:
+            read = Validators(etag=raw.etag, last_modified=raw.last_modified, size_bytes=raw.size_bytes)
+        assert read == probe(url, _options())
+        assert None not in (read.etag, read.last_modified, read.size_bytes)
+
+
+@pytest.mark.parametrize(
+    "head", [Answer(status=403), Answer(status=405), Answer(status=501), Answer(send_length=False)]
+)
+@pytest.mark.parametrize("ranges", [True, False])
+def test_where_head_tells_nothing_one_byte_is_asked_for(server: MrfServer, head: Answer, ranges: bool) -> None:
+    """A link that is signed for GET refuses HEAD; S3 gave no length to it."""
+    server.ranges = ranges
+    expected = probe(server.url("/a.json"), _options())
+    server.answer_heads("/a.json", head)
+
+    assert expected == probe(server.url("/a.json"), _options(max_retries=0))
+    assert "bytes=0-0" == server.requests_of("/a.json")[-1].headers["range"]
 
 
 @pytest.mark.parametrize("location", ["/none", "http://[bad/a", "http://", "ftp://mrf.example/a", "file://[bad"])
-def test_a_size_that_cannot_be_told_is_none(location: str) -> None:
-    """A guess of the size stops nobody."""
-    assert size_of(location) is None
+def test_a_file_of_which_nothing_can_be_learned_is_none(location: str) -> None:
+    """Reading it tells what is wrong."""
+    assert probe(location, _options()) is None
 
 
-@pytest.mark.parametrize("answer", [Answer(status=404, body=b"x"), Answer(send_length=False)])
-def test_a_size_that_the_server_does_not_tell_is_none(server: MrfServer, answer: Answer) -> None:
+@pytest.mark.parametrize("answer", [Answer(status=404, body=b"x"), Answer(status=500), Answer(status=403, body=b"x")])
+def test_an_error_page_is_no_file(server: MrfServer, answer: Answer) -> None:
     """The length of an error page is not that of the file."""
     server.always("/a.json", answer)
 
-    assert size_of(server.url("/a.json")) is None
+    assert probe(server.url("/a.json"), _options()) is None
+
+
+def test_a_size_that_the_server_does_not_tell_is_none(server: MrfServer) -> None:
+    """The other validators are there all the same."""
+    server.always("/a.json", Answer(send_length=False))
+    server.ranges = False
+
+    told = probe(server.url("/a.json"), _options())
+    assert told is not None
+    assert (None, server.last_modified) == (told.size_bytes, told.last_modified)

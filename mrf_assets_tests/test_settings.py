@@ -21,6 +21,15 @@ GIVEN = {
     "MRF_KEEP_PERIODS": "13",
     "MRF_CONNECT_TIMEOUT_SECONDS": "1.5",
     "MRF_READ_TIMEOUT_SECONDS": "2.5",
+    "MRF_TOTAL_TIMEOUT_SECONDS": "3.5",
+    "MRF_MAX_RETRIES": "5",
+    "MRF_CONNECTION_POOLING": "no",
+    "MRF_SPOOL_DOWNLOADS": "yes",
+    "MRF_REFUSE_PRIVATE_ADDRESSES": "1",
+    "MRF_OBJECT_STORES": "s3, GS",
+    "MRF_OBJECT_STORE_ENDPOINT": "http://store.example:9000",
+    "MRF_OBJECT_STORE_ACCOUNT": "acme",
+    "MRF_OBJECT_STORE_ANONYMOUS": "false",
     "MRF_PART_PROCESSES": "4",
     "MRF_READ_AHEAD": "no",
     "MRF_MAX_PARALLEL_STEPS": "3",
@@ -31,6 +40,7 @@ NUMBERS = [
     "keep_periods",
     "connect_timeout_seconds",
     "read_timeout_seconds",
+    "total_timeout_seconds",
     "part_processes",
     "max_parallel_steps",
 ]
@@ -54,6 +64,15 @@ def test_every_field_is_read_from_the_environment() -> None:
         keep_periods=13,
         connect_timeout_seconds=1.5,
         read_timeout_seconds=2.5,
+        total_timeout_seconds=3.5,
+        max_retries=5,
+        connection_pooling=False,
+        spool_downloads=True,
+        refuse_private_addresses=True,
+        object_stores="s3, GS",
+        object_store_endpoint="http://store.example:9000",
+        object_store_account="acme",
+        object_store_anonymous=False,
         part_processes=4,
         read_ahead=False,
         max_parallel_steps=3,
@@ -96,7 +115,7 @@ def test_a_number_below_its_limit_is_refused(name: str, text: str) -> None:
         Settings.from_environment({f"MRF_{name.upper()}": text})
 
 
-@pytest.mark.parametrize("name", ["connect_timeout_seconds", "read_timeout_seconds"])
+@pytest.mark.parametrize("name", ["connect_timeout_seconds", "read_timeout_seconds", "total_timeout_seconds"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 86_401])
 def test_a_wait_that_no_socket_takes_is_refused(name: str, value: float) -> None:
     """Infinity ends in a traceback of the socket: "timestamp out of range for platform time_t"."""
@@ -133,3 +152,32 @@ def test_a_switch_is_true_or_false() -> None:
     assert Settings.from_environment({"MRF_READ_AHEAD": "Yes"}).read_ahead
     with pytest.raises(SettingError, match="neither true nor false"):
         Settings.from_environment({"MRF_READ_AHEAD": "maybe"})
+
+
+def test_no_retry_at_all_can_be_asked_for() -> None:
+    """0 is a number of retries, less is none."""
+    assert 0 == Settings.from_environment({"MRF_MAX_RETRIES": "0"}).max_retries
+    with pytest.raises(SettingError, match=r"^max_retries: is -1"):
+        Settings(max_retries=-1)
+
+
+def test_stores_are_a_list_of_known_ones() -> None:
+    """Spaces and case do not matter, an unknown store is named, an empty list is none at all."""
+    assert ("s3", "gs") == Settings(object_stores="s3, GS").object_store_schemes
+    assert () == Settings(object_stores="").object_store_schemes
+    with pytest.raises(SettingError, match="object_stores: names ftp; known are s3, gs, az"):
+        Settings(object_stores="s3,ftp")
+
+
+def test_an_endpoint_says_how_it_is_spoken_to() -> None:
+    """`localhost:9000` alone would be taken for no endpoint, and the cloud be asked."""
+    with pytest.raises(SettingError, match="object_store_endpoint: has no http"):
+        Settings(object_store_endpoint="localhost:9000")
+
+
+def test_a_daemon_is_careful_with_addresses_unless_told_otherwise() -> None:
+    """Nobody watches its runs; on a command line a person does."""
+    assert not Settings.from_environment({}).refuse_private_addresses
+    assert Settings.for_daemon({}).refuse_private_addresses
+    assert Settings.for_daemon({"MRF_REFUSE_PRIVATE_ADDRESSES": ""}).refuse_private_addresses
+    assert not Settings.for_daemon({"MRF_REFUSE_PRIVATE_ADDRESSES": "false"}).refuse_private_addresses

@@ -25,7 +25,8 @@ from mrf_assets.errors import (
 )
 from mrf_assets.fetch import open_url
 from mrf_assets.sources import SourceOptions, SourceTally, read_csv, read_index, read_source, read_url, read_urls
-from mrf_assets.stream import Opener, RawFile
+from mrf_assets.sources.locations import Unusable, usable_location
+from mrf_assets.stream import Opener, RawFile, TransferCounts
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets_tests.conftest import FakeFile, FakeOpener
 
@@ -304,6 +305,9 @@ def test_byte_order_mark_is_dropped_and_counted() -> None:
         ("ftp://h.example/x.json", "is of a kind that is not read"),
         ("javascript:alert(1).json", "is of a kind that is not read"),
         ("file:///etc/passwd.json", "is a file on the publisher's machine"),
+        ("FILE:/etc/passwd.json", "is a file on the publisher's machine"),
+        ("s3://bucket/x.json", "is in an object store, and its index is not"),
+        ("abfss://box@acme.dfs.core.windows.net/x.json", "is in an object store, and its index is not"),
         ("https://h.example", "names a host and no file"),
         ("https:///x.json", "has no usable host"),
         ("https://[h/x.json", "is malformed"),
@@ -320,6 +324,34 @@ def test_unusable_location_is_reported_and_stops_nothing(location: str | None, w
     assert 1 == tally.problem_count
     assert "reporting_structure[1].in_network_files[1]" == tally.problems[0].where
     assert what in tally.problems[0].what
+
+
+@pytest.mark.parametrize("location", ["/etc/passwd.json", "../../../etc/passwd.json", "//etc/passwd.json"])
+def test_a_path_in_an_index_of_the_web_is_none_of_our_disk(location: str) -> None:
+    """It is taken from where the index lies."""
+    (task,), _ = read_toc(toc(structure(file(location=location))))
+
+    assert task.url.startswith("https://")
+
+
+@pytest.mark.parametrize("base", ["s3://acme/2026/index.json", "/data/index.json"])
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [("s3://other/x.json", "s3://other/x.json"), ("https://h.example/x.json", "https://h.example/x.json")],
+)
+def test_an_index_of_our_own_may_name_stores_and_the_web(base: str, location: str, expected: str) -> None:
+    """Who can write into our bucket or disk may say what is read."""
+    assert expected == usable_location(location, base)
+
+
+def test_a_relative_location_of_an_index_in_a_store_is_in_that_store() -> None:
+    """As beside an index of the web; our disk stays closed."""
+    base = "s3://acme/2026/index.json"
+
+    assert "s3://acme/2026/rates/x.json" == usable_location("rates/x.json", base)
+    assert "s3://acme/x.json" == usable_location("/x.json", base)
+    with pytest.raises(Unusable, match="on the publisher's machine"):
+        usable_location("file:///x.json", base)
 
 
 @pytest.mark.parametrize("odd", [structure(plans=["none"]), 7, ["x", {"y": [1]}], None])
@@ -572,10 +604,14 @@ def test_order_of_structures_changes_positions_alone() -> None:
 class _Generated:
     """An index that is made while it is read: `count` structures of 5 of 400 files and two plans of their own."""
 
-    url, size_bytes, etag, last_modified = INDEX, None, None, None
+    url, size_bytes, etag, last_modified, sha256 = INDEX, None, None, None, ""
 
     def __init__(self, count: int) -> None:
         self._pieces = self._make(count)
+        self.transfer = TransferCounts()
+
+    def close(self) -> None:
+        pass
 
     def read(self, _size: int, /) -> bytes:
         return next(self._pieces, b"")
@@ -822,7 +858,7 @@ def test_single_path_is_taken_from_the_working_folder(tmp_path: Path, monkeypatc
     assert (str(tmp_path / "ppo.json"), "local~ppo") == (task.url, task.network_id)
 
 
-@pytest.mark.parametrize("odd", ["", "ppo", "s3://bucket/x.json?sig=SECRET", "https://a\x00b/c.json", "\udcff.json"])
+@pytest.mark.parametrize("odd", ["", "ppo", "ftp://host/x.json?sig=SECRET", "https://a\x00b/c.json", "\udcff.json"])
 def test_single_address_that_is_none_is_refused(odd: str) -> None:
     """In one line, without its secrets."""
     error = failure(SourceProblems, lambda: list(read_url(odd)))

@@ -255,6 +255,13 @@ def test_one_changed_byte_gives_the_same_content_or_an_error(data: bytes) -> Non
     assert [] == wrong
 
 
+@pytest.mark.parametrize("mark", [",", ";", "|", "\t", "~"])
+def test_csv_is_named(mark: str) -> None:
+    """Humana's files of 2022 were gzipped, with ~ between the fields."""
+    with pytest.raises(UnsupportedContent, match=r"is CSV \(it begins with 'npi.*which is not read"):
+        _content(gzipped(mark.join(["npi", "tin", "rate"]).encode() + b"\n1\n"))
+
+
 def test_errors_name_the_file() -> None:
     """The URL that is told is the canonical one of the opened file."""
     with pytest.raises(MrfError, match=r"https://mrf\.example/rates\.json\.gz: "):

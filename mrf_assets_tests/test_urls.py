@@ -51,6 +51,10 @@ _SIGNATURES = (
             "https://mrf.example/a?code=sha256-2bb80d53",
             id="masked stays as it is",
         ),
+        pytest.param(
+            "abfs://box@acme.dfs.core.windows.net/a", "abfs://box@acme.dfs.core.windows.net/a", id="Azure container"
+        ),
+        pytest.param("abfs://acme.dfs.core.windows.net/a", "abfs://u:pw@acme.dfs.core.windows.net/a", id="Azure key"),
         pytest.param("/data/a.json", "/data/a.json", id="path"),
         pytest.param("data/A b.json", "data/A b.json", id="relative path"),
         pytest.param("file:///data/a.json", "file:///data/a.json", id="file URL"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
@@ -125,7 +126,7 @@ def _read_file(file: FileResult) -> dict[str, Any]:
     return (
         _planned_file(file.task)
         | {name: file.row[name] for name in kept}
-        | {"period": file.period, "duration_seconds": round(file.seconds, 3)}
+        | {"period": file.period, "duration_seconds": round(file.seconds, 3), "transfer": asdict(file.transfer)}
     )
 
 

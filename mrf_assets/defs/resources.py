@@ -38,6 +38,15 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     read_ahead: bool = _DEFAULTS.read_ahead
     connect_timeout_seconds: float = _DEFAULTS.connect_timeout_seconds
     read_timeout_seconds: float = _DEFAULTS.read_timeout_seconds
+    total_timeout_seconds: float = _DEFAULTS.total_timeout_seconds
+    max_retries: int = _DEFAULTS.max_retries
+    connection_pooling: bool = _DEFAULTS.connection_pooling
+    spool_downloads: bool = _DEFAULTS.spool_downloads
+    refuse_private_addresses: bool = _DEFAULTS.refuse_private_addresses
+    object_stores: str = _DEFAULTS.object_stores
+    object_store_endpoint: str | None = _DEFAULTS.object_store_endpoint
+    object_store_account: str | None = _DEFAULTS.object_store_account
+    object_store_anonymous: bool = _DEFAULTS.object_store_anonymous
 
     @classmethod
     def of(cls, settings: Settings) -> Ingestor:

@@ -11,7 +11,7 @@ from os.path import abspath
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from mrf_assets.urls import canonical_url, is_remote, local_path
+from mrf_assets.urls import canonical_url, is_remote, local_path, store_kind
 
 _SHOWN_CHARS = 120
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -46,15 +46,20 @@ def _check_remote(url: str) -> str:
 
 def _joined(base: str, location: str) -> str:
     try:
+        if store_kind(base) is not None:  # urljoin knows no such scheme
+            scheme, rest = base.split("://", 1)
+            return f"{scheme}://" + urljoin(f"http://{rest}", location).partition("://")[2]
         return urljoin(base, location)
     except ValueError as error:  # "//[", which urllib takes for half an IPv6 host
         raise Unusable(f"{shown(location)} is malformed ({error})") from None
 
 
 def usable_location(location: str, base: str) -> str:
-    """The address that a source's text stands for: an http(s) URL, or the absolute path of a local file.
+    """The address that a source's text stands for: an http(s) URL, an object's, or the absolute path of a local file.
 
-    Relative ones are taken from the folder of `base`, the source's own location.
+    Relative ones are taken from the folder of `base`, the source's own location. A file of our own
+    disk is one for a local source alone, an object of a store for a local one and one in a store:
+    what came over the web must not choose what we read at home.
 
     Raises:
         Unusable: Not an address; for a person.
@@ -66,8 +71,13 @@ def usable_location(location: str, base: str) -> str:
     scheme = _SCHEME.match(location)
     if scheme and scheme.group(1).lower() in {"http", "https"}:
         return _check_remote(location)
+    if store_kind(location) is not None:
+        if is_remote(base) and store_kind(base) is None:
+            # Whose buckets our credentials open is not for a web page to choose.
+            raise Unusable(f"{shown(location)} is in an object store, and its index is not")
+        return _check_remote(location)
     if scheme and scheme.group(1).lower() != "file":
-        raise Unusable(f"{shown(location)} is of a kind that is not read; http, https, file:// and paths are")
+        raise Unusable(f"{shown(location)} is of a kind that is not read; http(s), s3, gs, az, file:// and paths are")
     if scheme and is_remote(base):
         raise Unusable(f"{shown(location)} is a file on the publisher's machine")
     if not scheme and not _FILE_LIKE.search(location.partition("?")[0]):

@@ -1,0 +1,307 @@
+"""A request and its redirects, up to the head of the answer.
+
+Connections are kept and shared by all downloads of the process; cookies belong to one file alone.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import os
+import re
+import ssl
+import time
+from contextlib import ExitStack, suppress
+from functools import lru_cache
+from importlib.metadata import version
+from types import TracebackType
+from typing import Self
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
+from requests.utils import get_auth_from_url
+from urllib3.exceptions import HTTPError
+
+from mrf_assets.errors import (
+    AccessRefused,
+    AddressRefused,
+    ConnectionLostError,
+    FetchError,
+    HttpStatusError,
+    NotFoundAtSource,
+    ServerBusy,
+    UnsupportedUrl,
+    UntrustedServer,
+)
+from mrf_assets.fetch.addresses import PrivateAddress, PublicOnlyAdapter, is_private_literal
+from mrf_assets.fetch.options import FetchOptions
+from mrf_assets.fetch.retries import Retries
+from mrf_assets.fetch.validators import Validators
+from mrf_assets.stream import TransferCounts
+from mrf_assets.urls import canonical_url, host_of
+
+_HEADERS = {"User-Agent": f"mrf_assets/{version('mrf_assets')}", "Accept-Encoding": "identity", "Accept": "*/*"}
+_SCHEMES = ("http://", "https://")
+_POOL_SIZE = 20  # connections kept per host, and hosts
+_MOST_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
+_SMALL_BODY_BYTES = 1 << 16  # cheaper to read than to connect again
+_GONE = (404, 410)
+_REFUSED = (401, 403, 409)  # Azure answers 409 PublicAccessNotPermitted to a blob without its signature (UHC)
+_BUSY = (408, 425, 429)
+_TOO_MANY = 429
+_SERVER_ERRORS = 500
+_NOT_IMPLEMENTED = 501  # what some answer to every HEAD
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
+_UNSATISFIED = re.compile(r"bytes \*/(\d+)\Z")
+
+
+class _WithoutSecrets(logging.Filter):
+    """urllib3 tells paths with their queries, at DEBUG and in some warnings: such lines are dropped."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line may be told."""
+        text = record.getMessage()
+        return not ("?" in text or "@" in text)
+
+
+for _name in ("connectionpool", "connection", "poolmanager", "response", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_WithoutSecrets())
+
+
+class Answer:
+    """An answer whose body is not read yet. Holds a place of its host until it is closed."""
+
+    def __init__(self, response: requests.Response, turn: ExitStack) -> None:
+        self.status = response.status_code
+        self.body = response.raw
+        self._response, self._turn = response, turn
+
+    def header(self, name: str) -> str | None:
+        """A header, by any spelling of its name."""
+        value: str | None = self._response.headers.get(name)
+        return value
+
+    @property
+    def length(self) -> int | None:
+        """Announced bytes of the body."""
+        text = self.header("Content-Length") or ""
+        return int(text) if text.isascii() and text.isdecimal() else None
+
+    @property
+    def range(self) -> tuple[int, int, int | None] | None:
+        """First byte, last byte and size of the whole, out of Content-Range; None where it is no such thing."""
+        found = _RANGE.match(self.header("Content-Range") or "")
+        if found is None or int(found[1]) > int(found[2]):
+            return None
+        return int(found[1]), int(found[2]), None if found[3] == "*" else int(found[3])
+
+    @property
+    def unsatisfied_size_bytes(self) -> int | None:
+        """The size that a 416 tells."""
+        found = _UNSATISFIED.match(self.header("Content-Range") or "")
+        return int(found[1]) if found else None
+
+    @property
+    def validators(self) -> Validators:
+        """What is said of the whole file."""
+        part = self.range if self.status == requests.codes.partial_content else None
+        return Validators(
+            etag=self.header("ETag"),
+            last_modified=self.header("Last-Modified"),
+            size_bytes=part[2] if part else self.length,
+        )
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """How long the server asks to be left alone: a number of seconds, or a date."""
+        text = (self.header("Retry-After") or "").strip()
+        if text.isascii() and text.isdecimal():
+            return float(text)
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+        except (ValueError, OverflowError):
+            return None
+
+    def close(self) -> None:
+        """Give the place back; the connection is kept where its answer is read."""
+        if self._response.request.method == "HEAD":
+            self.body.drain_conn()  # of nothing: urllib3 gives a connection back when somebody has read
+        self._response.close()
+        self._turn.close()
+
+    def hang_up(self) -> None:
+        """End a read that goes on in another thread."""
+        with suppress(ValueError, RuntimeError, OSError):  # the body is read, or the connection is gone
+            self.body.shutdown()
+
+    def discard(self) -> None:
+        """Close, and keep the connection where little is left to read."""
+        if self.length is not None and self.length <= _SMALL_BODY_BYTES:
+            self.body.drain_conn()
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Client:
+    """Asks for one file; knows its address, and shows it without its secrets."""
+
+    def __init__(self, url: str, options: FetchOptions, counts: TransferCounts, retries: Retries) -> None:
+        self.shown = canonical_url(url)
+        self._url, self._options, self._counts, self._retries = url, options, counts, retries
+        self._session = requests.Session()
+        adapter = _adapter(os.getpid(), options.refuse_private_addresses)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def answer(self, method: str, headers: dict[str, str] | None = None) -> Answer:
+        """The first answer that is neither lost nor busy.
+
+        Raises:
+            ConnectionLostError, ServerBusy: To the last attempt.
+            TimeSpent: No time is left.
+            FetchError: What no attempt would change.
+        """
+        while True:
+            asked_seconds, is_rate_limit = None, False
+            try:
+                with self._retries.timed():
+                    answer = self._ask(method, headers or {})
+            except ConnectionLostError as error:
+                failure: FetchError = error
+            else:
+                if not _is_busy(answer.status):
+                    return answer
+                failure, asked_seconds = status_error(self.shown, answer.status), answer.retry_after_seconds
+                is_rate_limit = answer.status == _TOO_MANY
+                answer.discard()
+            self._retries.pause(failure, asked_seconds=asked_seconds, is_rate_limit=is_rate_limit)
+
+    def _ask(self, method: str, headers: dict[str, str]) -> Answer:
+        """The head of one answer, after redirects.
+
+        Raises:
+            ConnectionLostError: No answer; worth another try.
+            AddressRefused, UnsupportedUrl, UntrustedServer: Not worth one.
+        """
+        url = self._url
+        for _ in range(_MOST_REDIRECTS + 1):
+            answer = self._ask_one(method, url, headers)
+            location = answer.header("Location")
+            if answer.status not in _REDIRECTS or location is None:
+                return answer
+            answer.discard()
+            try:
+                # Headers are Latin-1 to http.client, addresses UTF-8 to those who send them.
+                url = urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
+            except ValueError:
+                raise UnsupportedUrl(self.shown, "redirects to what is no address; get a newer index") from None
+        raise UnsupportedUrl(self.shown, f"redirects more than {_MOST_REDIRECTS} times; get a newer index")
+
+    def _ask_one(self, method: str, url: str, headers: dict[str, str]) -> Answer:
+        if not url.lower().startswith(_SCHEMES):
+            raise UnsupportedUrl(self.shown, "redirects out of http and https, which is not followed")
+        host = host_of(url)
+        if self._options.refuse_private_addresses and is_private_literal(host):
+            raise self._refused()
+        with ExitStack() as held:
+            turn = held.enter_context(self._options.gate.turn(_server_of(url)))
+            self._counts.requests += 1
+            response = self._request(method, url, headers)
+            held.callback(response.close)
+            answer = Answer(response, ExitStack())
+            self._counts.rate_limited += answer.status == _TOO_MANY
+            turn.answered(answer.status, retry_after_seconds=answer.retry_after_seconds)
+            return Answer(response, held.pop_all())
+
+    def _request(self, method: str, url: str, headers: dict[str, str]) -> requests.Response:
+        connection = {} if self._options.connection_pooling else {"Connection": "close"}
+        try:
+            user, password = get_auth_from_url(url)
+            return self._session.request(
+                method,
+                url,
+                headers={**_HEADERS, **connection, **headers},
+                # Never the user's .netrc: a stranger says which host is asked.
+                auth=HTTPBasicAuth(user, password) if user or password else _no_auth,
+                stream=True,
+                allow_redirects=False,
+                timeout=(self._options.connect_seconds, self._options.read_seconds),
+            )
+        except PrivateAddress:
+            raise self._refused() from None
+        except ValueError:  # requests' InvalidURL, InvalidSchema; urllib3's LocationParseError
+            raise UnsupportedUrl(self.shown, "is not a usable address; check it") from None
+        except requests.exceptions.SSLError as error:
+            if _is_untrusted(error):
+                raise UntrustedServer(
+                    self.shown, "the server's certificate cannot be verified; tell the payer, or download it by hand"
+                ) from None
+            raise self._lost(error) from None
+        except (requests.exceptions.RequestException, HTTPError, OSError) as error:
+            raise self._lost(error) from None
+
+    def _lost(self, error: Exception) -> ConnectionLostError:
+        # The error's type alone: its text holds the URL with its signature.
+        return ConnectionLostError(self.shown, f"no answer ({type(error).__name__}); check the address and the network")
+
+    def _refused(self) -> AddressRefused:
+        return AddressRefused(
+            self.shown, "leads to a private address, which refuse_private_addresses forbids; check who named it"
+        )
+
+
+def _server_of(url: str) -> str:
+    """Host, and port where it is not the scheme's own."""
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = None
+    return host_of(url) if port is None else f"{host_of(url)}:{port}"
+
+
+def _is_busy(status: int) -> bool:
+    return status in _BUSY or (status >= _SERVER_ERRORS and status != _NOT_IMPLEMENTED)
+
+
+def status_error(shown: str, status: int) -> FetchError:
+    """The error that an answer stands for."""
+    if status in _GONE:
+        return NotFoundAtSource(shown, f"HTTP {status}, the file is not there; get a newer index or drop the address")
+    if status in _REFUSED:
+        return AccessRefused(shown, f"HTTP {status}, access refused; a signed link expires: get a newer index")
+    if _is_busy(status):
+        return ServerBusy(shown, f"HTTP {status}; try again later")
+    return HttpStatusError(shown, f"HTTP {status}, which is no file; open the address in a browser")
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _is_untrusted(error: BaseException) -> bool:
+    seen: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, BaseException) and each not in seen:
+            seen.append(each)
+            waiting += [*each.args, each.__cause__, each.__context__, getattr(each, "reason", None)]
+    return any(isinstance(each, ssl.SSLCertVerificationError) for each in seen)
+
+
+@lru_cache(maxsize=4)
+def _adapter(process_id: int, public_only: bool) -> HTTPAdapter:
+    """The connections of this process; a forked child makes its own."""
+    del process_id
+    kind = PublicOnlyAdapter if public_only else HTTPAdapter
+    return kind(pool_connections=_POOL_SIZE, pool_maxsize=_POOL_SIZE)

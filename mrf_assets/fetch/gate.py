@@ -1,0 +1,34 @@
+"""Who may ask a host now: what a limiter of requests looks like from here, and the one that lets all pass."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+
+class Turn(Protocol):
+    """One request that may be made now."""
+
+    def answered(self, status: int, *, retry_after_seconds: float | None = None) -> None:
+        """Tell what the host answered, and how long it asks to be left alone."""
+
+
+class Gate(Protocol):
+    """Bounds how many requests a host gets at a time, and how soon after each other."""
+
+    def turn(self, host: str) -> AbstractContextManager[Turn]:
+        """Block until the host may be asked; one of its places is taken until the context is left."""
+
+
+class _FreeTurn:
+    def answered(self, status: int, *, retry_after_seconds: float | None = None) -> None:
+        pass
+
+
+class _OpenGate:
+    def turn(self, host: str) -> AbstractContextManager[Turn]:
+        del host
+        return nullcontext(_FreeTurn())
+
+
+OPEN_GATE: Gate = _OpenGate()

@@ -1,0 +1,323 @@
+"""A body that goes on where it broke: whoever reads it sees one file without a seam.
+
+After a lost connection the rest is asked for by `Range`, with `If-Range` and the validator of the
+answer that was begun (a strong ETag, else Last-Modified), so that bytes of two states of a file are
+never mixed. Where that cannot be had (no validator, no ranges, a wrong range, another ETag) the
+file is read from its beginning again, and the bytes that were handed out are compared by their
+sha256: the same, and the reading goes on behind them; others, and it is `SourceChanged`. So a
+server behind a balancer whose ETags differ from machine to machine costs time and is no failure.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import threading
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from mrf_assets.errors import ChecksumMismatch, ConnectionLostError, NotModified, SourceChanged
+from mrf_assets.fetch.exchange import Answer, Client, status_error
+from mrf_assets.fetch.options import FetchOptions
+from mrf_assets.fetch.retries import Retries
+from mrf_assets.fetch.validators import Validators
+from mrf_assets.stream import BLOCK_BYTES, TransferCounts
+from mrf_assets.urls import canonical_url
+
+_LEAST_BYTES_PER_SECOND = 1_000  # a body that comes slower, over read_seconds, is as good as stalled
+_MD5_BYTES = 16
+
+
+class _Broken(Exception):
+    """The body broke off."""
+
+    def __init__(self, how: str, *, is_drip: bool = False) -> None:
+        super().__init__(how)
+        self.how, self.is_drip = how, is_drip
+
+
+class HttpFile:
+    """One file over http(s), as a `RawFile`. `open` sends the first request."""
+
+    def __init__(self, url: str, options: FetchOptions) -> None:
+        self.url = canonical_url(url)
+        self.transfer = TransferCounts()
+        self.validators = Validators()
+        self._closed = threading.Event()
+        self._reading = threading.Lock()
+        self._retries = Retries(self.url, options, self.transfer, options.wait or self._sleep)
+        self._client = Client(url, options, self.transfer, self._retries)
+        self._window_limit_seconds = options.read_seconds
+        self._window_seconds, self._window_bytes = 0.0, 0
+        self._answer: Answer | None = None
+        self._end: int | None = None  # of the body that is being read, in bytes of the file
+        self._offset = 0  # bytes handed out
+        self._progress_at = 0  # bytes handed out when the connection was last lost
+        self._digest = hashlib.sha256()
+        self._md5: tuple[bytes, hashlib._Hash] | None = None
+        self._trusts_ranges = True
+        self._is_whole = False
+        self._broken: _Broken | None = None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Announced size, where known."""
+        return self.validators.size_bytes
+
+    @property
+    def etag(self) -> str | None:
+        """HTTP ETag, where given."""
+        return self.validators.etag
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes that were handed out."""
+        return self._digest.hexdigest()
+
+    @property
+    def last_modified(self) -> str | None:
+        """HTTP Last-Modified, where given."""
+        return self.validators.last_modified
+
+    def open(self, if_changed_from: Validators | None = None) -> None:
+        """Ask for the file.
+
+        Raises:
+            NotModified: It is still the one that `if_changed_from` describes.
+            FetchError: As `open_url` says.
+        """
+        condition = if_changed_from.for_condition if if_changed_from else {}
+        answer = self._client.answer("GET", condition)
+        if answer.status == requests.codes.not_modified and condition:
+            answer.discard()
+            raise NotModified(self.url, "has not changed since it was last read")
+        self._begin(answer)
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; empty at the end of the whole file.
+
+        Raises:
+            SourceChanged, ChecksumMismatch: What was handed out is not what lies there.
+            FetchError: As `open_url` says.
+        """
+        with self._reading:
+            try:
+                return self._read(size)
+            finally:
+                if self._closed.is_set():
+                    self._let_go()
+
+    def _read(self, size: int) -> bytes:
+        pieces: list[bytes] = []
+        missing = size
+        while missing and not self._is_whole:
+            self._require_open()
+            if self._broken is not None:
+                if pieces:
+                    break
+                self._go_on(self._broken)
+                continue
+            try:
+                piece = self._receive(missing)
+            except _Broken as broken:
+                self._let_go()
+                self._broken = broken
+                continue
+            if piece:
+                pieces.append(piece)
+                missing -= len(piece)
+                self._offset += len(piece)
+            else:
+                self._end_of_body()
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._digest.update(data)
+        if self._md5 is not None:
+            self._md5[1].update(data)
+        if self._is_whole:
+            self._check_md5()  # before the last bytes are handed out
+        return data
+
+    def close(self) -> None:
+        """Hang up; a read or a wait that goes on in another thread ends soon, with an error."""
+        self._closed.set()
+        if (answer := self._answer) is not None:
+            answer.hang_up()
+        if self._reading.acquire(blocking=False):  # else the reader lets go, at its end
+            self._let_go()
+            self._reading.release()
+
+    def _sleep(self, seconds: float) -> None:
+        self._closed.wait(seconds)
+        self._require_open()
+
+    def _require_open(self) -> None:
+        if self._closed.is_set():
+            raise ConnectionLostError(self.url, f"the download was stopped at byte {self._offset}")
+
+    # --- one body ---------------------------------------------------------------------------
+
+    def _receive(self, size: int) -> bytes:
+        """What has come of the body, up to `size` bytes; empty at its end."""
+        assert self._answer is not None
+        if self._end is not None:
+            size = min(size, self._end - self._offset)
+        return self._piece(self._answer, size) if size else b""
+
+    def _piece(self, answer: Answer, size: int) -> bytes:
+        """What one call of the socket gives: a loop that waits for a whole block would let a drip pass for life."""
+        before = self._retries.spent_seconds
+        try:
+            with self._retries.timed():
+                # As sent, whatever Content-Encoding says: the first bytes of the file decide.
+                data: bytes = answer.body.read1(size, decode_content=False)
+        except (HTTPError, OSError, ValueError) as error:  # fewer bytes than announced are urllib3's ProtocolError
+            raise _Broken(type(error).__name__) from None
+        self._retries.check_time()
+        self._window_seconds += self._retries.spent_seconds - before
+        self._window_bytes += len(data)
+        if self._window_seconds >= self._window_limit_seconds:
+            if self._window_bytes < _LEAST_BYTES_PER_SECOND * self._window_seconds:
+                raise _Broken(f"{self._window_bytes} bytes in {self._window_seconds:.3g} s", is_drip=True)
+            self._window_seconds, self._window_bytes = 0.0, 0
+        return data
+
+    def _end_of_body(self) -> None:
+        """The body has ended: the file too, or a server that gives a file in portions has to be asked again."""
+        self._let_go()
+        if self._end is not None and self._offset < self._end:
+            self._broken = _Broken("ended early")
+        elif self.size_bytes is None or self._offset == self.size_bytes:
+            self._is_whole = True
+        else:
+            self._broken = _Broken("ended before the file")
+
+    def _let_go(self) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.close()
+
+    def _use(self, answer: Answer, end: int | None) -> None:
+        self._answer, self._end, self._broken = answer, end, None
+        self._window_seconds, self._window_bytes = 0.0, 0
+
+    # --- from one body to the next ----------------------------------------------------------
+
+    def _begin(self, answer: Answer) -> None:
+        """Take an answer from byte 0 on as the file."""
+        if answer.status != requests.codes.ok:
+            answer.discard()
+            raise status_error(self.url, answer.status)
+        self.validators = answer.validators
+        if self._offset == 0:
+            expected = _md5_of(answer)
+            self._md5 = None if expected is None else (expected, hashlib.md5(usedforsecurity=False))
+        elif self._md5 is not None:
+            expected = _md5_of(answer)
+            self._md5 = None if expected is None else (expected, self._md5[1])
+        self._use(answer, answer.length)
+
+    def _go_on(self, broken: _Broken) -> None:
+        """Wait, and get to the byte behind the last one that was handed out."""
+        # A drip gives bytes as well; it must not go on for as long as it likes.
+        if self._offset > self._progress_at and not broken.is_drip:
+            self._retries.progressed()
+        self._progress_at = self._offset
+        self._retries.pause(self._lost(broken))
+        try:
+            if not self._resume():
+                self._restart()
+        except _Broken as again:
+            self._let_go()
+            self._broken = again
+
+    def _lost(self, broken: _Broken) -> ConnectionLostError:
+        of = "" if self.size_bytes is None else f" of {self.size_bytes}"
+        return ConnectionLostError(
+            self.url, f"the connection broke at byte {self._offset}{of} ({broken.how}); run it again"
+        )
+
+    def _resume(self) -> bool:
+        """Ask for the rest; False where only a new beginning helps."""
+        validator = self.validators.for_resume
+        if not self._offset or validator is None or not self._trusts_ranges:
+            return False
+        answer = self._client.answer("GET", {"Range": f"bytes={self._offset}-", "If-Range": validator})
+        if answer.status == requests.codes.ok:  # no ranges here, or another state of the file
+            self._skip_known(answer)
+            return True
+        if answer.status == requests.codes.partial_content:
+            if self._continues(answer):
+                self.transfer.resumes += 1
+                return True
+            answer.close()
+        elif answer.status == requests.codes.requested_range_not_satisfiable:
+            told = answer.unsatisfied_size_bytes
+            answer.discard()
+            if told == self._offset and self.size_bytes is None:
+                self._is_whole, self._broken = True, None
+                return True
+        else:
+            answer.discard()
+            raise status_error(self.url, answer.status)
+        self._trusts_ranges = False
+        return False
+
+    def _continues(self, answer: Answer) -> bool:
+        """Take the answer if it is the rest of the very file."""
+        part, told, known = answer.range, answer.validators, self.validators
+        if part is None or part[0] != self._offset:
+            return False
+        first, last, size = part
+        if known.size_bytes is not None and (size not in (None, known.size_bytes) or last >= known.size_bytes):
+            return False
+        if known.etag is not None and told.etag not in (None, known.etag):
+            return False
+        if known.etag is None and told.last_modified not in (None, known.last_modified):
+            return False
+        if answer.length not in (None, last - first + 1):
+            return False
+        self._use(answer, last + 1)
+        return True
+
+    def _restart(self) -> None:
+        self._skip_known(self._client.answer("GET"))
+
+    def _skip_known(self, answer: Answer) -> None:
+        """Take an answer from byte 0 on, and pass over what was handed out, which has to be the same."""
+        if self._offset == 0:
+            self._begin(answer)
+            return
+        if answer.status != requests.codes.ok:
+            answer.discard()
+            raise status_error(self.url, answer.status)
+        self.transfer.restarts += 1
+        self._use(answer, answer.length)
+        digest, left = hashlib.sha256(), self._offset
+        while left:
+            piece = self._piece(answer, min(left, BLOCK_BYTES))
+            if not piece:
+                break
+            digest.update(piece)
+            left -= len(piece)
+        if left or digest.digest() != self._digest.digest():
+            self._let_go()
+            raise SourceChanged(
+                self.url,
+                f"another file lies there now than the one whose first {self._offset} bytes were read; run it again",
+            )
+        self._begin(answer)
+
+    def _check_md5(self) -> None:
+        if self._md5 is not None and self._md5[0] != self._md5[1].digest():
+            raise ChecksumMismatch(self.url, "is not what its Content-MD5 says; run it again, and tell the payer")
+
+
+def _md5_of(answer: Answer) -> bytes | None:
+    """The checksum of the whole body; what is no MD5 is as good as none."""
+    try:
+        digest = base64.b64decode(answer.header("Content-MD5") or "", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return digest if len(digest) == _MD5_BYTES else None

@@ -1,0 +1,92 @@
+"""Files of our own disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from typing import IO
+
+from mrf_assets.errors import FetchError, NotFoundAtSource
+from mrf_assets.fetch.validators import Validators
+from mrf_assets.stream import TransferCounts
+from mrf_assets.urls import canonical_url, local_path
+
+
+class LocalFile:
+    """An opened local file, as a `RawFile`."""
+
+    def __init__(self, url: str, file: IO[bytes], validators: Validators, transfer: TransferCounts) -> None:
+        self.url, self._file, self.validators, self.transfer = url, file, validators, transfer
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes that were handed out."""
+        return self._digest.hexdigest()
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Size when it was opened."""
+        return self.validators.size_bytes
+
+    @property
+    def etag(self) -> str | None:
+        """Size and time of change, as web servers make ETags of files."""
+        return self.validators.etag
+
+    @property
+    def last_modified(self) -> str | None:
+        """As HTTP writes it."""
+        return self.validators.last_modified
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; empty at the end."""
+        data = self._file.read(size)
+        self._digest.update(data)
+        return data
+
+    def close(self) -> None:
+        """Reads of the disk do not wait; `open_local` closes the file."""
+
+
+@contextmanager
+def open_local(location: str) -> Iterator[LocalFile]:
+    """Open a path or a `file://` URL.
+
+    Raises:
+        NotFoundAtSource: No such file.
+        FetchError: Not to be read.
+    """
+    with _told_plainly(location):
+        file = local_path(location).open("rb")
+    with file:
+        yield LocalFile(canonical_url(location), file, _validators(os.fstat(file.fileno())), TransferCounts())
+
+
+def local_validators(location: str) -> Validators:
+    """What the disk says of a file; errors as those of `open_local`."""
+    with _told_plainly(location):
+        return _validators(local_path(location).stat())
+
+
+def _validators(facts: os.stat_result) -> Validators:
+    return Validators(
+        etag=f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"',
+        last_modified=formatdate(facts.st_mtime, usegmt=True),
+        size_bytes=facts.st_size,
+    )
+
+
+@contextmanager
+def _told_plainly(location: str) -> Iterator[None]:
+    shown = canonical_url(location)
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFoundAtSource(shown, "no such file; check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise FetchError(shown, f"cannot be read ({reason}); check the path and its permissions") from None

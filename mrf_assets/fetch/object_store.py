@@ -1,0 +1,207 @@
+"""Files in object stores, through pyarrow's file systems: s3, gs, az.
+
+Where a store is and who asks is said by settings alone, never by the address: a stranger's
+`s3://bucket/key?endpoint_override=...` must not send our credentials anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pyarrow import NativeFile, fs
+
+from mrf_assets.errors import (
+    AccessRefused,
+    ConnectionLostError,
+    FetchError,
+    NotFoundAtSource,
+    SourceChanged,
+    UnsupportedUrl,
+)
+from mrf_assets.fetch.options import FetchOptions
+from mrf_assets.fetch.retries import Retries
+from mrf_assets.fetch.validators import Validators
+from mrf_assets.stream import TransferCounts
+from mrf_assets.urls import canonical_url, host_of, store_kind
+
+_PIECE_BYTES = 1 << 23  # a request each
+_AZURE_HOST = re.compile(r"(?i)([a-z0-9-]+)\.(?:dfs|blob)\.core\.windows\.net\Z")
+_AWS_ERROR = re.compile(r"AWS Error (\w+)")
+_REFUSALS = re.compile(r"ACCESS_DENIED|HTTP status 40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED|AuthenticationFailed")
+
+
+class StoreFile:
+    """An opened object, as a `RawFile`; a read that fails is tried again where it was."""
+
+    def __init__(self, url: str, options: FetchOptions, transfer: TransferCounts) -> None:
+        self.url, self.transfer = canonical_url(url), transfer
+        self._options, self._retries = options, Retries(self.url, options, transfer, options.wait or time.sleep)
+        self._system, self._path = _located(url, options)
+        self._file: NativeFile | None = None
+        self._offset, self._held = 0, memoryview(b"")
+        self._digest = hashlib.sha256()
+        self._reopen()
+        self.validators = self._validators()
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Size of the object."""
+        return self.validators.size_bytes
+
+    @property
+    def etag(self) -> str | None:
+        """The store's ETag, where pyarrow tells it."""
+        return self.validators.etag
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes that were handed out."""
+        return self._digest.hexdigest()
+
+    @property
+    def last_modified(self) -> str | None:
+        """As the store writes it."""
+        return self.validators.last_modified
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; empty at the end."""
+        if not self._held:
+            self._held = memoryview(self._next_piece())
+        data = bytes(self._held[:size])
+        self._held = self._held[len(data) :]
+        self._digest.update(data)
+        return data
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self._file is not None:
+            self._file.close()
+
+    def _next_piece(self) -> bytes:
+        is_again = False
+        while self._offset < (self.size_bytes or 0):
+            try:
+                with self._retries.timed():
+                    if self._file is None:
+                        self._open()
+                        if self._validators() != self.validators:
+                            raise SourceChanged(self.url, "another object lies there than was begun; run it again")
+                    assert self._file is not None
+                    self.transfer.requests += 1
+                    self.transfer.resumes += is_again
+                    piece = self._file.read_at(_PIECE_BYTES, self._offset)  # type: ignore[call-arg]  # the stubs know one argument
+                if not piece:
+                    raise EOFError  # noqa: TRY301 - handled as a failed read
+            except (OSError, EOFError) as error:
+                failure = _failure(self.url, error)
+            else:
+                self._retries.progressed()
+                self._retries.check_time()
+                self._offset += len(piece)
+                return piece
+            self._file, is_again = None, True
+            self._try_again(failure)
+        return b""
+
+    def _reopen(self) -> None:
+        """Open, with more attempts where it fails."""
+        while self._file is None:
+            try:
+                with self._retries.timed():
+                    self._open()
+            except OSError as error:
+                failure = _failure(self.url, error)
+            else:
+                return
+            self._try_again(failure)
+
+    def _try_again(self, failure: FetchError) -> None:
+        if not isinstance(failure, ConnectionLostError):
+            raise failure
+        self._retries.pause(failure)
+
+    def _open(self) -> None:
+        self.transfer.requests += 1
+        self._file = self._system.open_input_file(self._path)
+
+    def _validators(self) -> Validators:
+        assert self._file is not None
+        metadata: Any = self._file.metadata()  # the stubs have keys and values the other way round
+        told = {name: value.decode() for name, value in (metadata or {}).items()}
+        return Validators(etag=told.get("ETag"), last_modified=told.get("Last-Modified"), size_bytes=self._file.size())
+
+
+@contextmanager
+def open_store(url: str, options: FetchOptions) -> Iterator[StoreFile]:
+    """Open an object of a store that the settings allow.
+
+    Raises:
+        NotFoundAtSource, AccessRefused: As the store says.
+        ConnectionLostError: No answer to the last attempt.
+        SourceChanged: The object was replaced while it was read.
+        UnsupportedUrl: A store that the settings do not allow, or an address that is none.
+    """
+    with options.gate.turn(host_of(url)), closing(StoreFile(url, options, TransferCounts())) as file:
+        yield file
+
+
+def _located(url: str, options: FetchOptions) -> tuple[fs.FileSystem, str]:
+    """The file system that the settings describe, and the path in it."""
+    shown, kind = canonical_url(url), store_kind(url)
+    if kind not in options.object_stores:
+        raise UnsupportedUrl(shown, f"is in an object store of kind {kind}, which the setting object_stores leaves out")
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.query or parts.fragment or not parts.hostname or not path.strip("/"):
+        raise UnsupportedUrl(shown, "is no object's address; s3://bucket/key, with options in the settings, is one")
+    if kind == "az":
+        account = azure_account(shown, parts.hostname, parts.username, options.object_store_account)
+        return fs.AzureFileSystem(account_name=account), f"{parts.username or parts.hostname}{path}"
+    return _bucket_system(kind, parts.hostname, options), f"{parts.hostname}{path}"
+
+
+def _bucket_system(kind: str, bucket: str, options: FetchOptions) -> fs.FileSystem:
+    endpoint = urlsplit(options.object_store_endpoint or "")
+    own: dict[str, Any] = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme} if endpoint.netloc else {}
+    if kind == "gs":
+        limit: Any = timedelta(seconds=options.read_seconds)  # the stubs say datetime
+        return fs.GcsFileSystem(anonymous=options.object_store_anonymous, retry_time_limit=limit, **own)
+    if not own:
+        with suppress(OSError):  # the bucket's own answer to the request then says what is wrong
+            own["region"] = fs.resolve_s3_region(bucket)
+    return fs.S3FileSystem(
+        anonymous=options.object_store_anonymous,
+        connect_timeout=options.connect_seconds,
+        request_timeout=options.read_seconds,
+        # The attempts are counted and told here.
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
+        **own,
+    )
+
+
+def azure_account(shown: str, host: str, container: str | None, account: str | None) -> str:
+    """`abfs://container@account.dfs.core.windows.net/file` names its account, `az://container/file` does not."""
+    named = _AZURE_HOST.match(host)
+    if container is not None:
+        account = named[1] if named else None
+    if account is None:
+        raise UnsupportedUrl(shown, "names no Azure account; set object_store_account")
+    return account
+
+
+def _failure(shown: str, error: Exception) -> FetchError:
+    """What a store's error stands for; its text is not shown, for it holds whatever the store wrote."""
+    text = str(error)
+    if isinstance(error, FileNotFoundError):
+        return NotFoundAtSource(shown, "no such object; check the address")
+    if _REFUSALS.search(text):
+        return AccessRefused(shown, "the store refuses access; check object_store_anonymous and the credentials")
+    kind = _AWS_ERROR.search(text)
+    return ConnectionLostError(shown, f"the store does not answer ({kind[1] if kind else type(error).__name__})")

@@ -1,0 +1,51 @@
+"""What a caller of `open_url` and `probe` may choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mrf_assets.fetch.gate import OPEN_GATE, Gate
+from mrf_assets.settings import Settings
+
+Wait = Callable[[float], object]  # takes seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchOptions:
+    """How patient, how careful and how polite a download is."""
+
+    connect_seconds: float = 20.0
+    read_seconds: float = 120.0  # between two pieces of the body
+    total_seconds: float = 21_600.0  # for one file, waits between attempts and all
+    max_retries: int = 3  # attempts after a failed one, since the last new byte
+    connection_pooling: bool = True
+    refuse_private_addresses: bool = False
+    object_stores: frozenset[str] = frozenset({"s3", "gs", "az"})
+    object_store_endpoint: str | None = None
+    object_store_account: str | None = None
+    object_store_anonymous: bool = True
+    spool_dir: Path | None = None  # download there before the first byte is handed out; None: do not
+    gate: Gate = OPEN_GATE
+    wait: Wait | None = None  # between attempts; None: sleep, until the file is closed
+
+    @classmethod
+    def of(cls, settings: Settings, *, gate: Gate = OPEN_GATE) -> FetchOptions:
+        """The options that the settings stand for; where a spool goes is the caller's to say."""
+        return cls(
+            connect_seconds=settings.connect_timeout_seconds,
+            read_seconds=settings.read_timeout_seconds,
+            total_seconds=settings.total_timeout_seconds,
+            max_retries=settings.max_retries,
+            connection_pooling=settings.connection_pooling,
+            refuse_private_addresses=settings.refuse_private_addresses,
+            object_stores=frozenset(settings.object_store_schemes),
+            object_store_endpoint=settings.object_store_endpoint,
+            object_store_account=settings.object_store_account,
+            object_store_anonymous=settings.object_store_anonymous,
+            gate=gate,
+        )
+
+
+DEFAULT_OPTIONS = FetchOptions()

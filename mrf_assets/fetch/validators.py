@@ -1,0 +1,38 @@
+"""What tells one state of a file from the next, without reading it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validators:
+    """What a server, a store or the file system says of a file's present state; None where it does not say."""
+
+    etag: str | None = None  # as sent, with quotes and W/; local files: size and time of change, in quotes
+    last_modified: str | None = None  # an HTTP date
+    size_bytes: int | None = None  # as published: compressed
+
+    @property
+    def for_resume(self) -> str | None:
+        """What `If-Range` takes: a strong ETag, else the date (RFC 9110, 13.1.5); None where there is neither."""
+        if self.etag is not None and self.etag.startswith('"'):
+            return self.etag
+        return self.last_modified
+
+    @property
+    def for_condition(self) -> dict[str, str]:
+        """Headers that ask for the file only if it has changed; empty where there is nothing to compare."""
+        if self.etag is not None:
+            return {"If-None-Match": self.etag}
+        if self.last_modified is not None:
+            return {"If-Modified-Since": self.last_modified}
+        return {}
+
+    def same_as(self, other: Validators) -> bool:
+        """Whether both describe one state: by ETag where both have one, else by date and size; False in doubt."""
+        if self.etag is not None and other.etag is not None:
+            return self.etag == other.etag
+        if self.last_modified is None or self.size_bytes is None:
+            return False
+        return (self.last_modified, self.size_bytes) == (other.last_modified, other.size_bytes)

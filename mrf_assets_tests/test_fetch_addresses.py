@@ -1,0 +1,191 @@
+"""Which machines an address may lead to, wherever the address comes from."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import given, strategies as st
+
+from mrf_assets.errors import AddressRefused, MrfError, UntrustedServer
+from mrf_assets.fetch import FetchOptions, open_url, probe
+from mrf_assets.fetch.addresses import is_private_address, is_private_literal
+from mrf_assets_tests.mrf_server import Answer, MrfServer
+
+_CAREFUL = FetchOptions(connect_seconds=5, read_seconds=5, max_retries=0, refuse_private_addresses=True)
+_SECRET = "S3cr3tV4lue"
+
+
+@pytest.fixture
+def server() -> Iterator[MrfServer]:
+    """A server with one file."""
+    with MrfServer({"/a.json": b"{}"}) as running:
+        yield running
+
+
+def _read(url: str, options: FetchOptions = _CAREFUL) -> bytes:
+    with open_url(url, options) as raw:
+        return raw.read(100)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "127.255.0.9", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1",  # noqa: S104
+        "169.254.169.254", "100.64.0.1", "100.100.100.200", "168.63.129.16", "192.0.0.192", "192.0.2.1",
+        "198.18.0.1", "203.0.113.9", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255",
+        "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1",
+        "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::10.0.0.1", "2002:7f00:1::",
+        "2002:a9fe:a9fe::1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "2001:0:1::1",
+    ],
+)  # fmt: skip
+def test_an_address_of_our_own_is_private(address: str) -> None:
+    """Private, loopback, link-local, multicast, reserved, metadata, and each of them inside IPv6."""
+    assert is_private_address(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "1.1.1.1", "172.32.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
+def test_an_address_of_the_internet_is_public(address: str) -> None:
+    """The web is still there."""
+    assert not is_private_address(address)
+
+
+@given(st.ip_addresses(v=4))
+def test_ipv4_inside_ipv6_counts_as_what_it_stands_for(address: ipaddress.IPv4Address) -> None:
+    """Mapped, 6to4 and NAT64 hide nothing."""
+    number = int(address)
+    inside = [(0xFFFF << 32) | number, (0x2002 << 112) | (number << 80), (0x64FF9B << 96) | number]
+
+    assert {is_private_address(str(address))} == {
+        is_private_address(str(ipaddress.IPv6Address(each))) for each in inside
+    }
+
+
+@pytest.mark.parametrize("host", ["mrf.example", "", "127.1", "localhost", "0x7f.1"])
+def test_a_name_is_no_literal(host: str) -> None:
+    """What a name stands for is known when it is resolved."""
+    assert not is_private_literal(host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.0.0.1", "[::ffff:127.0.0.1]"])
+def test_no_connection_is_made_to_a_private_address(server: MrfServer, host: str) -> None:
+    """Whatever it is called: the address that is about to be connected to is looked at."""
+    url = f"http://{host}:{server.port}/a.json?Signature={_SECRET}"
+
+    with pytest.raises(AddressRefused, match="leads to a private address") as error:
+        _read(url)
+    assert probe(url, _CAREFUL) is None
+    assert _SECRET not in repr(error.value)
+    assert [] == server.requests
+
+
+def test_private_addresses_are_asked_where_nothing_forbids_it(server: MrfServer) -> None:
+    """The demo, and payers' files that were brought home."""
+    assert b"{}" == _read(f"http://localhost:{server.port}/a.json", FetchOptions(max_retries=0))
+
+
+@pytest.mark.parametrize("target", ["http://169.254.169.254/latest/meta-data/", "http://[::1]/x", "//10.0.0.1/x"])
+def test_a_redirect_to_a_private_address_is_not_followed(
+    server: MrfServer, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """A public server says 302, and our network stays untouched. The test's server plays proxy to be a public one."""
+    monkeypatch.setenv("http_proxy", server.base_url)
+    monkeypatch.setenv("no_proxy", "")
+    server.script("/moved.json", Answer(status=302, headers={"Location": f"{target}?Signature={_SECRET}"}))
+
+    assert b"{}" == _read("http://mrf.example/a.json")
+    with pytest.raises(AddressRefused, match=r"mrf\.example/moved\.json: leads to a private address") as error:
+        _read("http://mrf.example/moved.json")
+    assert _SECRET not in repr(error.value)
+    assert ["/a.json", "/moved.json"] == [request.path for request in server.requests]
+
+
+@pytest.mark.parametrize("location", ["ftp://mrf.example/a", "file:///etc/passwd", "s3://bucket/a", "data:,x"])
+def test_a_redirect_leaves_neither_http_nor_https(server: MrfServer, location: str) -> None:
+    """Neither our disk nor our buckets are for a server to choose."""
+    server.script("/a.json", Answer(status=301, headers={"Location": f"{location}?Signature={_SECRET}"}))
+
+    with pytest.raises(MrfError, match="redirects out of http and https") as error:
+        _read(server.url("/a.json"), FetchOptions(max_retries=0))
+    assert _SECRET not in repr(error.value)
+
+
+def test_a_password_is_sent_to_its_own_host_alone(server: MrfServer) -> None:
+    """A redirect to another host takes no userinfo along, and no .netrc is read."""
+    with MrfServer({"/b.json": b"[]"}) as other:
+        server.script("/a.json", Answer(status=302, headers={"Location": other.url("/b.json")}))
+        url = server.url("/a.json").replace("://", f"://u:{_SECRET}@")
+
+        assert b"[]" == _read(url, FetchOptions(max_retries=0))
+        assert server.requests_of("/a.json")[0].headers["authorization"].startswith("Basic ")
+        assert "authorization" not in other.requests_of("/b.json")[0].headers
+
+
+def test_cookies_of_one_file_are_not_told_with_the_next(server: MrfServer) -> None:
+    """A redirect may set one for its target; nobody else sees it."""
+    server.script("/c", Answer(status=302, headers={"Location": "/a.json", "Set-Cookie": "a=1; Path=/"}))
+    _read(server.url("/c"), FetchOptions())
+    _read(server.url("/a.json"), FetchOptions())
+
+    assert ["a=1", None] == [each.headers.get("cookie") for each in server.requests_of("/a.json")]
+
+
+@pytest.fixture
+def untrusted_port(tmp_path: Path) -> Iterator[int]:
+    """Port of a TLS server whose certificate nobody has signed but itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    begin = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + dt.timedelta(days=36_500))
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def shake_hands() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with suppress(ssl.SSLError), connection, context.wrap_socket(connection, server_side=True):
+                        pass
+
+        server = threading.Thread(target=shake_hands)
+        server.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        server.join()
+
+
+def test_a_certificate_that_cannot_be_verified_is_told_at_once(untrusted_port: int) -> None:
+    """health1.aetna.com sends an incomplete chain; no further attempt mends that."""
+    waits: list[float] = []
+    with pytest.raises(UntrustedServer, match="certificate cannot be verified"):
+        _read(f"https://localhost:{untrusted_port}/a.json", FetchOptions(wait=waits.append))
+
+    assert [] == waits

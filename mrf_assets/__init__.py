@@ -3,7 +3,7 @@
 Read it in the order in which data flows; imports run the same way, downwards only.
 
 values       errors, urls, tasks, network_id, schema, whitelist, settings
-tools        stream, yajl, part_processes
+tools        stream, yajl, part_processes, hosts
 stages       sources, fetch, extract, store, part_filter, checks
 composition  pipeline, task_store, manifest
 shells       defs, definitions, workers, batch_orchestrator, console, cli

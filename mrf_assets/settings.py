@@ -6,6 +6,7 @@ launchpad; a flag wins over the environment.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -41,12 +42,16 @@ class Settings:
     object_store_endpoint: str | None = None  # a store of one's own; None: the cloud's
     object_store_account: str | None = None  # Azure's, for az://container/file
     object_store_anonymous: bool = True  # False: with the credentials that the machine has
+    host_concurrency: int = 6  # answers of one host read at a time, by all processes of the machine
+    host_start_rate_per_second: float | None = None  # requests to one host, at most; None: as many as it takes
+    adaptive_rate_limiting: bool = True  # ask a host that answers 429 or 503 more slowly; False: the two limits alone
+    host_state_dir: Path | None = None  # where processes share what hosts take; None: in the temporary folder
     part_processes: int | None = None  # files of one network read at a time; None: the cores that `mrf run` leaves free
     read_ahead: bool = True  # fetch and decompress in a thread beside the extraction
     max_parallel_steps: int = 2  # step processes of one Dagster run
 
     def __post_init__(self) -> None:
-        for name in ("provider_batch_size", "rate_batch_size", "max_parallel_steps"):
+        for name in ("provider_batch_size", "rate_batch_size", "max_parallel_steps", "host_concurrency"):
             if getattr(self, name) < 1:
                 raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more")
         for name, absent in (("keep_periods", "keep all"), ("part_processes", "use the free cores")):
@@ -61,6 +66,11 @@ class Settings:
         for name in ("connect_timeout_seconds", "read_timeout_seconds", "total_timeout_seconds"):
             if not 0 < getattr(self, name) <= _DAY_SECONDS:  # sockets refuse infinity with a traceback
                 raise SettingError(name, f"is {getattr(self, name)}; it must be more than 0 and at most {_DAY_SECONDS}")
+        if self.host_start_rate_per_second is not None and not 0 < self.host_start_rate_per_second < math.inf:
+            raise SettingError(
+                "host_start_rate_per_second",
+                f"is {self.host_start_rate_per_second}; it must be more than 0, or absent for no limit",
+            )
 
     @property
     def object_store_schemes(self) -> tuple[str, ...]:
@@ -96,6 +106,7 @@ def _parse(name: str, text: str, hint: object) -> Any:  # noqa: ANN401 - the fie
         int: int,
         int | None: int,
         float: float,
+        float | None: float,
         str: str,
         str | None: str,
         bool: _yes_or_no,

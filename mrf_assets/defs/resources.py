@@ -20,7 +20,7 @@ from mrf_assets.tasks import FileTask
 # The executor's setting is no matter of a single step.
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "max_parallel_steps")
 _DEFAULTS = Settings()
-_PATHS = ("output_dir", "cpt_whitelist", "tin_whitelist")
+_PATHS = ("output_dir", "cpt_whitelist", "tin_whitelist", "host_state_dir")
 
 
 class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value is handed to a step but itself
@@ -47,6 +47,10 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     object_store_endpoint: str | None = _DEFAULTS.object_store_endpoint
     object_store_account: str | None = _DEFAULTS.object_store_account
     object_store_anonymous: bool = _DEFAULTS.object_store_anonymous
+    host_concurrency: int = _DEFAULTS.host_concurrency
+    host_start_rate_per_second: float | None = _DEFAULTS.host_start_rate_per_second
+    adaptive_rate_limiting: bool = _DEFAULTS.adaptive_rate_limiting
+    host_state_dir: str | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Ingestor:

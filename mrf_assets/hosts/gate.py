@@ -79,6 +79,7 @@ class _HostFile:
     def _lock(self) -> None:
         while True:
             if self._fd < 0:
+                _own_folder(self._path.parent)
                 self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             if os.fstat(self._fd).st_nlink:
@@ -282,7 +283,7 @@ class HostGate:
                 if token in state.open:
                     state.open[token] = now
                 if status not in _SERVER_ERRORS:
-                    pace.accepted(now, self.limits)
+                    pace.accepted(now, self.limits, cuts_at_start=turn._cuts_at_start)  # noqa: SLF001
                 return
             long_answers = sum(0 < answered <= now - LONG_ANSWER_SECONDS for answered in state.open.values())
             cut = pace.refused(

@@ -90,21 +90,22 @@ class Pace:
 
     def started(self, now: float, limits: HostLimits) -> int:
         """Count one start; returns what `answered` wants to know of it."""
-        rate = self.rate_within(limits)
         self.starts += 1
-        if limits.adaptive and self.starts <= FREE_STARTS:
-            self.next_start = now
-        elif rate:
+        if rate := self.rate_within(limits):
             self.next_start = max(self.next_start, now - CATCH_UP_SECONDS) + 1 / rate
+        if self.refusals_in_row:  # one asks whether the host takes us back, the others wait for its answer
+            self.next_start = max(self.next_start, now + self._pause_seconds)
         self.last_used = now
         return self.cuts
 
-    def accepted(self, now: float, limits: HostLimits) -> None:
-        """The host answered, with the file or with a plain no."""
+    def accepted(self, now: float, limits: HostLimits, *, cuts_at_start: int) -> None:
+        """The host answered, with the file or with a plain no, a start that `started` gave `cuts_at_start` for."""
         self.last_used = now
-        self.refusals_in_row = 0
-        if not limits.adaptive:
+        if not limits.adaptive or cuts_at_start != self.cuts:
             return
+        if self.refusals_in_row:
+            self.refusals_in_row = 0
+            self.next_start = min(self.next_start, now + 1 / self.rate)
         if self.refused_rate is None:
             self.rate += SLOW_START_GAIN
         else:
@@ -140,9 +141,12 @@ class Pace:
             self.refused_rate = self.rate
             self.rate *= CUT
         self.rate = max(self.rate, MIN_RATE)
-        pause = FIRST_PAUSE_SECONDS * 2.0 ** min(self.refusals_in_row - 1, 10)
-        self.pause(now, min(pause, MAX_PAUSE_SECONDS))
+        self.pause(now, self._pause_seconds)
         return True
+
+    @property
+    def _pause_seconds(self) -> float:
+        return min(FIRST_PAUSE_SECONDS * 2.0 ** min(self.refusals_in_row - 1, 10), MAX_PAUSE_SECONDS)
 
     def pause(self, now: float, seconds: float) -> None:
         """Nobody starts for so long, at most MAX_RETRY_AFTER_SECONDS."""

@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz ui bench lint clean
+.PHONY: demo test fuzz soak ui bench lint clean
 
 demo: $(VENV)/.installed  ## The main job on 22 made-up networks, then one query
 	$(BIN)/python examples/demo.py run
@@ -16,6 +16,9 @@ test: lint  ## Everything that must hold before a commit lands
 
 fuzz: $(VENV)/.installed  ## The readers against each other on thousands of documents, whole, cut and corrupted
 	$(BIN)/pytest -s --timeout 3600 --hypothesis-profile fuzz mrf_assets_tests/test_fast_equals_reference.py
+
+soak: $(VENV)/.installed  ## 200 networks from a payer whose every tenth answer is faulty; minutes
+	$(BIN)/python -m benchmarks.soak
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

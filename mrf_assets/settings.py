@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -45,7 +46,7 @@ class Settings:
     host_concurrency: int = 6  # answers of one host read at a time, by all processes of the machine
     host_start_rate_per_second: float | None = None  # requests to one host, at most; None: as many as it takes
     adaptive_rate_limiting: bool = True  # ask a host that answers 429 or 503 more slowly; False: the two limits alone
-    host_state_dir: Path | None = None  # where processes share what hosts take; None: in the temporary folder
+    host_state_dir: Path | None = None  # where processes share what hosts take; None: `default_host_state_dir`
     part_processes: int | None = None  # files of one network read at a time; None: the cores that `mrf run` leaves free
     read_ahead: bool = True  # fetch and decompress in a thread beside the extraction
     max_parallel_steps: int = 2  # step processes of one Dagster run
@@ -128,3 +129,9 @@ def _yes_or_no(text: str) -> bool:
 def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:
     """The folder of Dagster's storage: DAGSTER_HOME, else `.dagster_home` here."""
     return Path(environ.get("DAGSTER_HOME") or ".dagster_home").absolute()
+
+
+def default_host_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where processes share what hosts take, if nothing else is set: one folder for each user of the machine."""
+    given = environ.get("MRF_HOST_STATE_DIR", "")
+    return Path(given) if given else Path(tempfile.gettempdir()) / f"mrf_assets-hosts-{os.geteuid()}"

@@ -72,6 +72,12 @@ class Read(Protocol):
         """All rows of one document."""
 
 
+@pytest.fixture(autouse=True)
+def _new_to_all_hosts(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the servers of other tests took is forgotten: their ports come again."""
+    monkeypatch.setenv("MRF_HOST_STATE_DIR", str(tmp_path_factory.mktemp("hosts")))
+
+
 def closed_door(url: str) -> AbstractContextManager[RawFile]:
     """Opener of tests that open nothing."""
     pytest.fail(f"opened {url}")

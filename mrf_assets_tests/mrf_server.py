@@ -15,6 +15,7 @@ import io
 import re
 import socket
 import socketserver
+import struct
 import sys
 import threading
 from collections import Counter, deque
@@ -54,6 +55,7 @@ class Answer:
     truncate_at: int | None = None  # send this many bytes, though Content-Length announces all, and hang up
     cut_after: int | None = None  # the same, in bytes of this answer's own body: a range is cut too
     drip_seconds: float = 0.0  # send byte by byte, that far apart, until the client or the server has enough
+    reset: bool = False  # hang up there by a reset, as a machine in between does
     send_length: bool = True  # without a length, the end of the connection is the end of the body
     hold_at: int = 0  # where `gate` holds, in bytes of the body
     gate: Gate | None = None
@@ -107,6 +109,7 @@ class MrfServer:
         self.requests: list[Request] = []
         self.peak_concurrency = 0
         self.connections = 0
+        self.sent_bytes = 0  # of bodies
         self._folder = content.resolve() if isinstance(content, Path) else None
         self._files: dict[str, bytes] = {}
         self._scripts: dict[str, deque[Answer]] = {}
@@ -251,6 +254,10 @@ class MrfServer:
         etag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
         return _Stored(size=len(data), etag=etag, last_modified=self.last_modified, source=data)
 
+    def _sent(self, size: int) -> None:
+        with self._lock:
+            self.sent_bytes += size
+
     def _failed(self, error: BaseException) -> None:
         self._errors.append(error)
 
@@ -269,6 +276,7 @@ class _Listener(ThreadingHTTPServer):
     def __init__(self, owner: MrfServer, port: int) -> None:
         self.owner = owner
         self._connections: set[socket.socket] = set()
+        self._resets: set[socket.socket] = set()
         self._connections_lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -286,7 +294,18 @@ class _Listener(ThreadingHTTPServer):
     def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
         with self._connections_lock:
             self._connections.discard(cast("socket.socket", request))
-        super().shutdown_request(request)
+            is_reset = request in self._resets
+            self._resets.discard(cast("socket.socket", request))
+        if is_reset:
+            cast("socket.socket", request).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_request(request)
+        else:
+            super().shutdown_request(request)
+
+    def reset(self, connection: socket.socket) -> None:
+        """End a connection by RST rather than by FIN, when it is done."""
+        with self._connections_lock:
+            self._resets.add(connection)
 
     def hang_up(self) -> None:
         """End the connections that clients keep alive, so that their threads end."""
@@ -387,6 +406,8 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.cut_after is not None:
             end = min(end, first + answer.cut_after)
             self.close_connection = True
+        if answer.reset:
+            self.server.reset(self.connection)
         with stored.open() as source:
             source.seek(first)
             if answer.drip_seconds:
@@ -410,6 +431,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _copy(self, source: BinaryIO, size: int) -> None:
         while size > 0 and (block := source.read(min(size, _BLOCK_BYTES))):
             self.wfile.write(block)
+            self.server.owner._sent(len(block))  # noqa: SLF001 - one unit with its owner
             size -= len(block)
 
 

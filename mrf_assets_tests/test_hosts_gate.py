@@ -10,6 +10,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -17,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from mrf_assets.errors import SettingError
-from mrf_assets.hosts import HostGate, HostLimits, backoff_seconds
+from mrf_assets.hosts import HostGate, HostLimits, backoff_seconds, host_gate
 from mrf_assets.hosts.pace import FREE_STARTS, MAX_RETRY_AFTER_SECONDS
+from mrf_assets.settings import Settings
 from mrf_assets_tests.token_bucket import ThrottledServer, TokenBucket
 
 HOST = "payer.example:443"
@@ -372,6 +374,16 @@ def test_a_link_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SettingError, match="only you can write"), HostGate(tmp_path / "link").turn(HOST):
         pass
+
+
+def test_all_of_a_process_go_through_one_gate(state_dir: Path) -> None:
+    """Settings that say the same are one gate; it has what they say."""
+    settings = Settings(host_state_dir=state_dir, host_concurrency=2, host_start_rate_per_second=3.0)
+    gate = host_gate(settings)
+
+    assert gate is host_gate(replace(settings, output_dir=Path("elsewhere")))
+    assert HostLimits(places=2, start_rate_per_second=3.0, adaptive=True) == gate.limits
+    assert state_dir == gate.state_dir
 
 
 ALLOWED_PER_SECOND = 20

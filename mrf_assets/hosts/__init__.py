@@ -5,7 +5,7 @@ Requests themselves live in `fetch`; nothing here opens a connection.
 """
 
 from mrf_assets.hosts.backoff import backoff_seconds
-from mrf_assets.hosts.gate import HostGate, Turn
+from mrf_assets.hosts.gate import HostGate, Turn, host_gate
 from mrf_assets.hosts.pace import HostLimits
 
-__all__ = ["HostGate", "HostLimits", "Turn", "backoff_seconds"]
+__all__ = ["HostGate", "HostLimits", "Turn", "backoff_seconds", "host_gate"]

@@ -13,13 +13,13 @@ import logging
 import os
 import re
 import stat
-import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -28,6 +28,7 @@ import orjson
 from mrf_assets.errors import SettingError, StoreError
 from mrf_assets.hosts.leases import Lease, is_alive
 from mrf_assets.hosts.pace import LONG_ANSWER_SECONDS, REFUSALS, HostLimits, Pace
+from mrf_assets.settings import Settings, default_host_state_dir
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class HostGate:
     a place would wait for each other. Made anew in another process when it is pickled.
 
     Args:
-        state_dir: Folder of the shared state; None is one of the user's own in the temporary folder.
+        state_dir: Folder of the shared state; made for its owner alone.
         limits: What no host is asked beyond.
         now: Seconds of a clock that all processes share; CLOCK_MONOTONIC is the machine's.
         sleep: Waits for some seconds.
@@ -139,13 +140,13 @@ class HostGate:
 
     def __init__(
         self,
-        state_dir: Path | None = None,
+        state_dir: Path,
         limits: HostLimits | None = None,
         *,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.state_dir = state_dir or Path(tempfile.gettempdir()) / f"mrf_assets-hosts-{os.geteuid()}"
+        self.state_dir = state_dir
         self.limits = limits or HostLimits()
         self._now, self._sleep = now, sleep
         self._lock = threading.Lock()
@@ -300,6 +301,21 @@ class HostGate:
                 "%s answered %d: a pause of %.1f s, then %.3g starts a second and %d places",
                 _shown(turn.host), status, max(pause, 0.0), rate, places,
             )  # fmt: skip
+
+
+def host_gate(settings: Settings) -> HostGate:
+    """The gate of this process for these settings; always the same one."""
+    limits = HostLimits(
+        places=settings.host_concurrency,
+        start_rate_per_second=settings.host_start_rate_per_second,
+        adaptive=settings.adaptive_rate_limiting,
+    )
+    return _gate((settings.host_state_dir or default_host_state_dir()).absolute(), limits)
+
+
+@lru_cache(maxsize=8)
+def _gate(state_dir: Path, limits: HostLimits) -> HostGate:
+    return HostGate(state_dir, limits)
 
 
 def _lease_of(token: str) -> str:

@@ -192,6 +192,8 @@ def test_a_daemon_is_careful_with_addresses_unless_told_otherwise() -> None:
     assert Settings.for_daemon({}).refuse_private_addresses
     assert Settings.for_daemon({"MRF_REFUSE_PRIVATE_ADDRESSES": ""}).refuse_private_addresses
     assert not Settings.for_daemon({"MRF_REFUSE_PRIVATE_ADDRESSES": "false"}).refuse_private_addresses
+
+
 def test_what_hosts_take_is_shared_by_all_of_a_user() -> None:
     """Without a setting it is one folder, of this user alone."""
     assert f"mrf_assets-hosts-{os.geteuid()}" == default_host_state_dir({}).name

@@ -64,6 +64,10 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
         name: sum(file.row[name] for file in result.files)
         for name in ("items_read", "items_kept", "prices_read", "prices_rejected", "prices_filtered")
     }
+    transfers = {
+        name: sum(getattr(file.transfer, name) for file in result.files)
+        for name in ("requests", "retries", "rate_limited")
+    }
     return (
         task_facts(tasks, tags)
         | {
@@ -91,6 +95,7 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
             "summary": dg.MetadataValue.md(_summary(result, rows)),
         }
         | totals
+        | transfers
     )
 
 

@@ -174,8 +174,7 @@ class Client:
         while True:
             asked_seconds, is_rate_limit = None, False
             try:
-                with self._retries.timed():
-                    answer = self._ask(method, headers or {})
+                answer = self._ask(method, headers or {})
             except ConnectionLostError as error:
                 failure: FetchError = error
             else:
@@ -214,9 +213,10 @@ class Client:
         if self._options.refuse_private_addresses and is_private_literal(host):
             raise self._refused()
         with ExitStack() as held:
-            turn = held.enter_context(self._options.gate.turn(_server_of(url)))
+            turn = held.enter_context(self._options.gate.turn(_server_of(url), sleep=self._retries.sleep))
             self._counts.requests += 1
-            response = self._request(method, url, headers)
+            with self._retries.timed():
+                response = self._request(method, url, headers)
             held.callback(response.close)
             answer = Answer(response, ExitStack())
             self._counts.rate_limited += answer.status == _TOO_MANY

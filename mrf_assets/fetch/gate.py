@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -16,8 +17,11 @@ class Turn(Protocol):
 class Gate(Protocol):
     """Bounds how many requests a host gets at a time, and how soon after each other."""
 
-    def turn(self, host: str) -> AbstractContextManager[Turn]:
-        """Block until the host may be asked; one of its places is taken until the context is left."""
+    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> AbstractContextManager[Turn]:
+        """Block until the host may be asked; one of its places is taken until the context is left.
+
+        `sleep` waits for some seconds; an error that it raises ends the waiting.
+        """
 
 
 class _FreeTurn:
@@ -26,8 +30,8 @@ class _FreeTurn:
 
 
 class _OpenGate:
-    def turn(self, host: str) -> AbstractContextManager[Turn]:
-        del host
+    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> AbstractContextManager[Turn]:
+        del host, sleep
         return nullcontext(_FreeTurn())
 
 

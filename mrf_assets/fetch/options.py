@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrf_assets.fetch.gate import OPEN_GATE, Gate
+from mrf_assets.hosts import host_gate
 from mrf_assets.settings import Settings
 
 Wait = Callable[[float], object]  # takes seconds
@@ -31,8 +32,11 @@ class FetchOptions:
     wait: Wait | None = None  # between attempts; None: sleep, until the file is closed
 
     @classmethod
-    def of(cls, settings: Settings, *, gate: Gate = OPEN_GATE) -> FetchOptions:
-        """The options that the settings stand for; where a spool goes is the caller's to say."""
+    def of(cls, settings: Settings, *, gate: Gate | None = None) -> FetchOptions:
+        """The options that the settings stand for; where a spool goes is the caller's to say.
+
+        Without a `gate` of its own it is the one through which all of this process go.
+        """
         return cls(
             connect_seconds=settings.connect_timeout_seconds,
             read_seconds=settings.read_timeout_seconds,
@@ -44,7 +48,7 @@ class FetchOptions:
             object_store_endpoint=settings.object_store_endpoint,
             object_store_account=settings.object_store_account,
             object_store_anonymous=settings.object_store_anonymous,
-            gate=gate,
+            gate=host_gate(settings) if gate is None else gate,
         )
 
 

@@ -160,11 +160,12 @@ class HostGate:
         return HostGate, (self.state_dir, self.limits)
 
     @contextmanager
-    def turn(self, host: str) -> Iterator[Turn]:
+    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[Turn]:
         """Wait until `host` may be asked; it has one place less until the block ends.
 
         Args:
             host: Name and port, in one spelling for one server.
+            sleep: Waits for some seconds, in place of the gate's; an error that it raises ends the waiting.
 
         Raises:
             SettingError: The folder of the shared state belongs to somebody else or cannot be made.
@@ -172,7 +173,7 @@ class HostGate:
         """
         turn = Turn(self, host, self._token())
         try:
-            self._wait(turn)
+            self._wait(turn, sleep or self._sleep)
             yield turn
         finally:
             with self._file(host).locked() as state:
@@ -213,7 +214,7 @@ class HostGate:
                 self._files[host] = _HostFile(self.state_dir / f"{name}.json")
             return self._files[host]
 
-    def _wait(self, turn: Turn) -> None:
+    def _wait(self, turn: Turn, sleep: Callable[[float], object]) -> None:
         file = self._file(turn.host)
         began = self._now()
         tell_at = _TOLD_AFTER_SECONDS
@@ -226,7 +227,7 @@ class HostGate:
             if turn.waited_seconds >= tell_at:
                 logger.info("%s: waiting for %.0f s: %s", _shown(turn.host), turn.waited_seconds, why)
                 tell_at = turn.waited_seconds * 2
-            self._sleep(sleep_seconds)
+            sleep(sleep_seconds)
 
     def _try(self, state: _State, turn: Turn, began: float) -> tuple[float, str]:
         """Take a place, or (when to look again, why)."""

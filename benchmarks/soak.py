@@ -33,7 +33,7 @@ from mrf_assets.fetch import open_url
 from mrf_assets.sources import read_source
 from mrf_assets.store import Store
 from mrf_assets_tests.factory import document, gzipped, index, plans, render
-from mrf_assets_tests.mrf_server import HTML_PAGE, Answer, Gate, MrfServer, Request
+from mrf_assets_tests.mrf_server import Answer, Gate, MrfServer, Request
 
 INDEX = "/2026-11-05_soak_index.json"
 FAULTS = ("cut", "cut", "cut", "reset", "reset", "stall", "stall", "429", "429 with Retry-After", "503")
@@ -64,6 +64,8 @@ class Network:
 
     def content(self) -> bytes:
         """Its file, as it lies on the server."""
+        if self.kind == "html":  # Emblem answers a stale link with a page and the status 200
+            return b"<!DOCTYPE html><html><body>This file has moved.</body></html>"
         is_large = self.number % LARGE_EVERY == 0
         data = gzipped(render(document(seed=self.number, codes=400 if is_large else 6)))
         return data[: len(data) * 2 // 3] if self.kind == "truncated" else data
@@ -121,9 +123,6 @@ def serve(networks: Sequence[Network], seed: int) -> tuple[FaultyServer, dict[st
     """The payer, and what it has: bytes by path."""
     files = {network.path: network.content() for network in networks if network.kind != "404"}
     server = FaultyServer(files, seed)
-    for network in networks:
-        if network.kind == "html":
-            server.always(network.path, HTML_PAGE)
     listed = [(server.url(network.path), plans(2, seed=network.number)) for network in networks]
     files[INDEX] = render(index(listed))
     server.put(INDEX, files[INDEX])

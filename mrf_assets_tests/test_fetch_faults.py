@@ -33,6 +33,7 @@ from mrf_assets.errors import (
     UnsupportedUrl,
 )
 from mrf_assets.fetch import FetchOptions
+from mrf_assets.fetch.gate import OPEN_GATE
 from mrf_assets.pipeline import NetworkResult, ingest
 from mrf_assets.schema import FILES
 from mrf_assets.settings import Settings
@@ -327,7 +328,7 @@ def _ingested(server: MrfServer, settings: Settings, waits: list[float]) -> Netw
         rule="explicit", rule_version=1, scope="Acme", raw_id="Acme 1", period="2026-11", part=1, parts=1
     )
     task = FileTask(url=f"{server.url(_PATH)}?Expires=1&Signature={_SECRET}", network_id="acme", identity=identity)
-    options = replace(FetchOptions.of(settings), wait=waits.append)
+    options = replace(FetchOptions.of(settings, gate=OPEN_GATE), wait=waits.append)
     result = ingest("acme", [task], settings, fetch_options=options)
     result.require_published()
     return result

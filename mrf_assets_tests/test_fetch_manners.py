@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +47,8 @@ class _NotingGate:
         self.told: list[object] = []
 
     @contextmanager
-    def turn(self, host: str) -> Iterator[_Turn]:
+    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[_Turn]:
+        del sleep
         self.told.append(host)
         try:
             yield _Turn(self.told)
@@ -217,8 +218,8 @@ def test_closing_ends_a_wait_for_another_attempt(server: MrfServer) -> None:
         """Says when the second answer is there: what follows is the wait."""
 
         @contextmanager
-        def turn(self, host: str) -> Iterator[_Turn]:
-            with super().turn(host) as turn:
+        def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[_Turn]:
+            with super().turn(host, sleep=sleep) as turn:
                 yield turn
             if len(self.told) > 3:
                 is_waiting.set()

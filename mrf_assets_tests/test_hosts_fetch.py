@@ -38,6 +38,18 @@ class WatchedGate:
         return self._gate.turn(host, sleep=watched)
 
 
+class GateOfAnotherTime:
+    """A gate whose own sleep passes the time, not that of the download."""
+
+    def __init__(self, gate: HostGate) -> None:
+        self._gate = gate
+
+    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> AbstractContextManager[Turn]:
+        """A turn of the gate behind it."""
+        del sleep
+        return self._gate.turn(host)
+
+
 def test_all_downloads_of_a_process_share_its_gate(tmp_path: Path) -> None:
     """Options out of settings bring it with them, whoever makes them."""
     settings = Settings(host_state_dir=tmp_path)
@@ -97,7 +109,8 @@ def test_waiting_for_a_turn_takes_none_of_the_time_of_a_file(tmp_path: Path) -> 
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    options = FetchOptions(gate=HostGate(tmp_path, now=lambda: now[0]), wait=sleep, max_retries=0, total_seconds=10.0)
+    gate = HostGate(tmp_path, now=lambda: now[0], sleep=sleep)
+    options = FetchOptions(gate=GateOfAnotherTime(gate), max_retries=0, total_seconds=10.0)
     with MrfServer({"/a.json": b"{}"}) as server:
         server.script("/a.json", Answer(status=503, headers={"Retry-After": "500"}))
         with pytest.raises(ServerBusy), open_url(server.url("/a.json"), options):

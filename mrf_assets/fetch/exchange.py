@@ -36,7 +36,7 @@ from mrf_assets.errors import (
     UntrustedServer,
 )
 from mrf_assets.fetch.addresses import PrivateAddress, PublicOnlyAdapter, is_private_literal
-from mrf_assets.fetch.options import FetchOptions
+from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
 from mrf_assets.stream import TransferCounts
@@ -155,9 +155,12 @@ class Answer:
 class Client:
     """Asks for one file; knows its address, and shows it without its secrets."""
 
-    def __init__(self, url: str, options: FetchOptions, counts: TransferCounts, retries: Retries) -> None:
+    def __init__(
+        self, url: str, options: FetchOptions, counts: TransferCounts, retries: Retries, *, sleep: Wait | None = None
+    ) -> None:
         self.shown = canonical_url(url)
         self._url, self._options, self._counts, self._retries = url, options, counts, retries
+        self._sleep = sleep  # while others have their turn
         self._session = requests.Session()
         adapter = _adapter(os.getpid(), options.refuse_private_addresses)
         self._session.mount("http://", adapter)
@@ -213,7 +216,7 @@ class Client:
         if self._options.refuse_private_addresses and is_private_literal(host):
             raise self._refused()
         with ExitStack() as held:
-            turn = held.enter_context(self._options.gate.turn(_server_of(url), sleep=self._retries.sleep))
+            turn = held.enter_context(self._options.gate.turn(_server_of(url), sleep=self._sleep))
             self._counts.requests += 1
             with self._retries.timed():
                 response = self._request(method, url, headers)

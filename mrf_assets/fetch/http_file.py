@@ -48,7 +48,7 @@ class HttpFile:
         self._closed = threading.Event()
         self._reading = threading.Lock()
         self._retries = Retries(self.url, options, self.transfer, options.wait or self._sleep)
-        self._client = Client(url, options, self.transfer, self._retries)
+        self._client = Client(url, options, self.transfer, self._retries, sleep=self._sleep)
         self._window_limit_seconds = options.read_seconds
         self._window_seconds, self._window_bytes = 0.0, 0
         self._answer: Answer | None = None

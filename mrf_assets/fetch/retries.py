@@ -42,10 +42,6 @@ class Retries:
         finally:
             self.spent_seconds += time.monotonic() - started
 
-    def sleep(self, seconds: float) -> None:
-        """Wait for a turn; not counted as spent, for the file has no part in it."""
-        self._wait(seconds)
-
     def progressed(self) -> None:
         """New bytes came."""
         self._failures = 0

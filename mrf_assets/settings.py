@@ -67,10 +67,13 @@ class Settings:
         for name in ("connect_timeout_seconds", "read_timeout_seconds", "total_timeout_seconds"):
             if not 0 < getattr(self, name) <= _DAY_SECONDS:  # sockets refuse infinity with a traceback
                 raise SettingError(name, f"is {getattr(self, name)}; it must be more than 0 and at most {_DAY_SECONDS}")
-        if self.host_start_rate_per_second is not None and not 0 < self.host_start_rate_per_second < math.inf:
+        self._check_rate()
+
+    def _check_rate(self) -> None:
+        rate = self.host_start_rate_per_second
+        if rate is not None and not 0 < rate < math.inf:
             raise SettingError(
-                "host_start_rate_per_second",
-                f"is {self.host_start_rate_per_second}; it must be more than 0, or absent for no limit",
+                "host_start_rate_per_second", f"is {rate}; it must be more than 0, or absent for no limit"
             )
 
     @property

@@ -72,10 +72,12 @@ class Read(Protocol):
         """All rows of one document."""
 
 
-@pytest.fixture(autouse=True)
-def _new_to_all_hosts(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _new_to_all_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What the servers of other tests took is forgotten: their ports come again."""
-    monkeypatch.setenv("MRF_HOST_STATE_DIR", str(tmp_path_factory.mktemp("hosts")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MRF_HOST_STATE_DIR", str(tmp_path_factory.mktemp("hosts")))
+        yield
 
 
 def closed_door(url: str) -> AbstractContextManager[RawFile]:

@@ -22,7 +22,7 @@ from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import Plan
 from mrf_assets_tests.dagster_fixtures import PERIOD, SECRET, Payer, Place, key
 from mrf_assets_tests.factory import Document, document
-from mrf_assets_tests.mrf_server import MrfServer
+from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 _PLAN = Plan(plan_name="Willow", plan_id_type="ein", plan_id="12-3456789", plan_market_type="group")
 _LOG_FILE = "logs/20261122_101112/one_extraction.log"
@@ -190,6 +190,16 @@ def test_a_materialization_counts_repairs_by_kind(sound: dg.ExecuteInProcessResu
 
     assert dict(row[names.index("repairs")]) == facts["repairs"] != {}
     assert sum(facts["repairs"].values()) == facts["repairs_total"]
+
+
+def test_a_materialization_tells_what_the_downloads_took(bench: Bench) -> None:
+    """One 429 is one request more, and a line in the plot of them."""
+    bench.payer.server.script(Payer.path("t"), Answer(status=429, headers={"Retry-After": "1"}))
+    metadata = _materializations(bench.ingest("t"))["rates"].metadata
+
+    assert {"requests": 2, "retries": 1, "rate_limited": 1} == {
+        name: metadata[name].value for name in ("requests", "retries", "rate_limited")
+    }
 
 
 def test_every_check_is_evaluated_for_the_partition(sound: dg.ExecuteInProcessResult) -> None:

@@ -104,6 +104,9 @@ class _HostFile:
             os.close(self._fd)
             self._fd = -1
 
+    def __del__(self) -> None:
+        self.close()
+
 
 class Turn:
     """One request to a host, and the reading of its answer."""
@@ -197,7 +200,7 @@ class HostGate:
             file.close()
         self._files = {}
         if self._lease:
-            self._lease.abandon()
+            self._lease.close()
             self._lease = None
 
     def _token(self) -> str:

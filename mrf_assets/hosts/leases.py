@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,8 +15,7 @@ _SUFFIX = ".lease"
 class Lease:
     """A locked file in `folder` that says that this process lives.
 
-    It cannot be outlived, not even by `kill -9`, and needs no table of processes. Files of the dead are removed
-    when a new one is made.
+    It ends with the process, even by `kill -9`, or by `close`. Files of the dead are removed when a new one is made.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,24 +26,24 @@ class Lease:
             self._path = folder / f"{self.name}{_SUFFIX}"
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX)
-            if self.is_held:  # else it was taken for a dead one's before it was locked
-                return
-            os.close(self._fd)
+            if self.is_held:
+                break
+            os.close(self._fd)  # it was taken for a dead one's before it was locked
+        self.close = weakref.finalize(self, _release, self._path, self._fd, os.getpid())
 
     @property
     def is_held(self) -> bool:
         """False once the file is gone, such as by a cleaner of temporary folders."""
         return os.fstat(self._fd).st_nlink > 0
 
-    def close(self) -> None:
-        """Give the lease back."""
-        with suppress(OSError):
-            self._path.unlink()
-        os.close(self._fd)
 
-    def abandon(self) -> None:
-        """Close a forked child's copy; the parent's lease stays."""
-        os.close(self._fd)
+def _release(path: Path, fd: int, owner: int) -> None:
+    """Give a lease back; a forked child closes its copy, and the parent's lease stays."""
+    if os.getpid() == owner:
+        with suppress(OSError):
+            path.unlink()
+    with suppress(OSError):
+        os.close(fd)
 
 
 def is_alive(folder: Path, name: str) -> bool:

@@ -19,7 +19,7 @@ import pytest
 
 from mrf_assets.errors import SettingError
 from mrf_assets.hosts import HostGate, HostLimits, backoff_seconds, host_gate
-from mrf_assets.hosts.pace import FREE_STARTS, MAX_RETRY_AFTER_SECONDS
+from mrf_assets.hosts.pace import FORGET_SECONDS, FREE_STARTS, MAX_RETRY_AFTER_SECONDS
 from mrf_assets.settings import Settings
 from mrf_assets_tests.token_bucket import ThrottledServer, TokenBucket
 
@@ -135,6 +135,13 @@ def test_a_process_that_holds_a_place_gets_a_second_and_no_third(state_dir: Path
     """A file's references are asked for while the file is open."""
     gate = HostGate(state_dir, ONE, sleep=no_sleep)
     with gate.turn(HOST), gate.turn(HOST), pytest.raises(AssertionError, match="had to wait"), gate.turn(HOST):
+        pass
+
+
+def test_two_processes_never_wait_for_each_others_host(state_dir: Path) -> None:
+    """Each reads a file from the one host, and its references from the other."""
+    gate, other = (HostGate(state_dir, ONE, sleep=no_sleep) for _ in range(2))
+    with gate.turn("a.example"), other.turn("b.example"), gate.turn("b.example"), other.turn("a.example"):
         pass
 
 
@@ -292,6 +299,21 @@ def test_a_gate_survives_the_way_into_another_process(state_dir: Path) -> None:
     copy: HostGate = pickle.loads(pickle.dumps(gate))  # noqa: S301 - made one line above
 
     assert (gate.state_dir, gate.limits) == (copy.state_dir, copy.limits)
+
+
+def test_a_host_is_new_again_after_a_long_silence(state_dir: Path) -> None:
+    """Whoever was killed at it then does not keep its past alive."""
+    clock = Clock()
+    process, _pipe = keeper(state_dir, 1)
+    process.kill()
+    process.join()
+    gate = HostGate(state_dir, now=clock, sleep=no_sleep)
+    with gate.turn(HOST) as turn:
+        turn.answered(429)
+    clock.now += FORGET_SECONDS + 1
+    for _ in range(FREE_STARTS):
+        with gate.turn(HOST):
+            pass
 
 
 def test_a_forked_child_is_a_process_of_its_own(state_dir: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mrf_assets.errors import FetchError, TimeSpent
 from mrf_assets.fetch.options import FetchOptions, Wait
+from mrf_assets.hosts import backoff_seconds
 from mrf_assets.stream import TransferCounts
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,11 @@ class Retries:
             raise type(failure)(
                 failure.url, f"the server asks to be left alone for {asked_seconds:.0f} s; run it again after that"
             )
-        wait_seconds = self._backoff() if asked_seconds is None else asked_seconds
+        wait_seconds = (
+            backoff_seconds(self._failures, base_seconds=_FIRST_BACKOFF_SECONDS, cap_seconds=_LONGEST_BACKOFF_SECONDS)
+            if asked_seconds is None
+            else asked_seconds
+        )
         if self.spent_seconds + wait_seconds > self._options.total_seconds:
             raise failure
         if is_rate_limit:
@@ -76,7 +80,3 @@ class Retries:
                 self._shown,
                 f"not read within {self._options.total_seconds:.0f} s; raise total_timeout_seconds, or try again later",
             )
-
-    def _backoff(self) -> float:
-        most = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** (self._failures - 1))
-        return random.uniform(0.0, most)  # noqa: S311 - no secret

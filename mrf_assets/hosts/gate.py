@@ -122,7 +122,7 @@ class Turn:
 
         Args:
             status: Of HTTP.
-            retry_after_seconds: What a 429 or 503 asked for; all processes wait for so long, at most ten minutes.
+            retry_after_seconds: What a 429 or 503 asked for; all processes wait for so long, at most 15 minutes.
         """
         self._gate._answered(self, status, retry_after_seconds)  # noqa: SLF001 - one unit with its gate
 
@@ -130,9 +130,9 @@ class Turn:
 class HostGate:
     """Lets requests to a host through: so many at a time, so many a second, none while it asks for a pause.
 
-    All processes that use the same folder share the counts. A process that holds one place of a host gets a second
-    even where all are taken: a file's references are asked for while the file is open, and processes that each hold
-    a place would wait for each other. Made anew in another process when it is pickled.
+    All processes that use the same folder share the counts. A process that holds one place gets a second even where
+    all are taken: a file's references are asked for while the file is open, and processes that each hold a place
+    would wait for each other. Made anew in another process when it is pickled.
 
     Args:
         state_dir: Folder of the shared state; made for its owner alone.
@@ -155,8 +155,8 @@ class HostGate:
         self._lock = threading.Lock()
         self._numbers = count(1)
         self._files: dict[str, _HostFile] = {}
+        self._held: set[Turn] = set()  # of all hosts
         self._lease: Lease | None = None
-        self._pid = os.getpid()
         _gates.add(self)
 
     def __reduce__(self) -> tuple[type[HostGate], tuple[Path, HostLimits]]:
@@ -177,8 +177,10 @@ class HostGate:
         turn = Turn(self, host, self._token())
         try:
             self._wait(turn, sleep or self._sleep)
+            self._held.add(turn)
             yield turn
         finally:
+            self._held.discard(turn)
             with self._file(host).locked() as state:
                 state.open.pop(turn._token, None)  # noqa: SLF001
                 state.line.pop(turn._token, None)  # noqa: SLF001
@@ -198,7 +200,7 @@ class HostGate:
         self._lock = threading.Lock()
         for file in self._files.values():
             file.close()
-        self._files = {}
+        self._files, self._held = {}, set()
         if self._lease:
             self._lease.close()
             self._lease = None
@@ -235,16 +237,16 @@ class HostGate:
     def _try(self, state: _State, turn: Turn, began: float) -> tuple[float, str]:
         """Take a place, or (when to look again, why)."""
         token, now, limits, pace = turn._token, self._now(), self.limits, state.pace  # noqa: SLF001
-        if not state.open and pace.is_stale(now):
-            pace = state.pace = Pace(last_used=now)
-        if state.line or len(state.open) >= pace.places_within(limits):
+        if state.line or len(state.open) >= pace.places_within(limits) or pace.is_stale(now):
             self._bury(state, now)
             pace.try_more_places(now, limits)
+        if not state.open and pace.is_stale(now):
+            pace = state.pace = Pace(last_used=now)
         ahead = list(state.line).index(token) if token in state.line else len(state.line)
         places = pace.places_within(limits)
         seconds = pace.seconds_to_start(now, limits, ahead)
         if len(state.open) + ahead >= places:
-            if self._own(state, token) != 1:
+            if len(self._held) != 1:
                 state.line[token] = now
                 look = min(max((now - began) / 8, _SHORTEST_LOOK_SECONDS), _LONGEST_LOOK_SECONDS)
                 before = f", {ahead} wait before" if ahead else ""
@@ -260,11 +262,6 @@ class HostGate:
         state.open[token] = 0.0
         turn._cuts_at_start = pace.started(now, limits)  # noqa: SLF001
         return 0.0, ""
-
-    @staticmethod
-    def _own(state: _State, token: str) -> int:
-        lease = _lease_of(token)
-        return sum(_lease_of(other) == lease for other in state.open)
 
     def _bury(self, state: _State, now: float) -> None:
         """Free the places of the dead, and let the line go on without those who stopped looking."""

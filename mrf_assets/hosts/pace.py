@@ -30,9 +30,9 @@ STEADY_RATE = 20.0  # answers that count as a second; below it fewer come, and a
 
 FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 60.0  # of ours, doubled at every refusal without an answer in between
-MAX_RETRY_AFTER_SECONDS = 600.0  # a server may ask for more; nobody waits for it
+MAX_RETRY_AFTER_SECONDS = 900.0  # who is asked for more gives up, and the others try
 CATCH_UP_SECONDS = 0.02  # starts missed by waking up late are made up for
-FORGET_SECONDS = 900.0  # after such a silence a host is new to us
+FORGET_SECONDS = 1800.0  # after such a silence a host is new to us
 FIRST_PLACE_WAIT_SECONDS = 60.0  # until a place that was taken away is tried again, doubled every time it fails
 MAX_PLACE_WAIT_SECONDS = 3600.0
 LONG_ANSWER_SECONDS = 2.0  # an answer open for longer may be what a host that limits connections objects to

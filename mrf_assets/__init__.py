@@ -2,7 +2,7 @@
 
 Read it in the order in which data flows; imports run the same way, downwards only.
 
-values       errors, urls, tasks, network_id, schema, whitelist, settings
+values       errors, urls, tasks, network_id, schema, whitelist, limits, settings
 tools        stream, yajl, part_processes, hosts
 stages       sources, fetch, extract, store, part_filter, checks
 composition  pipeline, task_store, manifest

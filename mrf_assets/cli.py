@@ -112,6 +112,7 @@ def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -
     options, settings = _split_flags(flags)
     given = Settings.from_environment(**settings)
     Wanted.of(given)
+    options = replace(options, limits=given.limits)
     tally = SourceTally()
     summary = execute_batch(
         _told(source, location, given, options, tally),
@@ -138,6 +139,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
     options, settings = _split_flags(flags)
     given = Settings.from_environment(**settings)
     Wanted.of(given)
+    options = replace(options, limits=given.limits)
     tally = SourceTally()
     tasks = list(_read(source, location, given, options, tally))
     found = _sizes([task.url for task in tasks], given) if sizes else [None] * len(tasks)

@@ -26,10 +26,12 @@ this tree and stays a traceback.
     │   ├── EmptyFile
     │   ├── UnsupportedContent
     │   ├── TruncatedFile
-    │   └── CorruptArchive
+    │   ├── CorruptArchive
+    │   └── LimitExceeded     a bomb, or what looks like one
     ├── ExtractError          JSON that cannot be read as in-network rates
     │   ├── MalformedJson
-    │   └── NotInNetworkFile
+    │   ├── NotInNetworkFile
+    │   └── RemoteReferencesFailed
     ├── PartDied              the process that read a part of a network is gone
     ├── StoreError            the output or temporary folder refused
     └── AuditFailed           blocking checks failed; nothing was published
@@ -192,6 +194,21 @@ class TruncatedFile(StreamError):
         )
 
 
+class LimitExceeded(StreamError):
+    """A file goes beyond what a setting allows; real ones stay far below."""
+
+    def __init__(self, url: str, setting: str, what: str, byte_offset: int | None = None) -> None:
+        MrfError.__init__(self, url, setting, what, byte_offset)
+        self.url, self.setting, self.what, self.byte_offset = url, setting, what, byte_offset
+
+    def __str__(self) -> str:
+        where = "" if self.byte_offset is None else f", from byte {self.byte_offset} of the decompressed file"
+        return (
+            f"{self.url}: {self.what}{where}; no real file is known to do so: tell the payer, "
+            f"or set MRF_{self.setting.upper()} higher to read it nevertheless"
+        )
+
+
 class ExtractError(MrfError):
     """The JSON cannot be read as an in-network-rates file."""
 
@@ -219,6 +236,21 @@ class NotInNetworkFile(ExtractError):
 
     def __str__(self) -> str:
         return f"{self.url}: {self.reason}"
+
+
+class RemoteReferencesFailed(ExtractError):
+    """Most of the provider groups that a file keeps elsewhere could not be had."""
+
+    def __init__(self, url: str, failed: int, addresses: int, reasons: tuple[str, ...]) -> None:
+        super().__init__(url, failed, addresses, reasons)
+        self.url, self.failed, self.addresses, self.reasons = url, failed, addresses, reasons
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url}: {self.failed} of {self.addresses} remote provider references could not be had "
+            f"({'; '.join(self.reasons)}); run it again later, or set MRF_REMOTE_REFERENCE_FAILURE_SHARE higher "
+            "to keep its rates without these providers"
+        )
 
 
 class PartDied(MrfError):

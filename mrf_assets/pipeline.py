@@ -190,7 +190,7 @@ class _Work:
             _rare_collections(),
             ExitStack() as reading,
         ):
-            source = open_json(raw)
+            source = open_json(raw, limits=self.settings.limits)
             blocks = read_ahead(source.blocks()) if self.settings.read_ahead else source.blocks()
             watched = self._watched(reading.enter_context(closing(blocks)), source, task, tally, on_progress)
             reading.callback(raw.close)  # before the thread that reads ahead is waited for
@@ -202,6 +202,7 @@ class _Work:
                 provider_batch_rows=self.settings.provider_batch_size,
                 rate_batch_rows=self.settings.rate_batch_size,
                 spool_dir=self.stage.directory,
+                limits=self.settings.limits,
             )
             for table, batch in self.reader(watched, request, tally):
                 writer.write(table, batch)

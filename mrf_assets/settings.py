@@ -15,9 +15,27 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from mrf_assets.errors import SettingError
+from mrf_assets.limits import MIB, Limits
 
 _DAY_SECONDS = 86_400
 _STORES = ("s3", "gs", "az")
+_LIMITS = Limits()
+_LEAST_ELEMENT_BYTES = 2 * MIB  # two blocks: what is longer is seen where blocks end
+_NESTING_DEPTHS = range(8, 201)  # from what the schema needs to what Python can follow
+
+
+_AT_LEAST_ONE = (
+    "provider_batch_size",
+    "rate_batch_size",
+    "max_parallel_steps",
+    "host_concurrency",
+    "max_inflation",
+    "max_zip_members",
+    "max_remote_fetches",
+    "max_remote_references",
+    "max_remote_reference_bytes",
+    "max_remote_total_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +68,28 @@ class Settings:
     part_processes: int | None = None  # files of one network read at a time; None: the cores that `mrf run` leaves free
     read_ahead: bool = True  # fetch and decompress in a thread beside the extraction
     max_parallel_steps: int = 2  # step processes of one Dagster run
+    # How far a file may go before it is refused; reasons stand beside the defaults, in `limits`.
+    max_inflation: int = _LIMITS.max_inflation  # decompressed bytes for each compressed one
+    max_json_bytes: int | None = _LIMITS.max_json_bytes  # of a decompressed file; None sets no bound
+    max_zip_members: int = _LIMITS.max_zip_members
+    max_nesting_depth: int = _LIMITS.max_nesting_depth
+    max_element_bytes: int = _LIMITS.max_element_bytes  # of what is kept whole, such as one rate or text
+    max_remote_fetches: int = _LIMITS.max_remote_fetches  # at a time, for one file
+    max_remote_references: int = _LIMITS.max_remote_references  # addresses in one file
+    max_remote_reference_bytes: int = _LIMITS.max_remote_reference_bytes  # of one, decompressed
+    max_remote_total_bytes: int = _LIMITS.max_remote_total_bytes  # of all of one file
+    remote_reference_failure_share: float = _LIMITS.remote_reference_failure_share  # more than that fails the file
 
     def __post_init__(self) -> None:
-        for name in ("provider_batch_size", "rate_batch_size", "max_parallel_steps", "host_concurrency"):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more")
-        for name, absent in (("keep_periods", "keep all"), ("part_processes", "use the free cores")):
+        self._check_limits()
+        for name, absent in (
+            ("keep_periods", "keep all"),
+            ("part_processes", "use the free cores"),
+            ("max_json_bytes", "set no bound"),
+        ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more, or absent to {absent}")
         if self.max_retries < 0:
@@ -86,6 +120,24 @@ class Settings:
         """Settings of runs that nobody watches: the same, and careful with addresses unless told otherwise."""
         given = {name: value for name, value in environ.items() if value != ""}
         return cls.from_environment({"MRF_REFUSE_PRIVATE_ADDRESSES": "true", **given})
+
+    def _check_limits(self) -> None:
+        if self.max_element_bytes < _LEAST_ELEMENT_BYTES:
+            raise SettingError(
+                "max_element_bytes", f"is {self.max_element_bytes}; it must be {_LEAST_ELEMENT_BYTES} or more"
+            )
+        if self.max_nesting_depth not in _NESTING_DEPTHS:
+            least, most = _NESTING_DEPTHS[0], _NESTING_DEPTHS[-1]
+            raise SettingError("max_nesting_depth", f"is {self.max_nesting_depth}; it must be {least} to {most}")
+        if not 0 <= self.remote_reference_failure_share <= 1:
+            raise SettingError(
+                "remote_reference_failure_share", f"is {self.remote_reference_failure_share}; it must be 0 to 1"
+            )
+
+    @property
+    def limits(self) -> Limits:
+        """How far a file may go."""
+        return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:  # noqa: ANN401 - values of the fields

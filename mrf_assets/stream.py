@@ -12,7 +12,7 @@ import queue
 import threading
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -27,12 +27,15 @@ from stream_unzip import (
     stream_unzip,
 )
 
-from mrf_assets.errors import CorruptArchive, EmptyFile, TruncatedFile, UnsupportedContent
+from mrf_assets.errors import CorruptArchive, EmptyFile, LimitExceeded, TruncatedFile, UnsupportedContent
+from mrf_assets.limits import MIB, Limits
 
 BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 512  # enough to know a file by
 _BLOCKS_AHEAD = 8
 _LEFT_AFTER_SECONDS = 0.1  # how soon a full queue notices that nobody reads it any more
+_DEFAULT_LIMITS = Limits()
+_ANY_INFLATION_BYTES = 64 * MIB  # a small file of equal rows may shrink to nearly nothing
 _MAX_CONTAINERS = 3  # json.gz in a zip, gzipped once more by the server, is the most that makes sense
 
 _DELIMITERS = (b",", b";", b"|", b"\t", b"~")  # the last one is Humana's
@@ -169,8 +172,9 @@ class _Blocks(_Readable):
 class DecompressedFile:
     """The decompressed blocks of one file; sizes and digest are whole once the blocks are."""
 
-    def __init__(self, raw: RawFile, *, expect: Expected = "json") -> None:
+    def __init__(self, raw: RawFile, *, expect: Expected = "json", limits: Limits = _DEFAULT_LIMITS) -> None:
         self.raw = raw
+        self._limits, self._unpacked_bytes = limits, 0  # of all containers, and of members that are passed over
         self.container = "plain"
         self.json_size_bytes = 0
         self._expect: Expected = expect
@@ -194,10 +198,14 @@ class DecompressedFile:
             UnsupportedContent: HTML, 7z and the like, named.
             TruncatedFile: A container ended before its end; `byte_offset` counts compressed bytes.
             CorruptArchive: Wrong checksum or structure.
+            LimitExceeded: A decompression bomb, or too many members of a zip.
             FetchError: From below.
         """
+        most_bytes = self._limits.max_json_bytes
         for block in self._unpack(self._tee, depth=0):
             self.json_size_bytes += len(block)
+            if most_bytes is not None and self.json_size_bytes > most_bytes:
+                raise LimitExceeded(self.raw.url, "max_json_bytes", f"is more than {most_bytes} bytes of JSON")
             yield block
         if not self.json_size_bytes:
             raise EmptyFile(self.raw.url, "the file is empty; the payer published nothing, or the download failed")
@@ -210,7 +218,7 @@ class DecompressedFile:
             )
         if head.startswith(b"\x1f\x8b"):
             self._found("gzip")
-            yield from self._unpack(_Blocks(self._gunzip(source)), depth + 1)
+            yield from self._unpack(_Blocks(self._unpacked(self._gunzip(source))), depth + 1)
         elif head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
             self._found("zip")
             yield from self._unpack(_Blocks(self._unzip(source)), depth + 1)
@@ -218,6 +226,16 @@ class DecompressedFile:
             self._refuse(head)
             while block := source.read(BLOCK_BYTES):
                 yield block
+
+    def _unpacked(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same blocks, as long as they are no bomb: what is passed over costs time, too."""
+        most = self._limits.max_inflation
+        for block in blocks:
+            self._unpacked_bytes += len(block)
+            if self._unpacked_bytes > max(_ANY_INFLATION_BYTES, most * self.size_bytes):
+                what = f"unpacks to more than {most} times its size ({self.size_bytes} bytes read so far)"
+                raise LimitExceeded(self.raw.url, "max_inflation", what)
+            yield block
 
     def _found(self, container: str) -> None:
         if self.container == "plain":
@@ -274,8 +292,12 @@ class DecompressedFile:
     def _member(self, source: _Tee | _Blocks) -> Iterator[bytes]:
         end = _ZipEnd(source)
         found, heads = 0, list[bytes]()
-        for name, _, chunks in stream_unzip(end.blocks(), chunk_size=BLOCK_BYTES):
-            member = _Blocks(iter(chunks))
+        members = stream_unzip(end.blocks(), chunk_size=BLOCK_BYTES)
+        for nth, (name, _, chunks) in enumerate(members, start=1):
+            if nth > self._limits.max_zip_members:
+                what = f"is a zip of more than {self._limits.max_zip_members} files"
+                raise LimitExceeded(self.raw.url, "max_zip_members", what)
+            member = _Blocks(self._unpacked(chunks))
             head = member.peek(_HEAD_BYTES)
             if name.endswith(b"/") or name.startswith(b"__MACOSX/") or not self._is_data(head):
                 heads.append(head)
@@ -359,6 +381,6 @@ def read_ahead(blocks: Iterator[bytes], most_blocks: int = _BLOCKS_AHEAD) -> Gen
         thread.join()
 
 
-def open_json(raw: RawFile, *, expect: Expected = "json") -> DecompressedFile:
+def open_json(raw: RawFile, *, expect: Expected = "json", limits: Limits = _DEFAULT_LIMITS) -> DecompressedFile:
     """Decompressed view of an opened file; `expect="text"` lets CSV and lists through."""
-    return DecompressedFile(raw, expect=expect)
+    return DecompressedFile(raw, expect=expect, limits=limits)

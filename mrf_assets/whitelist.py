@@ -16,6 +16,7 @@ from mrf_assets.errors import ListFileError
 
 _TIN = re.compile(r"\A[0-9]{2}-?[0-9]{7}\Z|\A[0-9]{10}\Z")
 _MOST_TOLD = 10
+_MOST_BYTES = 64 << 20  # all of HCPCS, CPT and MS-DRG are less than 1 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,11 @@ def _digest(entries: list[str]) -> str:
 
 def _entries(path: Path) -> list[tuple[int, str]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ListFileError(str(path), f"is larger than {_MOST_BYTES} bytes; is this a whitelist?")
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise ListFileError(str(path), "no such file; check the path") from None
     except OSError as error:

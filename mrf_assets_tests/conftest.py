@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from mrf_assets.extract import Reader, Request, Tally, read_reference
+from mrf_assets.limits import Limits
 from mrf_assets.schema import TABLES
 from mrf_assets.stream import RawFile, TransferCounts
 from mrf_assets_tests.factory import Document, render
@@ -103,6 +105,7 @@ def read_document(
         "url": "https://mrf.example/rates.json",
         "file_id": "f",
         "open_url": closed_door,
+        "limits": Limits(remote_reference_failure_share=1.0),  # a single dead link must not fail a small document
     } | request
     tally = Tally()
     rows: dict[str, list[Row]] = {"providers": [], "provider_sets": [], "rates": [], "rejects": []}
@@ -160,10 +163,10 @@ class FakeFile:
 
 
 class FakeOpener:
-    """Opens what it was given, by address, and keeps count; an error stands for a failure."""
+    """Opens what it was given, by address, in any thread, and keeps count; an error stands for a failure."""
 
     def __init__(self, files: Mapping[str, bytes | Exception]) -> None:
-        self._files = files
+        self._files, self._counting = files, threading.Lock()
         self.opened: list[str] = []
         self.open_now = 0
 
@@ -174,6 +177,8 @@ class FakeOpener:
         found = self._files[url]
         if isinstance(found, Exception):
             raise found
-        self.open_now += 1
+        with self._counting:
+            self.open_now += 1
         yield FakeFile(found, url=url)
-        self.open_now -= 1
+        with self._counting:
+            self.open_now -= 1

@@ -35,9 +35,12 @@ _EXAMPLES: list[MrfError] = [
     errors.UnsupportedContent(_URL, "HTML"),
     errors.TruncatedFile(_URL, 81, "the JSON"),
     errors.CorruptArchive(_URL, "bad CRC"),
+    errors.LimitExceeded(_URL, "max_nesting_depth", "is nested deeper than 64 levels", 81),
+    errors.LimitExceeded(_URL, "max_inflation", "unpacks to more than 200 times its size"),
     errors.ExtractError("text"),
     errors.MalformedJson(_URL, 81, "trailing garbage"),
     errors.NotInNetworkFile(_URL, "is an index"),
+    errors.RemoteReferencesFailed(_URL, 3, 4, ("https://mrf.example/7.json: HTTP 404",)),
     errors.PartDied(3, "SIGKILL"),
     errors.StoreError("/data", "is full"),
     errors.AuditFailed("bcbsa/890_58b0", ("rates_not_empty", "no_orphans")),
@@ -104,6 +107,21 @@ def test_an_error_is_one_line(error: MrfError) -> None:
                 "download it again, and report it to the payer if it stays so"
             ),
             errors.MalformedJson(_URL, 81, "trailing garbage"),
+        ),
+        (
+            (
+                f"{_URL}: is nested deeper than 64 levels, from byte 81 of the decompressed file; no real file is known "
+                "to do so: tell the payer, or set MRF_MAX_NESTING_DEPTH higher to read it nevertheless"
+            ),
+            errors.LimitExceeded(_URL, "max_nesting_depth", "is nested deeper than 64 levels", 81),
+        ),
+        (
+            (
+                f"{_URL}: 3 of 4 remote provider references could not be had (https://mrf.example/7.json: HTTP 404); "
+                "run it again later, or set MRF_REMOTE_REFERENCE_FAILURE_SHARE higher to keep its rates without these "
+                "providers"
+            ),
+            errors.RemoteReferencesFailed(_URL, 3, 4, ("https://mrf.example/7.json: HTTP 404",)),
         ),
         (
             "n1: not published, blocking checks failed: a, b; see the check results of the run",

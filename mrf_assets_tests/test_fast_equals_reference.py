@@ -12,7 +12,15 @@ from zipfile import ZipFile
 import pytest
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
-from mrf_assets.errors import MalformedJson, MrfError, NotFoundAtSource, NotInNetworkFile, TruncatedFile
+from mrf_assets.errors import (
+    LimitExceeded,
+    MalformedJson,
+    MrfError,
+    NotFoundAtSource,
+    NotInNetworkFile,
+    RemoteReferencesFailed,
+    TruncatedFile,
+)
 from mrf_assets.extract import Reader, read_reference
 from mrf_assets.extract.fast import read_fast
 from mrf_assets.whitelist import CodeWhitelist
@@ -41,7 +49,7 @@ def _outcome(data: bytes, reader: Reader, codes: CodeWhitelist | None, block_byt
     options = {"codes": codes, "open_url": opener, "item_rows_in_memory": 1, "rate_batch_rows": 7} | request
     try:
         reading: Reading = read_document(data, reader=reader, block_bytes=block_bytes, **options)
-    except (MalformedJson, TruncatedFile, NotInNetworkFile) as error:
+    except (MalformedJson, TruncatedFile, NotInNetworkFile, LimitExceeded, RemoteReferencesFailed) as error:
         return (type(error),)
     tally = reading.tally
     return (
@@ -52,7 +60,7 @@ def _outcome(data: bytes, reader: Reader, codes: CodeWhitelist | None, block_byt
         tally.rejects,
         (tally.items_read, tally.items_kept, tally.prices_read, tally.rate_rows, tally.prices_rejected),
         tally.provider_groups_read,
-        opener.opened,
+        sorted(opener.opened),
     )
 
 

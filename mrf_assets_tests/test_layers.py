@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mrf_assets"
 
 LAYERS = [
-    {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "settings"},  # values
+    {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings"},  # values
     {"stream", "yajl", "part_processes", "hosts"},  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter"},  # stages
     {"pipeline", "task_store", "manifest"},  # composition

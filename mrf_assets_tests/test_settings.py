@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mrf_assets.errors import SettingError
+from mrf_assets.limits import Limits
 from mrf_assets.settings import Settings, dagster_home, default_host_state_dir
 
 GIVEN = {
@@ -38,6 +39,16 @@ GIVEN = {
     "MRF_PART_PROCESSES": "4",
     "MRF_READ_AHEAD": "no",
     "MRF_MAX_PARALLEL_STEPS": "3",
+    "MRF_MAX_INFLATION": "14",
+    "MRF_MAX_JSON_BYTES": "15",
+    "MRF_MAX_ZIP_MEMBERS": "16",
+    "MRF_MAX_NESTING_DEPTH": "17",
+    "MRF_MAX_ELEMENT_BYTES": "18000000",
+    "MRF_MAX_REMOTE_FETCHES": "19",
+    "MRF_MAX_REMOTE_REFERENCES": "20",
+    "MRF_MAX_REMOTE_REFERENCE_BYTES": "21",
+    "MRF_MAX_REMOTE_TOTAL_BYTES": "22",
+    "MRF_REMOTE_REFERENCE_FAILURE_SHARE": "0.25",
 }
 NUMBERS = [
     "provider_batch_size",
@@ -50,6 +61,15 @@ NUMBERS = [
     "host_start_rate_per_second",
     "part_processes",
     "max_parallel_steps",
+    "max_inflation",
+    "max_json_bytes",
+    "max_zip_members",
+    "max_nesting_depth",
+    "max_element_bytes",
+    "max_remote_fetches",
+    "max_remote_references",
+    "max_remote_reference_bytes",
+    "max_remote_total_bytes",
 ]
 
 
@@ -87,6 +107,16 @@ def test_every_field_is_read_from_the_environment() -> None:
         part_processes=4,
         read_ahead=False,
         max_parallel_steps=3,
+        max_inflation=14,
+        max_json_bytes=15,
+        max_zip_members=16,
+        max_nesting_depth=17,
+        max_element_bytes=18_000_000,
+        max_remote_fetches=19,
+        max_remote_references=20,
+        max_remote_reference_bytes=21,
+        max_remote_total_bytes=22,
+        remote_reference_failure_share=0.25,
     )
 
     assert {f"MRF_{field.name.upper()}" for field in fields(Settings)} == GIVEN.keys()
@@ -132,6 +162,29 @@ def test_a_wait_that_no_socket_takes_is_refused(name: str, value: float) -> None
     """Infinity ends in a traceback of the socket: "timestamp out of range for platform time_t"."""
     with pytest.raises(SettingError, match=name):
         Settings.from_environment({}, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_nesting_depth", 7),
+        ("max_nesting_depth", 201),
+        ("max_element_bytes", (2 << 20) - 1),
+        ("remote_reference_failure_share", -0.1),
+        ("remote_reference_failure_share", 1.1),
+        ("remote_reference_failure_share", float("nan")),
+    ],
+)
+def test_a_bound_that_cannot_be_kept_is_refused(name: str, value: float) -> None:
+    """Less than the schema needs, more than Python can follow, shorter than a block, no share."""
+    with pytest.raises(SettingError, match=name):
+        Settings.from_environment({}, **{name: value})
+
+
+def test_bounds_of_files_go_together() -> None:
+    """What reads bytes takes them as one value, and they have one home."""
+    assert Limits() == Settings().limits
+    assert 7 == Settings(max_zip_members=7).limits.max_zip_members
 
 
 def test_limits_hold_for_overrides() -> None:

@@ -51,6 +51,16 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     host_start_rate_per_second: float | None = _DEFAULTS.host_start_rate_per_second
     adaptive_rate_limiting: bool = _DEFAULTS.adaptive_rate_limiting
     host_state_dir: str | None = None
+    max_inflation: int = _DEFAULTS.max_inflation
+    max_json_bytes: int | None = _DEFAULTS.max_json_bytes
+    max_zip_members: int = _DEFAULTS.max_zip_members
+    max_nesting_depth: int = _DEFAULTS.max_nesting_depth
+    max_element_bytes: int = _DEFAULTS.max_element_bytes
+    max_remote_fetches: int = _DEFAULTS.max_remote_fetches
+    max_remote_references: int = _DEFAULTS.max_remote_references
+    max_remote_reference_bytes: int = _DEFAULTS.max_remote_reference_bytes
+    max_remote_total_bytes: int = _DEFAULTS.max_remote_total_bytes
+    remote_reference_failure_share: float = _DEFAULTS.remote_reference_failure_share
 
     @classmethod
     def of(cls, settings: Settings) -> Ingestor:

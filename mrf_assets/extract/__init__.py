@@ -6,6 +6,7 @@ stands in the `Tally` once the batches are read. Downloads, parquet and Dagster 
     events       blocks -> JSON events with byte offsets (ijson)
     values       one JSON value -> one clean value; every repair and reject is decided here
     rows         JSON objects -> rows of providers, provider sets, rates
+    remote       addresses in provider references -> the groups that are found there
     reference    the reader that is obviously right: the oracle of every faster one
     fast         the reader that is used: brackets first, values only where they are wanted
 

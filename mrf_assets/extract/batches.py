@@ -26,6 +26,7 @@ from mrf_assets.extract.values import Obj, Values
 
 BATCH_BYTES = 4 << 20  # benchmarks/NOTES.md, "batches"
 _LEAST_PART_BYTES = 256  # on average: bounds the number of items in a batch
+_REJECTS_IN_MEMORY = 10_000
 _BEFORE, _ELEMENT, _BEHIND, _ITEM_END = range(4)
 
 
@@ -237,9 +238,13 @@ class ItemBatches:
                 self._read_gap(text, what)
             elif isinstance(what, list):
                 self._tally.rejects += what
+                if len(self._tally.rejects) >= _REJECTS_IN_MEMORY:
+                    yield from self._file.hand_over_rejects()
             elif isinstance(what, RateElement):
                 yield from self._file.write_providers(what)
             elif (read := self._read_alone(text, found, index)) is not None:
+                if len(self._tally.rejects) >= _REJECTS_IN_MEMORY:
+                    yield from self._file.hand_over_rejects()
                 yield from self._file.write_providers(read)
                 for price in read.prices:
                     slow.elements.append(index)

@@ -18,11 +18,13 @@ from mrf_assets.extract.events import Event, json_events
 from mrf_assets.extract.interface import Tally
 from mrf_assets.extract.reference import Cursor
 from mrf_assets.extract.values import Json, Obj
+from mrf_assets.limits import Limits
 
 Segment = tuple[int, bytes]  # byte offset in the file, text
 
 # A lone surrogate is a question mark or an error to ijson and passes in json.
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_BOUNDED = Limits(max_nesting_depth=1_000, max_element_bytes=1 << 62)  # whoever found the piece saw to its limits
 _MOST_BRACKETS = 60  # that many cannot be nested too deep
 
 
@@ -78,7 +80,7 @@ def located(segments: Sequence[Segment], url: str, tally: Tally) -> Json:
     Raises:
         MalformedJson: With its offset in the file.
     """
-    cursor = Cursor(located_events(segments, url), url)
+    cursor = Cursor(located_events(segments, url), url, _BOUNDED)
     value = cursor.value(cursor.next(), tally)
     cursor.finish()
     return value
@@ -86,7 +88,7 @@ def located(segments: Sequence[Segment], url: str, tally: Tally) -> Json:
 
 def located_members(segments: Sequence[Segment], url: str, tally: Tally) -> list[tuple[str, Json]]:
     """The members of the object that the segments make up, doubles too; doubles inside of values go to the tally."""
-    cursor = Cursor(located_events(segments, url), url)
+    cursor = Cursor(located_events(segments, url), url, _BOUNDED)
     cursor.next()
     members = [(key, cursor.value(cursor.next(), tally)) for key in cursor.members()]
     cursor.finish()
@@ -95,7 +97,7 @@ def located_members(segments: Sequence[Segment], url: str, tally: Tally) -> list
 
 def located_elements(segments: Sequence[Segment], url: str, tally: Tally) -> list[Json]:
     """The elements of the list that the segments make up, with byte offsets."""
-    cursor = Cursor(located_events(segments, url), url)
+    cursor = Cursor(located_events(segments, url), url, _BOUNDED)
     elements = [cursor.value(element, tally) for element in cursor.elements(cursor.next())]
     cursor.finish()
     return elements
@@ -124,7 +126,7 @@ def located_events(segments: Iterable[Segment], url: str, *, is_whole: bool = Tr
         return offsets[nth] + place - starts[nth] if nth >= 0 else place
 
     try:
-        for place, event, value in json_events(blocks(), url):
+        for place, event, value in json_events(blocks(), url, _BOUNDED):
             yield in_file(place), event, value
     except MalformedJson as error:
         raise MalformedJson(url, in_file(error.byte_offset), error.reason) from None

@@ -38,6 +38,7 @@ from mrf_assets.extract.whole_items import (
     plain_columns,
     plain_heads,
 )
+from mrf_assets.limits import too_long
 
 _BOM = b"\xef\xbb\xbf"
 _SPELLED_HEAD_KEYS = frozenset(key.encode() for key in HEAD_KEYS)
@@ -57,24 +58,25 @@ def read_fast(
 
     Raises:
         MalformedJson, TruncatedFile: With the byte offset in the decompressed file.
-        NotInNetworkFile: JSON of another kind, named.
+        NotInNetworkFile, LimitExceeded, RemoteReferencesFailed: As `read_reference`.
     """
-    stream = BracketStream(blocks, request.url, least_block_bytes=least_block_bytes)
+    stream = BracketStream(blocks, request.url, limits=request.limits, least_block_bytes=least_block_bytes)
     reader = _FastReader(stream, request, tally, batch_bytes=batch_bytes)
-    try:
-        yield from reader.read()
-    except TruncatedFile:
-        # What was read and not looked at yet may be malformed, which is another thing to tell.
-        yield from reader.items.flush()
-        reader.check_unread()
-        raise
+    with reader.reading():
+        try:
+            yield from reader.read()
+        except TruncatedFile:
+            # What was read and not looked at yet may be malformed, which is another thing to tell.
+            yield from reader.items.flush()
+            reader.check_unread()
+            raise
 
 
 class _FastReader(FileReader):
     """One pass over one file, bracket by bracket."""
 
     def __init__(self, stream: BracketStream, request: Request, tally: Tally, *, batch_bytes: int) -> None:
-        super().__init__(Cursor(iter(()), request.url), request, tally)
+        super().__init__(Cursor(iter(()), request.url, request.limits), request, tally)
         self._stream = stream
         provider_rows = ProviderRows(request.file_id, request.provider_batch_rows)
         self.providers = provider_rows
@@ -133,7 +135,7 @@ class _FastReader(FileReader):
         stream.finish(bracket.offset + 1)
         yield from self.items.flush()
         self._finish(header, seen)
-        yield from self._hand_over_rejects()
+        yield from self.hand_over_rejects()
         for buffer in (self.providers, self._set_rows, self.rates, self.rejects):
             yield from buffer.flush()
 
@@ -179,7 +181,7 @@ class _FastReader(FileReader):
         else:
             self.tally.ignore(key[:200])
             self._skip(opening)
-        yield from self._hand_over_rejects()
+        yield from self.hand_over_rejects()
 
     def _skip(self, opening: Bracket) -> Bracket:
         self._keep(None, b"")
@@ -212,6 +214,7 @@ class _FastReader(FileReader):
                 text = self._stream.text(position, cut)
                 self._keep(cut, b'{"":[0 ')
                 yield from self._references.read(position, text, is_first=is_first)
+                yield from self.hand_over_rejects()
                 position, is_first = cut, False
         self._position = end.offset + 1
         text = self._stream.text(position, end.offset)
@@ -245,7 +248,7 @@ class _FastReader(FileReader):
                 yield from self._read_run(run)
             else:
                 yield from self._read_item(bracket)
-            yield from self._hand_over_rejects()
+            yield from self.hand_over_rejects()
             position, is_first = self._position, False
 
     def _not_an_item(self, value: object) -> None:
@@ -318,6 +321,8 @@ class _FastReader(FileReader):
                 item.add_head(position, text)
                 self._position = bracket.offset + 1
                 return is_skipped
+            if item.head_bytes > self.request.limits.max_element_bytes:
+                raise too_long(self.request.url, self.request.limits, item.offset)
             key = _last_key(text[:-1])
             if key == RATES_KEY and bracket.opens_list:
                 item.add_head(position, text)
@@ -393,10 +398,10 @@ class _FastReader(FileReader):
         yield from self.items.flush()
         self.tally.items_read -= 1  # it counts by itself
         segments: Iterable[Segment] = item.segments()
-        self.cursor = Cursor(located_events(segments, self.request.url), self.request.url)
+        self.cursor = Cursor(located_events(segments, self.request.url), self.request.url, self.request.limits)
         yield from self._item(self.cursor.next())
         self.cursor.finish()
-        yield from self._hand_over_rejects()
+        yield from self.hand_over_rejects()
         yield from self.rates.flush()
 
 

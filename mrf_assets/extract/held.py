@@ -17,6 +17,7 @@ class HeldItem:
     def __init__(self, offset: int, most_bytes: int, spool_dir: Path | None) -> None:
         self.offset = offset
         self.head: list[Segment] = []  # lists of rates and unknown values are cut out of it
+        self.head_bytes = 0
         self._most_bytes, self._dir = most_bytes, spool_dir
         self._order: list[int] = []  # for each piece of head, how many parts stand before it
         self._parts: list[Part] = []  # the text of those on disk is empty
@@ -27,6 +28,7 @@ class HeldItem:
     def add_head(self, offset: int, text: bytes) -> None:
         """Take a piece of the head."""
         self.head.append((offset, text))
+        self.head_bytes += len(text)
         self._order.append(len(self._parts))
 
     def add_part(self, part: Part) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mrf_assets.limits import Limits
 from mrf_assets.stream import Opener
 from mrf_assets.whitelist import CodeWhitelist
 
@@ -20,9 +21,12 @@ TableBatch = tuple[str, pa.RecordBatch]  # the name of a table of `schema`, and 
 Reject = tuple[int, str, str, str, str]  # byte_offset, dropped, path, reason, excerpt
 
 _EXCERPT_CHARACTERS = 200
+_LOOKED_AT_CHARACTERS = 2_000
 # What stands behind `?` or before `@` of an address may be a signature or a password.
 _USERINFO = re.compile(r"(://)[^\s\"/?#@]*@")
+_CUT_USERINFO = re.compile(r"(://)[^\s\"/?#@]*\Z")
 _QUERY = re.compile(r"(://[^\s\"?#]*)[?#][^\s\"]*")
+_MOST_REJECTS = 1_000_000  # some 300 MB
 _MOST_IGNORED_KEYS = 500  # distinct paths that are counted by name; a hostile file has millions
 
 
@@ -38,6 +42,15 @@ class Request:
     rate_batch_rows: int = 50_000
     spool_dir: Path | None = None  # where an item too large for memory waits for its code
     item_rows_in_memory: int = 20_000  # rows of one item held before they go to disk
+    limits: Limits = field(default_factory=Limits)
+
+
+class TooManyRejectsError(Exception):
+    """One element has more rejects than memory should hold; nothing of it is dropped, the file is refused."""
+
+    def __init__(self, byte_offset: int) -> None:
+        super().__init__(byte_offset)
+        self.byte_offset = byte_offset
 
 
 @dataclass(slots=True)
@@ -56,7 +69,13 @@ class Tally:
     header: dict[str, Any] = field(default_factory=dict)
 
     def reject(self, byte_offset: int, dropped: str, path: str, reason: str, value: object) -> None:
-        """Record a value that is not kept."""
+        """Record a value that is not kept.
+
+        Raises:
+            TooManyRejectsError: Readers hand rejects over after each element, and this one has far too many.
+        """
+        if len(self.rejects) >= _MOST_REJECTS:
+            raise TooManyRejectsError(byte_offset)
         self.rejects.append((byte_offset, dropped, path, reason, excerpt(value)))
 
     def ignore(self, path: str, times: int = 1) -> None:
@@ -94,4 +113,6 @@ def excerpt(value: object) -> str:
         if isinstance(value, str)
         else json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":"))
     )
+    if len(text) > _LOOKED_AT_CHARACTERS:  # the patterns take the square of the length in a text of "://://://"
+        text = _CUT_USERINFO.sub(r"\1", text[:_LOOKED_AT_CHARACTERS])
     return _USERINFO.sub(r"\1", _QUERY.sub(r"\1", text))[:_EXCERPT_CHARACTERS].encode("utf-8", "replace").decode()

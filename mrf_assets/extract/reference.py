@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import pickle
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
-from typing import Any
+from contextlib import closing, contextmanager
+from typing import Any, Generic, TypeVar
 
-from mrf_assets.errors import FetchError, MalformedJson, MrfError, NotInNetworkFile
+from mrf_assets.errors import LimitExceeded, NotInNetworkFile
 from mrf_assets.extract.events import Event, json_events
-from mrf_assets.extract.interface import Request, TableBatch, Tally
+from mrf_assets.extract.interface import Reject, Request, TableBatch, Tally, TooManyRejectsError
+from mrf_assets.extract.remote import RemoteGroups
 from mrf_assets.extract.rows import (
     HEAD_KEYS,
     RateElement,
@@ -26,8 +28,8 @@ from mrf_assets.extract.rows import (
     reference_rows,
 )
 from mrf_assets.extract.values import Json, Obj, Values
+from mrf_assets.limits import Limits, too_long
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES, REJECTS
-from mrf_assets.stream import open_json
 
 _HEADER_TEXTS = (
     "reporting_entity_name",
@@ -45,18 +47,23 @@ OTHER_KINDS = {
     "out_of_network": "is an allowed-amounts file; only in-network files are read",
     "provider_groups": "is a provider-reference file, which belongs to an in-network file and is read with it",
 }
-_DEEPEST = 64  # the schema needs 8 levels
+_REFERENCES_AHEAD = 64  # read before the first of them is written, where addresses have to be fetched
+_AHEAD_BYTES = 4 << 20
+_T = TypeVar("_T")
 
 
 class Cursor:
     """The events of one file, pulled one by one."""
 
-    def __init__(self, events: Iterator[Event], url: str) -> None:
-        self._events, self._url = events, url
+    def __init__(self, events: Iterator[Event], url: str, limits: Limits) -> None:
+        self._events, self._url, self._limits = events, url, limits
+        self.offset = 0  # of the last event
 
     def next(self) -> Event:
         """The next event."""
-        return next(self._events)
+        event = next(self._events)
+        self.offset = event[0]
+        return event
 
     def members(self) -> Iterator[str]:
         """The keys of the object just opened; the caller takes each value before it asks on."""
@@ -72,21 +79,27 @@ class Cursor:
         while (event := self.next())[1] != "end_array":
             yield event
 
-    def value(self, first: Event, tally: Tally, depth: int = 0) -> Json:
-        """The whole value that `first` begins."""
+    def value(self, first: Event, tally: Tally, begin: int = -1) -> Json:
+        """The whole value that `first` begins, or one inside of a value that begins at `begin`."""
         offset, event, scalar = first
-        if depth > _DEEPEST:
-            raise MalformedJson(self._url, offset, f"nested deeper than {_DEEPEST} levels")
+        if begin < 0:
+            begin = offset
+        elif offset - begin > self._limits.max_element_bytes:
+            raise self.too_long(begin)
         if event == "start_map":
             held = Obj(offset)
             for key in self.members():
                 if key in held:
                     tally.repairs["duplicate_key"] += 1
-                held[key] = self.value(self.next(), tally, depth + 1)
+                held[key] = self.value(self.next(), tally, begin)
             return held
         if event == "start_array":
-            return [self.value(element, tally, depth + 1) for element in self.elements(first)]
+            return [self.value(element, tally, begin) for element in self.elements(first)]
         return scalar
+
+    def too_long(self, begin: int) -> LimitExceeded:
+        """The error of what begins there and cannot be held."""
+        return too_long(self._url, self._limits, begin)
 
     def finish(self) -> None:
         """Read to the end, so that what follows the document is found."""
@@ -107,24 +120,30 @@ class Cursor:
             event = self.next()[1]
 
 
-class _Held:
-    """Rate elements of one item that wait for its end, on disk beyond a number."""
+class _Waiting(Generic[_T]):
+    """What one item has to keep until its end, on disk beyond a number of rows."""
 
     def __init__(self, request: Request) -> None:
         self._most, self._dir = request.item_rows_in_memory, request.spool_dir
-        self._held: list[RateElement] = []
+        self._held: list[_T] = []
         self._rows = 0
         self._spool: Any = None
 
-    def add(self, element: RateElement) -> None:
-        self._held.append(element)
-        self._rows += len(element.prices) + len(element.inline) + 1
+    def add(self, thing: _T, rows: int) -> None:
+        self._held.append(thing)
+        self._rows += rows
         if self._rows >= self._most:
             self._spool = self._spool or tempfile.TemporaryFile(dir=self._dir)  # noqa: SIM115 - closed by close()
             pickle.dump(self._held, self._spool)
             self._held, self._rows = [], 0
 
-    def __iter__(self) -> Iterator[RateElement]:
+    def take(self, things: list[_T]) -> None:
+        """Move them here, a row each."""
+        for thing in things:
+            self.add(thing, 1)
+        things.clear()
+
+    def __iter__(self) -> Iterator[_T]:
         if self._spool is not None:
             end = self._spool.tell()
             self._spool.seek(0)
@@ -149,8 +168,19 @@ class FileReader:
         self.rejects = RowBuffer(REJECTS, request.file_id, request.rate_batch_rows)
         self.set_ids, self.inline_ids = set[int](), set[str]()
         self.group_contents: dict[str, set[bytes]] = {}
-        self.remote: dict[str, list[Json] | None] = {}
+        self.remote = RemoteGroups(request, self._parse)
+        self._ahead: deque[tuple[int, Json]] = deque()  # references not written yet, with their places
         self.root_offset = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around `read`: gives up what is still being fetched, and tells errors with the address of the file."""
+        try:
+            with closing(self.remote):
+                yield
+        except TooManyRejectsError as error:
+            what = "has one element with more values than can be listed that cannot be kept"
+            raise LimitExceeded(self.request.url, "max_element_bytes", what, error.byte_offset) from None
 
     def read(self) -> Iterator[TableBatch]:
         """Yield the tables of the file."""
@@ -178,7 +208,7 @@ class FileReader:
                 self.cursor.skip(event)
         self.cursor.finish()
         self._finish(header, seen)
-        yield from self._hand_over_rejects()
+        yield from self.hand_over_rejects()
         for buffer in (self.providers, self.sets, self.rates, self.rejects):
             yield from buffer.flush()
 
@@ -187,9 +217,12 @@ class FileReader:
             self.tally.repairs["scalar_for_list"] += 1
         for element in self.cursor.elements(first):
             yield from one(element)
-            yield from self._hand_over_rejects()
+            yield from self.hand_over_rejects()
+        yield from self._write_ahead()
+        yield from self.hand_over_rejects()
 
     def _finish(self, header: Obj, seen: set[str]) -> None:
+        self.remote.check_failures()
         if "in_network" not in seen:
             raise NotInNetworkFile(
                 self.request.url, "has no `in_network`; check that the address is an in-network file"
@@ -201,18 +234,45 @@ class FileReader:
             header.get("last_updated_on"), "last_updated_on", header.offset
         )
 
-    def _hand_over_rejects(self) -> Iterator[TableBatch]:
+    def hand_over_rejects(self) -> Iterator[TableBatch]:
+        """Write the rejects that wait in the tally."""
         for reject in self.tally.rejects:
             yield from self.rejects.add(reject)
         self.tally.rejects.clear()
 
     def _reference(self, first: Event) -> Iterator[TableBatch]:
+        """Read one reference; it is written when those that are read ahead are enough to fetch side by side."""
         self.tally.provider_groups_read += 1
         reference = self.cursor.value(first, self.tally)
-        if not isinstance(reference, Obj):
-            self.tally.reject(self.root_offset, "provider_group", "provider_references", "not_an_object", reference)
+        expected = self.expect_remote([reference])
+        if not expected and not self._ahead:
+            yield from self._write_reference(reference)
             return
-        yield from self.write_reference(reference)
+        self._ahead.append((first[0], reference))
+        if len(self._ahead) > _REFERENCES_AHEAD or first[0] - self._ahead[0][0] > _AHEAD_BYTES:
+            yield from self._write_ahead()
+
+    def _write_ahead(self) -> Iterator[TableBatch]:
+        while self._ahead:
+            yield from self._write_reference(self._ahead.popleft()[1])
+
+    def _write_reference(self, reference: Json) -> Iterator[TableBatch]:
+        if isinstance(reference, Obj):
+            yield from self.write_reference(reference)
+        else:
+            self.tally.reject(self.root_offset, "provider_group", "provider_references", "not_an_object", reference)
+
+    def expect_remote(self, references: Iterable[Json]) -> bool:
+        """Begin to fetch what these references refer to; true if there is something to wait for."""
+        uncounted = Values(Tally())
+        locations = [
+            location
+            for reference in references
+            if isinstance(reference, Obj) and isinstance(location := reference.get("location"), str) and location
+            if uncounted.group_id(reference.get("provider_group_id")) is not None
+        ]
+        self.remote.expect(locations)
+        return bool(locations)
 
     def write_reference(self, reference: Obj) -> Iterator[TableBatch]:
         """One element of `provider_references`, counted as read already."""
@@ -236,26 +296,16 @@ class FileReader:
         return True
 
     def _remote_groups(self, location: str, offset: int) -> list[Json] | None:
-        if location not in self.remote:
-            self.remote[location] = self._fetch_groups(location, offset)
-        return self.remote[location]
+        return self.remote.groups(location, offset, self.tally)
 
-    def _fetch_groups(self, location: str, offset: int) -> list[Json] | None:
-        """The groups of a remote document, which has no offsets of its own: the reference's stand for all."""
-        try:
-            # A file of a stranger must not make us read local files.
-            if not location.lower().startswith(("http://", "https://")):
-                raise FetchError(location, "not an http(s) address")
-            with self.request.open_url(location) as raw:
-                blocks = open_json(raw).blocks()
-                events = ((offset, *event[1:]) for event in json_events(blocks, raw.url))
-                cursor = Cursor(events, raw.url)
-                first = cursor.next()
-                document = cursor.value(cursor.next() if first[1] == "byte_order_mark" else first, self.tally)
-                cursor.finish()  # a truncated group is no group
-        except MrfError:
-            return None
-        return self.values.elements(document.get("provider_groups")) if isinstance(document, Obj) else None
+    def _parse(self, blocks: Iterable[bytes], url: str, offset: int, tally: Tally) -> Json:
+        """A remote document, which has no offsets in the file: the reference's stand for all."""
+        limits = self.request.limits
+        cursor = Cursor(((offset, *event[1:]) for event in json_events(blocks, url, limits)), url, limits)
+        first = cursor.next()
+        document = cursor.value(cursor.next() if first[1] == "byte_order_mark" else first, tally)
+        cursor.finish()  # a truncated group is no group
+        return document
 
     def _item(self, first: Event) -> Iterator[TableBatch]:
         self.tally.items_read += 1
@@ -266,8 +316,8 @@ class FileReader:
         # An item that turns out not to be wanted leaves no trace, so it is counted apart.
         counted = Tally()
         values, head = Values(counted), Obj(first[0])
-        with closing(_Held(self.request)) as held:
-            is_skipped = self._item_members(head, values, held)
+        with closing(_Waiting[RateElement](self.request)) as held, closing(_Waiting[Reject](self.request)) as rejects:
+            is_skipped = self._item_members(head, values, held, rejects)
             if not self._wanted(head):
                 return
             if is_skipped:
@@ -275,14 +325,20 @@ class FileReader:
                 return
             self.tally.items_kept += 1
             columns = item_head(head, values)
+            yield from self.hand_over_rejects()
+            for reject in rejects:
+                yield from self.rejects.add(reject)
             self.tally.absorb(counted)
             yield from self._write_item(columns, held)
 
-    def _item_members(self, head: Obj, values: Values, held: _Held) -> bool:
+    def _item_members(self, head: Obj, values: Values, held: _Waiting[RateElement], rejects: _Waiting[Reject]) -> bool:
         """Fill the head and hold the rates; true if rates were passed over, as the code is not wanted."""
-        is_skipped = False
+        is_skipped, beside, behind = False, 0, head.offset  # bytes beside rates, and where the last value ended
         for key in self.cursor.members():
             event = self.cursor.next()
+            beside, behind = beside + self.cursor.offset - behind, self.cursor.offset
+            if beside > self.request.limits.max_element_bytes:
+                raise self.cursor.too_long(head.offset)
             if key == "negotiated_rates" and self._known_unwanted(head):
                 self.cursor.skip(event)
                 is_skipped = True
@@ -291,6 +347,7 @@ class FileReader:
                     values.tally.repairs["scalar_for_list"] += 1
                 for element in self.cursor.elements(event):
                     self._hold(element, values, head.offset, held)
+                    rejects.take(values.tally.rejects)
             elif key in HEAD_KEYS:
                 if key in head:
                     values.tally.repairs["duplicate_key"] += 1
@@ -298,12 +355,15 @@ class FileReader:
             else:
                 values.tally.ignore(f"in_network.{key}"[:200])
                 self.cursor.skip(event)
+            if key not in HEAD_KEYS:
+                behind = self.cursor.offset
         return is_skipped
 
-    def _hold(self, first: Event, values: Values, item_offset: int, held: _Held) -> None:
+    def _hold(self, first: Event, values: Values, item_offset: int, held: _Waiting[RateElement]) -> None:
         rate = self.cursor.value(first, values.tally)
         if isinstance(rate, Obj):
-            held.add(rate_element(rate, values))
+            read = rate_element(rate, values)
+            held.add(read, len(read.prices) + len(read.inline) + len(read.group_ids) + 1)
         else:
             values.tally.reject(item_offset, "rate", "negotiated_rates", "not_an_object", rate)
 
@@ -352,5 +412,10 @@ def read_reference(blocks: Iterable[bytes], request: Request, tally: Tally) -> I
     Raises:
         MalformedJson, TruncatedFile: With the byte offset in the decompressed file.
         NotInNetworkFile: JSON of another kind, named.
+        LimitExceeded: It goes beyond what a setting allows.
+        RemoteReferencesFailed: Most of its remote provider references could not be had.
     """
-    return FileReader(Cursor(json_events(blocks, request.url), request.url), request, tally).read()
+    events = json_events(blocks, request.url, request.limits)
+    reader = FileReader(Cursor(events, request.url, request.limits), request, tally)
+    with reader.reading():
+        yield from reader.read()

@@ -65,22 +65,37 @@ class ReferenceReader:
         if groups is None or len(groups) != len(elements.starts):
             yield from self._read_all(offset - len(before), before + text + b"]", is_first=is_first)
             return
+        # All before the first is written, so that the addresses among them are fetched side by side.
+        unusual = {
+            nth: self._located(offset, text, int(elements.starts[nth]), int(elements.stops[nth]) + 1)
+            for nth, group in enumerate(groups)
+            if group is None
+        }
+        self._file.expect_remote(unusual.values())
         for nth, group in enumerate(groups):
             if group is not None:
                 self._tally.provider_groups_read += 1
                 yield from self._write(group)
             else:
-                start, stop = int(elements.starts[nth]), int(elements.stops[nth]) + 1
-                yield from self._read_all(offset + start - 1, b"[" + text[start:stop] + b"]", is_first=True)
+                yield from self._write_value(unusual.pop(nth))
+
+    def _located(self, offset: int, text: bytes, start: int, stop: int) -> Json:
+        (value,) = located_elements([(offset + start - 1, b"[" + text[start:stop] + b"]")], self._url, self._tally)
+        return value
 
     def _read_all(self, offset: int, text: bytes, *, is_first: bool) -> Iterator[TableBatch]:
         values = located_elements([(offset, text)], self._url, self._tally)
-        for value in values if is_first else values[1:]:
-            if isinstance(value, Obj):
-                self._tally.provider_groups_read += 1
-                yield from self._file.write_reference(value)
-            else:
-                self.not_a_reference(value)
+        values = values if is_first else values[1:]
+        self._file.expect_remote(values)
+        for value in values:
+            yield from self._write_value(value)
+
+    def _write_value(self, value: Json) -> Iterator[TableBatch]:
+        if isinstance(value, Obj):
+            self._tally.provider_groups_read += 1
+            yield from self._file.write_reference(value)
+        else:
+            self.not_a_reference(value)
 
     def _write(self, group: _Group) -> Iterator[TableBatch]:
         if group.counts is not None:

@@ -15,12 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrf_assets.errors import MalformedJson, TruncatedFile
+from mrf_assets.errors import LimitExceeded, MalformedJson, TruncatedFile
+from mrf_assets.limits import Limits, too_deep, too_long
 
 Positions = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 LEAST_BLOCK_BYTES = 1 << 18  # smaller blocks are put together: each costs some forty calls of numpy
+_DEFAULT_LIMITS = Limits()
 _STRIDE = 1 << 17  # compares stay in the cache: benchmarks/NOTES.md, "scan"
 _WORD = 64
 _SHIFTS = tuple(np.uint64(1 << power) for power in range(6))
@@ -222,8 +224,15 @@ class Bracket(NamedTuple):
 class BracketStream:
     """The brackets of a file pulled one by one, by level; text is kept from where it is asked to be."""
 
-    def __init__(self, blocks: Iterable[bytes], url: str, *, least_block_bytes: int = LEAST_BLOCK_BYTES) -> None:
-        self._blocks, self._url, self._least = iter(blocks), url, least_block_bytes
+    def __init__(
+        self,
+        blocks: Iterable[bytes],
+        url: str,
+        *,
+        limits: Limits = _DEFAULT_LIMITS,
+        least_block_bytes: int = LEAST_BLOCK_BYTES,
+    ) -> None:
+        self._blocks, self._url, self._limits, self._least = iter(blocks), url, limits, least_block_bytes
         self._scanner = Scanner()
         self._kept_from: int | None = 0
         self._text, self._text_start = b"", 0  # bytes at hand, and their offset in the file
@@ -232,7 +241,8 @@ class BracketStream:
         self._next = 0  # index in _found
         self._spent = True
         self.blocks_read = 0
-        self._malformed: MalformedJson | None = None
+        self._malformed: MalformedJson | LimitExceeded | None = None
+        self._bracket_stop = 0  # offset behind the last bracket
 
     @property
     def end(self) -> int:
@@ -262,6 +272,7 @@ class BracketStream:
         Raises:
             TruncatedFile: The file ended before.
             MalformedJson: A bracket before it closes what is not open.
+            LimitExceeded: A bracket before it is too deep, or what is kept or has no bracket is too long.
         """
         while True:
             if (bracket := self.step(level)) is not None:
@@ -318,10 +329,28 @@ class BracketStream:
             found = error.found
             place = block_start + error.offset
             self._malformed = MalformedJson(self._url, place, "a bracket that does not match what is open")
-        self._found = found._replace(offsets=found.offsets + block_start)
+        found = found._replace(offsets=found.offsets + block_start)
+        self._found = self._bounded(found, len(kept))
         self._by_level = {}
         self._next, self._spent = 0, False
         self.blocks_read += 1
+
+    def _bounded(self, found: Brackets, kept_bytes: int) -> Brackets:
+        """The brackets up to one that is too deep; text that nobody can hold ends here."""
+        most_bytes = self._limits.max_element_bytes
+        if kept_bytes > most_bytes:
+            raise too_long(self._url, self._limits, self.end - len(self._text))
+        # A stretch within a block is shorter than what is allowed.
+        first = int(found.offsets[0]) if len(found.offsets) else self.end
+        if first - self._bracket_stop > most_bytes:
+            raise too_long(self._url, self._limits, self._bracket_stop)
+        if len(found.offsets):
+            self._bracket_stop = int(found.offsets[-1]) + 1
+        if found.levels.max(initial=0) < self._limits.max_nesting_depth:
+            return found
+        cut = int(np.argmax(found.levels >= self._limits.max_nesting_depth))
+        self._malformed = too_deep(self._url, self._limits, int(found.offsets[cut]))
+        return Brackets(found.offsets[:cut], found.kinds[:cut], found.levels[:cut])
 
     def _read(self) -> bytes:
         block = next(self._blocks, b"")
@@ -346,6 +375,8 @@ class BracketStream:
                 place = start + len(text) - len(stripped)
                 raise MalformedJson(self._url, place, "something stands behind the end of the document")
             start += len(text)
+            if start - offset > self._limits.max_element_bytes:
+                raise too_long(self._url, self._limits, offset)
             text = self._read()
             if not text:
                 return

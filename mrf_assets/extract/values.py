@@ -147,7 +147,8 @@ class Values:
         if value is None:
             self.tally.reject(offset, "price", path, "rate_missing", value)
             return None
-        if isinstance(value, str) and _NUMBER.match(value.strip()) and len(value) <= _MOST_DIGITS:
+        # The length first: the pattern takes its square, in a text of digits that is no number after all.
+        if isinstance(value, str) and len(value) <= _MOST_DIGITS and _NUMBER.match(value.strip()):
             number = Decimal(value.strip())
             from_text = True
         elif isinstance(value, (int, Decimal)) and not isinstance(value, bool):
@@ -196,7 +197,7 @@ class Values:
         if isinstance(value, str) and value.strip():
             self._repaired("group_id_from_text")
             text = value.strip()
-            return number_text(Decimal(text)) if _NUMBER.match(text) and len(text) <= _MOST_DIGITS else text
+            return number_text(Decimal(text)) if len(text) <= _MOST_DIGITS and _NUMBER.match(text) else text
         return None
 
     def tin(self, value: Json, offset: int) -> tuple[str | None, str | None, str | None]:

@@ -43,7 +43,7 @@ def read_csv(
     location = own_location(location)
 
     def fill(filling: Filling) -> None:
-        _fill_from_csv(filling, numbered_lines(location, open_url, filling.problems))
+        _fill_from_csv(filling, numbered_lines(location, open_url, filling.problems, filling.options.limits))
 
     return read_list(canonical_url(location), location, options, tally, fill)
 

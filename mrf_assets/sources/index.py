@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from mrf_assets.errors import Problem, SourceProblems
 from mrf_assets.network_id import identify
-from mrf_assets.sources.json_bytes import Event, json_events
+from mrf_assets.sources.json_bytes import Event, TooDeepError, json_events
 from mrf_assets.sources.locations import Unusable, own_location, usable_location
 from mrf_assets.sources.options import SourceOptions
 from mrf_assets.sources.spool import Spool, temporary_spool
@@ -24,6 +24,7 @@ from mrf_assets.urls import canonical_url
 _HEADER = ("reporting_entity_name", "reporting_entity_type", "version", "last_updated_on")
 _ALLOWED = ("allowed_amount_file", "allowed_amount_files")  # Anthem: at the root; HCSC: an array
 _SHOWN_KEYS = 20
+_MOST_CHARACTERS = 10_000  # of a text: thousands of plans are held at a time, and no name is that long
 _NO_INDEX = {
     "in_network": "an in-network-rates file; use --source url to ingest it",
     "provider_references": "an in-network-rates file; use --source url to ingest it",
@@ -47,6 +48,7 @@ def read_index(
     Raises:
         SourceProblems: Not a table of contents, or not one usable in-network file in it.
         MalformedJson, TruncatedFile: With the byte of the decompressed index.
+        LimitExceeded: It goes beyond what a setting allows.
         FetchError, StreamError: From the opener and the stream.
         StoreError: The temporary disk is full.
 
@@ -55,8 +57,10 @@ def read_index(
     options, tally, location = options or SourceOptions(), tally or SourceTally(), own_location(location)
     shown = canonical_url(location)
     with temporary_spool(options) as spool:
-        with open_url(location) as raw, json_events(open_json(raw).blocks(), shown, tally) as events:
-            _Index(location, spool, tally, options).read(events)
+        with open_url(location) as raw:
+            blocks = open_json(raw, limits=options.limits).blocks()
+            with json_events(blocks, shown, tally, options.limits) as events:
+                _Index(location, spool, tally, options).read(events)
         spool.count_allowed_amounts(tally)
         tally.index_period = identify(location).period or month_of(tally.last_updated_on)
         spool.assign(tally)
@@ -127,7 +131,7 @@ class _Index:
             self._allowed(key, key, events)
         else:
             self._tally.ignore(key)
-            _skip(next(events), events)
+            self._skip(next(events), events)
 
     def _elements(self, key: str, events: Iterator[Event]) -> Iterator[tuple[int, Event]]:
         """The first event of each element; a single value counts as a list of one, null as an empty list."""
@@ -143,7 +147,7 @@ class _Index:
         self._tally.structures += 1
         if first[0] != "start_map":
             self._tally.report(where, "is no object")
-            _skip(first, events)
+            self._skip(first, events)
             return
         files: set[int] = set()
         plans: set[int] = set()
@@ -159,7 +163,7 @@ class _Index:
                 self._allowed(f"{where}.{key}", key, events)
             else:
                 self._tally.ignore(key)
-                _skip(next(events), events)
+                self._skip(next(events), events)
         self._tally.structures_selected += selected
         if selected:
             self._spool.link(files, plans)
@@ -168,7 +172,7 @@ class _Index:
         for number, first in self._elements("reporting_plans", events):
             if first[0] != "start_map":
                 self._tally.report(f"{where}.reporting_plans[{number}]", "is no object")
-                _skip(first, events)
+                self._skip(first, events)
                 continue
             yield clean_plan(self._flat_object(PLAN_FIELDS, events), self._tally)
 
@@ -215,28 +219,31 @@ class _Index:
                 found[key] = self._text(next(events), events)
             else:
                 self._tally.ignore(key)
-                _skip(next(events), events)
+                self._skip(next(events), events)
         return found
 
     def _text(self, first: Event, events: Iterator[Event]) -> str | None:
         event, value = first
         if event == "string":
-            return str(value)
+            if len(value) > _MOST_CHARACTERS:
+                self._tally.repairs["text_cut"] += 1
+            return str(value[:_MOST_CHARACTERS])
         if event == "number":
             self._tally.repairs["number_for_text"] += 1
             return str(value)
         if event != "null":
             self._tally.repairs["value_dropped"] += 1
-            _skip(first, events)
+            self._skip(first, events)
         return None
 
-
-def _skip(first: Event, events: Iterator[Event]) -> None:
-    """Pass over one value whose first event is taken."""
-    depth = int(first[0].startswith("start_"))
-    while depth:
-        event, _ = next(events)
-        depth += event.startswith("start_") - event.startswith("end_")
+    def _skip(self, first: Event, events: Iterator[Event]) -> None:
+        """Pass over one value whose first event is taken."""
+        depth, deepest = int(first[0].startswith("start_")), self._options.limits.max_nesting_depth
+        while depth:
+            event, _ = next(events)
+            depth += event.startswith("start_") - event.startswith("end_")
+            if depth > deepest:
+                raise TooDeepError
 
 
 def _matches(plan: Plan, wanted: str) -> bool:

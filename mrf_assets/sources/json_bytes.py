@@ -13,6 +13,7 @@ from typing import Any
 import ijson
 
 from mrf_assets.errors import EmptyFile, MalformedJson, TruncatedFile
+from mrf_assets.limits import Limits, too_deep, too_long
 from mrf_assets.sources.tally import SourceTally
 from mrf_assets.yajl import stumble
 
@@ -22,8 +23,12 @@ _BOM = b"\xef\xbb\xbf"
 _PARSE_BYTES = 1 << 16  # pieces small enough to say where the JSON breaks
 
 
+class TooDeepError(Exception):
+    """Whoever takes the events has seen too many brackets inside of each other."""
+
+
 @contextmanager
-def json_events(blocks: Iterator[bytes], url: str, tally: SourceTally) -> Iterator[Iterator[Event]]:
+def json_events(blocks: Iterator[bytes], url: str, tally: SourceTally, limits: Limits) -> Iterator[Iterator[Event]]:
     """Events of one JSON value; what goes wrong while they are taken is told with its place.
 
     A byte order mark is dropped and counted.
@@ -31,12 +36,15 @@ def json_events(blocks: Iterator[bytes], url: str, tally: SourceTally) -> Iterat
     Raises:
         EmptyFile: No byte.
         MalformedJson, TruncatedFile: With the byte of the decompressed file.
+        LimitExceeded: A text or number is too long; nested too deep, where the taker says so.
     """
     source = _Bytes(blocks)
     if source.has_mark:
         tally.repairs["byte_order_mark"] += 1
     try:
-        yield iter(ijson.basic_parse(source))
+        yield _parsed(source, url, limits)
+    except TooDeepError:
+        raise too_deep(url, limits, source.begin) from None
     except ijson.JSONError as error:
         if source.ended and not source.begin:
             raise EmptyFile(url, "the index is empty; download it again") from None
@@ -44,6 +52,29 @@ def json_events(blocks: Iterator[bytes], url: str, tally: SourceTally) -> Iterat
             raise TruncatedFile(url, source.begin, "the JSON of the index") from None
         place, reason = stumble(error, source.piece)
         raise MalformedJson(url, source.begin + place, reason) from None
+
+
+def _parsed(source: _Bytes, url: str, limits: Limits) -> Iterator[Event]:
+    """The events; the parser holds a text until its end, so there must be some from time to time."""
+    events = ijson.sendable_list()
+    parser = ijson.basic_parse_coro(events)
+    silent_from = 0
+    while piece := source.next_piece():
+        try:
+            parser.send(piece)
+        except (ArithmeticError, UnicodeDecodeError, ValueError, SystemError) as error:
+            if isinstance(error, ijson.JSONError):
+                raise
+            reason = f"a number or text that cannot be held: {type(error).__name__}"
+            raise MalformedJson(url, source.begin, reason) from None
+        if events:
+            silent_from = source.begin + len(piece)
+            yield from events
+            del events[:]
+        elif source.begin + len(piece) - silent_from > limits.max_element_bytes:
+            raise too_long(url, limits, silent_from)
+    parser.close()
+    yield from events
 
 
 class _Bytes:
@@ -57,10 +88,8 @@ class _Bytes:
         self.begin, self.piece, self.ended = 0, _BOM if self.has_mark else b"", False  # the mark counts as read
         self._pieces = _cut(chain([head.removeprefix(_BOM)], blocks))
 
-    def read(self, size: int, /) -> bytes:
-        """The next piece, whatever its size."""
-        if size == 0:  # ijson asks whether these are bytes
-            return b""
+    def next_piece(self) -> bytes:
+        """The next piece; none at the end."""
         self.begin += len(self.piece)
         self.piece = next(self._pieces, b"")
         self.ended = not self.piece

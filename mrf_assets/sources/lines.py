@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mrf_assets.errors import Problem, SourceProblems
+from mrf_assets.limits import Limits
 from mrf_assets.stream import Opener, open_json
 
 _LINE_BYTES = 1 << 20
@@ -34,10 +35,11 @@ class Problems:
             raise SourceProblems(self._source, tuple(self._found))
 
 
-def numbered_lines(location: str, open_url: Opener, problems: Problems) -> Iterator[tuple[int, str]]:
+def numbered_lines(location: str, open_url: Opener, problems: Problems, limits: Limits) -> Iterator[tuple[int, str]]:
     """Number, from 1, and text of each line with its end; lines that are not UTF-8 are problems."""
     with open_url(location) as raw:
-        for number, line in enumerate(_split(open_json(raw, expect="text").blocks()), start=1):
+        blocks = open_json(raw, expect="text", limits=limits).blocks()
+        for number, line in enumerate(_split(blocks), start=1):
             if len(line) > _LINE_BYTES:
                 problems.add(number, "is longer than 1 MiB; this is no list of files")
                 problems.settle()

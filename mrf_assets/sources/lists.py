@@ -36,7 +36,7 @@ def read_urls(
     location = own_location(location)
 
     def fill(filling: Filling) -> None:
-        for number, text in numbered_lines(location, open_url, filling.problems):
+        for number, text in numbered_lines(location, open_url, filling.problems, filling.options.limits):
             entry = text.strip()
             if entry.startswith(("{", "[")):  # a whole index in one line would pass as a path, and be shown as one
                 filling.problems.add(number, "is JSON and no URL; ingest an index with --source index")

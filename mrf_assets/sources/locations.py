@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 from mrf_assets.urls import canonical_url, is_remote, local_path, store_kind
 
 _SHOWN_CHARS = 120
+_MOST_CHARACTERS = 8_192  # browsers and servers give up earlier; signed ones have some 700
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -27,7 +28,7 @@ class Unusable(ValueError):
 
 def shown(location: str) -> str:
     """A location that may be anything, fit for an error: no signature, no control character, not long."""
-    text = canonical_url(_SURROGATE.sub("?", location)).partition("?")[0]
+    text = canonical_url(_SURROGATE.sub("?", location[:_MOST_CHARACTERS])).partition("?")[0]
     return repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}...")
 
 
@@ -54,6 +55,15 @@ def _joined(base: str, location: str) -> str:
         raise Unusable(f"{shown(location)} is malformed ({error})") from None
 
 
+def _check_text(location: str) -> None:
+    if len(location) > _MOST_CHARACTERS:  # first, as patterns may take the square of the length
+        raise Unusable(f"{shown(location)} is longer than {_MOST_CHARACTERS} characters")
+    if _CONTROL.search(location):
+        raise Unusable(f"{shown(location)} has a line break or another control character inside")
+    if _SURROGATE.search(location):
+        raise Unusable(f"{shown(location)} has half a Unicode character inside")
+
+
 def usable_location(location: str, base: str) -> str:
     """The address that a source's text stands for: an http(s) URL, an object's, or the absolute path of a local file.
 
@@ -64,10 +74,7 @@ def usable_location(location: str, base: str) -> str:
     Raises:
         Unusable: Not an address; for a person.
     """
-    if _CONTROL.search(location):
-        raise Unusable(f"{shown(location)} has a line break or another control character inside")
-    if _SURROGATE.search(location):
-        raise Unusable(f"{shown(location)} has half a Unicode character inside")
+    _check_text(location)
     scheme = _SCHEME.match(location)
     if scheme and scheme.group(1).lower() in {"http", "https"}:
         return _check_remote(location)

@@ -5,10 +5,11 @@ The readers take these values as they are; here alone it is checked what fits to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from mrf_assets.errors import SettingError
+from mrf_assets.limits import Limits
 from mrf_assets.tasks import Plan
 
 SourceKind = Literal["csv", "index", "urls", "url"]
@@ -26,6 +27,7 @@ class SourceOptions:
     structures: int | None = None  # read the first N reporting structures: `index`
     match: str | None = None  # only structures with a plan whose name, id, issuer or sponsor has this text: `index`
     max_files: int | None = None  # the first N files
+    limits: Limits = field(default_factory=Limits)
 
 
 def check_options(kind: str, options: SourceOptions) -> None:

@@ -110,8 +110,8 @@ def test_an_error_is_one_line(error: MrfError) -> None:
         ),
         (
             (
-                f"{_URL}: is nested deeper than 64 levels, from byte 81 of the decompressed file; no real file is known "
-                "to do so: tell the payer, or set MRF_MAX_NESTING_DEPTH higher to read it nevertheless"
+                f"{_URL}: is nested deeper than 64 levels, from byte 81 of the decompressed file; no real file is "
+                "known to do so: tell the payer, or set MRF_MAX_NESTING_DEPTH higher to read it nevertheless"
             ),
             errors.LimitExceeded(_URL, "max_nesting_depth", "is nested deeper than 64 levels", 81),
         ),

@@ -49,6 +49,7 @@ OTHER_KINDS = {
 }
 _REFERENCES_AHEAD = 64  # read before the first of them is written, where addresses have to be fetched
 _AHEAD_BYTES = 4 << 20
+_BESIDE_KEY_BYTES = 6  # quotes, colon, comma, and brackets of what is passed over
 _T = TypeVar("_T")
 
 
@@ -333,10 +334,10 @@ class FileReader:
 
     def _item_members(self, head: Obj, values: Values, held: _Waiting[RateElement], rejects: _Waiting[Reject]) -> bool:
         """Fill the head and hold the rates; true if rates were passed over, as the code is not wanted."""
-        is_skipped, beside, behind = False, 0, head.offset  # bytes beside rates, and where the last value ended
+        is_skipped, beside = False, 0  # bytes beside rates, about
         for key in self.cursor.members():
             event = self.cursor.next()
-            beside, behind = beside + self.cursor.offset - behind, self.cursor.offset
+            beside += len(key) + _BESIDE_KEY_BYTES
             if beside > self.request.limits.max_element_bytes:
                 raise self.cursor.too_long(head.offset)
             if key == "negotiated_rates" and self._known_unwanted(head):
@@ -352,11 +353,10 @@ class FileReader:
                 if key in head:
                     values.tally.repairs["duplicate_key"] += 1
                 head[key] = self.cursor.value(event, values.tally)
+                beside += self.cursor.offset - event[0]
             else:
                 values.tally.ignore(f"in_network.{key}"[:200])
                 self.cursor.skip(event)
-            if key not in HEAD_KEYS:
-                behind = self.cursor.offset
         return is_skipped
 
     def _hold(self, first: Event, values: Values, item_offset: int, held: _Waiting[RateElement]) -> None:

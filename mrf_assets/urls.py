@@ -27,7 +27,8 @@ _MASKED = re.compile(r"\Asha256-[0-9a-f]{8}\Z")
 _NAME_PARAMETERS = ("filename", "file", "name")
 _STORES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Control characters, those that turn the direction of writing, halves of characters.
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def _split(url: str) -> SplitResult:

@@ -52,15 +52,16 @@ def secret_query() -> str:
     return f"X-Amz-Signature={amz}&X-Amz-Credential={amz}&sig={azure}&se=2026&token={token}&Signature={signature}"
 
 
-def attacked(document: Document, *, attack: str) -> Document:
-    """A copy of an in-network file with the attack in each of its free texts, keys included."""
+def attacked(document: Document) -> Document:
+    """A copy of an in-network file with attacks in each of its free texts, keys included, all in turn."""
+    attacks = itertools.cycle(ATTACKS)
 
     def poison(value: Any, key: str) -> Any:  # noqa: ANN401 - JSON
         if isinstance(value, dict):
-            return {name: poison(each, name) for name, each in value.items()} | {attack: attack}
+            return {name: poison(each, name) for name, each in value.items()} | {next(attacks): next(attacks)}
         if isinstance(value, list):
             return [poison(each, key) for each in value]
-        return attack if isinstance(value, str) and key in _FREE_TEXTS else value
+        return next(attacks) if isinstance(value, str) and key in _FREE_TEXTS else value
 
     poisoned = poison(document, "")
     assert isinstance(poisoned, dict)
@@ -172,10 +173,11 @@ def gzipped_blocks(blocks: Iterator[bytes]) -> bytes:
     return b"".join(gzip_bomb(blocks))
 
 
-def spaces(size_bytes: int = GIB) -> Iterator[bytes]:
-    """JSON that is nothing but white space, and one brace."""
-    yield b"{"
-    yield from itertools.repeat(b" " * _BLOCK, size_bytes // _BLOCK)
+def emptiness(size_bytes: int = GIB) -> Iterator[bytes]:
+    """JSON that says nothing, again and again."""
+    yield b'{"x":['
+    block = b'{"%b":1},' % (b"a" * 1000) * (_BLOCK // 1000)
+    yield from itertools.repeat(block, size_bytes // len(block))
 
 
 def nested_zip(content: bytes, layers: int) -> bytes:

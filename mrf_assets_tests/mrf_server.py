@@ -19,7 +19,7 @@ import struct
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -57,6 +57,7 @@ class Answer:
     drip_seconds: float = 0.0  # send byte by byte, that far apart, until the client or the server has enough
     reset: bool = False  # hang up there by a reset, as a machine in between does
     send_length: bool = True  # without a length, the end of the connection is the end of the body
+    stream: Callable[[], Iterator[bytes]] | None = None  # makes the body as it is sent, without a length: never stored
     hold_at: int = 0  # where `gate` holds, in bytes of the body
     gate: Gate | None = None
 
@@ -350,12 +351,24 @@ class _Handler(BaseHTTPRequestHandler):
         with owner._serving(request):  # noqa: SLF001 - one unit with its owner
             answer = owner._next_answer(request)  # noqa: SLF001
             stored = owner._stored(request.path)  # noqa: SLF001
-            if answer is not None and (answer.body is not None or answer.status not in _SUCCESS):
+            if answer is not None and answer.stream is not None:
+                self._send_stream(answer, answer.stream)
+            elif answer is not None and (answer.body is not None or answer.status not in _SUCCESS):
                 self._send(answer, owner._stored_bytes(answer.body or b""))  # noqa: SLF001
             elif stored is None:
                 self._send(NOT_FOUND, owner._stored_bytes(NOT_FOUND.body or b""))  # noqa: SLF001
             else:
                 self._send_stored(answer or Answer(), stored, request)
+
+    def _send_stream(self, answer: Answer, stream: Callable[[], Iterator[bytes]]) -> None:
+        self.close_connection = True
+        self.send_response(answer.status)
+        for name, value in _merged({"Connection": "close"}, answer.headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            for block in stream():
+                self.wfile.write(block)
 
     def _send_stored(self, answer: Answer, stored: _Stored, request: Request) -> None:
         """What is stored, all or a range of it, or 304 where the client has it."""

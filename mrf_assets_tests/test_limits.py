@@ -24,12 +24,12 @@ from mrf_assets_tests.hostile import (
     VALUES,
     Endless,
     deep,
+    emptiness,
     endless,
     gzipped_blocks,
     many_elements,
     nested_zip,
     packed_twice,
-    spaces,
     zip_of_many,
     zip_of_names,
 )
@@ -216,13 +216,13 @@ def test_rejects_of_an_item_do_not_wait_in_memory(reader: str) -> None:
     """They go to disk, and come out in order, each of them."""
     rate = b'{"negotiated_prices":[%b]},' % b",".join([b'{"negotiated_rate":"%b"}' % (b"n" * 200)] * 500)
     before, behind = b'{"in_network":[{"negotiated_rates":[', b'{}],"billing_code":"1"}]}'
-    readers = {"fast": partial(read_fast, batch_bytes=200_000), "ijson": read_reference}
+    readers: dict[str, Reader] = {"fast": partial(read_fast, batch_bytes=200_000), "ijson": read_reference}
     counts = dict.fromkeys(readers, 0)
 
     def read() -> None:
         blocks = iter([before, *[rate] * 100, behind])
         request = Request(url="u", file_id="f", open_url=closed_door, rate_batch_rows=1_000, item_rows_in_memory=1_000)
-        offsets = list[int]()
+        offsets = list[Any]()
         for table, batch in readers[reader](blocks, request, Tally()):
             assert "rejects" == table
             offsets += batch.column("byte_offset").to_pylist()
@@ -253,8 +253,8 @@ def _unpack(data: bytes, **limits: Any) -> int:  # noqa: ANN401 - fields of Limi
 
 @pytest.fixture(scope="module")
 def bomb() -> bytes:
-    """White space, a thousand bytes in one."""
-    return gzipped_blocks(spaces(128 * MIB))
+    """Empty objects, hundreds of bytes in one."""
+    return gzipped_blocks(emptiness(128 * MIB))
 
 
 @pytest.mark.parametrize("pack", [bytes, packed_twice, lambda data: zipped({"a.json.gz": data})])

@@ -322,6 +322,7 @@ class BracketStream:
         kept = self.kept()
         block_start = self.end
         self._text_start = block_start - len(kept)
+        self._text = b""  # before the next one is made: there may be little room for three
         self._text = kept + block if kept else block
         try:
             found = self._scanner.scan(block)

@@ -10,7 +10,7 @@ Yields what `stream` calls a `RawFile`. Read it in this order:
     exchange      one request and its redirects, up to the head of the answer
     http_file     a body that goes on where it broke
     local_file, object_store   the same, of our disk and of s3, gs, az
-    probing       `probe`: what is said of a file, without reading it
+    probing       `probe`: what is said of a file, without reading it (over http(s): `http_probe`)
     spooled       a download to the disk before the first byte is handed out
     opening       `open_url`: the one door
 """

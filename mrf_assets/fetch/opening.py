@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from mrf_assets.errors import NotModified, UnsupportedUrl
-from mrf_assets.fetch.http_file import HttpFile
 from mrf_assets.fetch.local_file import open_local
-from mrf_assets.fetch.object_store import open_store
 from mrf_assets.fetch.options import DEFAULT_OPTIONS, FetchOptions
 from mrf_assets.fetch.spooled import spooled
 from mrf_assets.fetch.validators import Validators
@@ -52,10 +50,15 @@ def _opened(url: str, options: FetchOptions, if_changed_from: Validators | None)
             _require_change(url, local.validators, if_changed_from)
             yield local
     elif url.lower().startswith(_SCHEMES):
+        # Of a start, requests takes an eighth; who reads the disk has no use for it.
+        from mrf_assets.fetch.http_file import HttpFile  # noqa: PLC0415
+
         with closing(HttpFile(url, options)) as remote:
             remote.open(if_changed_from)
             yield remote
     elif store_kind(url) is not None:
+        from mrf_assets.fetch.object_store import open_store  # noqa: PLC0415 - pyarrow's file systems
+
         with open_store(url, options) as stored:
             _require_change(url, stored.validators, if_changed_from)
             yield stored

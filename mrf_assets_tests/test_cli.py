@@ -93,7 +93,7 @@ def _put(place: Place, name: str, content: bytes | str | Document) -> None:
 _MOVED = "is an HTML or XML page, not data; open the address in a browser: the link has moved or expired"
 _EMPTY = "the file is empty; the payer published nothing, or the download failed"
 _NOT_THERE = "HTTP 404, the file is not there; get a newer index or drop the address"
-_NOT_READ = "is of a kind that is not read; http, https, file:// and paths are"
+_NOT_READ = "is of a kind that is not read; http(s), s3, gs, az, file:// and paths are"
 _NO_FILES = "names no usable in-network file (0 reporting structures, 0 allowed-amount files)"
 _ROWS = """file_url,plan_name
 https://mrf.example/a.json,sound
@@ -156,7 +156,10 @@ def test_a_bad_source_is_one_clear_line(mrf: Mrf, place: Place, command: str, ca
 @pytest.mark.parametrize(
     ("location", "expected"),
     [
-        ("ftp://mrf.example/a.json", "ftp://mrf.example/a.json: only http, https, file:// and local paths are read"),
+        (
+            "ftp://mrf.example/a.json",
+            "ftp://mrf.example/a.json: only http, https, file://, local paths and object stores (s3, gs, az) are read",
+        ),
         ("{server}/none.json", f"{{server}}/none.json: {_NOT_THERE}"),
         (f"{{server}}/none.json?Signature={SECRET}", f"{{server}}/none.json: {_NOT_THERE}"),
         ("{server}/moved.json", f"{{server}}/moved.json: {_MOVED}"),

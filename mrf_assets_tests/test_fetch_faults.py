@@ -7,6 +7,7 @@ down in place of being waited for.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ from mrf_assets.errors import (
     UnsupportedContent,
     UnsupportedUrl,
 )
-from mrf_assets.fetch import FetchOptions
+from mrf_assets.fetch import FetchOptions, probe
 from mrf_assets.fetch.gate import OPEN_GATE
 from mrf_assets.pipeline import NetworkResult, ingest
 from mrf_assets.schema import FILES
@@ -521,4 +522,27 @@ def test_a_date_that_differs_is_not_the_same_file(server: MrfServer, tmp_path: P
         result.files[0].transfer.resumes,
         result.files[0].transfer.restarts,
         result.files[0].transfer.requests,
+    )
+
+
+@pytest.mark.parametrize("portion", [len(_DATA), 1_000], ids=["rest at once", "portions"])
+def test_a_body_in_chunks_goes_on_where_it_broke(server: MrfServer, tmp_path: Path, portion: int) -> None:
+    """No length is announced; the first range tells the size, and a portion is not taken for the rest."""
+    known = probe(server.url(_PATH))
+    assert known is not None
+    headers = _headers(ETag=known.etag or "", Transfer_Encoding="chunked")
+    framed = b"%x\r\n%s\r\n0\r\n\r\n" % (len(_DATA), _DATA)
+    end = min(_HALF + portion, len(_DATA))
+    part = _headers(Content_Range=f"bytes {_HALF}-{end - 1}/{len(_DATA)}", Content_Length=str(end - _HALF))
+    server.script(
+        _PATH,
+        Answer(body=framed, send_length=False, headers=headers, cut_after=framed.index(b"\n") + 1 + _HALF),
+        Answer(headers=part, cut_after=end - _HALF),
+    )
+    result = _ingested(server, Settings(output_dir=tmp_path / "out"), [])
+
+    assert hashlib.sha256(_DATA).hexdigest() == result.files[0].row["sha256"]
+    assert (1 if portion == len(_DATA) else 2, 0) == (
+        result.files[0].transfer.resumes,
+        result.files[0].transfer.restarts,
     )

@@ -241,3 +241,21 @@ def test_closing_ends_a_wait_for_another_attempt(server: MrfServer) -> None:
         reader.join(60)
         assert not reader.is_alive()
     assert "was stopped" in str(failed[0])
+
+
+def test_a_host_that_is_gone_is_asked_once_for_each_further_file() -> None:
+    """Hundreds of references on a dead host cost one round of retries, and it is found when it is back."""
+    waits: list[float] = []
+    options = replace(_OPTIONS, wait=waits.append)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        for name in "abc":
+            with pytest.raises(ConnectionLostError, match="no answer"):
+                _fetched(f"http://127.0.0.1:{port}/{name}.json", options)
+    assert 3 == len(waits)
+    with MrfServer({"/a.json": _DATA}, port=port) as server:
+        assert _DATA == _fetched(server.url("/a.json"), options)
+    with pytest.raises(ConnectionLostError, match="no answer"):
+        _fetched(f"http://127.0.0.1:{port}/a.json", options)
+    assert 6 == len(waits)

@@ -7,6 +7,7 @@ Yields what `stream` calls a `RawFile`. Read it in this order:
     options       what a caller may choose
     addresses     which machines a stranger's address may lead to
     retries       when another attempt follows, and after how long
+    silent_hosts  who is not worth another attempt for a while
     exchange      one request and its redirects, up to the head of the answer
     http_file     a body that goes on where it broke
     local_file, object_store   the same, of our disk and of s3, gs, az

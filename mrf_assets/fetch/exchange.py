@@ -35,6 +35,7 @@ from mrf_assets.errors import (
     UnsupportedUrl,
     UntrustedServer,
 )
+from mrf_assets.fetch import silent_hosts
 from mrf_assets.fetch.addresses import PrivateAddress, PublicOnlyAdapter, is_private_literal
 from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.retries import Retries
@@ -161,6 +162,7 @@ class Client:
         self.shown = canonical_url(url)
         self._url, self._options, self._counts, self._retries = url, options, counts, retries
         self._sleep = sleep  # while others have their turn
+        self._server = _server_of(url)
         self._session = requests.Session()
         adapter = _adapter(os.getpid(), options.refuse_private_addresses)
         self._session.mount("http://", adapter)
@@ -175,18 +177,31 @@ class Client:
             FetchError: What no attempt would change.
         """
         while True:
-            asked_seconds, is_rate_limit = None, False
             try:
                 answer = self._ask(method, headers or {})
             except ConnectionLostError as error:
-                failure: FetchError = error
+                self._pause_unless_silent(error)
+                continue
             else:
+                silent_hosts.answered(self._server)
                 if not _is_busy(answer.status):
                     return answer
-                failure, asked_seconds = status_error(self.shown, answer.status), answer.retry_after_seconds
-                is_rate_limit = answer.status == _TOO_MANY
                 answer.discard()
-            self._retries.pause(failure, asked_seconds=asked_seconds, is_rate_limit=is_rate_limit)
+                self._retries.pause(
+                    status_error(self.shown, answer.status),
+                    asked_seconds=answer.retry_after_seconds,
+                    is_rate_limit=answer.status == _TOO_MANY,
+                )
+
+    def _pause_unless_silent(self, failure: ConnectionLostError) -> None:
+        if silent_hosts.is_silent(self._server):
+            raise failure
+        try:
+            self._retries.pause(failure)
+        except ConnectionLostError:
+            if self._options.max_retries:
+                silent_hosts.gave_up(self._server)
+            raise
 
     def _ask(self, method: str, headers: dict[str, str]) -> Answer:
         """The head of one answer, after redirects.

@@ -14,6 +14,7 @@ import base64
 import binascii
 import hashlib
 import threading
+from dataclasses import replace
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -270,14 +271,16 @@ class HttpFile:
         if part is None or part[0] != self._offset:
             return False
         first, last, size = part
-        if known.size_bytes is not None and (size not in (None, known.size_bytes) or last >= known.size_bytes):
-            return False
+        whole_bytes = known.size_bytes if size is None else size
+        if whole_bytes is None or known.size_bytes not in (None, whole_bytes) or last >= whole_bytes:
+            return False  # a portion of nobody knows how much cannot be told from the whole
         if known.etag is not None and told.etag not in (None, known.etag):
             return False
         if known.etag is None and told.last_modified not in (None, known.last_modified):
             return False
         if answer.length not in (None, last - first + 1):
             return False
+        self.validators = replace(known, size_bytes=whole_bytes)
         self._use(answer, last + 1)
         return True
 

@@ -100,7 +100,7 @@ def execute_batch(
         output_dir: Where parquet, plan, logs and manifest go.
         workers: How many networks at a time; with one, details go to the console, else to `logs/<time>/`.
         cpt_whitelist: File of billing codes to keep.
-        **kwargs: Other fields of `Settings`; `source_type` and `source_input` for the manifest;
+        **kwargs: Other fields of `Settings` (`skip_unchanged` is on unless it is said); `source_type` and `source_input` for the manifest;
             `verbose` for Dagster's own events and debug logs.
 
     Returns:
@@ -120,6 +120,8 @@ def execute_batch(
         cpt_whitelist=None if cpt_whitelist is None else Path(cpt_whitelist),
         **kwargs,
     )
+    if settings.skip_unchanged is None:
+        settings = replace(settings, skip_unchanged=True)
     Wanted.of(settings)
     if settings.reader not in READERS:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
@@ -165,6 +167,7 @@ def _run(
             console.ended(
                 outcome.network_id,
                 success=outcome.success,
+                unchanged=outcome.unchanged,
                 seconds=outcome.seconds,
                 error=record.error if record else None,
                 log_file=_log_file(log_dir, outcome.network_id),

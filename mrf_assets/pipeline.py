@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -21,14 +21,15 @@ import pyarrow as pa
 from mrf_assets.checks import CheckResult, audit
 from mrf_assets.errors import AuditFailed, SettingError
 from mrf_assets.extract import READERS, Reader, Request, Tally
-from mrf_assets.fetch import FetchOptions, open_url
+from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.part_filter import kept_rows
 from mrf_assets.part_processes import in_processes
-from mrf_assets.schema import FILES, PLANS, PROVIDERS, RATES, REJECTS
+from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets.store import PartWriter, Stage, Store, TableFile, part_labels
 from mrf_assets.stream import DecompressedFile, TransferCounts, open_json, read_ahead
 from mrf_assets.tasks import FileTask
+from mrf_assets.unchanged import StandingPart, plan_rows, standing_parts
 from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelist, read_tin_whitelist
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,12 @@ class NetworkResult:
     published: list[TableFile] = field(default_factory=list)  # empty where blocking checks failed
     pruned_periods: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    unchanged_since: dt.datetime | None = None  # where nothing was read: when what is published was extracted
+
+    @property
+    def periods(self) -> list[str]:
+        """The periods that the files belong to, oldest first."""
+        return sorted({file.period for file in self.files})
 
     @property
     def repairs(self) -> Counter[str]:
@@ -113,6 +120,10 @@ class Wanted:
             tins=None if settings.tin_whitelist is None else read_tin_whitelist(settings.tin_whitelist),
         )
 
+    def leaves_groups_out(self, settings: Settings) -> bool:
+        """Whether groups that no kept price names go; without a whitelist every group is wanted."""
+        return settings.referenced_groups_only and (self.codes is not None or self.tins is not None)
+
 
 def ingest(
     network_id: str,
@@ -127,8 +138,9 @@ def ingest(
 
     Nothing is published before every file is read and every period has passed its audit; then
     the periods are published one by one, each in one step, the oldest first. Failed blocking
-    checks are told in the result (`require_published`), all else raises. Files are fetched as the
-    settings say, unless `fetch_options` says it.
+    checks are told in the result (`require_published`), all else raises. With `skip_unchanged`,
+    a network whose files are all published as they are is left alone (`unchanged_since`). Files are
+    fetched as the settings say, unless `fetch_options` says it.
 
     Raises:
         MrfError: As its class says; nothing was published.
@@ -137,12 +149,18 @@ def ingest(
     reader = READERS.get(settings.reader)
     if reader is None:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
-    store = Store(settings.output_dir.absolute())
+    store, wanted = Store(settings.output_dir.absolute()), Wanted.of(settings)
     fetch_options = fetch_options or FetchOptions.of(settings)
+    labels = part_labels(tasks)
+    parts = [(task, labels[task.file_id]) for task in tasks]
+    if settings.skip_unchanged:
+        asked = partial(probe, options=fetch_options)
+        standing = standing_parts(store, parts, partial(_known_row, settings=settings, wanted=wanted), asked)
+        if standing:
+            unchanged = _as_published(network_id, standing, store, settings)
+            return replace(unchanged, seconds=time.monotonic() - started)
     with store.stage(network_id) as stage:
-        work = _Work(network_id, settings, Wanted.of(settings), reader, stage, fetch_options, progress_every_seconds)
-        labels = part_labels(tasks)
-        parts = [(task, labels[task.file_id]) for task in tasks]
+        work = _Work(network_id, settings, wanted, reader, stage, fetch_options, progress_every_seconds)
         processes = min(settings.part_processes or 1, len(parts))
         if processes > 1:
             files = in_processes(work.ingest_file, parts, processes, on_progress)
@@ -159,10 +177,40 @@ def ingest(
         )
         if not result.failed_checks:
             published = [file for period in stage.periods() for file in stage.publish(period)]
-            keep = settings.keep_periods
-            pruned = [] if keep is None else store.prune(network_id, keep, spared=list(result.checks))
-            result = replace(result, published=published, pruned_periods=pruned)
+            result = replace(result, published=published, pruned_periods=_prune(store, result, settings))
     return replace(result, seconds=time.monotonic() - started)
+
+
+def _prune(store: Store, result: NetworkResult, settings: Settings) -> list[str]:
+    keep = settings.keep_periods
+    return [] if keep is None else store.prune(result.network_id, keep, spared=result.periods)
+
+
+def _as_published(network_id: str, standing: Sequence[StandingPart], store: Store, settings: Settings) -> NetworkResult:
+    """A network that is left alone, as its tables tell."""
+    logger.info("%s: unchanged, %d file(s) are published as they are", network_id, len(standing))
+    files = [
+        FileResult(
+            task=part.task,
+            period=part.period,
+            row=part.row,
+            rejects=part.files[REJECTS.name].rows,
+            transfer=TransferCounts(),
+            seconds=0.0,
+        )
+        for part in standing
+    ]
+    result = NetworkResult(
+        network_id=network_id, files=files, checks={}, unchanged_since=max(part.written for part in standing)
+    )
+    published = [file for period in result.periods for file in store.files(network_id, period)]
+    ours = {part.files[FILES.name].label for part in standing}
+    return replace(
+        result,
+        published=published,
+        carried_parts=sorted({file.label for file in published} - ours),
+        pruned_periods=_prune(store, result, settings),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,19 +304,7 @@ class _Work:
                 )
 
     def _file_row(self, task: FileTask, source: DecompressedFile, tally: Tally) -> dict[str, Any]:
-        identity, codes, tins = task.identity, self.wanted.codes, self.wanted.tins
-        return {
-            "file_id": task.file_id,
-            "source_url": task.canonical_url,
-            "mirror_urls": list(task.mirror_urls),
-            "filename": task.filename,
-            "part": identity.part,
-            "parts": identity.parts,
-            "network_scope": identity.scope,
-            "raw_network_id": identity.raw_id,
-            "variant": identity.variant,
-            "network_id_rule": identity.rule,
-            "network_id_rule_version": identity.rule_version,
+        return _known_row(task, settings=self.settings, wanted=self.wanted) | {
             "container": source.container,
             "size_bytes": source.size_bytes,
             "json_size_bytes": source.json_size_bytes,
@@ -285,27 +321,18 @@ class _Work:
             "provider_groups_read": tally.provider_groups_read,
             "repairs": dict(sorted(tally.repairs.items())),
             "ignored_keys": dict(sorted(tally.ignored_keys.items())),
-            "code_whitelist_sha256": None if codes is None else codes.sha256,
-            "tin_whitelist_sha256": None if tins is None else tins.sha256,
             "reader": self.settings.reader,
         }
 
     def _close_part(self, writer: PartWriter, task: FileTask, row: dict[str, Any]) -> None:
         """Write what is known at the end only: the file's own row, and its plans."""
         writer.write(FILES.name, pa.RecordBatch.from_pylist([row], schema=FILES.arrow))
-        plans = [{"file_id": task.file_id, **asdict(plan)} for plan in task.plans]
-        if plans:
+        if plans := plan_rows(task):
             writer.write(PLANS.name, pa.RecordBatch.from_pylist(plans, schema=PLANS.arrow))
 
     @property
-    def _leaves_groups_out(self) -> bool:
-        """Without a whitelist every group is wanted, whether prices name it or not."""
-        has_whitelist = self.wanted.codes is not None or self.wanted.tins is not None
-        return self.settings.referenced_groups_only and has_whitelist
-
-    @property
     def _is_filtered(self) -> bool:
-        return self.wanted.tins is not None or self._leaves_groups_out
+        return self.wanted.tins is not None or self.wanted.leaves_groups_out(self.settings)
 
     def _batch_rows(self, table: str) -> int:
         return self.settings.provider_batch_size if table == PROVIDERS.name else self.settings.rate_batch_size
@@ -313,7 +340,7 @@ class _Work:
     def _filter_part(self, label: str, task: FileTask, row: dict[str, Any], provider_rows: int) -> None:
         """Write the part once more, with the wanted providers alone."""
         unfiltered = self.stage.set_aside(label)
-        tins, referenced_only = self.wanted.tins, self._leaves_groups_out
+        tins, referenced_only = self.wanted.tins, self.wanted.leaves_groups_out(self.settings)
         with self.stage.part(label) as writer:
             for table, batch in kept_rows(unfiltered, self._batch_rows, tins=tins, referenced_only=referenced_only):
                 writer.write(table, batch)
@@ -323,6 +350,31 @@ class _Work:
             self._close_part(writer, task, row)
         for path in unfiltered.values():
             path.unlink()
+
+
+def _known_row(task: FileTask, *, settings: Settings, wanted: Wanted) -> dict[str, Any]:
+    """What stands in a `files` row whatever the file's content is.
+
+    A setting that changes rows must leave a trace here: `unchanged` compares what is published with it.
+    """
+    identity, codes, tins = task.identity, wanted.codes, wanted.tins
+    return {
+        "file_id": task.file_id,
+        "source_url": task.canonical_url,
+        "mirror_urls": list(task.mirror_urls),
+        "filename": task.filename,
+        "part": identity.part,
+        "parts": identity.parts,
+        "network_scope": identity.scope,
+        "raw_network_id": identity.raw_id,
+        "variant": identity.variant,
+        "network_id_rule": identity.rule,
+        "network_id_rule_version": identity.rule_version,
+        "code_whitelist_sha256": None if codes is None else codes.sha256,
+        "tin_whitelist_sha256": None if tins is None else tins.sha256,
+        "referenced_groups_only": wanted.leaves_groups_out(settings),
+        "layout_version": LAYOUT_VERSION,
+    }
 
 
 @contextmanager

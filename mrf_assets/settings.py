@@ -79,6 +79,8 @@ class Settings:
     max_remote_reference_bytes: int = _LIMITS.max_remote_reference_bytes  # of one, decompressed
     max_remote_total_bytes: int = _LIMITS.max_remote_total_bytes  # of all of one file
     remote_reference_failure_share: float = _LIMITS.remote_reference_failure_share  # more than that fails the file
+    skip_unchanged: bool | None = None  # leave alone what is published of the same files; None: `mrf run` does
+    min_free_bytes: int = 1_000_000_000  # of the output folder's disk; a network that would take them fails
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_ONE:
@@ -98,6 +100,8 @@ class Settings:
             raise SettingError("object_stores", f"names {', '.join(sorted(unknown))}; known are {', '.join(_STORES)}")
         if not (self.object_store_endpoint or "https://").lower().startswith(("http://", "https://")):
             raise SettingError("object_store_endpoint", "has no http:// or https:// before the host")
+        if self.min_free_bytes < 0:
+            raise SettingError("min_free_bytes", f"is {self.min_free_bytes}; it must be 0 or more")
         for name in ("connect_timeout_seconds", "read_timeout_seconds", "total_timeout_seconds"):
             if not 0 < getattr(self, name) <= _DAY_SECONDS:  # sockets refuse infinity with a traceback
                 raise SettingError(name, f"is {getattr(self, name)}; it must be more than 0 and at most {_DAY_SECONDS}")
@@ -166,11 +170,12 @@ def _parse(name: str, text: str, hint: object) -> Any:  # noqa: ANN401 - the fie
         str: str,
         str | None: str,
         bool: _yes_or_no,
+        bool | None: _yes_or_no,
     }
     try:
         return kinds[hint](text)
     except ValueError:
-        what = "neither true nor false" if hint is bool else "no number"
+        what = "neither true nor false" if hint in (bool, bool | None) else "no number"
         raise SettingError(f"MRF_{name.upper()}", f"is {text!r}, which is {what}") from None
 
 

@@ -52,6 +52,11 @@ class TableFile:
     rows: int
     size_bytes: int
 
+    @property
+    def label(self) -> str:
+        """Which part of the network it holds, as `part_labels` says."""
+        return self.path.stem.removeprefix(f"{self.table}-")
+
 
 def part_labels(tasks: Sequence[FileTask]) -> dict[str, str]:
     """file_id -> the label in its files' names: `00002-of-00007`.
@@ -272,6 +277,11 @@ class Store:
     def tables(self, network_id: str, period: str) -> dict[str, list[Path]]:
         """Table -> its published files."""
         return _tables(_network_dir(self.root, network_id) / f"period={period}")
+
+    def files(self, network_id: str, period: str) -> list[TableFile]:
+        """The published files of a period, table by table."""
+        directory = _network_dir(self.root, network_id) / f"period={period}"
+        return [file for name, paths in _tables(directory).items() for file in _describe(name, paths, directory)]
 
     def prune(self, network_id: str, keep_periods: int, spared: Sequence[str] = ()) -> list[str]:
         """Remove the oldest periods beyond `keep_periods`, but none of those spared; returns those removed."""

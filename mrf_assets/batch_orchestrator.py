@@ -100,8 +100,8 @@ def execute_batch(
         output_dir: Where parquet, plan, logs and manifest go.
         workers: How many networks at a time; with one, details go to the console, else to `logs/<time>/`.
         cpt_whitelist: File of billing codes to keep.
-        **kwargs: Other fields of `Settings` (`skip_unchanged` is on unless it is said); `source_type` and `source_input` for the manifest;
-            `verbose` for Dagster's own events and debug logs.
+        **kwargs: Other fields of `Settings` (`skip_unchanged` is on unless said otherwise); `source_type` and
+            `source_input` for the manifest; `verbose` for Dagster's own events and debug logs.
 
     Returns:
         The manifest's summary, with `batch_id`, `manifest_file`, `total_tasks`, `networks_not_run` and

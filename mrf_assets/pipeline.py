@@ -19,15 +19,17 @@ from typing import Any
 import pyarrow as pa
 
 from mrf_assets.checks import CheckResult, audit
-from mrf_assets.errors import AuditFailed, SettingError
+from mrf_assets.errors import AccessRefused, AuditFailed, SettingError
 from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.part_filter import kept_rows
 from mrf_assets.part_processes import in_processes
+from mrf_assets.renewal import renewed_task
 from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets.store import PartWriter, Stage, Store, TableFile, part_labels
-from mrf_assets.stream import DecompressedFile, TransferCounts, open_json, read_ahead
+from mrf_assets.stream import DecompressedFile, Opener, TransferCounts, open_json, read_ahead
+from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import FileTask
 from mrf_assets.unchanged import StandingPart, plan_rows, standing_parts
 from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelist, read_tin_whitelist
@@ -226,8 +228,25 @@ class _Work:
     progress_every_seconds: float
 
     def ingest_file(self, part: tuple[FileTask, str], on_progress: Callable[[Progress], None]) -> FileResult:
-        """Stage the tables of one file, with the label of its names, and settle them into their period."""
+        """Stage the tables of one file, with the label of its names, and settle them into their period.
+
+        A link that is refused is renewed from the index once, and the file read from its start.
+        """
         task, label = part
+        try:
+            return self._ingest(task, label, on_progress)
+        except AccessRefused as refusal:
+            if refusal.url != task.canonical_url:  # of a remote reference
+                raise
+            renewed = renewed_task(task, refusal, TaskStore.under(self.settings.output_dir), self._opener)
+        logger.info("%s: the link was refused, and its index has a new one", self.network_id)
+        return self._ingest(renewed, label, on_progress)
+
+    @property
+    def _opener(self) -> Opener:
+        return partial(open_url, options=self.fetch_options)
+
+    def _ingest(self, task: FileTask, label: str, on_progress: Callable[[Progress], None]) -> FileResult:
         started = time.monotonic()
         tally = Tally()
         spool_dir = self.stage.directory if self.settings.spool_downloads else None
@@ -246,7 +265,7 @@ class _Work:
                 url=task.canonical_url,
                 file_id=task.file_id,
                 codes=self.wanted.codes,
-                open_url=partial(open_url, options=self.fetch_options),
+                open_url=self._opener,
                 provider_batch_rows=self.settings.provider_batch_size,
                 rate_batch_rows=self.settings.rate_batch_size,
                 spool_dir=self.stage.directory,

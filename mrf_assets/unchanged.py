@@ -73,8 +73,7 @@ def standing_parts(
 
 def _standing(store: Store, task: FileTask, label: str, published: dict[str, Parts]) -> StandingPart | None:
     """One part, out of its period; where the address tells none, out of the latest that has it."""
-    told = task.identity.period or task.index_period
-    for period in [told] if told else reversed(store.periods(task.network_id)):
+    for period in [task.period] if task.period else reversed(store.periods(task.network_id)):
         if period not in published:
             published[period] = _by_label(store.files(task.network_id, period))
         files = published[period].get(label, {})

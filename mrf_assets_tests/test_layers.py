@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings"},  # values
     {"stream", "yajl", "part_processes", "hosts"},  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter"},  # stages
-    {"pipeline", "task_store", "manifest", "unchanged"},  # composition
+    {"pipeline", "task_store", "manifest", "unchanged", "renewal"},  # composition
     {"console", "defs", "definitions", "workers", "batch_orchestrator", "cli", "__main__"},  # shells
 ]
 STAGES = LAYERS[2]

@@ -23,6 +23,7 @@ from mrf_assets.console import BatchConsole
 from mrf_assets.defs.partitions import add_networks
 from mrf_assets.defs.resources import config_of
 from mrf_assets.defs.run_records import all_records, batch_record, batch_records, latest_batch
+from mrf_assets.disk import require_room
 from mrf_assets.errors import SettingError
 from mrf_assets.extract import READERS
 from mrf_assets.manifest import NetworkRecord, build_manifest, write_manifest
@@ -109,7 +110,7 @@ def execute_batch(
 
     Raises:
         InputError: Whitelists or settings that cannot be used; nothing was started.
-        StoreError: The output folder cannot be written.
+        StoreError: The output folder cannot be written, or its disk is full.
     """
     batch = Batch.new(kwargs.pop("source_type", "tasks"), kwargs.pop("source_input", ""))
     verbose = bool(kwargs.pop("verbose", False))
@@ -125,6 +126,7 @@ def execute_batch(
     Wanted.of(settings)
     if settings.reader not in READERS:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
+    require_room(settings.output_dir, settings.min_free_bytes)
     tasks = _begun(tasks)
     ensure_dagster_home()
     plan = TaskStore.under(settings.output_dir)

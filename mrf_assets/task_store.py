@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mrf_assets.errors import StoreError
+from mrf_assets.disk import sqlite_refusal
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan, file_id_of
 from mrf_assets.urls import canonical_url
 
@@ -102,7 +102,7 @@ class TaskStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.open("w")
         except OSError as error:
-            raise StoreError(str(path), f"cannot be locked ({error.strerror}); check the folder") from error
+            raise sqlite_refusal(path, "cannot be locked", error) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -182,9 +182,7 @@ class TaskStore:
                 connection.executescript(_SCHEMA)
                 yield connection
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(
-                str(self._path), f"the plan cannot be kept ({error}); check the folder and its owner"
-            ) from error
+            raise sqlite_refusal(self._path, "the plan cannot be kept", error) from error
 
 
 def _digest(text: str) -> str:

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "mrf_assets"
 
 LAYERS = [
     {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings"},  # values
-    {"stream", "yajl", "part_processes", "hosts"},  # tools
+    {"stream", "yajl", "part_processes", "hosts", "disk"},  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter"},  # stages
     {"pipeline", "task_store", "manifest", "unchanged", "renewal"},  # composition
     {"console", "defs", "definitions", "workers", "batch_orchestrator", "cli", "__main__"},  # shells

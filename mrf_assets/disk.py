@@ -1,0 +1,56 @@
+"""How much room there is where we write; a disk without room is told in one way, whoever meets it."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sqlite3
+from pathlib import Path
+
+from mrf_assets.errors import DiskFull, StoreError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def require_room(folder: Path, kept_bytes: int, coming_bytes: int = 0) -> None:
+    """Refuse to go on where `coming_bytes` would leave less than `kept_bytes` free on the folder's disk.
+
+    Raises:
+        DiskFull: With what is free and what is needed.
+    """
+    free_bytes = _free_bytes(folder)
+    if free_bytes is not None and free_bytes < kept_bytes + coming_bytes:
+        raise DiskFull(str(folder), free_bytes, coming_bytes, kept_bytes)
+
+
+def refusal(folder: Path, error: OSError) -> StoreError:
+    """What the file system refused, as one line for a person."""
+    if error.errno in _FULL:
+        return _full(folder)
+    return StoreError(
+        str(folder), f"cannot be written ({error.strerror or error}); check the folder, its owner and its disk"
+    )
+
+
+def sqlite_refusal(path: Path, what: str, error: OSError | sqlite3.Error) -> StoreError:
+    """The same for a database; `what` could not be done with it."""
+    code = error.errno if isinstance(error, OSError) else getattr(error, "sqlite_errorcode", None)
+    if code in (*_FULL, sqlite3.SQLITE_FULL):
+        return _full(path.parent)
+    return StoreError(str(path), f"{what} ({error}); check the folder and its owner")
+
+
+def _full(folder: Path) -> DiskFull:
+    return DiskFull(str(folder), _free_bytes(folder) or 0, 0, 0)
+
+
+def _free_bytes(folder: Path) -> int | None:
+    """Free for this user on the disk of a folder that may not be there yet; None where the system does not say."""
+    for place in (folder, *folder.parents):
+        try:
+            return shutil.disk_usage(place).free
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return None

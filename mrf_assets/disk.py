@@ -10,6 +10,7 @@ from pathlib import Path
 from mrf_assets.errors import DiskFull, StoreError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_SQLITE_LOG_INDEX_BYTES = 32_768  # https://sqlite.org/walformat.html, section 2
 
 
 def require_room(folder: Path, kept_bytes: int, coming_bytes: int = 0) -> None:
@@ -34,8 +35,14 @@ def refusal(folder: Path, error: OSError) -> StoreError:
 
 def sqlite_refusal(path: Path, what: str, error: OSError | sqlite3.Error) -> StoreError:
     """The same for a database; `what` could not be done with it."""
-    code = error.errno if isinstance(error, OSError) else getattr(error, "sqlite_errorcode", None)
-    if code in (*_FULL, sqlite3.SQLITE_FULL):
+    if isinstance(error, OSError):
+        is_full = error.errno in _FULL
+    else:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the bits are details
+        # Without room for the index of its log SQLite says "disk I/O error".
+        has_no_room = code == sqlite3.SQLITE_IOERR and _free_bytes(path.parent) in range(_SQLITE_LOG_INDEX_BYTES)
+        is_full = code == sqlite3.SQLITE_FULL or has_no_room
+    if is_full:
         return _full(path.parent)
     return StoreError(str(path), f"{what} ({error}); check the folder and its owner")
 

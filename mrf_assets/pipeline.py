@@ -319,7 +319,7 @@ class _Work:
         for number, block in enumerate(blocks):
             if number == 0 or source.json_size_bytes - looked_bytes >= _ROOM_EVERY_BYTES:
                 looked_bytes = source.json_size_bytes
-                self._require_room(source)
+                self._require_room(source, read_bytes=source.size_bytes if number else 0)
             yield block
             now = time.monotonic()
             if now - told >= self.progress_every_seconds:
@@ -336,11 +336,11 @@ class _Work:
                     )
                 )
 
-    def _require_room(self, source: DecompressedFile) -> None:
+    def _require_room(self, source: DecompressedFile, read_bytes: int) -> None:
         """Room for the rest of a file, as far as it can be told, and for what is to stay free."""
         coming = 0.0
         if self.wanted.codes is None and source.raw.size_bytes is not None:
-            rest_bytes = max(source.raw.size_bytes - source.size_bytes, 0)
+            rest_bytes = max(source.raw.size_bytes - read_bytes, 0)
             coming = rest_bytes * _TABLES_SHARE.get(source.container, 0) * (2 if self._is_filtered else 1)
         require_room(self.settings.output_dir.absolute(), self.settings.min_free_bytes, int(coming))
 

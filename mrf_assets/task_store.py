@@ -47,7 +47,7 @@ class TaskStore:
     """The planned files of every network, in one SQLite file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._plans: dict[str, tuple[Plan, ...]] = {}  # files of one structure share thousands
 
     @classmethod
@@ -97,7 +97,7 @@ class TaskStore:
     @contextmanager
     def renewing(self, index_url: str) -> Iterator[None]:
         """One at a time for each index, over all processes; the others wait."""
-        path = self._path.with_name(f"index-{_digest(index_url)[:16]}.lock")
+        path = self.path.with_name(f"index-{_digest(index_url)[:16]}.lock")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.open("w")
@@ -174,15 +174,15 @@ class TaskStore:
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.touch(mode=0o600)
-            with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as connection:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch(mode=0o600)
+            with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as connection:
                 # Runs read their plan while the next index is saved.
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.executescript(_SCHEMA)
                 yield connection
         except (OSError, sqlite3.Error) as error:
-            raise sqlite_refusal(self._path, "the plan cannot be kept", error) from error
+            raise sqlite_refusal(self.path, "the plan cannot be kept", error) from error
 
 
 def _digest(text: str) -> str:

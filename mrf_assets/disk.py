@@ -24,9 +24,14 @@ def require_room(folder: Path, kept_bytes: int, coming_bytes: int = 0) -> None:
         raise DiskFull(str(folder), free_bytes, coming_bytes, kept_bytes)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether it says that there is no room left, or no quota."""
+    return error.errno in _FULL
+
+
 def refusal(folder: Path, error: OSError) -> StoreError:
     """What the file system refused, as one line for a person."""
-    if error.errno in _FULL:
+    if is_full(error):
         return _full(folder)
     return StoreError(
         str(folder), f"cannot be written ({error.strerror or error}); check the folder, its owner and its disk"
@@ -36,13 +41,13 @@ def refusal(folder: Path, error: OSError) -> StoreError:
 def sqlite_refusal(path: Path, what: str, error: OSError | sqlite3.Error) -> StoreError:
     """The same for a database; `what` could not be done with it."""
     if isinstance(error, OSError):
-        is_full = error.errno in _FULL
+        without_room = is_full(error)
     else:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the bits are details
         # Without room for the index of its log SQLite says "disk I/O error".
-        has_no_room = code == sqlite3.SQLITE_IOERR and _free_bytes(path.parent) in range(_SQLITE_LOG_INDEX_BYTES)
-        is_full = code == sqlite3.SQLITE_FULL or has_no_room
-    if is_full:
+        has_no_log = code == sqlite3.SQLITE_IOERR and _free_bytes(path.parent) in range(_SQLITE_LOG_INDEX_BYTES)
+        without_room = code == sqlite3.SQLITE_FULL or has_no_log
+    if without_room:
         return _full(path.parent)
     return StoreError(str(path), f"{what} ({error}); check the folder and its owner")
 

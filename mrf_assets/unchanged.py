@@ -110,25 +110,13 @@ def _all_the_same(standing: Sequence[StandingPart], probe: Probe) -> bool:
     with ThreadPoolExecutor(max(min(_PROBES_AT_ONCE, len(standing)), 1), thread_name_prefix="probe") as pool:
         answers = [pool.submit(probe, part.task.url) for part in standing]
         for part, answer in zip(standing, answers, strict=True):
-            if not is_same_content(part.row, answer.result()):
+            found = answer.result()
+            if found is None or not found.same_as(_as_read(part.row)):
                 pool.shutdown(wait=False, cancel_futures=True)
                 return False
     return bool(standing)
 
 
-def is_same_content(row: Mapping[str, Any], found: Validators | None) -> bool:
-    """Whether a server's validators are those that stand in a row of `files`.
-
-    An ETag decides wherever one side has it; without, Last-Modified and size together do. A size alone
-    says nothing: a file of fixed layout is as long next month.
-    """
-    if found is None or (found.size_bytes is not None and found.size_bytes != row["size_bytes"]):
-        return False
-    if found.etag or row["etag"]:
-        return _opaque(found.etag) == _opaque(row["etag"])
-    return bool(found.last_modified and found.size_bytes) and found.last_modified == row["last_modified"]
-
-
-def _opaque(etag: str | None) -> str | None:
-    """RFC 9110, 8.8.3.2: weak and strong ETags are compared without their mark."""
-    return etag and etag.removeprefix("W/")
+def _as_read(row: Mapping[str, Any]) -> Validators:
+    """What the server said of a file when it was read."""
+    return Validators(etag=row["etag"], last_modified=row["last_modified"], size_bytes=row["size_bytes"])

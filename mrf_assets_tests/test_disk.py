@@ -25,7 +25,7 @@ from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.dagster_fixtures import Payer, Place, key
 from mrf_assets_tests.factory import document, render, skewed, write_large
-from mrf_assets_tests.mrf_server import MrfServer
+from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 _DISK_BYTES = 4 << 20
 _PAGE_BYTES = 4_096
@@ -168,6 +168,30 @@ def test_room_that_goes_while_a_file_is_read_is_noticed(disk: Path, server: MrfS
 
 
 # --- full all the same ----------------------------------------------------------------------
+
+
+def test_a_download_that_cannot_be_spooled_is_not_begun(disk: Path, server: MrfServer) -> None:
+    """Its announced size says so, before a byte of it is on the disk."""
+    content = render(document()) + b" " * (6 << 20)
+    settings = Settings(output_dir=disk / "out", min_free_bytes=1 << 20, spool_downloads=True)
+
+    with pytest.raises(DiskFull) as caught:
+        ingest("acme", [_task(server.put("/a.json", content))], settings)
+
+    assert (len(content), 1 << 20) == (caught.value.coming_bytes, caught.value.kept_bytes)
+    assert [] == _leftovers(disk / "out")
+
+
+def test_a_spool_that_fills_the_disk_is_told_so(disk: Path, server: MrfServer) -> None:
+    """The server did not say how long the file is."""
+    server.put("/a.json", render(document()) + b" " * (6 << 20))
+    server.always("/a.json", Answer(send_length=False))
+    settings = Settings(output_dir=disk / "out", min_free_bytes=0, spool_downloads=True)
+
+    with pytest.raises(DiskFull, match=r"the disk is full: 0\.\d MB are free; free some space"):
+        ingest("acme", [_task(server.url("/a.json"))], settings)
+
+    assert [] == _leftovers(disk / "out")
 
 
 @pytest.mark.parametrize("processes", [1, 2], ids=["in one process", "in a process for each part"])

@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mrf_assets.errors import NotFoundAtSource
 from mrf_assets.fetch import Validators, probe
 from mrf_assets.pipeline import NetworkResult, ingest
 from mrf_assets.schema import FILES
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
-from mrf_assets.unchanged import is_same_content, standing_parts
+from mrf_assets.unchanged import standing_parts
 from mrf_assets_tests.factory import Document, document, gzipped, remote_document, render
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
@@ -337,8 +338,9 @@ _MONDAY, _TUESDAY = "Mon, 02 Nov 2026 06:00:00 GMT", "Tue, 03 Nov 2026 06:00:00 
         (True, (None, _MONDAY, 10), (None, _MONDAY, 10)),
         (False, ('"a"', _MONDAY, 10), ('"b"', _MONDAY, 10)),
         (False, ('"a"', _MONDAY, 10), ('"a"', _MONDAY, 11)),
-        (False, ('"a"', _MONDAY, 10), (None, _MONDAY, 10)),
-        (False, (None, _MONDAY, 10), ('"a"', _MONDAY, 10)),
+        (True, ('"a"', _MONDAY, 10), (None, _MONDAY, 10)),
+        (False, ('"a"', _MONDAY, 10), (None, _TUESDAY, 10)),
+        (False, (None, None, 10), ('"a"', None, 10)),
         (False, (None, _MONDAY, 10), (None, _TUESDAY, 10)),
         (False, (None, _MONDAY, 10), (None, _MONDAY, None)),
         (False, (None, None, 10), (None, None, 10)),
@@ -346,21 +348,23 @@ _MONDAY, _TUESDAY = "Mon, 02 Nov 2026 06:00:00 GMT", "Tue, 03 Nov 2026 06:00:00 
 )
 def test_content_is_the_same_if_the_server_says_so(
     same: bool,
-    read: tuple[str | None, str | None, int],
+    read: tuple[str | None, str | None, int | None],
     now: tuple[str | None, str | None, int | None],
 ) -> None:
     """By its ETag, or without one by date and size together; never by size alone."""
-    row = dict(zip(("etag", "last_modified", "size_bytes"), read, strict=True))
-    etag, last_modified, size_bytes = now
+    names = ("etag", "last_modified", "size_bytes")
+    before, after = (Validators(**dict(zip(names, values, strict=True))) for values in (read, now))  # type: ignore[arg-type]  # in this order
 
-    found = Validators(etag=etag, last_modified=last_modified, size_bytes=size_bytes)
-
-    assert same == is_same_content(row, found)
+    assert (same, same) == (before.same_as(after), after.same_as(before))
 
 
-def test_no_answer_is_no_proof() -> None:
+def test_no_answer_is_no_proof(bench: Bench) -> None:
     """Whoever then reads the file learns why."""
-    assert not is_same_content({"etag": '"a"', "last_modified": None, "size_bytes": 1}, None)
+    bench.ingest()
+    bench.server.remove("/1.json.gz")
+
+    with pytest.raises(NotFoundAtSource):
+        bench.ingest()
 
 
 def test_the_version_of_the_layout_is_published(bench: Bench) -> None:

@@ -36,6 +36,7 @@ _AT_LEAST_ONE = (
     "max_remote_reference_bytes",
     "max_remote_total_bytes",
 )
+_AT_LEAST_NONE = ("max_retries", "min_free_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +84,10 @@ class Settings:
     min_free_bytes: int = 1_000_000_000  # of the output folder's disk; a network that would take them fails
 
     def __post_init__(self) -> None:
-        for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more")
+        at_least = dict.fromkeys(_AT_LEAST_ONE, 1) | dict.fromkeys(_AT_LEAST_NONE, 0)
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise SettingError(name, f"is {getattr(self, name)}; it must be {least} or more")
         self._check_limits()
         for name, absent in (
             ("keep_periods", "keep all"),
@@ -94,14 +96,10 @@ class Settings:
         ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more, or absent to {absent}")
-        if self.max_retries < 0:
-            raise SettingError("max_retries", f"is {self.max_retries}; it must be 0 or more")
         if unknown := set(self.object_store_schemes) - set(_STORES):
             raise SettingError("object_stores", f"names {', '.join(sorted(unknown))}; known are {', '.join(_STORES)}")
         if not (self.object_store_endpoint or "https://").lower().startswith(("http://", "https://")):
             raise SettingError("object_store_endpoint", "has no http:// or https:// before the host")
-        if self.min_free_bytes < 0:
-            raise SettingError("min_free_bytes", f"is {self.min_free_bytes}; it must be 0 or more")
         for name in ("connect_timeout_seconds", "read_timeout_seconds", "total_timeout_seconds"):
             if not 0 < getattr(self, name) <= _DAY_SECONDS:  # sockets refuse infinity with a traceback
                 raise SettingError(name, f"is {getattr(self, name)}; it must be more than 0 and at most {_DAY_SECONDS}")

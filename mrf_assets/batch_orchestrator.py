@@ -23,6 +23,7 @@ from mrf_assets.console import BatchConsole
 from mrf_assets.defs.partitions import add_networks
 from mrf_assets.defs.resources import config_of
 from mrf_assets.defs.run_records import all_records, batch_record, batch_records, latest_batch
+from mrf_assets.disk import require_room
 from mrf_assets.errors import SettingError
 from mrf_assets.extract import READERS
 from mrf_assets.manifest import NetworkRecord, build_manifest, write_manifest
@@ -100,8 +101,8 @@ def execute_batch(
         output_dir: Where parquet, plan, logs and manifest go.
         workers: How many networks at a time; with one, details go to the console, else to `logs/<time>/`.
         cpt_whitelist: File of billing codes to keep.
-        **kwargs: Other fields of `Settings`; `source_type` and `source_input` for the manifest;
-            `verbose` for Dagster's own events and debug logs.
+        **kwargs: Other fields of `Settings` (`skip_unchanged` is on unless said otherwise); `source_type` and
+            `source_input` for the manifest; `verbose` for Dagster's own events and debug logs.
 
     Returns:
         The manifest's summary, with `batch_id`, `manifest_file`, `total_tasks`, `networks_not_run` and
@@ -109,7 +110,7 @@ def execute_batch(
 
     Raises:
         InputError: Whitelists or settings that cannot be used; nothing was started.
-        StoreError: The output folder cannot be written.
+        StoreError: The output folder cannot be written, or its disk is full.
     """
     batch = Batch.new(kwargs.pop("source_type", "tasks"), kwargs.pop("source_input", ""))
     verbose = bool(kwargs.pop("verbose", False))
@@ -120,9 +121,12 @@ def execute_batch(
         cpt_whitelist=None if cpt_whitelist is None else Path(cpt_whitelist),
         **kwargs,
     )
+    if settings.skip_unchanged is None:
+        settings = replace(settings, skip_unchanged=True)
     Wanted.of(settings)
     if settings.reader not in READERS:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
+    require_room(settings.output_dir, settings.min_free_bytes)
     tasks = _begun(tasks)
     ensure_dagster_home()
     plan = TaskStore.under(settings.output_dir)
@@ -165,6 +169,7 @@ def _run(
             console.ended(
                 outcome.network_id,
                 success=outcome.success,
+                unchanged=outcome.unchanged,
                 seconds=outcome.seconds,
                 error=record.error if record else None,
                 log_file=_log_file(log_dir, outcome.network_id),

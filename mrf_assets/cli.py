@@ -62,6 +62,13 @@ _EXTRACTION_OPTIONS = [
 ]
 _WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks at a time.")
 
+_FORCE = click.option(
+    "--force/--skip-unchanged",
+    "force",
+    default=None,
+    help="Ingest networks anew though nothing about their files has changed.  [default: skip them]",
+)
+
 _SOURCE_OPTIONS = [
     click.option(
         "--source", type=click.Choice(["csv", "index", "urls", "url"]), required=True, help="What --input is."
@@ -105,7 +112,8 @@ def cli() -> None:
 @_with(_SOURCE_OPTIONS)
 @_with(_EXTRACTION_OPTIONS)
 @_WORKERS
-def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+@_FORCE
+def run(workers: int, source: str, location: str, verbose: bool, force: bool | None, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Ingest every network of a source, --workers at a time."""
     from mrf_assets.batch_orchestrator import execute_batch  # noqa: PLC0415 - imports Dagster, 1.5 s
 
@@ -120,6 +128,7 @@ def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -
         source_type=source,
         source_input=location,
         verbose=verbose,
+        skip_unchanged=None if force is None else not force,
         **{**settings, "output_dir": given.output_dir},
     )
     if summary["interrupted_by"]:
@@ -131,11 +140,12 @@ def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -
 @_with(_SOURCE_OPTIONS)
 @_with(_EXTRACTION_OPTIONS)
 @_WORKERS
+@_FORCE
 @click.option("--sizes/--no-sizes", default=True, show_default=True, help="Ask the servers for the sizes of the files.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines, one per file.")
 def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Show what `run` with the same flags would do, and what is wrong with them. Writes nothing."""
-    del flags["workers"], flags["verbose"]
+    del flags["workers"], flags["verbose"], flags["force"]
     options, settings = _split_flags(flags)
     given = Settings.from_environment(**settings)
     Wanted.of(given)

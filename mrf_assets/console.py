@@ -75,7 +75,7 @@ class BatchConsole:
         )
         self._all: TaskID | None = None
         self._rows: dict[str, TaskID] = {}
-        self._done = self._failed = 0
+        self._done = self._failed = self._unchanged = 0
 
     @property
     def _parallel(self) -> bool:
@@ -118,21 +118,32 @@ class BatchConsole:
                 note=f"{progress.read_bytes / 1e6:,.0f} MB read, {progress.rate_rows:,} rates, {rate:,.0f} MB/s",
             )
 
-    def ended(self, network_id: str, *, success: bool, seconds: float, error: str | None, log_file: str | None) -> None:
+    def ended(
+        self,
+        network_id: str,
+        *,
+        success: bool,
+        unchanged: bool,
+        seconds: float,
+        error: str | None,
+        log_file: str | None,
+    ) -> None:
         """One network is done."""
         self._done += 1
         self._failed += not success
+        self._unchanged += unchanged
         if network_id in self._rows:
             self._bars.remove_task(self._rows.pop(network_id))
         if self._all is not None:
             failed = f", {self._failed} failed" if self._failed else ""
             self._bars.update(self._all, completed=self._done, note=f"{self._done}/{self._total}{failed}")
         if self._parallel:
-            mark, how = ("✅", f"completed ({seconds:.1f}s)") if success else ("❌", "failed")
+            good = "unchanged" if unchanged else "completed"
+            mark, how = ("✅", f"{good} ({seconds:.1f}s)") if success else ("❌", "failed")
             log = f" | Log: {log_file}" if log_file else ""
             self._print(f"{mark} [{self._position[network_id]}/{self._total}] {network_id} {how}{log}")
         elif success:
-            self._print(f"  ✅ Success ({seconds:.1f}s)")
+            self._print(f"  ✅ {'Unchanged' if unchanged else 'Success'} ({seconds:.1f}s)")
         else:
             self._print(f"  ❌ Failed: {printable(error or 'see the log')}")
 
@@ -151,6 +162,8 @@ class BatchConsole:
             f"Successful: {succeeded}/{self._total}",
             f"Failed: {self._failed}/{self._total}",
         ]
+        if self._unchanged:
+            lines.append(f"Unchanged: {self._unchanged}/{self._total} (not read again; --force does)")
         lines += [f"  ❌ {network_id}: {printable(error)}" for network_id, error in failures]
         if not_run:
             lines.append(f"Not run: {not_run}/{self._total}")

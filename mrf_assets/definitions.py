@@ -9,9 +9,8 @@ from mrf_assets.defs.assets import network_files, network_tables
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import ListFileError
 from mrf_assets.pipeline import Wanted
+from mrf_assets.schema import LAYOUT_VERSION
 from mrf_assets.settings import Settings
-
-_LAYOUT_VERSION = "1"  # of the tables and what stands in them; raise it when either changes
 
 
 def build_defs(settings: Settings | None = None) -> dg.Definitions:
@@ -36,9 +35,9 @@ def _code_version(settings: Settings) -> str:
     try:
         wanted = Wanted.of(settings)
     except ListFileError:  # the runs say what is wrong with it; the UI must come up all the same
-        return _LAYOUT_VERSION
+        return LAYOUT_VERSION
     digests = [each.sha256[:8] for each in (wanted.codes, wanted.tins) if each is not None]
-    return ".".join([_LAYOUT_VERSION, *digests])
+    return ".".join([LAYOUT_VERSION, *digests])
 
 
 defs = build_defs()

@@ -34,6 +34,7 @@ this tree and stays a traceback.
     │   └── RemoteReferencesFailed
     ├── PartDied              the process that read a part of a network is gone
     ├── StoreError            the output or temporary folder refused
+    │   └── DiskFull
     └── AuditFailed           blocking checks failed; nothing was published
 """
 
@@ -275,6 +276,26 @@ class StoreError(MrfError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class DiskFull(StoreError):
+    """No room left, or not enough for what is about to come."""
+
+    def __init__(self, path: str, free_bytes: int, coming_bytes: int, kept_bytes: int) -> None:
+        MrfError.__init__(self, path, free_bytes, coming_bytes, kept_bytes)
+        self.path, self.free_bytes, self.coming_bytes, self.kept_bytes = path, free_bytes, coming_bytes, kept_bytes
+
+    def __str__(self) -> str:
+        needs = [f"about {_megabytes(self.coming_bytes)} are to come"] if self.coming_bytes else []
+        needs += [f"MRF_MIN_FREE_BYTES keeps {_megabytes(self.kept_bytes)}"] if self.kept_bytes else []
+        return (
+            f"{self.path}: the disk is full: {_megabytes(self.free_bytes)} are free"
+            f"{', ' if needs else ''}{' and '.join(needs)}; free some space, or name an --output-dir on a larger disk"
+        )
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"
 
 
 class AuditFailed(MrfError):

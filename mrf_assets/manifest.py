@@ -49,8 +49,10 @@ def build_manifest(
     """
     extractions: list[dict[str, Any]] = []
     statuses: list[str] = []
+    networks_unchanged = 0
     for record, tasks in networks:
         statuses.append(_status(record))
+        networks_unchanged += _is_unchanged(record)
         extractions.extend(_entries(record, tasks, output_dir))
     extractions.sort(key=lambda entry: (entry.pop("_position"), entry["url"]))
     succeeded = sum(entry["status"] == "success" for entry in extractions)
@@ -68,12 +70,18 @@ def build_manifest(
             "not_run": total - len(extractions),
             "networks_successful": statuses.count("success"),
             "networks_failed": len(statuses) - statuses.count("success"),
+            "networks_unchanged": networks_unchanged,  # of the successful ones
         },
     }
 
 
 def _status(record: NetworkRecord) -> str:
     return "success" if record.status == "success" else "failed"
+
+
+def _is_unchanged(record: NetworkRecord) -> bool:
+    """Whether the network was left as it is published."""
+    return bool(record.facts.get("unchanged"))
 
 
 def _entries(record: NetworkRecord, tasks: Sequence[FileTask], output_dir: Path) -> Iterator[dict[str, Any]]:
@@ -105,6 +113,7 @@ def _entry(record: NetworkRecord, file: Mapping[str, Any], task: FileTask | None
         "network_id": record.network_id,
         "extraction_timestamp": timestamp,
         "status": _status(record),
+        "unchanged": _is_unchanged(record),
         "output_files": _output_files(record, output_dir),
         "error": record.error,
         "duration_seconds": None if seconds is None else round(seconds, 3),

@@ -12,28 +12,36 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from mrf_assets.checks import CheckResult, audit
-from mrf_assets.errors import AuditFailed, SettingError
+from mrf_assets.disk import require_room
+from mrf_assets.errors import AccessRefused, AuditFailed, SettingError
 from mrf_assets.extract import READERS, Reader, Request, Tally
-from mrf_assets.fetch import FetchOptions, open_url
+from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.part_filter import kept_rows
 from mrf_assets.part_processes import in_processes
-from mrf_assets.schema import FILES, PLANS, PROVIDERS, RATES, REJECTS
+from mrf_assets.renewal import renewed_task
+from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
-from mrf_assets.store import PartWriter, Stage, Store, TableFile, part_labels
-from mrf_assets.stream import DecompressedFile, TransferCounts, open_json, read_ahead
+from mrf_assets.store import PartWriter, Stage, Store, TableFile, part_labels, refusals
+from mrf_assets.stream import DecompressedFile, Opener, TransferCounts, open_json, read_ahead
+from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import FileTask
+from mrf_assets.unchanged import StandingPart, plan_rows, standing_parts
 from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelist, read_tin_whitelist
 
 logger = logging.getLogger(__name__)
 
 _COLLECT_EVERY = 500_000  # objects made
+# Tables of everything took 0.15 to 0.62 of the bytes of a gzip, and up to 0.1 of those of plain JSON: the shapes of
+# mrf_assets_tests/factory.py at 60 MB. What a whitelist keeps of a file cannot be told before.
+_TABLES_SHARE = {"gzip": 0.7, "zip": 0.7, "plain": 0.1}
+_ROOM_EVERY_BYTES = 32 << 20  # of JSON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +80,12 @@ class NetworkResult:
     published: list[TableFile] = field(default_factory=list)  # empty where blocking checks failed
     pruned_periods: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    unchanged_since: dt.datetime | None = None  # where nothing was read: when what is published was extracted
+
+    @property
+    def periods(self) -> list[str]:
+        """The periods that the files belong to, oldest first."""
+        return sorted({file.period for file in self.files})
 
     @property
     def repairs(self) -> Counter[str]:
@@ -113,6 +127,10 @@ class Wanted:
             tins=None if settings.tin_whitelist is None else read_tin_whitelist(settings.tin_whitelist),
         )
 
+    def leaves_groups_out(self, settings: Settings) -> bool:
+        """Whether groups that no kept price names go; without a whitelist every group is wanted."""
+        return settings.referenced_groups_only and (self.codes is not None or self.tins is not None)
+
 
 def ingest(
     network_id: str,
@@ -127,8 +145,9 @@ def ingest(
 
     Nothing is published before every file is read and every period has passed its audit; then
     the periods are published one by one, each in one step, the oldest first. Failed blocking
-    checks are told in the result (`require_published`), all else raises. Files are fetched as the
-    settings say, unless `fetch_options` says it.
+    checks are told in the result (`require_published`), all else raises. With `skip_unchanged`,
+    a network whose files are all published as they are is left alone (`unchanged_since`). Files are
+    fetched as the settings say, unless `fetch_options` says it.
 
     Raises:
         MrfError: As its class says; nothing was published.
@@ -137,12 +156,18 @@ def ingest(
     reader = READERS.get(settings.reader)
     if reader is None:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
-    store = Store(settings.output_dir.absolute())
+    store, wanted = Store(settings.output_dir.absolute()), Wanted.of(settings)
     fetch_options = fetch_options or FetchOptions.of(settings)
+    labels = part_labels(tasks)
+    parts = [(task, labels[task.file_id]) for task in tasks]
+    if settings.skip_unchanged:
+        asked = partial(probe, options=fetch_options)
+        standing = standing_parts(store, parts, partial(_known_row, settings=settings, wanted=wanted), asked)
+        if standing:
+            unchanged = _as_published(network_id, standing, store, settings)
+            return replace(unchanged, seconds=time.monotonic() - started)
     with store.stage(network_id) as stage:
-        work = _Work(network_id, settings, Wanted.of(settings), reader, stage, fetch_options, progress_every_seconds)
-        labels = part_labels(tasks)
-        parts = [(task, labels[task.file_id]) for task in tasks]
+        work = _Work(network_id, settings, wanted, reader, stage, fetch_options, progress_every_seconds)
         processes = min(settings.part_processes or 1, len(parts))
         if processes > 1:
             files = in_processes(work.ingest_file, parts, processes, on_progress)
@@ -159,10 +184,40 @@ def ingest(
         )
         if not result.failed_checks:
             published = [file for period in stage.periods() for file in stage.publish(period)]
-            keep = settings.keep_periods
-            pruned = [] if keep is None else store.prune(network_id, keep, spared=list(result.checks))
-            result = replace(result, published=published, pruned_periods=pruned)
+            result = replace(result, published=published, pruned_periods=_prune(store, result, settings))
     return replace(result, seconds=time.monotonic() - started)
+
+
+def _prune(store: Store, result: NetworkResult, settings: Settings) -> list[str]:
+    keep = settings.keep_periods
+    return [] if keep is None else store.prune(result.network_id, keep, spared=result.periods)
+
+
+def _as_published(network_id: str, standing: Sequence[StandingPart], store: Store, settings: Settings) -> NetworkResult:
+    """A network that is left alone, as its tables tell."""
+    logger.info("%s: unchanged, %d file(s) are published as they are", network_id, len(standing))
+    files = [
+        FileResult(
+            task=part.task,
+            period=part.period,
+            row=part.row,
+            rejects=part.files[REJECTS.name].rows,
+            transfer=TransferCounts(),
+            seconds=0.0,
+        )
+        for part in standing
+    ]
+    result = NetworkResult(
+        network_id=network_id, files=files, checks={}, unchanged_since=max(part.written for part in standing)
+    )
+    published = [file for period in result.periods for file in store.files(network_id, period)]
+    ours = {part.files[FILES.name].label for part in standing}
+    return replace(
+        result,
+        published=published,
+        carried_parts=sorted({file.label for file in published} - ours),
+        pruned_periods=_prune(store, result, settings),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +233,30 @@ class _Work:
     progress_every_seconds: float
 
     def ingest_file(self, part: tuple[FileTask, str], on_progress: Callable[[Progress], None]) -> FileResult:
-        """Stage the tables of one file, with the label of its names, and settle them into their period."""
+        """Stage the tables of one file, with the label of its names, and settle them into their period.
+
+        A link that is refused is renewed from the index once, and the file read from its start.
+        """
         task, label = part
+        # Here too: a part in a process of its own must not bring a full disk home as a bug.
+        with refusals(self.settings.output_dir.absolute()):
+            return self._ingest_renewed(task, label, on_progress)
+
+    def _ingest_renewed(self, task: FileTask, label: str, on_progress: Callable[[Progress], None]) -> FileResult:
+        try:
+            return self._ingest(task, label, on_progress)
+        except AccessRefused as refusal:
+            if refusal.url != task.canonical_url:  # of a remote reference
+                raise
+            renewed = renewed_task(task, refusal, TaskStore.under(self.settings.output_dir), self._opener)
+        logger.info("%s: the link was refused, and its index has a new one", self.network_id)
+        return self._ingest(renewed, label, on_progress)
+
+    @property
+    def _opener(self) -> Opener:
+        return partial(open_url, options=self.fetch_options)
+
+    def _ingest(self, task: FileTask, label: str, on_progress: Callable[[Progress], None]) -> FileResult:
         started = time.monotonic()
         tally = Tally()
         spool_dir = self.stage.directory if self.settings.spool_downloads else None
@@ -198,7 +275,7 @@ class _Work:
                 url=task.canonical_url,
                 file_id=task.file_id,
                 codes=self.wanted.codes,
-                open_url=partial(open_url, options=self.fetch_options),
+                open_url=self._opener,
                 provider_batch_rows=self.settings.provider_batch_size,
                 rate_batch_rows=self.settings.rate_batch_size,
                 spool_dir=self.stage.directory,
@@ -236,9 +313,13 @@ class _Work:
         tally: Tally,
         on_progress: Callable[[Progress], None],
     ) -> Iterator[bytes]:
-        """The blocks, with progress told every few seconds."""
+        """The blocks, with progress told every few seconds and the room on the disk looked at every few."""
         started = told = time.monotonic()
-        for block in blocks:
+        looked_bytes = 0
+        for number, block in enumerate(blocks):
+            if number == 0 or source.json_size_bytes - looked_bytes >= _ROOM_EVERY_BYTES:
+                looked_bytes = source.json_size_bytes
+                self._require_room(source, read_bytes=source.size_bytes if number else 0)
             yield block
             now = time.monotonic()
             if now - told >= self.progress_every_seconds:
@@ -255,20 +336,16 @@ class _Work:
                     )
                 )
 
+    def _require_room(self, source: DecompressedFile, read_bytes: int) -> None:
+        """Room for the rest of a file, as far as it can be told, and for what is to stay free."""
+        coming = 0.0
+        if self.wanted.codes is None and source.raw.size_bytes is not None:
+            rest_bytes = max(source.raw.size_bytes - read_bytes, 0)
+            coming = rest_bytes * _TABLES_SHARE.get(source.container, 0) * (2 if self._is_filtered else 1)
+        require_room(self.settings.output_dir.absolute(), self.settings.min_free_bytes, int(coming))
+
     def _file_row(self, task: FileTask, source: DecompressedFile, tally: Tally) -> dict[str, Any]:
-        identity, codes, tins = task.identity, self.wanted.codes, self.wanted.tins
-        return {
-            "file_id": task.file_id,
-            "source_url": task.canonical_url,
-            "mirror_urls": list(task.mirror_urls),
-            "filename": task.filename,
-            "part": identity.part,
-            "parts": identity.parts,
-            "network_scope": identity.scope,
-            "raw_network_id": identity.raw_id,
-            "variant": identity.variant,
-            "network_id_rule": identity.rule,
-            "network_id_rule_version": identity.rule_version,
+        return _known_row(task, settings=self.settings, wanted=self.wanted) | {
             "container": source.container,
             "size_bytes": source.size_bytes,
             "json_size_bytes": source.json_size_bytes,
@@ -285,27 +362,18 @@ class _Work:
             "provider_groups_read": tally.provider_groups_read,
             "repairs": dict(sorted(tally.repairs.items())),
             "ignored_keys": dict(sorted(tally.ignored_keys.items())),
-            "code_whitelist_sha256": None if codes is None else codes.sha256,
-            "tin_whitelist_sha256": None if tins is None else tins.sha256,
             "reader": self.settings.reader,
         }
 
     def _close_part(self, writer: PartWriter, task: FileTask, row: dict[str, Any]) -> None:
         """Write what is known at the end only: the file's own row, and its plans."""
         writer.write(FILES.name, pa.RecordBatch.from_pylist([row], schema=FILES.arrow))
-        plans = [{"file_id": task.file_id, **asdict(plan)} for plan in task.plans]
-        if plans:
+        if plans := plan_rows(task):
             writer.write(PLANS.name, pa.RecordBatch.from_pylist(plans, schema=PLANS.arrow))
 
     @property
-    def _leaves_groups_out(self) -> bool:
-        """Without a whitelist every group is wanted, whether prices name it or not."""
-        has_whitelist = self.wanted.codes is not None or self.wanted.tins is not None
-        return self.settings.referenced_groups_only and has_whitelist
-
-    @property
     def _is_filtered(self) -> bool:
-        return self.wanted.tins is not None or self._leaves_groups_out
+        return self.wanted.tins is not None or self.wanted.leaves_groups_out(self.settings)
 
     def _batch_rows(self, table: str) -> int:
         return self.settings.provider_batch_size if table == PROVIDERS.name else self.settings.rate_batch_size
@@ -313,7 +381,7 @@ class _Work:
     def _filter_part(self, label: str, task: FileTask, row: dict[str, Any], provider_rows: int) -> None:
         """Write the part once more, with the wanted providers alone."""
         unfiltered = self.stage.set_aside(label)
-        tins, referenced_only = self.wanted.tins, self._leaves_groups_out
+        tins, referenced_only = self.wanted.tins, self.wanted.leaves_groups_out(self.settings)
         with self.stage.part(label) as writer:
             for table, batch in kept_rows(unfiltered, self._batch_rows, tins=tins, referenced_only=referenced_only):
                 writer.write(table, batch)
@@ -323,6 +391,31 @@ class _Work:
             self._close_part(writer, task, row)
         for path in unfiltered.values():
             path.unlink()
+
+
+def _known_row(task: FileTask, *, settings: Settings, wanted: Wanted) -> dict[str, Any]:
+    """What stands in a `files` row whatever the file's content is.
+
+    A setting that changes rows must leave a trace here: `unchanged` compares what is published with it.
+    """
+    identity, codes, tins = task.identity, wanted.codes, wanted.tins
+    return {
+        "file_id": task.file_id,
+        "source_url": task.canonical_url,
+        "mirror_urls": list(task.mirror_urls),
+        "filename": task.filename,
+        "part": identity.part,
+        "parts": identity.parts,
+        "network_scope": identity.scope,
+        "raw_network_id": identity.raw_id,
+        "variant": identity.variant,
+        "network_id_rule": identity.rule,
+        "network_id_rule_version": identity.rule_version,
+        "code_whitelist_sha256": None if codes is None else codes.sha256,
+        "tin_whitelist_sha256": None if tins is None else tins.sha256,
+        "referenced_groups_only": wanted.leaves_groups_out(settings),
+        "layout_version": LAYOUT_VERSION,
+    }
 
 
 @contextmanager

@@ -14,6 +14,8 @@ import pyarrow as pa
 # them hold every amount seen. What needs more is rounded half-even and counted.
 RATE_TYPE = pa.decimal128(38, 10)
 
+LAYOUT_VERSION = "2"  # of the tables and what stands in them; raise it when either changes
+
 _TEXT = pa.string()
 _TEXTS = pa.list_(pa.string())
 _COUNTS = pa.map_(pa.string(), pa.int64())
@@ -232,6 +234,8 @@ FILES = Table(
         Column("ignored_keys", _COUNTS, "Keys that the schema does not know, and how often they came."),
         Column("code_whitelist_sha256", _TEXT, "Of the sorted entries; null where everything was kept."),
         Column("tin_whitelist_sha256", _TEXT, "Of the sorted entries; null where everything was kept."),
+        Column("referenced_groups_only", pa.bool_(), "Whether groups that no kept price names were left out."),
+        Column("layout_version", _TEXT, "Version of these tables and of what stands in them."),
         Column("reader", _TEXT, "Which reader read it."),
     ),
 )

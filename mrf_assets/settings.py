@@ -36,6 +36,7 @@ _AT_LEAST_ONE = (
     "max_remote_reference_bytes",
     "max_remote_total_bytes",
 )
+_AT_LEAST_NONE = ("max_retries", "min_free_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +80,14 @@ class Settings:
     max_remote_reference_bytes: int = _LIMITS.max_remote_reference_bytes  # of one, decompressed
     max_remote_total_bytes: int = _LIMITS.max_remote_total_bytes  # of all of one file
     remote_reference_failure_share: float = _LIMITS.remote_reference_failure_share  # more than that fails the file
+    skip_unchanged: bool | None = None  # leave alone what is published of the same files; None: `mrf run` does
+    min_free_bytes: int = 1_000_000_000  # of the output folder's disk; a network that would take them fails
 
     def __post_init__(self) -> None:
-        for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more")
+        at_least = dict.fromkeys(_AT_LEAST_ONE, 1) | dict.fromkeys(_AT_LEAST_NONE, 0)
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise SettingError(name, f"is {getattr(self, name)}; it must be {least} or more")
         self._check_limits()
         for name, absent in (
             ("keep_periods", "keep all"),
@@ -92,8 +96,6 @@ class Settings:
         ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more, or absent to {absent}")
-        if self.max_retries < 0:
-            raise SettingError("max_retries", f"is {self.max_retries}; it must be 0 or more")
         if unknown := set(self.object_store_schemes) - set(_STORES):
             raise SettingError("object_stores", f"names {', '.join(sorted(unknown))}; known are {', '.join(_STORES)}")
         if not (self.object_store_endpoint or "https://").lower().startswith(("http://", "https://")):
@@ -166,11 +168,12 @@ def _parse(name: str, text: str, hint: object) -> Any:  # noqa: ANN401 - the fie
         str: str,
         str | None: str,
         bool: _yes_or_no,
+        bool | None: _yes_or_no,
     }
     try:
         return kinds[hint](text)
     except ValueError:
-        what = "neither true nor false" if hint is bool else "no number"
+        what = "neither true nor false" if hint in (bool, bool | None) else "no number"
         raise SettingError(f"MRF_{name.upper()}", f"is {text!r}, which is {what}") from None
 
 

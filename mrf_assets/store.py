@@ -29,6 +29,7 @@ from typing import Final, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mrf_assets.disk import refusal
 from mrf_assets.errors import StoreError
 from mrf_assets.schema import TABLES, Table
 from mrf_assets.tasks import FileTask
@@ -51,6 +52,11 @@ class TableFile:
     path: Path
     rows: int
     size_bytes: int
+
+    @property
+    def label(self) -> str:
+        """Which part of the network it holds, as `part_labels` says."""
+        return self.path.stem.removeprefix(f"{self.table}-")
 
 
 def part_labels(tasks: Sequence[FileTask]) -> dict[str, str]:
@@ -188,6 +194,15 @@ class Stage:
         return _network_dir(self._root, self.network_id) / f"period={period}"
 
 
+@contextmanager
+def refusals(root: Path) -> Iterator[None]:
+    """What the file system refuses below the output folder becomes a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal(root, error) from error
+
+
 class Store:
     """The output folder."""
 
@@ -208,24 +223,13 @@ class Store:
         """
         _network_dir(self.root, network_id)  # an unsafe key is refused before anything is written
         directory = self.state_dir / "staging" / secrets.token_hex(8)
-        with self._refusals(), ExitStack() as held:
+        with refusals(self.root), ExitStack() as held:
             with self._gate():
                 directory.mkdir(parents=True)
                 lock = held.enter_context((directory / "lock").open("w"))
                 fcntl.flock(lock, fcntl.LOCK_EX)  # tells `sweep` that this process lives
             held.callback(shutil.rmtree, directory, ignore_errors=True)
             yield Stage(self.root, network_id, directory)
-
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        """What the file system refuses becomes one line for a person."""
-        try:
-            yield
-        except OSError as error:
-            what = "the disk is full; free some space" if error.errno == errno.ENOSPC else error.strerror or str(error)
-            raise StoreError(
-                str(self.root), f"cannot be written ({what}); check the folder, its owner and its disk"
-            ) from error
 
     @contextmanager
     def _gate(self) -> Iterator[None]:
@@ -244,7 +248,7 @@ class Store:
         if not self.state_dir.is_dir():
             return 0
         swept = 0
-        with self._refusals(), self._gate():
+        with refusals(self.root), self._gate():
             for directory in (self.state_dir / "staging").glob("*"):
                 try:
                     with (directory / "lock").open("w") as lock:
@@ -272,6 +276,11 @@ class Store:
     def tables(self, network_id: str, period: str) -> dict[str, list[Path]]:
         """Table -> its published files."""
         return _tables(_network_dir(self.root, network_id) / f"period={period}")
+
+    def files(self, network_id: str, period: str) -> list[TableFile]:
+        """The published files of a period, table by table."""
+        directory = _network_dir(self.root, network_id) / f"period={period}"
+        return [file for name, paths in _tables(directory).items() for file in _describe(name, paths, directory)]
 
     def prune(self, network_id: str, keep_periods: int, spared: Sequence[str] = ()) -> list[str]:
         """Remove the oldest periods beyond `keep_periods`, but none of those spared; returns those removed."""

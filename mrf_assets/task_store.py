@@ -2,36 +2,52 @@
 
 A run knows its partition key alone; this says what to fetch for it. It is the one place
 where signed URLs are stored, so the file is readable by its owner alone and stands
-outside what is published. Saving a network replaces its earlier plan as a whole.
+outside what is published. Saving a network replaces its earlier plan as a whole; `renew` gives the
+files of one index the links that it has now.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mrf_assets.errors import StoreError
-from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
+from mrf_assets.disk import sqlite_refusal
+from mrf_assets.tasks import FileTask, NetworkIdentity, Plan, file_id_of
+from mrf_assets.urls import canonical_url
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (network_id TEXT, position INTEGER, task TEXT NOT NULL, plans TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS files_by_network ON files (network_id, position);
 CREATE TABLE IF NOT EXISTS plan_sets (digest TEXT PRIMARY KEY, plans TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS renewals (
+    index_sha256 TEXT PRIMARY KEY, read_time REAL NOT NULL, failure TEXT, missing TEXT NOT NULL
+);
 """
 _BUSY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """The latest time that an index was read again for its links."""
+
+    read_time: float  # seconds since 1970
+    failure: str | None = None  # why it could not be read
+    missing: frozenset[str] = frozenset()  # file_id of the planned files that it names no longer
 
 
 class TaskStore:
     """The planned files of every network, in one SQLite file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._plans: dict[str, tuple[Plan, ...]] = {}  # files of one structure share thousands
 
     @classmethod
@@ -42,15 +58,19 @@ class TaskStore:
     def save(self, tasks: Iterable[FileTask]) -> dict[str, int]:
         """Replace the plans of the networks that occur; returns network_id -> number of files, in order."""
         saved: dict[str, int] = {}
+        indexes = set[str | None]()  # they were read just now
         with self._connect() as connection, connection:
             for task in tasks:
                 if task.network_id not in saved:
                     connection.execute("DELETE FROM files WHERE network_id = ?", [task.network_id])
                 saved[task.network_id] = saved.get(task.network_id, 0) + 1
+                if task.index_url not in indexes:
+                    indexes.add(task.index_url)
+                    connection.execute("DELETE FROM renewals WHERE index_sha256 = ?", [_digest(task.index_url or "")])
                 row = asdict(task)
                 # Files of one structure share thousands of plans: each distinct list is kept once.
                 plans = json.dumps(row.pop("plans"))
-                digest = sha256(plans.encode()).hexdigest()
+                digest = _digest(plans)
                 connection.execute("INSERT OR IGNORE INTO plan_sets VALUES (?, ?)", [digest, plans])
                 connection.execute(
                     "INSERT INTO files VALUES (?, ?, ?, ?)", [task.network_id, task.position, json.dumps(row), digest]
@@ -75,19 +95,120 @@ class TaskStore:
             return [key for (key,) in connection.execute("SELECT DISTINCT network_id FROM files ORDER BY 1")]
 
     @contextmanager
+    def renewing(self, index_url: str) -> Iterator[None]:
+        """One at a time for each index, over all processes; the others wait."""
+        path = self.path.with_name(f"index-{_digest(index_url)[:16]}.lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.open("w")
+        except OSError as error:
+            raise sqlite_refusal(path, "cannot be locked", error) from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def renewal(self, index_url: str) -> Renewal | None:
+        """When an index was read again; None where it was not since its files were planned."""
+        with self._connect() as connection:
+            row = connection.execute(
+                "SELECT read_time, failure, missing FROM renewals WHERE index_sha256 = ?", [_digest(index_url)]
+            ).fetchone()
+        return row and Renewal(read_time=row[0], failure=row[1], missing=frozenset(json.loads(row[2])))
+
+    def renew(self, index_url: str, entries: Iterable[FileTask], read_time: float) -> None:
+        """Give the planned files of an index the links of its present `entries`.
+
+        An entry is the same file if its address is, signatures aside; else if it alone is the same part
+        of the same network and period, which then has moved.
+        """
+        by_address, by_place = self._planned_of(index_url)
+        links: dict[int, str] = {}
+        moved: dict[int, list[FileTask]] = {}
+        for entry in entries:
+            if (rowid := by_address.get(entry.canonical_url)) is not None:
+                links[rowid] = entry.url
+            elif (rowid := by_place.get(entry.place)) is not None:
+                moved.setdefault(rowid, []).append(entry)
+        there = {rowid: found[0] for rowid, found in moved.items() if rowid not in links and len(found) == 1}
+        missing = sorted(
+            file_id_of(address) for address, rowid in by_address.items() if rowid not in links and rowid not in there
+        )
+        with self._connect() as connection, connection:
+            for rowid, link in links.items():
+                self._change(connection, rowid, partial(_linked, link=link))
+            for rowid, entry in there.items():
+                self._change(connection, rowid, partial(_moved, entry=entry))
+            connection.execute(
+                "INSERT OR REPLACE INTO renewals VALUES (?, ?, NULL, ?)",
+                [_digest(index_url), read_time, json.dumps(missing)],
+            )
+
+    def _planned_of(self, index_url: str) -> tuple[dict[str, int], dict[tuple[object, ...], int]]:
+        """Where the files of an index stand: rowid by address, and by place."""
+        by_address: dict[str, int] = {}
+        by_place: dict[tuple[object, ...], int] = {}
+        with self._connect() as connection:
+            for rowid, row in connection.execute(
+                "SELECT rowid, task FROM files WHERE json_extract(task, '$.index_url') = ?", [index_url]
+            ):
+                task = _task(json.loads(row), ())
+                by_address[task.canonical_url] = by_place[task.place] = rowid
+        return by_address, by_place
+
+    @staticmethod
+    def _change(connection: sqlite3.Connection, rowid: int, change: Callable[[FileTask], FileTask]) -> None:
+        row = connection.execute("SELECT task FROM files WHERE rowid = ?", [rowid]).fetchone()
+        if row is None:
+            return
+        connection.execute(
+            "UPDATE files SET task = ? WHERE rowid = ?", [_row(change(_task(json.loads(row[0]), ()))), rowid]
+        )
+
+    def fail_renewal(self, index_url: str, failure: str, read_time: float) -> None:
+        """Note why an index could not be read again."""
+        with self._connect() as connection, connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO renewals VALUES (?, ?, ?, '[]')", [_digest(index_url), read_time, failure]
+            )
+
+    @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.touch(mode=0o600)
-            with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as connection:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch(mode=0o600)
+            with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as connection:
                 # Runs read their plan while the next index is saved.
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.executescript(_SCHEMA)
                 yield connection
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(
-                str(self._path), f"the plan cannot be kept ({error}); check the folder and its owner"
-            ) from error
+            raise sqlite_refusal(self.path, "the plan cannot be kept", error) from error
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+# What was planned anew while the index was read again is another file, and stays as it is.
+
+
+def _linked(task: FileTask, *, link: str) -> FileTask:
+    """The file with the link that the index has now."""
+    return replace(task, url=link) if task.canonical_url == canonical_url(link) else task
+
+
+def _moved(task: FileTask, *, entry: FileTask) -> FileTask:
+    """The file under the address that the index has now, at its place in the plan."""
+    if task.place != entry.place:
+        return task
+    return replace(
+        entry, position=task.position, output_prefix=task.output_prefix, index_url=task.index_url, plans=task.plans
+    )
+
+
+def _row(task: FileTask) -> str:
+    """A task without its plans, which are kept apart."""
+    return json.dumps({name: value for name, value in asdict(task).items() if name != "plans"})
 
 
 def _task(row: dict[str, Any], plans: tuple[Plan, ...]) -> FileTask:

@@ -48,6 +48,7 @@ class FileTask:
     position: int = 1  # counted from 1, in the order of the source
     output_prefix: str = ""  # a label for manifest and log names
     description: str | None = None  # the index's words for the file
+    index_url: str | None = None  # the index that names the file, where one does; signed as `url` may be
     index_period: str | None = None  # YYYY-MM of the index, for files whose own address tells no period
     plans: tuple[Plan, ...] = ()
     mirror_urls: tuple[str, ...] = ()  # canonical; the same file under other addresses
@@ -61,9 +62,24 @@ class FileTask:
     @property
     def file_id(self) -> str:
         """16 hex digits that name this file in every table; the same for every signature of its URL."""
-        return hashlib.sha256(self.canonical_url.encode()).hexdigest()[:16]
+        return file_id_of(self.canonical_url)
+
+    @property
+    def period(self) -> str | None:
+        """YYYY-MM, where name or index tell it."""
+        return self.identity.period or self.index_period
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What the file is to its network: two files of one place are two states of one file."""
+        return self.network_id, self.period, self.identity.part, self.identity.parts
 
     @property
     def filename(self) -> str:
         """The published name; for display only."""
         return file_name(self.canonical_url)
+
+
+def file_id_of(address: str) -> str:
+    """The id of the file at a canonical URL."""
+    return hashlib.sha256(address.encode()).hexdigest()[:16]

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -62,6 +62,7 @@ class Outcome:
     network_id: str
     success: bool
     seconds: float
+    unchanged: bool = False  # left as it is published
     error: str | None = None  # where the run's own events cannot tell, such as a killed worker
 
 
@@ -155,14 +156,13 @@ def _work(parent: Connection, settings: Settings, log_level: int) -> None:
             while (task := parent.recv()) is not None:
                 started = time.monotonic()
                 with _output_of(task):
-                    success, error = _run(job, instance, task)
-                seconds = time.monotonic() - started
-                parent.send(Outcome(network_id=task.network_id, success=success, seconds=seconds, error=error))
+                    outcome = _run(job, instance, task)
+                parent.send(replace(outcome, seconds=time.monotonic() - started))
         except (KeyboardInterrupt, EOFError, BrokenPipeError):
             os._exit(130)
 
 
-def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> tuple[bool, str | None]:  # noqa: ANN401 - Dagster's reconstructable job is not public
+def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> Outcome:  # noqa: ANN401 - Dagster's reconstructable job is not public
     tags = {
         **task.tags,
         "dagster/partition": task.network_id,
@@ -171,9 +171,11 @@ def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> tuple[bool
     }
     try:
         with dg.execute_job(job, instance=instance, run_config=task.run_config, tags=tags) as result:
-            return result.success, None
+            unchanged = any(event.is_asset_observation for event in result.all_events)
+            return Outcome(network_id=task.network_id, success=result.success, seconds=0, unchanged=unchanged)
     except dg.DagsterError as error:  # the run could not even be made: configuration, storage
-        return False, f"{type(error).__name__}: {error}"
+        told = f"{type(error).__name__}: {error}"
+        return Outcome(network_id=task.network_id, success=False, seconds=0, error=told)
 
 
 class _Pool:

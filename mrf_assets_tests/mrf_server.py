@@ -63,6 +63,7 @@ class Answer:
 
 
 NOT_FOUND = Answer(status=HTTPStatus.NOT_FOUND, body=b"not found", headers={"Content-Type": "text/plain"})
+REFUSED = Answer(status=HTTPStatus.FORBIDDEN, body=b"signature expired", headers={"Content-Type": "text/plain"})
 # Emblem answers a stale link with a page and the status 200.
 HTML_PAGE = Answer(
     body=b"<!DOCTYPE html><html><body>This file has moved.</body></html>", headers={"Content-Type": "text/html"}
@@ -116,6 +117,7 @@ class MrfServer:
         self._scripts: dict[str, deque[Answer]] = {}
         self._standing: dict[str, Answer] = {}
         self._heads: dict[str, Answer] = {}
+        self._signatures: dict[str, str] = {}
         self._gates: list[Gate] = []
         self._stopped = threading.Event()
         self._active = 0
@@ -164,6 +166,16 @@ class MrfServer:
         with self._lock:
             self._files[_rooted(path)] = data
         return self.url(path)
+
+    def stored(self, path: str) -> bytes:
+        """What `put` stored."""
+        with self._lock:
+            return self._files[_rooted(path)]
+
+    def sign(self, path: str, signature: str) -> None:
+        """From now on refuse requests of a path whose query has not this in it."""
+        with self._lock:
+            self._signatures[_rooted(path)] = signature
 
     def remove(self, path: str) -> None:
         """Forget what `put` stored."""
@@ -226,6 +238,8 @@ class MrfServer:
 
     def _next_answer(self, request: Request) -> Answer | None:
         with self._lock:
+            if self._signatures.get(request.path, "") not in request.query:
+                return REFUSED
             if request.method == "HEAD" and request.path in self._heads:
                 return self._heads[request.path]
             waiting = self._scripts.get(request.path)

@@ -49,10 +49,12 @@ class Bench:
         tables: list[str] | None = None,
         tags: Mapping[str, str] | None = None,
         job: str = "ingest_in_process",
+        *,
+        skip_unchanged: bool | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Run a network's partition, all tables or some."""
         return (
-            build_defs(Settings(output_dir=self.place.output))
+            build_defs(Settings(output_dir=self.place.output, skip_unchanged=skip_unchanged))
             .resolve_job_def(job)
             .execute_in_process(
                 instance=self.instance,
@@ -62,6 +64,11 @@ class Bench:
                 raise_on_error=False,
             )
         )
+
+    def evaluations(self, run_id: str) -> list[dg.AssetCheckEvaluation]:
+        """The check results of a run."""
+        events = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        return [it.dagster_event.asset_check_evaluation_data for it in events if it.dagster_event]
 
     def ingest(self, letter: str, content: Document | None = None) -> dg.ExecuteInProcessResult:
         """Publish a file at the payer's, plan it and run it."""
@@ -257,6 +264,78 @@ def test_the_plan_with_its_secrets_is_its_owners(sound: dg.ExecuteInProcessResul
     """Others on the machine cannot read signed addresses."""
     assert sound.success
     assert 0o600 == (bench.place.output / ".mrf" / "tasks.sqlite").stat().st_mode & 0o777
+
+
+# --- nothing has changed --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def left(bench: Bench) -> dg.ExecuteInProcessResult:
+    """The second run of a network whose file is the same, with `skip_unchanged`."""
+    assert bench.ingest("f").success
+    return bench.run(key("f"), skip_unchanged=True)
+
+
+def test_a_network_that_is_left_alone_is_observed(left: dg.ExecuteInProcessResult) -> None:
+    """A success without a materialization: nothing was made. Each table tells what stands there."""
+    observed = {
+        event.asset_observation_data.asset_observation.asset_key.to_user_string(): _plain(
+            event.asset_observation_data.asset_observation.metadata
+        )
+        for event in left.get_asset_observation_events()
+    }
+
+    assert (True, {}, set(TABLES)) == (left.success, _materializations(left), set(observed))
+    assert (True, 24) == (observed["rates"]["unchanged"], observed["rates"]["dagster/partition_row_count"])
+    assert {"json_mb_per_second", "rows_per_second"}.isdisjoint(observed["rates"])
+
+
+def test_a_network_that_is_left_alone_stays_materialized(left: dg.ExecuteInProcessResult, bench: Bench) -> None:
+    """On the partitions page, though its latest run made nothing."""
+    assert left.success
+    statuses = bench.instance.get_status_by_partition(
+        dg.AssetKey("rates"), [key("f")], dg.DynamicPartitionsDefinition(name="mrf_networks")
+    )
+
+    assert ["MATERIALIZED"] == [status.name for status in (statuses or {}).values() if status]
+
+
+def test_checks_of_a_network_that_is_left_alone_keep_their_results(
+    left: dg.ExecuteInProcessResult, bench: Bench
+) -> None:
+    """Dagster would show them as skipped; they are told once more, with the run that they are from."""
+    runs = bench.instance.get_runs(dg.RunsFilter(tags={"dagster/partition": key("f")}))
+    now, before = ({(it.asset_key, it.check_name): it for it in bench.evaluations(run.run_id)} for run in runs)
+
+    assert left.run_id == runs[0].run_id
+    assert len(CHECKS) == len(now)
+    assert {name: (it.passed, it.partition, it.severity) for name, it in before.items()} == {
+        name: (it.passed, it.partition, it.severity) for name, it in now.items()
+    }
+    assert {runs[1].run_id} == {it.metadata["unchanged_since_run"].value for it in now.values()}
+
+
+def test_a_person_who_asks_for_a_partition_gets_it_made(left: dg.ExecuteInProcessResult, bench: Bench) -> None:
+    """The UI's runs read again, unless the setting says otherwise."""
+    assert left.success
+    downloads = bench.payer.server.count(Payer.path("f"))
+
+    again = bench.run(key("f"))
+
+    assert set(TABLES) == set(_materializations(again))
+    assert downloads + 1 == bench.payer.server.count(Payer.path("f"))
+
+
+def test_the_manifest_knows_a_network_that_is_left_alone(left: dg.ExecuteInProcessResult, bench: Bench) -> None:
+    """Its latest run has the facts of what is published."""
+    assert left.success
+    bench.ingest("g")
+    left_again = bench.run(key("g"), skip_unchanged=True)
+
+    record = all_records(bench.instance)[key("g")]
+
+    assert (left_again.run_id, "success", True) == (record.run_id, record.status, record.facts["unchanged"])
+    assert set(TABLES) == set(record.facts["output_files"])
 
 
 # --- a blocking check fails -----------------------------------------------------------------

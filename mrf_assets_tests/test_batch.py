@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -26,15 +27,15 @@ from mrf_assets.schema import TABLES
 from mrf_assets.sources import read_source
 from mrf_assets_tests.dagster_fixtures import SECRET, Payer, Place, finished, key, run_arguments, wait_for
 from mrf_assets_tests.factory import document
-from mrf_assets_tests.mrf_server import Gate, MrfServer
+from mrf_assets_tests.mrf_server import Gate, MrfServer, Request
 
 _LETTERS = "abcd"
 _BROKEN = "c"  # in the index and nowhere else
 _SOUND = [key(letter) for letter in _LETTERS if letter != _BROKEN]
 _RULE = "=" * 60
 _ENTRY = {
-    "url", "source_url", "filename", "output_prefix", "network_id", "extraction_timestamp", "status", "output_files",
-    "error", "duration_seconds", "plans",
+    "url", "source_url", "filename", "output_prefix", "network_id", "extraction_timestamp", "status", "unchanged",
+    "output_files", "error", "duration_seconds", "plans",
 }  # fmt: skip
 _OF_THE_RUN = {"extraction_timestamp", "duration_seconds", "log_file"}
 
@@ -125,9 +126,31 @@ class Again:
 
 @pytest.fixture(scope="module")
 def again(one: Batch, index_url: str) -> Again:
-    """`mrf run --workers 2 --verbose` over what `one` left."""
+    """`mrf run --force --workers 2 --verbose` over what `one` left."""
     before = one.place.published()
-    return Again(before=before, batch=_batch(one.place, one.place.run(index_url, 2, "--verbose")))
+    return Again(before=before, batch=_batch(one.place, one.place.run(index_url, 2, "--verbose", "--force")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """A batch over an index of which nothing has changed."""
+
+    before: dict[str, str]  # what was published
+    batch: Batch
+    asked: list[Request]  # of the payer
+
+
+@pytest.fixture(scope="module")
+def idle(four: Batch, payer: Payer, index_url: str, tmp_path_factory: pytest.TempPathFactory) -> Idle:
+    """`mrf run --workers 2` over a copy of what `four` left; the signatures in the index are others."""
+    place = Place(tmp_path_factory.mktemp("idle") / "copy")
+    shutil.copytree(four.place.root, place.root)
+    before = place.published()
+    index_before, asked_before = payer.server.stored("/2026-11-05_index.json"), len(payer.server.requests)
+    payer.server.put("/2026-11-05_index.json", index_before.replace(b"Expires=1793145600", b"Expires=1795145600"))
+    done = place.run(index_url, 2)
+    payer.server.put("/2026-11-05_index.json", index_before)
+    return Idle(before=before, batch=_batch(place, done), asked=payer.server.requests[asked_before:])
 
 
 # --- one at a time --------------------------------------------------------------------------
@@ -256,6 +279,56 @@ def test_verbose_brings_the_details_to_the_console_too(again: Again) -> None:
     assert "STEP_START" not in again.batch.done.stdout
 
 
+# --- nothing has changed ---------------------------------------------------------------------
+
+
+def test_a_second_run_over_an_unchanged_index_downloads_nothing_but_the_index(idle: Idle) -> None:
+    """Beside it, each published file is asked for its validators; the one that is not there is asked for again."""
+    gets = [request.path for request in idle.asked if request.method == "GET" and request.path != Payer.path(_BROKEN)]
+    heads = sorted(request.path for request in idle.asked if request.method == "HEAD")
+
+    assert ["/2026-11-05_index.json"] == gets
+    assert [Payer.path(letter) for letter in _LETTERS if letter != _BROKEN] == heads
+
+
+def test_an_unchanged_network_stays_as_it_is_published(idle: Idle) -> None:
+    """To the byte, and nothing is left in the making."""
+    assert idle.before == idle.batch.place.published()
+    assert [] == idle.batch.place.leftovers()
+
+
+def test_the_console_tells_what_was_unchanged(idle: Idle) -> None:
+    """Each network on its line, and their number in the summary."""
+    out = idle.batch.done.stdout
+
+    assert 3 == len(re.findall(r"^✅ \[\d/4\] \S+ unchanged \(\d+\.\ds\) \| Log: ", out, re.MULTILINE))
+    assert "\nSuccessful: 3/4\nFailed: 1/4\nUnchanged: 3/4 (not read again; --force does)\n" in out
+
+
+def test_the_manifest_of_an_unchanged_network_is_whole(idle: Idle, four: Batch) -> None:
+    """What is published and when it was made, as the run that made it told."""
+    of_the_run = {"log_file", "duration_seconds", "unchanged", "extraction_timestamp"}
+    entry, before = idle.batch.entries[key("a")], four.entries[key("a")]
+
+    assert (True, False) == (entry["unchanged"], before["unchanged"])
+    assert {name: entry[name] for name in _ENTRY - of_the_run} == {name: before[name] for name in _ENTRY - of_the_run}
+    assert entry["extraction_timestamp"] <= before["extraction_timestamp"]
+    assert 3 == idle.batch.manifest["summary"]["networks_unchanged"]
+
+
+def test_dagster_observes_what_is_unchanged(idle: Idle) -> None:
+    """The run is a success without a materialization, and the partition stays materialized."""
+    rates = dg.AssetKey("rates")
+    with idle.batch.place.instance() as instance:
+        (run,) = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": key("a")}), limit=1)
+        made = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        seen = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
+        published = instance.get_materialized_partitions(rates)
+
+    assert (dg.DagsterRunStatus.SUCCESS, [], len(TABLES)) == (run.status, list(made), len(seen))
+    assert set(_SOUND) == set(published)
+
+
 # --- the manifest ---------------------------------------------------------------------------
 
 
@@ -265,7 +338,14 @@ def test_the_manifest_says_what_was_run(four: Batch, index_url: str) -> None:
         "source_type": "index",
         "source_input": index_url,
         "total_tasks": 4,
-        "summary": {"successful": 3, "failed": 1, "not_run": 0, "networks_successful": 3, "networks_failed": 1},
+        "summary": {
+            "successful": 3,
+            "failed": 1,
+            "not_run": 0,
+            "networks_successful": 3,
+            "networks_failed": 1,
+            "networks_unchanged": 0,
+        },
     }
 
     assert expected == {name: four.manifest[name] for name in expected}
@@ -506,6 +586,7 @@ def test_a_batch_from_python_returns_its_summary(killed: Killed) -> None:
         "failed": 0,
         "networks_successful": 3,
         "networks_failed": 0,
+        "networks_unchanged": 2,
         "batch_id": manifest["batch_id"],
         "manifest_file": str(killed.batch.place.output / "manifest.json"),
         "total_tasks": 3,

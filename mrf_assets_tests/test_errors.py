@@ -42,7 +42,8 @@ _EXAMPLES: list[MrfError] = [
     errors.NotInNetworkFile(_URL, "is an index"),
     errors.RemoteReferencesFailed(_URL, 3, 4, ("https://mrf.example/7.json: HTTP 404",)),
     errors.PartDied(3, "SIGKILL"),
-    errors.StoreError("/data", "is full"),
+    errors.StoreError("/data", "is read-only"),
+    errors.DiskFull("/data", 5_000_000, 20_000_000, 1_000_000_000),
     errors.AuditFailed("bcbsa/890_58b0", ("rates_not_empty", "no_orphans")),
 ]
 
@@ -126,6 +127,13 @@ def test_an_error_is_one_line(error: MrfError) -> None:
         (
             "n1: not published, blocking checks failed: a, b; see the check results of the run",
             errors.AuditFailed("n1", ("a", "b")),
+        ),
+        (
+            (
+                "/data: the disk is full: 5.0 MB are free, about 20.0 MB are to come and MRF_MIN_FREE_BYTES keeps "
+                "1,000.0 MB; free some space, or name an --output-dir on a larger disk"
+            ),
+            errors.DiskFull("/data", 5_000_000, 20_000_000, 1_000_000_000),
         ),
         ("i.json: line 2: no URL", SourceProblems("i.json", (Problem("line 2", "no URL"),))),
     ],

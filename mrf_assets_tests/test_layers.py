@@ -9,9 +9,9 @@ PACKAGE = Path(__file__).parent.parent / "mrf_assets"
 
 LAYERS = [
     {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings"},  # values
-    {"stream", "zip_stream", "yajl", "part_processes", "hosts"},  # tools
+    {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk"},  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter"},  # stages
-    {"pipeline", "task_store", "manifest"},  # composition
+    {"pipeline", "task_store", "manifest", "unchanged", "renewal"},  # composition
     {"console", "defs", "definitions", "workers", "batch_orchestrator", "cli", "__main__"},  # shells
 ]
 STAGES = LAYERS[2]

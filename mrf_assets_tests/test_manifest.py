@@ -22,6 +22,7 @@ ENTRY_KEYS = {
     "network_id",
     "extraction_timestamp",
     "status",
+    "unchanged",
     "output_files",
     "error",
     "duration_seconds",
@@ -195,6 +196,7 @@ def test_the_summary_counts_files_and_networks() -> None:
         "not_run": 0,
         "networks_successful": 1,
         "networks_failed": 1,
+        "networks_unchanged": 0,
     } == manifest["summary"]
 
 
@@ -269,3 +271,18 @@ def test_a_path_below_a_file_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match="check the folder"):
         write_manifest({}, tmp_path / "file" / "manifest.json")
+
+
+def test_a_network_that_was_left_alone_is_a_success_and_counted() -> None:
+    """Its entry is whole: the files that are published, and that they were not made again."""
+    facts = {"unchanged": True, "output_files": {"rates": ["/data/out/rates-1.parquet"]}}
+    left, read = _record(facts=facts), _record(network_id="beta")
+
+    manifest = _manifest((left, [_task(1)]), (read, [_task(2, network_id="beta")]))
+
+    assert (2, 2, 1) == tuple(
+        manifest["summary"][name] for name in ("successful", "networks_successful", "networks_unchanged")
+    )
+    assert [(True, "success", 1), (False, "success", 0)] == [
+        (entry["unchanged"], entry["status"], len(entry["output_files"])) for entry in manifest["extractions"]
+    ]

@@ -49,6 +49,8 @@ GIVEN = {
     "MRF_MAX_REMOTE_REFERENCE_BYTES": "21",
     "MRF_MAX_REMOTE_TOTAL_BYTES": "22",
     "MRF_REMOTE_REFERENCE_FAILURE_SHARE": "0.25",
+    "MRF_SKIP_UNCHANGED": "false",
+    "MRF_MIN_FREE_BYTES": "14",
 }
 NUMBERS = [
     "provider_batch_size",
@@ -117,6 +119,8 @@ def test_every_field_is_read_from_the_environment() -> None:
         max_remote_reference_bytes=21,
         max_remote_total_bytes=22,
         remote_reference_failure_share=0.25,
+        skip_unchanged=False,
+        min_free_bytes=14,
     )
 
     assert {f"MRF_{field.name.upper()}" for field in fields(Settings)} == GIVEN.keys()
@@ -251,3 +255,10 @@ def test_what_hosts_take_is_shared_by_all_of_a_user() -> None:
     """Without a setting it is one folder, of this user alone."""
     assert f"mrf_assets-hosts-{os.geteuid()}" == default_host_state_dir({}).name
     assert Path("/data/hosts") == default_host_state_dir(GIVEN)
+
+
+def test_all_of_the_disk_may_be_used() -> None:
+    """0 is a floor, a debt is none."""
+    assert 0 == Settings.from_environment({"MRF_MIN_FREE_BYTES": "0"}).min_free_bytes
+    with pytest.raises(SettingError, match="min_free_bytes: is -1; it must be 0 or more"):
+        Settings.from_environment({"MRF_MIN_FREE_BYTES": "-1"})

@@ -557,7 +557,7 @@ def test_every_column_has_a_dictionary_but_npis(written: dict[str, pq.FileMetaDa
         if not column.has_dictionary_page
     }
 
-    assert {"providers.npi", "providers.is_inline"} == without
+    assert {"providers.npi", "providers.is_inline", "files.referenced_groups_only"} == without
 
 
 def test_nested_leaves_have_dictionaries(written: dict[str, pq.FileMetaData]) -> None:

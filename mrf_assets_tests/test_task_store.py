@@ -34,6 +34,7 @@ FULL = FileTask(
     position=4,
     output_prefix="east_",
     description="the 'quoted' network",
+    index_url="https://mrf.example/index.json?Signature=S3cr3t",
     index_period="2026-10",
     plans=(PLAN, replace(PLAN, plan_id=None)),
     mirror_urls=("https://other.example/a.json.gz",),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from mrf_assets.defs.checks import check_results, check_specs
+from mrf_assets.defs.checks import check_results, check_specs, standing_results
 from mrf_assets.defs.metadata import data_version, failure_facts, table_facts
 from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.resources import Ingestor
@@ -88,6 +88,9 @@ def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Resu
         yield from _audit(context, ingestor)
         return
     result = _ingest(context, ingestor)
+    if result.unchanged_since is not None:
+        yield from _leave(context, result)
+        return
     yield from check_results(result.checks, context.selected_asset_check_keys)
     if result.failed_checks:
         tasks = [file.task for file in result.files]
@@ -100,6 +103,15 @@ def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Resu
         else:  # one pass publishes all tables, so all of them are told, whatever was asked for
             tags = {"dagster/data_version": version}
             context.log_event(dg.AssetMaterialization(table.name, "", facts, context.partition_key, tags))
+
+
+def _leave(context: dg.AssetExecutionContext, result: NetworkResult) -> Iterator[dg.AssetCheckResult]:
+    """Nothing was made, so nothing is told as materialized: the tables are observed as they stand."""
+    for table in TABLES.values():
+        facts = table_facts(table, result, context.run.tags)
+        context.log_event(dg.AssetObservation(table.name, partition=context.partition_key, metadata=facts))
+    # Dagster planned the checks with the run, and shows those without a result as skipped.
+    yield from standing_results(context.instance, context.partition_key, context.selected_asset_check_keys)
 
 
 def _ingest(context: dg.AssetExecutionContext, ingestor: Ingestor) -> NetworkResult:

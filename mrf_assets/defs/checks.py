@@ -7,6 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
+# Not exported, and the only way to ask for one partition's results.
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
 from mrf_assets.checks import CHECKS, Check, CheckResult
 from mrf_assets.defs.partitions import NETWORKS
 
@@ -50,6 +54,28 @@ def check_results(
                     if result.check == check
                 },
             )
+
+
+def standing_results(
+    instance: dg.DagsterInstance, partition: str, selected: Iterable[dg.AssetCheckKey]
+) -> Iterator[dg.AssetCheckResult]:
+    """The latest results of a partition told once more, for a run that left its data as it was."""
+    one = PartitionKeyFilter(key=partition)
+    done = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    for key in selected:
+        history = instance.event_log_storage.get_asset_check_execution_history(
+            key, limit=1, status=done, partition_filter=one
+        )
+        for record in history:
+            if found := record.evaluation:
+                yield dg.AssetCheckResult(
+                    asset_key=key.asset_key,
+                    check_name=key.name,
+                    passed=found.passed,
+                    severity=found.severity,
+                    description=found.description,
+                    metadata=dict(found.metadata) | {"unchanged_since_run": record.run_id},
+                )
 
 
 def _result(check: Check, by_period: Mapping[str, CheckResult]) -> dg.AssetCheckResult:

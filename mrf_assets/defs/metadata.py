@@ -45,7 +45,7 @@ def failure_facts(tasks: Sequence[FileTask], tags: Mapping[str, str], error: str
     return facts | {
         "success": False,
         "duration_seconds": round(seconds, 3),
-        "extraction_timestamp": _now(),
+        "extraction_timestamp": _told(None),
         "error": error[-_ERROR_CHARACTERS:],
         "files": dg.MetadataValue.json([_planned_file(task) for task in tasks[:_MOST_FILES]]),
     }
@@ -68,27 +68,26 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
         name: sum(getattr(file.transfer, name) for file in result.files)
         for name in ("requests", "retries", "rate_limited")
     }
-    return (
+    facts = (
         task_facts(tasks, tags)
         | {
             "dagster/partition_row_count": rows_in,
             "dagster/uri": folder.as_uri(),
             "path": dg.MetadataValue.path(folder),
-            "periods": ", ".join(result.checks),
+            "periods": ", ".join(result.periods),
             "carried_parts": ", ".join(result.carried_parts) or "none",
             "size_bytes": sum(file.size_bytes for file in published),
             "source_size_bytes": source_bytes,
             "source_json_bytes": json_bytes,
             "duration_seconds": round(result.seconds, 3),
-            "json_mb_per_second": round(json_bytes / 1e6 / result.seconds, 3),
-            "rows_per_second": round(rows_in / result.seconds, 1),
             "repairs_total": sum(result.repairs.values()),
             "repairs": dg.MetadataValue.json(dict(sorted(result.repairs.items()))),
             "ignored_keys": dg.MetadataValue.json(_ignored(result.files)),
             "rejects_total": sum(file.rejects for file in result.files),
             "success": True,
             "error": dg.MetadataValue.null(),
-            "extraction_timestamp": _now(),
+            "unchanged": result.unchanged_since is not None,
+            "extraction_timestamp": _told(result.unchanged_since),
             "output_files": dg.MetadataValue.json(_output_files(result)),
             "files": dg.MetadataValue.json([_read_file(file) for file in result.files[:_MOST_FILES]]),
             "versions": dg.MetadataValue.json(_versions(result.files[0])),
@@ -97,6 +96,12 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
         | totals
         | transfers
     )
+    if result.unchanged_since is None:  # what was not done has no speed
+        facts |= {
+            "json_mb_per_second": round(json_bytes / 1e6 / result.seconds, 3),
+            "rows_per_second": round(rows_in / result.seconds, 1),
+        }
+    return facts
 
 
 def data_version(result: NetworkResult) -> str:
@@ -151,12 +156,15 @@ def _versions(file: FileResult) -> dict[str, Any]:
 def _summary(result: NetworkResult, rows: Mapping[str, int]) -> str:
     table = "\n".join(f"| {name} | {count:,} |" for name, count in rows.items())
     repairs = ", ".join(f"{kind} {count:,}" for kind, count in result.repairs.most_common(8)) or "none"
+    since = result.unchanged_since
+    how = f"unchanged since {_told(since)}, not read again" if since else f"in {result.seconds:,.1f} s"
     return (
         f"| table | rows |\n|---|---:|\n{table}\n\n"
         f"{len(result.files)} file(s), {sum(f.row['json_size_bytes'] for f in result.files) / 1e6:,.1f} MB of JSON "
-        f"in {result.seconds:,.1f} s. Repairs: {repairs}."
+        f"{how}. Repairs: {repairs}."
     )
 
 
-def _now() -> str:
-    return dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds")
+def _told(moment: dt.datetime | None) -> str:
+    """A moment, by default the present one."""
+    return (moment or dt.datetime.now(tz=dt.UTC)).isoformat(timespec="seconds")

@@ -34,6 +34,8 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     rate_batch_size: int = _DEFAULTS.rate_batch_size
     reader: str = _DEFAULTS.reader
     keep_periods: int | None = _DEFAULTS.keep_periods
+    skip_unchanged: bool | None = _DEFAULTS.skip_unchanged
+    min_free_bytes: int = _DEFAULTS.min_free_bytes
     part_processes: int | None = _DEFAULTS.part_processes
     read_ahead: bool = _DEFAULTS.read_ahead
     connect_timeout_seconds: float = _DEFAULTS.connect_timeout_seconds

@@ -99,6 +99,10 @@ def _success_facts(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
         materialization = event.step_materialization_data.materialization
         if materialization.asset_key.to_user_string() == _REPORTED_TABLE:
             return _plain(materialization.metadata)
+    for event in _events(instance, run_id, dg.DagsterEventType.ASSET_OBSERVATION):  # what was there is unchanged
+        observation = event.asset_observation_data.asset_observation
+        if observation.asset_key.to_user_string() == _REPORTED_TABLE:
+            return _plain(observation.metadata)
     return {}
 
 

@@ -37,7 +37,7 @@ def open_url(
     """
     with _opened(url, options, if_changed_from) as raw:
         if options.spool_dir is not None and is_remote(url):
-            with spooled(raw, options.spool_dir) as on_disk:
+            with spooled(raw, options.spool_dir, options.min_free_bytes) as on_disk:
                 yield on_disk
         else:
             yield raw

@@ -27,6 +27,7 @@ class FetchOptions:
     object_store_endpoint: str | None = None
     object_store_account: str | None = None
     object_store_anonymous: bool = True
+    min_free_bytes: int = 0  # of the disk of `spool_dir`
     spool_dir: Path | None = None  # download there before the first byte is handed out; None: do not
     gate: Gate = OPEN_GATE
     wait: Wait | None = None  # between attempts; None: sleep, until the file is closed
@@ -48,6 +49,7 @@ class FetchOptions:
             object_store_endpoint=settings.object_store_endpoint,
             object_store_account=settings.object_store_account,
             object_store_anonymous=settings.object_store_anonymous,
+            min_free_bytes=settings.min_free_bytes,
             gate=host_gate(settings) if gate is None else gate,
         )
 

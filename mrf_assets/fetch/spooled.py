@@ -8,8 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+from mrf_assets.disk import is_full, refusal, require_room
 from mrf_assets.errors import StoreError
 from mrf_assets.stream import BLOCK_BYTES, RawFile, TransferCounts
+
+_ROOM_EVERY_BLOCKS = 32
 
 
 class _SpooledFile:
@@ -30,15 +33,19 @@ class _SpooledFile:
 
 
 @contextmanager
-def spooled(raw: RawFile, folder: Path) -> Iterator[RawFile]:
+def spooled(raw: RawFile, folder: Path, kept_bytes: int = 0) -> Iterator[RawFile]:
     """The whole file in a nameless temporary file, which is gone with the context.
 
     Raises:
+        DiskFull: It would leave less than `kept_bytes` free.
         StoreError: The folder takes no more.
         FetchError: From below; nothing was handed out.
     """
     with _temporary(folder) as file:
-        while block := raw.read(BLOCK_BYTES):
+        require_room(folder, kept_bytes, raw.size_bytes or 0)
+        for number, block in enumerate(iter(lambda: raw.read(BLOCK_BYTES), b"")):
+            if number % _ROOM_EVERY_BLOCKS == 0:
+                require_room(folder, kept_bytes)
             with _told_plainly(folder):
                 file.write(block)
         with _told_plainly(folder):
@@ -60,6 +67,8 @@ def _told_plainly(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if is_full(error):
+            raise refusal(folder, error) from None
         raise StoreError(
             str(folder), f"a download cannot be spooled ({error.strerror}); make room, or switch spool_downloads off"
         ) from None

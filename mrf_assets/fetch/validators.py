@@ -30,9 +30,15 @@ class Validators:
         return {}
 
     def same_as(self, other: Validators) -> bool:
-        """Whether both describe one state: by ETag where both have one, else by date and size; False in doubt."""
+        """Whether both describe one state: by ETag where both have one, else by date and size; False in doubt.
+
+        A size alone says nothing: a file of a fixed layout is as long next month. Weak and strong ETags are
+        compared without their mark (RFC 9110, 8.8.3.2).
+        """
+        if None not in (self.size_bytes, other.size_bytes) and self.size_bytes != other.size_bytes:
+            return False
         if self.etag is not None and other.etag is not None:
-            return self.etag == other.etag
+            return self.etag.removeprefix("W/") == other.etag.removeprefix("W/")
         if self.last_modified is None or self.size_bytes is None:
             return False
         return (self.last_modified, self.size_bytes) == (other.last_modified, other.size_bytes)

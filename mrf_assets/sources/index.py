@@ -7,6 +7,7 @@ than CMS wants is repaired and counted, or reported and passed over; it never st
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from mrf_assets.errors import Problem, SourceProblems
@@ -69,7 +70,8 @@ def read_index(
         if not tally.tasks:
             what = f"no structure with in-network files has a plan with {options.match!r} in it; try less text"
             raise SourceProblems(shown, (Problem("match", what),))
-        yield from spool.tasks(tally.index_period)
+        for task in spool.tasks(tally.index_period):
+            yield replace(task, index_url=location)
 
 
 def _why_no_file(tally: SourceTally) -> tuple[Problem, ...]:

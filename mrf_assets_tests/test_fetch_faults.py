@@ -117,6 +117,11 @@ _SURVIVED = [
         requests=3,
     ),
     Survived(
+        name="connection reset before the first byte",
+        prepare=_script(Answer(cut_after=0, reset=True), Answer(cut_after=0, reset=True)),
+        requests=3,
+    ),
+    Survived(
         name="connection cut, server without ranges",
         prepare=_without_ranges(Answer(cut_after=_HALF), Answer(cut_after=_HALF - 1), Answer(cut_after=_HALF + 1)),
         requests=4,

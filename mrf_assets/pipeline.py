@@ -248,7 +248,8 @@ class _Work:
         except AccessRefused as refusal:
             if refusal.url != task.canonical_url:  # of a remote reference
                 raise
-            renewed = renewed_task(task, refusal, TaskStore.under(self.settings.output_dir), self._opener)
+            plan = TaskStore.under(self.settings.output_dir)
+            renewed = renewed_task(task, refusal, plan, self._opener, limits=self.settings.limits)
         logger.info("%s: the link was refused, and its index has a new one", self.network_id)
         return self._ingest(renewed, label, on_progress)
 

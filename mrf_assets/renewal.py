@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 
 from mrf_assets.errors import AccessRefused, MrfError
-from mrf_assets.sources import read_index
+from mrf_assets.limits import Limits
+from mrf_assets.sources import SourceOptions, read_index
 from mrf_assets.stream import Opener
 from mrf_assets.task_store import Renewal, TaskStore
 from mrf_assets.tasks import FileTask
@@ -29,6 +30,8 @@ def renewed_task(
     refusal: AccessRefused,
     plan: TaskStore,
     open_url: Opener,
+    *,
+    limits: Limits,
     now: Callable[[], float] = time.time,
 ) -> FileTask:
     """The file with the link that its index has now; reads the index if nobody did just before.
@@ -44,7 +47,7 @@ def renewed_task(
         renewal = plan.renewal(index_url)
         is_stale = renewal is None or now() - renewal.read_time > _FRESH_SECONDS
         if planned.url == task.url and is_stale:
-            _read_again(index_url, plan, open_url, now)
+            _read_again(index_url, plan, open_url, limits, now)
             planned, renewal = _planned(task, plan), plan.renewal(index_url)
     if planned.url == task.url:
         answer = refusal.reason.partition(";")[0]
@@ -60,10 +63,10 @@ def _planned(task: FileTask, plan: TaskStore) -> FileTask:
     return (same or moved or [task])[0]
 
 
-def _read_again(index_url: str, plan: TaskStore, open_url: Opener, now: Callable[[], float]) -> None:
+def _read_again(index_url: str, plan: TaskStore, open_url: Opener, limits: Limits, now: Callable[[], float]) -> None:
     logger.info("a link was refused; reading its index again: %s", canonical_url(index_url))
     try:
-        plan.renew(index_url, read_index(index_url, open_url), now())
+        plan.renew(index_url, read_index(index_url, open_url, SourceOptions(limits=limits)), now())
     except MrfError as error:
         plan.fail_renewal(index_url, str(error), now())
 

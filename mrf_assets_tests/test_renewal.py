@@ -13,6 +13,7 @@ import pytest
 
 from mrf_assets.errors import AccessRefused
 from mrf_assets.fetch import open_url
+from mrf_assets.limits import Limits
 from mrf_assets.pipeline import NetworkResult, ingest
 from mrf_assets.renewal import renewed_task
 from mrf_assets.settings import Settings
@@ -211,7 +212,7 @@ def test_who_waits_for_the_index_takes_what_was_read(payer: Payer, plan: TaskSto
 
     def renew() -> FileTask:
         arrived.wait()
-        return renewed_task(task, _refusal(task), TaskStore(plan.path), opener)
+        return renewed_task(task, _refusal(task), TaskStore(plan.path), opener, limits=Limits())
 
     with ThreadPoolExecutor(4) as pool:
         renewed = [future.result() for future in [pool.submit(renew) for _ in range(4)]]
@@ -302,7 +303,7 @@ def test_an_index_is_read_again_after_some_minutes(payer: Payer, plan: TaskStore
     clock = iter([1_000.0, 1_240.0, 1_360.0, 1_360.0])  # read, looked at, looked at and read
     for _ in range(3):
         with pytest.raises(AccessRefused):
-            renewed_task(task, _refusal(task), plan, open_url, lambda: next(clock))
+            renewed_task(task, _refusal(task), plan, open_url, limits=Limits(), now=lambda: next(clock))
 
     assert 3 == payer.server.count(_INDEX)
 

@@ -278,6 +278,7 @@ def test_what_may_change_a_row_is_a_reason_to_read_again(
 
 def test_a_remote_reference_that_failed_is_tried_again(bench: Bench) -> None:
     """Its providers are missing in what is published, and may be there by now."""
+    bench.settings = replace(bench.settings, remote_reference_failure_share=1.0)
     bench.publish(1, document(groups=1, remote_references=bench.server.url("refs")))
     failed = bench.ingest()
     bench.server.put("/refs/1.json", render(remote_document("x")))

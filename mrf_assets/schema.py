@@ -270,7 +270,12 @@ NPIS = Table(
     "One row per NPI of what is published, in the latest period of each network.",
     (
         Column("npi", pa.int64(), "National Provider Identifier, as the payers give it.", nullable=False),
-        Column("rates", pa.int64(), "Prices that name it, through its groups and their sets.", nullable=False),
+        Column(
+            "rates",
+            pa.int64(),
+            "Prices that name it; one that names it through two groups counts twice.",
+            nullable=False,
+        ),
         Column("networks", pa.int32(), "Networks that list it.", nullable=False),
         Column("business_name", _TEXT, "The name that payers give with its TIN; that of most prices."),
     ),

@@ -328,7 +328,14 @@ def test_nothing_is_lost_or_doubled_whatever_fails_and_crashes(
             with Ledger(Path(folder) / "progress.sqlite") as ledger:
                 ledger.add(items(len(kinds)))
                 try:
-                    go(ledger, broken, look_up, on_outcome=on_outcome, max_workers=workers, checkpoint_interval=interval)
+                    go(
+                        ledger,
+                        broken,
+                        look_up,
+                        on_outcome=on_outcome,
+                        max_workers=workers,
+                        checkpoint_interval=interval,
+                    )
                 except Crash:
                     assert crash is not None
             calls += look_up.calls
@@ -372,9 +379,7 @@ def test_a_new_start_may_keep_what_is_fresh(ledger: Ledger, output: Output) -> N
     go(ledger, output, Counting())
     again = Counting()
 
-    kept = start_over(
-        ledger, output, SCHEMA, items(20), lambda row: row["key"] if int(row["key"]) % 2 else None
-    )
+    kept = start_over(ledger, output, SCHEMA, items(20), lambda row: row["key"] if int(row["key"]) % 2 else None)
     go(ledger, output, again)
 
     assert 10 == kept == again.calls.total()

@@ -18,6 +18,7 @@ import orjson
 
 from mrf_assets.batch import Row
 from mrf_assets.errors import LookUpFailed
+from mrf_assets.nppes.npi import npi_of, npi_problem
 from mrf_assets.schema import NPI_REGISTRY
 
 _DEACTIVATED = "15"
@@ -105,7 +106,7 @@ def read_result(result: Mapping[str, Any]) -> dict[str, Any]:
         "certification_date": _date(basic.get("certification_date")),
         "deactivation_date": _date(basic.get("deactivation_date")),
         "reactivation_date": reactivated,
-        "replacement_npi": _number(basic.get("replacement_npi")),
+        "replacement_npi": _npi(basic.get("replacement_npi")),
     }
 
 
@@ -148,6 +149,11 @@ def _flag(value: object) -> bool | None:
 def _number(value: object) -> int | None:
     text = _text(value)
     return int(text) if text and text.isascii() and text.isdecimal() else None
+
+
+def _npi(value: object) -> int | None:
+    text = _text(value)
+    return None if text is None or npi_problem(text) else int(npi_of(text))
 
 
 def _date(value: object) -> dt.date | None:

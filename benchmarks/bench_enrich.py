@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -241,19 +241,17 @@ def main() -> None:
     if given.work:
         print(json.dumps(work(**given.work), default=str))
         return
-    sections = {
+    sections: dict[str, Callable[[], list[str]]] = {
         "headline": lambda: headline(1.0 if given.full else 0.1),
         "pooling": pooling,
         "faults": faults,
         "limits": limits,
         "overhead": lambda: overhead(large=given.full),
     }
-    told = [
-        "# Measured: the batch engine\n",
-        f"Written by `python -m benchmarks.bench_enrich{' --full' if given.full else ''}` on "
-        f"{dt.datetime.now(tz=dt.UTC).date()}: {platform.python_implementation()} {platform.python_version()}, "
-        f"pyarrow {pa.__version__}. A stub of the registry on loopback; ratios are to the same engine with one worker.\n",
-    ]
+    how = f"python -m benchmarks.bench_enrich{' --full' if given.full else ''}"
+    versions = f"{platform.python_implementation()} {platform.python_version()}, pyarrow {pa.__version__}"
+    today = dt.datetime.now(tz=dt.UTC).date()
+    told = [f"# Measured: the batch engine\n\nWritten by `{how}` on {today}: {versions}. A stub on loopback.\n"]
     for name, measure in sections.items():
         if given.only in (None, name):
             lines = [*measure(), ""]

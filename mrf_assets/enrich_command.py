@@ -9,6 +9,8 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +96,8 @@ def enrich(check: bool, dry_run: bool, strict_exit: bool, verbose: bool, **flags
     if dry_run:
         _tell_estimate(estimate(options, settings))
         return
-    _log_to_console(verbose=verbose)
-    _Run(options, settings, strict_exit=strict_exit).go()
+    with _console_log(verbose=verbose):
+        _Run(options, settings, strict_exit=strict_exit).go()
 
 
 def _options(flags: dict[str, Any], settings: EnrichSettings) -> EnrichOptions:
@@ -169,11 +171,19 @@ def _tell_estimate(told: Estimate) -> None:
         sys.exit(2)
 
 
-def _log_to_console(*, verbose: bool) -> None:
-    handler = logging.StreamHandler()
+@contextmanager
+def _console_log(*, verbose: bool) -> Iterator[None]:
+    """What our own modules say goes to the console; other libraries tell addresses."""
+    ours, handler = logging.getLogger("mrf_assets"), logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("mrf_assets").setLevel(logging.DEBUG if verbose else logging.INFO)
+    before = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)
+        ours.removeHandler(handler)
 
 
 class _Run:

@@ -262,7 +262,7 @@ def test_a_stop_cuts_waits_short() -> None:
     """An item that waits an hour for its retry comes out at once, as still to be done."""
     stop = Stop()
 
-    async def look_up(item: Item) -> Answer:
+    async def look_up(_item: Item) -> Answer:
         asyncio.get_running_loop().call_soon(stop.request, "test")
         raise refusal(3_600)
 

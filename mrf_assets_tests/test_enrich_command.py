@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from mrf_assets.cli import main
 from mrf_assets.enrich_command import SAVED_LINE, SHUTDOWN_LINE
 from mrf_assets.pipeline import ingest
 from mrf_assets.schema import ENRICHED
@@ -35,6 +36,8 @@ class Desk:
 
     folder: Path
     server: NppesServer
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
     environ: dict[str, str] = field(default_factory=dict)
 
     def write_input(self, npis: Sequence[str], name: str = "npis.csv") -> None:
@@ -46,36 +49,53 @@ class Desk:
                 lines.writerow([npi, _name(npi), len(npis) - place])
 
     def start(self, *flags: str) -> subprocess.Popen[str]:
-        """`mrf enrich` in a process of its own; nothing waits long."""
-        settings = {
-            "MRF_NPI_API_URL": self.server.url,
-            "MRF_RATE_LIMIT_DELAY": "0.001",
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-        }
+        """`mrf enrich` in a process of its own, for signals."""
         return subprocess.Popen(
             [sys.executable, "-m", "mrf_assets", "enrich", *flags],
             cwd=self.folder,
-            env={**_clean_environ(), **settings, **self.environ},
+            env={**_clean_environ(), **self._settings(), "PYTHONPATH": str(Path(__file__).parents[1])},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     def run(self, *flags: str) -> tuple[int, str, str]:
-        """Exit code, stdout, stderr."""
-        process = self.start(*flags)
-        out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
+        """`mrf enrich` here and now: exit code, stdout, stderr."""
+        code: int | str | None = 0
+        with self.monkeypatch.context() as patched:
+            patched.chdir(self.folder)
+            for name in os.environ.keys() - _clean_environ().keys():
+                patched.delenv(name)
+            for name, value in self._settings().items():
+                patched.setenv(name, value)
+            try:
+                main(["enrich", *flags])
+            except SystemExit as end:
+                code = end.code
+        told = self.capsys.readouterr()
+        return int(code or 0), told.out, told.err
+
+    def _settings(self) -> dict[str, str]:
+        """The registry is the stub, and nothing waits long."""
+        return {"MRF_NPI_API_URL": self.server.url, "MRF_RATE_LIMIT_DELAY": "0.001", **self.environ}
 
     def rows(self, output: str = "out") -> list[dict[str, Any]]:
         """The rows of an output, by DuckDB as anybody would read it."""
         source = f"'{self.folder}/{output}'" if output.endswith(".csv") else f"'{self.folder}/{output}/*.parquet'"
-        return duckdb.sql(f"SELECT * FROM {source} ORDER BY npi").to_arrow_table().to_pylist()
+        return rows_of(f"SELECT * FROM {source} ORDER BY npi")
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON file of the run."""
         found: dict[str, Any] = json.loads((self.folder / name).read_text())
         return found
+
+
+def rows_of(sql: str) -> list[dict[str, Any]]:
+    """What a query finds."""
+    with duckdb.connect() as connection:
+        cursor = connection.execute(sql)
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _clean_environ() -> dict[str, str]:
@@ -90,10 +110,10 @@ def _name(npi: str) -> str:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
     """A registry that answers at once."""
     with NppesServer() as server:
-        yield Desk(tmp_path, server)
+        yield Desk(tmp_path, server, monkeypatch, capsys)
 
 
 def numbers(npis: Sequence[str]) -> list[int]:
@@ -421,14 +441,14 @@ def test_what_is_published_is_an_input(desk: Desk) -> None:
     code, _, _ = desk.run("--input", "asset:providers", "--output", "out", "--output-dir", "lake", "--max-workers", "1")
 
     lake = f"{desk.folder}/lake/*/*"
-    rates = duckdb.sql(f"""
+    rates = rows_of(f"""
         SELECT npi, count(r.provider_set_id) AS rates FROM '{lake}/providers-*.parquet' p
         LEFT JOIN '{lake}/provider_sets-*.parquet' s USING (file_id, provider_group_id)
         LEFT JOIN '{lake}/rates-*.parquet' r USING (file_id, provider_set_id)
-        WHERE npi IS NOT NULL GROUP BY npi ORDER BY rates DESC, npi""").fetchall()
+        WHERE npi IS NOT NULL GROUP BY npi ORDER BY rates DESC, npi""")
     assert 0 == code
     assert len(rates) > 5
-    assert [str(npi) for npi, _ in rates] == [query["number"] for query in desk.server.queries]
+    assert [str(row["npi"]) for row in rates] == [query["number"] for query in desk.server.queries]
 
 
 def test_the_check_reaches_the_registry(desk: Desk) -> None:

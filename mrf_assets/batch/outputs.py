@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrf_assets.batch.ledger import Part
+from mrf_assets.batch.values import Row
 from mrf_assets.errors import StoreError
 
 _PART = re.compile(r"\Apart-([0-9]{6})\.parquet\Z")
@@ -167,6 +168,15 @@ class CsvFile:
                     page = []
             if page:
                 yield pa.Table.from_pylist(page, schema=self._schema)
+
+
+def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    """Rows as the ledger keeps them, in the types of an output."""
+    times = [field for field in schema if pa.types.is_temporal(field.type)]
+    typed = [
+        {**row, **{field.name: _from_text(row.get(field.name) or "", field.type) for field in times}} for row in rows
+    ]
+    return pa.Table.from_pylist(typed, schema=schema)
 
 
 def _to_text(value: object) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from mrf_assets.batch.cost import Budget, Prices
-from mrf_assets.batch.ledger import Ledger
-from mrf_assets.batch.outputs import Output, output_at
+from mrf_assets.batch.ledger import Ledger, Part
+from mrf_assets.batch.outputs import Output, output_at, table_of
 from mrf_assets.batch.pool import Pool
 from mrf_assets.batch.statistics import Statistics
-from mrf_assets.batch.values import Failure, Item, Outcome, Row
+from mrf_assets.batch.values import Failure, Item, Outcome, Result, Row
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +50,10 @@ class Batch:
         on_outcome: Callable[[Outcome], None] = lambda _: None,
         on_checkpoint: Callable[[list[Outcome]], None] = lambda _: None,
     ) -> None:
-        self._ledger, self._output, self._schema, self._pool = ledger, output, schema, pool
+        self._ledger, self._pool = ledger, pool
+        self._drain = Drain(ledger, output, schema)
         self._budget = budget or Budget(None, Prices())
         self._on_outcome, self._on_checkpoint = on_outcome, on_checkpoint
-        self._name = str(output.path)
         self._left = pool.options.limit
 
     async def run(self) -> BatchReport:
@@ -65,21 +66,30 @@ class Batch:
         counts = self._ledger.counts()
         statistics.total = counts.total()
         statistics.completed_before, statistics.failed_before = counts["done"], counts["failed"]
-        written = sum(part.rows for part in self._ledger.parts(self._name))
         fresh: list[Outcome] = []
-        async for outcome in self._pool.outcomes(self._feed()):
-            fresh.append(outcome)
-            self._on_outcome(outcome)
-            if len(fresh) >= options.checkpoint_interval:
-                written += self._checkpoint(fresh, written)
+        writing = asyncio.ensure_future(asyncio.sleep(0))  # one part at a time, beside the look-ups
+        try:
+            async for outcome in self._pool.outcomes(self._feed()):
+                fresh.append(outcome)
+                self._on_outcome(outcome)
+                if len(fresh) < options.checkpoint_interval:
+                    continue
+                self._checkpoint(fresh)
                 fresh = []
-        self._commit(fresh)
+                if writing.done() and self._drain.is_due(options.checkpoint_interval):
+                    await writing  # raises what went wrong in it
+                    writing = asyncio.ensure_future(self._drain.write_part())
+            self._checkpoint(fresh)
+        finally:
+            await writing
         self._ledger.release()
-        written += self._timed_drain(0)
+        while self._drain.waiting:
+            await self._drain.write_part()
+        statistics.write_seconds += self._drain.blocked_seconds
         return BatchReport(
             statistics=statistics,
             stopped=self._pool.stop.reason,
-            written_rows=written,
+            written_rows=self._drain.written,
             cost_dollars=self._budget.prices.cost_of(statistics),
         )
 
@@ -94,26 +104,61 @@ class Batch:
             self._left = None if self._left is None else self._left - len(page)
             yield from page
 
-    def _checkpoint(self, fresh: list[Outcome], written: int) -> int:
-        self._commit(fresh)
-        self._budget.check(self._pool.statistics, self._pool.stop)
-        threshold = min(max(written // _PART_SHARE, self._pool.options.checkpoint_interval), _MOST_PART_ROWS)
-        return self._timed_drain(threshold)
-
-    def _commit(self, fresh: list[Outcome]) -> None:
+    def _checkpoint(self, fresh: list[Outcome]) -> None:
+        """Keep what is new; budgets are looked at."""
         if not fresh:
             return
         began = time.monotonic()
         logger.debug("Batch inserting %d", len(fresh))
-        self._ledger.commit(fresh, self._schema, self._name)
+        self._ledger.commit(fresh, self._drain.name)
+        self._drain.waiting += sum(isinstance(outcome, Result) for outcome in fresh)
         self._pool.statistics.write_seconds += time.monotonic() - began
         self._on_checkpoint(fresh)
+        self._budget.check(self._pool.statistics, self._pool.stop)
 
-    def _timed_drain(self, threshold: int) -> int:
+
+class Drain:
+    """Brings rows from a ledger into an output, a part at a time."""
+
+    def __init__(self, ledger: Ledger, output: Output, schema: pa.Schema) -> None:
+        self.name = str(output.path)
+        self._ledger, self._output, self._schema = ledger, output, schema
+        parts = ledger.parts(self.name)
+        self.written = sum(part.rows for part in parts)
+        self._parts = len(parts)
+        self.waiting = ledger.waiting_rows(self.name)
+        self.blocked_seconds = 0.0  # of the event loop
+
+    def is_due(self, least_rows: int) -> bool:
+        """True once what waits is a twentieth of what is written, or ten thousand rows."""
+        return self.waiting >= min(max(self.written // _PART_SHARE, least_rows), _MOST_PART_ROWS)
+
+    async def write_part(self) -> None:
+        """Write what waits; the file in a thread, because disks make wait."""
         began = time.monotonic()
-        rows = _drain(self._ledger, self._output, threshold)
-        self._pool.statistics.write_seconds += time.monotonic() - began
-        return rows
+        rows, last = self._ledger.waiting(self.name, _MOST_PART_ROWS)
+        between = time.monotonic()
+        part = await asyncio.to_thread(self._append, rows)
+        after = time.monotonic()
+        self._ledger.written(self.name, part, last)
+        self._count(part)
+        self.blocked_seconds += between - began + time.monotonic() - after
+
+    def write_all(self) -> None:
+        """Write all that waits, here and now."""
+        while self.waiting:
+            rows, last = self._ledger.waiting(self.name, _MOST_PART_ROWS)
+            part = self._append(rows)
+            self._ledger.written(self.name, part, last)
+            self._count(part)
+
+    def _append(self, rows: Sequence[Row]) -> Part:
+        return self._output.append(table_of(rows, self._schema), self._parts)
+
+    def _count(self, part: Part) -> None:
+        self._parts += 1
+        self.written += part.rows
+        self.waiting -= part.rows
 
 
 def recover(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
@@ -129,21 +174,9 @@ def recover(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
         if name != str(output.path) and ledger.waiting_rows(name):
             other = output_at(Path(name), schema)
             other.restore(ledger.parts(name))
-            _drain(ledger, other, 0)
+            Drain(ledger, other, schema).write_all()
     output.restore(ledger.parts(str(output.path)))
-    _drain(ledger, output, 0)
-
-
-def _drain(ledger: Ledger, output: Output, threshold: int) -> int:
-    """Write what waits, if it is so many rows; returns how many were written."""
-    name, written = str(output.path), 0
-    waiting = ledger.waiting_rows(name)
-    while waiting and waiting >= threshold:
-        rows, last = ledger.waiting(name, _MOST_PART_ROWS)
-        assert rows is not None
-        ledger.written(name, output.append(rows, len(ledger.parts(name))), last)
-        written, waiting = written + rows.num_rows, waiting - rows.num_rows
-    return written
+    Drain(ledger, output, schema).write_all()
 
 
 def start_over(
@@ -164,12 +197,10 @@ def start_over(
     with ledger.successor() as new:
         new.add(entries)
         for rows in output.read() if keep is not None else ():
-            keys = [keep(row) for row in rows.to_pylist()] if keep else []
-            wanted = [key is not None and new.knows(key) for key in keys]
-            if any(wanted):
-                fresh = [key for key, is_wanted in zip(keys, wanted, strict=True) if key is not None and is_wanted]
-                new.carry(fresh, rows.filter(pa.array(wanted)), str(output.path))
-                kept += len(fresh)
+            by_key = {keep(row): row for row in rows.to_pylist()} if keep else {}
+            fresh = {key: row for key, row in by_key.items() if key is not None and new.knows(key)}
+            new.carry(list(fresh), list(fresh.values()), str(output.path))
+            kept += len(fresh)
     return kept
 
 

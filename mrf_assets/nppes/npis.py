@@ -57,8 +57,8 @@ def npi_batches(lake: Path) -> Iterator[pa.RecordBatch]:
             files = {name: _files(folder, name) for name in ("rates", "provider_sets", "providers")}
             if all(files.values()):
                 connection.execute(_OF_ONE_NETWORK, {"network": network, **files})
-        reader = connection.execute(_ALL).to_arrow_reader(_ROWS_AT_ONCE)
-        for batch in reader or ():
+        reader = connection.sql(_ALL)
+        for batch in () if reader is None else reader.to_arrow_reader(_ROWS_AT_ONCE):
             yield batch.cast(NPIS.arrow)
 
 

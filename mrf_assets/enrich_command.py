@@ -209,18 +209,19 @@ class _Run:
 
     def go(self) -> None:
         """Run it, tell it, and exit."""
+        run = Enrichment(
+            options=self._options, settings=self._settings, on_ready=self._ready, on_outcome=self._progressed
+        )
+        run.fetch_bulk()
         with self._bar:
-            report = asyncio.run(self._enrich())
+            report = asyncio.run(self._enrich(run))
         self._tell(report)
         if self._signal is not None:
             sys.exit(128 + self._signal if self._strict_exit else 0)
         if report.stopped is not None or report.statistics.failed:
             sys.exit(1)
 
-    async def _enrich(self) -> BatchReport:
-        run = Enrichment(
-            options=self._options, settings=self._settings, on_ready=self._ready, on_outcome=self._progressed
-        )
+    async def _enrich(self, run: Enrichment) -> BatchReport:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, run, number)

@@ -289,8 +289,8 @@ _ADDRESS_PARTS = (
     ("state", "Two letters in the US."),
     ("postal_code", "Digits alone, five or nine."),
     ("country_code", "Two letters."),
-    ("telephone_number", "As published."),
-    ("fax_number", "As published."),
+    ("telephone_number", "Digits alone."),
+    ("fax_number", "Digits alone."),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 import os
 import signal
@@ -24,7 +25,8 @@ from mrf_assets.schema import ENRICHED
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.factory import document, render
-from mrf_assets_tests.nppes_factory import make_npis, provider
+from mrf_assets_tests.mrf_server import MrfServer
+from mrf_assets_tests.nppes_factory import bulk_row, bulk_zip, deactivated_bulk_row, listing, make_npis, provider
 from mrf_assets_tests.nppes_server import BROKEN, FAULTS, REFUSED, NppesServer, Reply, refused
 
 NPIS = make_npis(40)
@@ -449,6 +451,26 @@ def test_what_is_published_is_an_input(desk: Desk) -> None:
     assert 0 == code
     assert len(rates) > 5
     assert [str(row["npi"]) for row in rates] == [query["number"] for query in desk.server.queries]
+
+
+def test_the_stage_deep_completes_what_the_registry_does_not_tell(desk: Desk) -> None:
+    """Withdrawn NPIs get their date and, where the month still had it, their entry; unknown ones may be found."""
+    known, withdrawn, gone, unknown = NPIS[:4]
+    desk.server.deactivated |= {withdrawn, gone}
+    desk.server.unknown.add(unknown)
+    month = "NPPES_Data_Dissemination_November_2026_V2.zip"
+    rows = [deactivated_bulk_row(withdrawn, "11/03/2026"), bulk_row(gone), bulk_row(unknown)]
+    desk.write_input([known, withdrawn, gone, unknown])
+    with MrfServer({"/NPI_Files.html": listing(month), f"/{month}": bulk_zip(rows)}) as cms:
+        desk.environ["MRF_NPI_FILES_URL"] = cms.url("/NPI_Files.html")
+        code, _, _ = desk.run(*FLAGS, "--stages", "npi,org,deep", "--delay", "0", "--output-dir", "lake")
+
+    found = {str(row["npi"]): row for row in desk.rows()}
+    assert 0 == code
+    assert ("matched", "api") == (found[known]["status"], found[known]["source"])
+    assert ("deactivated", dt.date(2026, 11, 3)) == (found[withdrawn]["status"], found[withdrawn]["deactivation_date"])
+    assert ("deactivated", 1.0) == (found[gone]["status"], found[gone]["name_confidence"])
+    assert ("matched", "bulk", month) == tuple(found[unknown][name] for name in ("status", "source", "source_file"))
 
 
 def test_the_check_reaches_the_registry(desk: Desk) -> None:

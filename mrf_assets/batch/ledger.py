@@ -178,6 +178,13 @@ class Ledger:
                 )
             ]
 
+    def pages_of_keys(self, size: int) -> Iterator[list[str]]:
+        """The keys of all items that are not given up, in pages."""
+        with self._refusals():
+            keys = self._db.execute("SELECT key FROM items WHERE state <> 'failed'")
+            while page := keys.fetchmany(size):
+                yield [key for (key,) in page]
+
     @staticmethod
     def peek(path: Path, keys: Iterable[str]) -> int:
         """How many of these keys are done, without opening the batch; 0 where there is none."""

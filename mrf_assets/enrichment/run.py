@@ -8,10 +8,12 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from mrf_assets.batch import (
     Answer,
@@ -39,7 +41,10 @@ from mrf_assets.enrichment.files import RunFiles, utc_now, write_json
 from mrf_assets.enrichment.inputs import INVALID, EnrichmentInput
 from mrf_assets.enrichment.quality import Quality
 from mrf_assets.errors import Problem, SettingError
+from mrf_assets.fetch import open_url
 from mrf_assets.nppes import NppesClient
+from mrf_assets.nppes.bulk import BulkRegistry
+from mrf_assets.nppes.bulk_index import BulkIndex
 from mrf_assets.nppes.matching import best_match, registry_names
 from mrf_assets.schema import ENRICHED
 from mrf_assets.settings import EnrichSettings
@@ -47,6 +52,7 @@ from mrf_assets.settings import EnrichSettings
 logger = logging.getLogger(__name__)
 
 STAGES = ("npi", "org", "deep")
+_KEYS_AT_ONCE = 10_000
 _PROBLEMS_KEPT = 1_000
 _NO_MATCH = {"business_name": None, "matched_name": None, "name_confidence": None}
 _ANSWER_SECONDS = 0.5  # of the registry, for an estimate before it was asked
@@ -160,7 +166,6 @@ class Enrichment:
     settings: EnrichSettings
     on_ready: Callable[[Statistics], None] = lambda _: None  # counts are known, nothing is asked yet
     on_outcome: Callable[[Outcome], None] = lambda _: None
-    wrap: Callable[[LookUp], LookUp] = lambda look_up: look_up  # further sources behind the API
     stop: Stop = field(default_factory=Stop)
 
     def run(self) -> BatchReport:
@@ -169,7 +174,10 @@ class Enrichment:
         Raises:
             SettingError: The input cannot be read, or a setting is wrong.
             StoreError: Ledger or output cannot be written.
+            FetchError: The stage `deep` cannot have its files.
+            StreamError: They are not what they claim to be.
         """
+        self.fetch_bulk()
         return asyncio.run(self.run_async())
 
     async def run_async(self) -> BatchReport:
@@ -177,10 +185,11 @@ class Enrichment:
         options, files = self.options, RunFiles(self.options.checkpoint)
         files.progress.parent.mkdir(parents=True, exist_ok=True)
         output = output_at(options.output, ENRICHED.arrow)
-        with Ledger(files.ledger) as ledger:
+        with ExitStack() as opened:
+            ledger = opened.enter_context(Ledger(files.ledger))
             self._prepare(ledger, output, files)
             statistics = Statistics(workers=self._workers(ledger))
-            pool, client = self._pool(statistics)
+            pool, client = self._pool(statistics, self._index(ledger, opened))
             counts = ledger.counts()
             statistics.total, statistics.completed_before = counts.total(), counts["done"]
             statistics.failed_before = counts["failed"]
@@ -232,14 +241,39 @@ class Enrichment:
         pending = ledger.pending(self.options.batch.least_priority)
         return max(1, min(self.options.batch.max_workers, pending))
 
-    def _pool(self, statistics: Statistics) -> tuple[Pool, NppesClient]:
+    def fetch_bulk(self) -> None:
+        """The stage `deep`: have the newest bulk files. Takes its time, so it is not part of the event loop.
+
+        Raises:
+            FetchError: The page or a file cannot be had.
+            StreamError: A file is not what it claims to be.
+            StoreError: There is no room for it.
+        """
+        if "deep" in self.options.stages:
+            made = self._registry.refresh(self.settings.npi_files_url, open_url)
+            logger.info("bulk files: %s", ", ".join(made) or "those that are here are the newest")
+            time.sleep(self.options.stage_delay_seconds)
+
+    @property
+    def _registry(self) -> BulkRegistry:
+        return BulkRegistry(self.options.lake / ".mrf" / "nppes")
+
+    def _index(self, ledger: Ledger, opened: ExitStack) -> BulkIndex | None:
+        if "deep" not in self.options.stages:
+            return None
+        pages = [pa.array(map(int, keys), pa.int64()) for keys in ledger.pages_of_keys(_KEYS_AT_ONCE)]
+        npis = pa.table({"npi": pa.chunked_array(pages, pa.int64())})
+        return opened.enter_context(BulkIndex(self._registry, npis))
+
+    def _pool(self, statistics: Statistics, index: BulkIndex | None) -> tuple[Pool, NppesClient]:
         client = NppesClient(
             self.settings.npi_api_url,
             timeout_seconds=self.settings.npi_timeout_seconds,
             keep_alive=self.settings.connection_pooling,
         )
-        look_up = with_names(self.wrap(client.look_up), judge="org" in self.options.stages)
-        return Pool(look_up, self.options.batch, statistics=statistics, stop=self.stop), client
+        look_up = client.look_up if index is None else index.completing(client.look_up)
+        named = with_names(look_up, judge="org" in self.options.stages)
+        return Pool(named, self.options.batch, statistics=statistics, stop=self.stop), client
 
     def _checkpointed(self, ledger: Ledger, files: RunFiles, statistics: Statistics, outcomes: list[Outcome]) -> None:
         files.log_failures(failures_of(outcomes))

@@ -27,6 +27,8 @@ _EMPTY = re.compile(r"\A[-\s]*\Z")
 _ENTITY_TYPES = {"NPI-1": "individual", "NPI-2": "organization", "1": "individual", "2": "organization"}
 _US_DATE = re.compile(r"\A(\d{1,2})/(\d{1,2})/(\d{4})\Z")
 _MILLISECONDS_FROM = 10**11  # as seconds, this would be the year 5138
+_ADDRESS_TEXTS = ("address_1", "address_2", "city", "state", "country_code")
+_NO_PHONE, _NO_CODE = re.compile(r"[^0-9+]"), re.compile(r"[^0-9A-Za-z]")
 _EXCERPT = 200  # characters
 _YES = {"YES": True, "Y": True, "TRUE": True, "NO": False, "N": False, "FALSE": False}
 _NULLS: dict[str, Any] = dict.fromkeys(NPI_REGISTRY.arrow.names)
@@ -112,11 +114,14 @@ def read_result(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _address(purpose: str, addresses: Sequence[Mapping[str, Any]], names: tuple[str, ...]) -> dict[str, Any]:
     found = next((each for each in addresses if str(each.get("address_purpose")).upper() in names), {})
-    parts = ("address_1", "address_2", "city", "state", "country_code", "telephone_number", "fax_number")
-    postal_code = re.sub(r"[^0-9A-Za-z]", "", _text(found.get("postal_code")) or "")
-    return {f"{purpose}_{part}": _text(found.get(part)) for part in parts} | {
-        f"{purpose}_postal_code": postal_code or None
-    }
+    told = {f"{purpose}_{part}": _text(found.get(part)) for part in _ADDRESS_TEXTS}
+    # The API writes phone numbers with hyphens, the bulk file without.
+    told |= {f"{purpose}_{part}": _without(_NO_PHONE, found.get(part)) for part in ("telephone_number", "fax_number")}
+    return told | {f"{purpose}_postal_code": _without(_NO_CODE, found.get("postal_code"))}
+
+
+def _without(unwanted: re.Pattern[str], value: object) -> str | None:
+    return unwanted.sub("", _text(value) or "") or None
 
 
 def _other_names(names: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -29,7 +29,8 @@ from mrf_assets.batch import (
 )
 from mrf_assets.errors import LookUpFailed
 
-SCHEMA = pa.schema({"word": pa.string(), "length": pa.int32()})
+COLUMNS: list[tuple[str, pa.DataType]] = [("word", pa.string()), ("length", pa.int32())]
+SCHEMA = pa.schema(COLUMNS)
 REFUSED, FAILED = 0.1, 0.2  # below these, of 1
 DICE = random.Random(7)  # noqa: S311 - an example's dice
 

@@ -6,7 +6,7 @@ Names are the CMS schema's where it has one (github.com/CMSgov/price-transparenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -306,7 +306,8 @@ NPI_REGISTRY = Table(
         Column(
             "status",
             _TEXT,
-            "matched: in service; deactivated: was withdrawn, most fields are null; not_found: never issued.",
+            "matched: in service; deactivated: was withdrawn, most fields are null; not_found: never issued; "
+            "null in the directory: not looked up yet.",
             nullable=False,
             words=_STATUSES,
         ),
@@ -356,4 +357,15 @@ ENRICHED = Table(
     "enriched",
     "One row per NPI of the input of `mrf enrich`.",
     (*NPI_REGISTRY.columns, *_MATCH),
+)
+
+PROVIDER_DIRECTORY = Table(
+    "provider_directory",
+    "One row per NPI of what is published, with what the public registry says of it.",
+    (
+        *NPIS.columns[:3],
+        Column("provider_name", _TEXT, "The legal name of an organization, first and last name of an individual."),
+        *(replace(column, nullable=True) for column in NPI_REGISTRY.columns[1:-1]),
+        *_MATCH,
+    ),
 )

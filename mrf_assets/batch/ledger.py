@@ -179,11 +179,19 @@ class Ledger:
             ]
 
     def pages_of_keys(self, size: int) -> Iterator[list[str]]:
-        """The keys of all items that are not given up, in pages."""
-        with self._refusals():
-            keys = self._db.execute("SELECT key FROM items WHERE state <> 'failed'")
-            while page := keys.fetchmany(size):
-                yield [key for (key,) in page]
+        """The keys of all items that are to do, in pages."""
+        last = -1
+        while True:
+            with self._refusals():
+                page = self._db.execute(
+                    "SELECT position, key FROM items WHERE state = 'pending' AND position > ? "
+                    "ORDER BY position LIMIT ?",
+                    [last, size],
+                ).fetchall()
+            if not page:
+                return
+            last = page[-1][0]
+            yield [key for _, key in page]
 
     @staticmethod
     def peek(path: Path, keys: Iterable[str]) -> int:

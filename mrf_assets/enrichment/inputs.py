@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrf_assets.batch import Failure, Item
+from mrf_assets.enrichment.published import published_npis
 from mrf_assets.errors import Problem, SettingError, SourceProblems
 from mrf_assets.nppes import npi_of, npi_problem
-from mrf_assets.nppes.npis import published_npis
 
 INVALID = "invalid_npi"
 PUBLISHED = "asset:providers"
@@ -133,7 +133,8 @@ def _parquet(location: str) -> Iterator[tuple[str, Mapping[str, Any], Columns]]:
 
 def _published(lake: Path) -> Iterator[tuple[str, Mapping[str, Any], Columns]]:
     columns = Columns("npi", "business_name", "rates")
-    for number, row in enumerate(published_npis(lake), 1):
+    rows = (row for batch in published_npis(lake) for row in batch.to_pylist())
+    for number, row in enumerate(rows, 1):
         yield f"row {number}", row, columns
 
 

@@ -32,7 +32,7 @@ from mrf_assets.enrichment import (
 )
 from mrf_assets.errors import LookUpFailed, SettingError
 from mrf_assets.nppes import run_check
-from mrf_assets.settings import MOST_WORKERS, EnrichSettings, Settings
+from mrf_assets.settings import MOST_WORKERS, EnrichSettings
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def enrich(check: bool, dry_run: bool, strict_exit: bool, verbose: bool, **flags
     Go on:         mrf enrich --input npis.csv --output data_enriched.csv --resume
     Try again:     mrf enrich --input npis.csv --output data_enriched_retry.csv --retry-failed
     """  # noqa: D301 - \b is click's
-    settings = EnrichSettings.from_environment()
+    settings = EnrichSettings.from_environment(output_dir=flags.pop("output_dir"))
     if check:
         _check(settings)
         return
@@ -110,7 +110,6 @@ def _options(flags: dict[str, Any], settings: EnrichSettings) -> EnrichOptions:
     return EnrichOptions(
         location=flags["location"],
         output=flags["output"],
-        lake=Settings.from_environment(output_dir=flags["output_dir"]).output_dir,
         stages=tuple(stage.strip() for stage in flags["stages"].split(",") if stage.strip()),
         stage_delay_seconds=flags["delay"],
         checkpoint=flags["checkpoint"],

@@ -31,7 +31,7 @@ from mrf_assets.errors import LookUpFailed
 
 def fast(**changes: Any) -> BatchOptions:  # noqa: ANN401 - fields of BatchOptions
     """Options without any wait."""
-    return BatchOptions(**{"backoff_seconds": 0.0, "rate_limit_delay_seconds": 0.0} | changes)
+    return BatchOptions(**{"backoff_seconds": 0.0, "rate_limit_delay_seconds": 0.0, "adaptive": False} | changes)
 
 
 def items(count: int) -> list[Item]:
@@ -89,7 +89,7 @@ def run(pool: Pool, given_items: Iterable[Item]) -> list[Outcome]:
 
 def make(look_up: LookUp, **changes: Any) -> Pool:  # noqa: ANN401 - fields of BatchOptions
     """A pool without waits."""
-    return Pool(look_up, fast(**changes), jitter=lambda _most: 0.0)
+    return Pool(look_up, fast(**changes), uniform=lambda low, _high: low)
 
 
 def test_every_item_comes_out() -> None:
@@ -212,12 +212,12 @@ def test_the_wait_before_a_retry_is_jittered_over_its_whole_length() -> None:
     """Full jitter: 0 to 1, 2, 4 seconds, at most a minute."""
     most = []
 
-    def jitter(seconds: float) -> float:
-        most.append(seconds)
-        return 0.0
+    def uniform(low: float, high: float) -> float:
+        most.append(high)
+        return low
 
     options = fast(backoff_seconds=1.0, max_retries=8)
-    run(Pool(Scripted({"0": [passing()] * 9}), options, jitter=jitter), items(1))
+    run(Pool(Scripted({"0": [passing()] * 9}), options, uniform=uniform), items(1))
 
     assert [1, 2, 4, 8, 16, 32, 60, 60] == most
 
@@ -364,7 +364,7 @@ def test_no_item_is_lost_or_doubled_whatever_fails(scripts: list[list[str]], wor
     """Each item has one outcome, and it is the one that its failures call for."""
     look_up = Scripted({str(number): [_FAULTS[name]() for name in script] for number, script in enumerate(scripts)})
     options = fast(max_workers=workers, max_retries=retries, give_up_after=10**6)
-    pool = Pool(look_up, options, jitter=lambda _most: 0.0)
+    pool = Pool(look_up, options, uniform=lambda low, _high: low)
 
     outcomes = {outcome.item.key: outcome for outcome in run(pool, items(len(scripts)))}
 

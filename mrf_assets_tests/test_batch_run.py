@@ -155,7 +155,9 @@ def go(
     recover(ledger, output, SCHEMA)
 
     async def run() -> BatchReport:
-        pool = Pool(look_up, fast(**{"give_up_after": 10**6} | changes), stop=stop or Stop(), jitter=lambda _most: 0.0)
+        pool = Pool(
+            look_up, fast(**{"give_up_after": 10**6} | changes), stop=stop or Stop(), uniform=lambda low, _high: low
+        )
         return await Batch(ledger, output, SCHEMA, pool, budget=budget, on_outcome=on_outcome).run()
 
     return asyncio.run(run())

@@ -265,15 +265,12 @@ def test_all_of_the_disk_may_be_used() -> None:
 
 
 def test_every_field_of_the_enrichment_is_read_from_the_environment() -> None:
-    """S2.35: BATCH_SIZE, RATE_LIMIT_DELAY and MAX_RETRIES among them."""
+    """Beside those of all commands."""
     given = {
         "MRF_NPI_API_URL": "http://127.0.0.1/api",
         "MRF_NPI_FILES_URL": "http://127.0.0.1/files",
         "MRF_BATCH_SIZE": "20",
         "MRF_RATE_LIMIT_DELAY": "0.25",
-        "MRF_MAX_RETRIES": "5",
-        "MRF_ADAPTIVE_RATE_LIMITING": "no",
-        "MRF_CONNECTION_POOLING": "no",
         "MRF_MAX_REQUESTS_PER_MINUTE": "120",
         "MRF_NPI_TIMEOUT_SECONDS": "7.5",
         "MRF_PRICE_PER_1000_REQUESTS": "1",
@@ -285,9 +282,6 @@ def test_every_field_of_the_enrichment_is_read_from_the_environment() -> None:
         npi_files_url="http://127.0.0.1/files",
         batch_size=20,
         rate_limit_delay=0.25,
-        max_retries=5,
-        adaptive_rate_limiting=False,
-        connection_pooling=False,
         max_requests_per_minute=120,
         npi_timeout_seconds=7.5,
         price_per_1000_requests=1.0,
@@ -295,8 +289,10 @@ def test_every_field_of_the_enrichment_is_read_from_the_environment() -> None:
         price_per_hour=3.0,
     )
 
-    assert {f"MRF_{field.name.upper()}" for field in fields(EnrichSettings)} == given.keys()
+    added = {field.name for field in fields(EnrichSettings)} - {field.name for field in fields(Settings)}
+    assert {f"MRF_{name.upper()}" for name in added} == given.keys()
     assert expected == EnrichSettings.from_environment(given)
+    assert EnrichSettings.from_environment(GIVEN).max_retries == Settings.from_environment(GIVEN).max_retries
 
 
 def test_the_defaults_of_the_enrichment_are_those_asked_for() -> None:

@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from mrf_assets.aimd import Aimd
 from mrf_assets.batch.limiter import Start, StartLimiter
 from mrf_assets.batch.statistics import Statistics
 from mrf_assets.batch.stop import Stop
 from mrf_assets.batch.values import Answer, BatchOptions, Failure, Item, LookUp, Outcome, Result, Unfinished
 from mrf_assets.errors import LookUpFailed
+from mrf_assets.hosts import HostLimits, backoff_seconds
+from mrf_assets.hosts.pace import MAX_RATE, Pace
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +29,16 @@ UNEXPECTED: Final = "unexpected"
 
 def limiter_of(options: BatchOptions) -> StartLimiter:
     """The limiter that these options ask for."""
-    most = float("inf") if options.max_requests_per_minute is None else options.max_requests_per_minute / 60
-    # No delay at all: as fast as the workers are; the first refusal finds the limit.
-    rate = 1 / options.rate_limit_delay_seconds if options.rate_limit_delay_seconds > 0 else 1e6
-    pace = Aimd(rate=rate, most_rate=most, adaptive=options.adaptive)
-    return StartLimiter(pace, options.max_requests_per_minute)
+    cap = options.max_requests_per_minute
+    most = None if cap is None else cap / 60
+    # Without a delay the workers alone are the limit, until the service objects.
+    first = 1 / options.rate_limit_delay_seconds if options.rate_limit_delay_seconds > 0 else None
+    if options.adaptive:
+        pace = Pace(rate=MAX_RATE if first is None else first, last_used=0.0)
+        return StartLimiter(pace, HostLimits(start_rate_per_second=most), cap)
+    rates = [rate for rate in (first, most) if rate is not None]
+    fixed = HostLimits(start_rate_per_second=min(rates, default=None), adaptive=False)
+    return StartLimiter(Pace(), fixed, cap)
 
 
 def in_thread(look_up: Callable[[Item], Answer], max_workers: int) -> LookUp:
@@ -56,13 +62,13 @@ class Pool:
         statistics: Statistics | None = None,
         limiter: StartLimiter | None = None,
         stop: Stop | None = None,
-        jitter: Callable[[float], float] = lambda most: random.uniform(0, most),  # noqa: S311 - spreads retries
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.options = options
         self.stop = stop or Stop()
         self.statistics = statistics or Statistics(workers=options.max_workers)
         self.limiter = limiter or limiter_of(options)
-        self._look_up, self._jitter = look_up, jitter
+        self._look_up, self._uniform = look_up, uniform
         self._allowed = min(options.first_workers or options.max_workers, options.max_workers)
         self._steady = 0
         self._failures_in_a_row = 0
@@ -168,14 +174,14 @@ class Pool:
         return not failure.is_passing or retries > self.options.max_retries
 
     def _wait_seconds(self, item: Item, failure: LookUpFailed, retries: int, refusals: int) -> float:
-        most = self.options.most_backoff_seconds
+        base, most = self.options.backoff_seconds, self.options.most_backoff_seconds
         if failure.is_refusal:
-            told = failure.retry_after_seconds
             # Not jittered: the limiter spaces the starts after the wait.
-            wait = min(self.options.backoff_seconds * 2 ** (refusals - 1), most) if told is None else told
+            told = failure.retry_after_seconds
+            wait = min(base * 2 ** (refusals - 1), most) if told is None else told
             logger.info("Rate limited, waiting %gs...", wait)
             return wait
-        wait = self._jitter(min(self.options.backoff_seconds * 2 ** (retries - 1), most))
+        wait = backoff_seconds(retries, base_seconds=base, cap_seconds=most, uniform=self._uniform)
         logger.debug("%s: %s, trying again in %.2f s", item.key, failure, wait)
         return wait
 

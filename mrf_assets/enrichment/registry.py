@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -39,7 +39,8 @@ from mrf_assets.batch import (
 )
 from mrf_assets.enrichment.inputs import INVALID
 from mrf_assets.enrichment.published import published_npis
-from mrf_assets.errors import MrfError, SettingError, StoreError
+from mrf_assets.enrichment.reference import Reference, write_table
+from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.nppes import NppesClient, npi_problem
 from mrf_assets.nppes.bulk import BulkRegistry
 from mrf_assets.schema import NPI_REGISTRY, NPIS
@@ -52,38 +53,6 @@ Mode = Literal["intelligent", "parallel_all", "api_only", "bulk_only"]
 MODES: tuple[str, ...] = get_args(Mode)
 MANY = 10_000  # NPIs: more than an hour of the API at three a second, and what the bulk file takes to download
 _KEYS_AT_ONCE = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Where the reference tables of an output folder stand."""
-
-    lake: Path
-
-    @property
-    def npis(self) -> Path:
-        """One parquet file."""
-        return self.lake / "reference" / "npis.parquet"
-
-    @property
-    def registry(self) -> Path:
-        """A folder of parquet parts."""
-        return self.lake / "reference" / "npi_registry"
-
-    @property
-    def directory(self) -> Path:
-        """One parquet file."""
-        return self.lake / "reference" / "provider_directory.parquet"
-
-    @property
-    def ledger(self) -> Path:
-        """SQLite."""
-        return self.lake / ".mrf" / "npi_registry.sqlite"
-
-    @property
-    def bulk(self) -> Path:
-        """A folder with the bulk files as parquet."""
-        return self.lake / ".mrf" / "nppes"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,26 +70,6 @@ class RegistryResult:
     bulk_files: list[str] = field(default_factory=list)
     statistics: Statistics = field(default_factory=Statistics)
     cost_dollars: float = 0.0
-
-
-def write_table(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write one parquet file, visible only when whole; returns how many rows.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.new")
-    rows = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-                rows += batch.num_rows
-        partial.replace(path)
-    except OSError as error:
-        raise StoreError(str(path), f"cannot be written ({error.strerror or error}); check folder and disk") from error
-    return rows
 
 
 def write_npis(lake: Path) -> int:

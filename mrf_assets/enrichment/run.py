@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ from mrf_assets.batch import (
 from mrf_assets.enrichment.files import RunFiles, utc_now, write_json
 from mrf_assets.enrichment.inputs import INVALID, EnrichmentInput
 from mrf_assets.enrichment.quality import Quality
+from mrf_assets.enrichment.reference import Reference
 from mrf_assets.errors import Problem, SettingError
-from mrf_assets.fetch import open_url
+from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.nppes import NppesClient
 from mrf_assets.nppes.bulk import BulkRegistry
 from mrf_assets.nppes.bulk_index import BulkIndex
@@ -64,7 +66,6 @@ class EnrichOptions:
 
     location: str  # a CSV, a parquet file, or `asset:providers`
     output: Path  # a folder of parquet parts, or a CSV
-    lake: Path = Path("mrf_output")
     stages: tuple[str, ...] = ("npi", "org")
     stage_delay_seconds: float = 2.0  # between two stages that talk to a server
     checkpoint: Path = Path("enrichment_progress.json")
@@ -124,7 +125,7 @@ def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
         SettingError: The input cannot be read.
         SourceProblems: It has no column of NPIs.
     """
-    source = EnrichmentInput(options.location, options.lake)
+    source = EnrichmentInput(options.location, settings.output_dir)
     problems: list[Problem] = []
     with closing(sqlite3.connect("")) as distinct:  # on disk if it must be
         distinct.execute("CREATE TABLE keys (key TEXT PRIMARY KEY)")
@@ -212,7 +213,7 @@ class Enrichment:
 
     def _prepare(self, ledger: Ledger, output: Output, files: RunFiles) -> None:
         """Bring ledger and output to where this run begins."""
-        options, source = self.options, EnrichmentInput(self.options.location, self.options.lake)
+        options, source = self.options, EnrichmentInput(self.options.location, self.settings.output_dir)
         if options.retry_failed:
             retried = ledger.retry_failed(INVALID)
             logger.info("%d failed look-ups are tried again", retried)
@@ -250,13 +251,15 @@ class Enrichment:
             StoreError: There is no room for it.
         """
         if "deep" in self.options.stages:
-            made = self._registry.refresh(self.settings.npi_files_url, open_url)
+            made = self._registry.refresh(
+                self.settings.npi_files_url, partial(open_url, options=FetchOptions.of(self.settings))
+            )
             logger.info("bulk files: %s", ", ".join(made) or "those that are here are the newest")
             time.sleep(self.options.stage_delay_seconds)
 
     @property
     def _registry(self) -> BulkRegistry:
-        return BulkRegistry(self.options.lake / ".mrf" / "nppes")
+        return BulkRegistry(Reference(self.settings.output_dir).bulk)
 
     def _index(self, ledger: Ledger, opened: ExitStack) -> BulkIndex | None:
         if "deep" not in self.options.stages:

@@ -9,6 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from mrf_assets.enrichment.directory import write_directory
+from mrf_assets.enrichment.registry import write_npis
 from mrf_assets.pipeline import ingest
 from mrf_assets.settings import EnrichSettings, Settings, dagster_home
 from mrf_assets.tasks import FileTask, NetworkIdentity
@@ -29,6 +31,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
         identity = NetworkIdentity(rule="explicit", rule_version=1, scope="t", raw_id=name, period="2026-11")
         task = FileTask(url=str(source), network_id=f"t~{name}", identity=identity)
         ingest(task.network_id, [task], Settings(output_dir=root / "lake")).require_published()
+    write_npis(root / "lake")
+    write_directory(root / "lake")
     return root / "lake"
 
 

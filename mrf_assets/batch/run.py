@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # A part is written once what waits is a twentieth of what is written: the first ten rows are
 # visible at once, and a million rows make 300 parts.
 _PART_SHARE = 20
-_MOST_PART_ROWS = 10_000
+_MOST_PART_ROWS = 5_000  # with their JSON some 50 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ class Drain:
         self.blocked_seconds = 0.0  # of the event loop
 
     def is_due(self, least_rows: int) -> bool:
-        """True once what waits is a twentieth of what is written, or ten thousand rows."""
+        """True once what waits is a twentieth of what is written, or five thousand rows."""
         return self.waiting >= min(max(self.written // _PART_SHARE, least_rows), _MOST_PART_ROWS)
 
     async def write_part(self) -> None:

@@ -3,8 +3,8 @@
 Read it in the order in which data flows; imports run the same way, downwards only.
 
 values       errors, urls, tasks, network_id, schema, whitelist, limits, settings
-tools        stream, yajl, part_processes, hosts
-stages       sources, fetch, extract, store, part_filter, checks
-composition  pipeline, task_store, manifest
-shells       defs, definitions, workers, batch_orchestrator, console, cli
+tools        stream, yajl, part_processes, hosts, batch
+stages       sources, fetch, extract, store, part_filter, checks, nppes
+composition  pipeline, task_store, manifest, enrichment
+shells       defs, definitions, workers, batch_orchestrator, console, enrich_command, cli
 """

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mrf_assets.console import PrintableFormatter, printable, printable_json
+from mrf_assets.enrich_command import enrich
 from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, SettingError, StreamError
 from mrf_assets.extract import READERS
 from mrf_assets.fetch import FetchOptions, open_url, probe
@@ -322,6 +323,9 @@ def _tell_result(result: NetworkResult) -> None:
     warnings = {(r.check.table, r.check.name): r for rs in result.checks.values() for r in rs if not r.passed}
     for (table, name), found in warnings.items():
         click.echo(f"  ⚠️ {table}.{name}: {found.offending_rows:,} rows; {found.check.explanation}")
+
+
+cli.add_command(enrich)
 
 
 @contextmanager

@@ -35,7 +35,8 @@ this tree and stays a traceback.
     ├── PartDied              the process that read a part of a network is gone
     ├── StoreError            the output or temporary folder refused
     │   └── DiskFull
-    └── AuditFailed           blocking checks failed; nothing was published
+    ├── AuditFailed           blocking checks failed; nothing was published
+    └── LookUpFailed          a service did not answer for one item            (one item fails)
 """
 
 from __future__ import annotations
@@ -310,3 +311,26 @@ class AuditFailed(MrfError):
             f"{self.network_id}: not published, blocking checks failed: {', '.join(self.failed_checks)}; "
             "see the check results of the run"
         )
+
+
+class LookUpFailed(MrfError):
+    """A service did not answer for one item; `reason` is a fixed word, `detail` what it said."""
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        http_status: int | None = None,
+        is_passing: bool = True,  # worth another try
+        is_refusal: bool = False,  # too many requests: nothing is wrong with the item
+        retry_after_seconds: float | None = None,
+        size_bytes: int = 0,
+    ) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail, self.http_status = reason, detail, http_status
+        self.is_passing, self.is_refusal = is_passing, is_refusal
+        self.retry_after_seconds, self.size_bytes = retry_after_seconds, size_bytes
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

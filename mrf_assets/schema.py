@@ -6,7 +6,7 @@ Names are the CMS schema's where it has one (github.com/CMSgov/price-transparenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -264,3 +264,108 @@ REJECTS = Table(
 )
 
 TABLES = {table.name: table for table in (PROVIDERS, PROVIDER_SETS, RATES, PLANS, FILES, REJECTS)}
+
+NPIS = Table(
+    "npis",
+    "One row per NPI of what is published, in the latest period of each network.",
+    (
+        Column("npi", pa.int64(), "National Provider Identifier, as the payers give it.", nullable=False),
+        Column(
+            "rates",
+            pa.int64(),
+            "Prices that name it; one that names it through two groups counts twice.",
+            nullable=False,
+        ),
+        Column("networks", pa.int32(), "Networks that list it.", nullable=False),
+        Column("business_name", _TEXT, "The name that payers give with its TIN; that of most prices."),
+    ),
+)
+
+_STATUSES = ("matched", "deactivated", "not_found")
+_ADDRESS_PARTS = (
+    ("address_1", "First line."),
+    ("address_2", "Second line."),
+    ("city", "City."),
+    ("state", "Two letters in the US."),
+    ("postal_code", "Digits alone, five or nine."),
+    ("country_code", "Two letters."),
+    ("telephone_number", "Digits alone."),
+    ("fax_number", "Digits alone."),
+)
+
+
+def _address(purpose: str) -> tuple[Column, ...]:
+    return tuple(Column(f"{purpose}_{name}", _TEXT, f"Address for {purpose}: {doc}") for name, doc in _ADDRESS_PARTS)
+
+
+NPI_REGISTRY = Table(
+    "npi_registry",
+    "One row per NPI that was looked up in NPPES, the public registry.",
+    (
+        Column("npi", pa.int64(), "National Provider Identifier.", nullable=False),
+        Column(
+            "status",
+            _TEXT,
+            "matched: in service; deactivated: was withdrawn, most fields are null; not_found: never issued; "
+            "null in the directory: not looked up yet.",
+            nullable=False,
+            words=_STATUSES,
+        ),
+        Column(
+            "entity_type", _TEXT, "individual (NPI-1) or organization (NPI-2).", words=("individual", "organization")
+        ),
+        Column("organization_name", _TEXT, "Legal business name."),
+        Column("last_name", _TEXT, "Of an individual."),
+        Column("first_name", _TEXT, "Of an individual."),
+        Column("middle_name", _TEXT, "Of an individual."),
+        Column("name_prefix", _TEXT, "Dr. and so on."),
+        Column("name_suffix", _TEXT, "Jr. and so on."),
+        Column("credential", _TEXT, "M.D. and so on, as the provider writes it."),
+        Column("other_names", _TEXTS, "Trade names and former names."),
+        Column("is_sole_proprietor", pa.bool_(), "Of an individual; null where not answered."),
+        Column("is_subpart", pa.bool_(), "Of an organization: part of another one."),
+        *_address("practice"),
+        *_address("mailing"),
+        Column(
+            "practice_locations",
+            pa.int32(),
+            "Further practice locations; null in the bulk file, which lists them apart.",
+        ),
+        Column("primary_taxonomy_code", _TEXT, "NUCC code of the specialty marked primary, else of the first."),
+        Column("primary_taxonomy", _TEXT, "Its description; null in the bulk file, which has codes alone."),
+        Column("taxonomy_codes", _TEXTS, "All specialties, in the registry's order."),
+        Column("enumeration_date", pa.date32(), "When the NPI was issued."),
+        Column("last_updated", pa.date32(), "When the provider last changed the entry."),
+        Column("certification_date", pa.date32(), "When the provider last certified it."),
+        Column("deactivation_date", pa.date32(), "When the NPI was withdrawn; in the bulk file alone."),
+        Column("reactivation_date", pa.date32(), "When it was given back."),
+        Column("replacement_npi", pa.int64(), "The NPI that stands in its place."),
+        Column("source", _TEXT, "api or bulk.", nullable=False, words=("api", "bulk")),
+        Column("source_file", _TEXT, "The bulk file's name."),
+        Column("fetched_at", pa.timestamp("us", tz="UTC"), "When it was looked up or downloaded.", nullable=False),
+        Column("raw_json", _TEXT, "The registry's answer, whole; null from the bulk file."),
+    ),
+)
+
+_MATCH = (
+    Column("business_name", _TEXT, "The payer's name of the provider, where the input has one."),
+    Column("matched_name", _TEXT, "The registry's name that is most like it."),
+    Column("name_confidence", pa.float64(), "How alike they are, 0 to 1; null where one of them is missing."),
+)
+
+ENRICHED = Table(
+    "enriched",
+    "One row per NPI of the input of `mrf enrich`.",
+    (*NPI_REGISTRY.columns, *_MATCH),
+)
+
+PROVIDER_DIRECTORY = Table(
+    "provider_directory",
+    "One row per NPI of what is published, with what the public registry says of it.",
+    (
+        *NPIS.columns[:3],
+        Column("provider_name", _TEXT, "The legal name of an organization, first and last name of an individual."),
+        *(replace(column, nullable=True) for column in NPI_REGISTRY.columns[1:-1]),
+        *_MATCH,
+    ),
+)

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Self, get_type_hints
 
 from mrf_assets.errors import SettingError
 from mrf_assets.limits import MIB, Limits
@@ -37,6 +37,7 @@ _AT_LEAST_ONE = (
     "max_remote_total_bytes",
 )
 _AT_LEAST_NONE = ("max_retries", "min_free_bytes")
+MOST_WORKERS = 20  # look-ups at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,7 @@ class Settings:
         return tuple(name.strip().lower() for name in self.object_stores.split(",") if name.strip())
 
     @classmethod
-    def for_daemon(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+    def for_daemon(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Settings of runs that nobody watches: the same, and careful with addresses unless told otherwise."""
         given = {name: value for name, value in environ.items() if value != ""}
         return cls.from_environment({"MRF_REFUSE_PRIVATE_ADDRESSES": "true", **given})
@@ -142,7 +143,7 @@ class Settings:
         return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:  # noqa: ANN401 - values of the fields
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Self:  # noqa: ANN401 - values of the fields
         """Settings from `MRF_*` variables; `overrides` that are not None win.
 
         Raises:
@@ -155,6 +156,38 @@ class Settings:
                 values[field.name] = _parse(field.name, text, hints[field.name])
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrichSettings(Settings):
+    """The same, and how providers are looked up in NPPES: politely, for its limits are not published."""
+
+    npi_api_url: str = "https://npiregistry.cms.hhs.gov/api/"
+    npi_files_url: str = "https://download.cms.gov/nppes/NPI_Files.html"  # the page that lists the bulk files
+    batch_size: int = 10  # look-ups at a time, 1 to 20
+    rate_limit_delay: float = 0.5  # seconds between two starts, at the beginning
+    max_requests_per_minute: int | None = None  # None: what the service bears
+    npi_timeout_seconds: float = 30.0  # of one request
+    price_per_1000_requests: float = 0.0  # US dollars, for reports and --budget
+    price_per_gb: float = 0.0
+    price_per_hour: float = 0.0
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)  # super() does not know a class with slots
+        if not 1 <= self.batch_size <= MOST_WORKERS:
+            raise SettingError("batch_size", f"is {self.batch_size}; it must be 1 to {MOST_WORKERS}")
+        if self.max_requests_per_minute is not None and self.max_requests_per_minute < 1:
+            raise SettingError(
+                "max_requests_per_minute", f"is {self.max_requests_per_minute}; it must be 1 or more, or absent"
+            )
+        for name in ("price_per_1000_requests", "price_per_gb", "price_per_hour", "rate_limit_delay"):
+            if not 0 <= getattr(self, name) <= _DAY_SECONDS:
+                raise SettingError(name, f"is {getattr(self, name)}; it must be 0 or more, and at most {_DAY_SECONDS}")
+        if not 0 < self.npi_timeout_seconds <= _DAY_SECONDS:
+            raise SettingError(
+                "npi_timeout_seconds",
+                f"is {self.npi_timeout_seconds}; it must be more than 0 and at most {_DAY_SECONDS}",
+            )
 
 
 def _parse(name: str, text: str, hint: object) -> Any:  # noqa: ANN401 - the field's type

@@ -22,6 +22,7 @@ _CHECK_SPECS = {
     (check.asset_key.to_user_string(), check.name): check
     for check in defs.resolve_assets_def(dg.AssetKey("rates")).check_specs
 }
+_PROVIDERS = {"npis", "npi_registry", "provider_directory"}
 
 
 def _check_id(check: Check) -> str:
@@ -33,9 +34,9 @@ def test_the_definitions_load() -> None:
     dg.Definitions.validate_loadable(defs)
 
 
-def test_the_assets_are_the_tables_and_their_source() -> None:
-    """Each table of the schema is an asset, made from the payer's files."""
-    assert {*TABLES, "network_files"} == set(_SPECS)
+def test_the_assets_are_the_tables_their_source_and_the_providers() -> None:
+    """Each table of the schema is an asset, made from the payer's files; three are about all networks."""
+    assert {*TABLES, "network_files", *_PROVIDERS} == set(_SPECS)
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
@@ -58,7 +59,7 @@ def test_a_table_has_the_columns_of_the_schema(table: Table) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", sorted(_SPECS))
+@pytest.mark.parametrize("name", sorted(_SPECS.keys() - _PROVIDERS))
 def test_every_asset_is_partitioned_by_network(name: str) -> None:
     """One key means one network everywhere."""
     partitions = _SPECS[name].partitions_def
@@ -93,11 +94,11 @@ def test_a_check_blocks_as_its_rule_says(check: Check) -> None:
     assert check.blocking == _CHECK_SPECS[check.table, check.name].blocking
 
 
-def test_there_are_jobs_to_ingest_and_to_audit() -> None:
+def test_there_are_jobs_to_ingest_to_audit_and_to_enrich() -> None:
     """Dagster's own catch-all aside."""
     names = {job.name for job in defs.resolve_all_job_defs()}
 
-    assert {"ingest", "ingest_in_process", "audit"} == names - {"__ASSET_JOB"}
+    assert {"ingest", "ingest_in_process", "audit", "enrich_npis"} == names - {"__ASSET_JOB"}
 
 
 def test_steps_run_in_processes_of_their_own() -> None:

@@ -1,13 +1,18 @@
 """What the documents promise is what the code does."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from mrf_assets.enrichment.directory import write_directory
+from mrf_assets.enrichment.registry import write_npis
 from mrf_assets.pipeline import ingest
-from mrf_assets.settings import Settings, dagster_home
+from mrf_assets.settings import EnrichSettings, Settings, dagster_home
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.factory import document, render
 
@@ -26,6 +31,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
         identity = NetworkIdentity(rule="explicit", rule_version=1, scope="t", raw_id=name, period="2026-11")
         task = FileTask(url=str(source), network_id=f"t~{name}", identity=identity)
         ingest(task.network_id, [task], Settings(output_dir=root / "lake")).require_published()
+    write_npis(root / "lake")
+    write_directory(root / "lake")
     return root / "lake"
 
 
@@ -56,11 +63,26 @@ def test_every_repair_and_reject_is_documented() -> None:
 
 
 def test_every_setting_is_in_the_readme() -> None:
-    """Each field of Settings has its variable in the README's table."""
-    variables = {f"MRF_{name.upper()}" for name in Settings.__dataclass_fields__}
+    """Each field of the settings has its variable in the README's tables."""
+    names = {*Settings.__dataclass_fields__, *EnrichSettings.__dataclass_fields__}
+    variables = {f"MRF_{name.upper()}" for name in names}
     assert set() == {variable for variable in variables if f"`{variable}`" not in README}
 
 
 def test_the_default_storage_is_the_one_the_readme_names() -> None:
     """Without DAGSTER_HOME, Dagster's storage is `.dagster_home` in the current folder."""
     assert Path.cwd() / ".dagster_home" == dagster_home({})
+
+
+def test_the_examples_of_the_batch_engine_run() -> None:
+    """examples/batch_examples.py ends well, and does what it says."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "batch_examples.py"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "capitation has 10 letters" in done.stdout
+    assert "of 200 done" in done.stdout

@@ -9,10 +9,10 @@ PACKAGE = Path(__file__).parent.parent / "mrf_assets"
 
 LAYERS = [
     {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings"},  # values
-    {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk"},  # tools
-    {"sources", "fetch", "extract", "store", "checks", "part_filter"},  # stages
-    {"pipeline", "task_store", "manifest", "unchanged", "renewal"},  # composition
-    {"console", "defs", "definitions", "workers", "batch_orchestrator", "cli", "__main__"},  # shells
+    {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch"},  # tools
+    {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes"},  # stages
+    {"pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment"},  # composition
+    {"console", "defs", "definitions", "workers", "batch_orchestrator", "cli", "__main__", "enrich_command"},  # shells
 ]
 STAGES = LAYERS[2]
 DAGSTER_HOMES = {"defs", "definitions", "workers", "batch_orchestrator"}

@@ -10,7 +10,7 @@ import pytest
 
 from mrf_assets.errors import SettingError
 from mrf_assets.limits import Limits
-from mrf_assets.settings import Settings, dagster_home, default_host_state_dir
+from mrf_assets.settings import EnrichSettings, Settings, dagster_home, default_host_state_dir
 
 GIVEN = {
     "MRF_OUTPUT_DIR": "/data/out",
@@ -262,3 +262,61 @@ def test_all_of_the_disk_may_be_used() -> None:
     assert 0 == Settings.from_environment({"MRF_MIN_FREE_BYTES": "0"}).min_free_bytes
     with pytest.raises(SettingError, match="min_free_bytes: is -1; it must be 0 or more"):
         Settings.from_environment({"MRF_MIN_FREE_BYTES": "-1"})
+
+
+def test_every_field_of_the_enrichment_is_read_from_the_environment() -> None:
+    """Beside those of all commands."""
+    given = {
+        "MRF_NPI_API_URL": "http://127.0.0.1/api",
+        "MRF_NPI_FILES_URL": "http://127.0.0.1/files",
+        "MRF_BATCH_SIZE": "20",
+        "MRF_RATE_LIMIT_DELAY": "0.25",
+        "MRF_MAX_REQUESTS_PER_MINUTE": "120",
+        "MRF_NPI_TIMEOUT_SECONDS": "7.5",
+        "MRF_PRICE_PER_1000_REQUESTS": "1",
+        "MRF_PRICE_PER_GB": "2",
+        "MRF_PRICE_PER_HOUR": "3",
+    }
+    expected = EnrichSettings(
+        npi_api_url="http://127.0.0.1/api",
+        npi_files_url="http://127.0.0.1/files",
+        batch_size=20,
+        rate_limit_delay=0.25,
+        max_requests_per_minute=120,
+        npi_timeout_seconds=7.5,
+        price_per_1000_requests=1.0,
+        price_per_gb=2.0,
+        price_per_hour=3.0,
+    )
+
+    added = {field.name for field in fields(EnrichSettings)} - {field.name for field in fields(Settings)}
+    assert {f"MRF_{name.upper()}" for name in added} == given.keys()
+    assert expected == EnrichSettings.from_environment(given)
+    assert EnrichSettings.from_environment(GIVEN).max_retries == Settings.from_environment(GIVEN).max_retries
+
+
+def test_the_defaults_of_the_enrichment_are_those_asked_for() -> None:
+    """S2.35: 10, 0.5 and 3."""
+    settings = EnrichSettings.from_environment({})
+
+    assert (10, 0.5, 3) == (settings.batch_size, settings.rate_limit_delay, settings.max_retries)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 0),
+        ("batch_size", 21),
+        ("rate_limit_delay", -1.0),
+        ("rate_limit_delay", float("nan")),
+        ("max_retries", -1),
+        ("max_requests_per_minute", 0),
+        ("npi_timeout_seconds", 0.0),
+        ("npi_timeout_seconds", float("inf")),
+        ("price_per_gb", -0.1),
+    ],
+)
+def test_a_limit_of_the_enrichment_holds(name: str, value: float) -> None:
+    """The error names the setting."""
+    with pytest.raises(SettingError, match=f"^{name}: is {value}"):
+        EnrichSettings.from_environment({}, **{name: value})

@@ -32,7 +32,8 @@ network_files = dg.AssetSpec(
 )
 
 
-def _column_schema(table: Table) -> dg.TableSchema:
+def column_schema(table: Table) -> dg.TableSchema:
+    """The columns of a table, as Dagster shows them."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -57,7 +58,7 @@ def _spec(table: Table, code_version: str) -> dg.AssetSpec:
         owners=OWNERS,
         code_version=code_version,
         skippable=True,
-        metadata={"dagster/column_schema": _column_schema(table), "dagster/table_name": f"mrf.{table.name}"},
+        metadata={"dagster/column_schema": column_schema(table), "dagster/table_name": f"mrf.{table.name}"},
     )
 
 

@@ -1,0 +1,76 @@
+"""The batch engine with a service of your own: `python examples/batch_examples.py`.
+
+`mrf_assets.batch` knows nothing of NPPES: it works off any "look up one item". Here the service is
+a coroutine that sometimes refuses and sometimes fails, as services do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+
+from mrf_assets.batch import (
+    Answer,
+    Batch,
+    BatchOptions,
+    Failure,
+    Item,
+    Ledger,
+    Pool,
+    Result,
+    output_at,
+    process_batch,
+    recover,
+)
+from mrf_assets.errors import LookUpFailed
+
+COLUMNS: list[tuple[str, pa.DataType]] = [("word", pa.string()), ("length", pa.int32())]
+SCHEMA = pa.schema(COLUMNS)
+REFUSED, FAILED = 0.1, 0.2  # below these, of 1
+DICE = random.Random(7)  # noqa: S311 - an example's dice
+
+
+async def look_up(item: Item) -> Answer:
+    """A slow service: 10 % refusals, 10 % failures that pass."""
+    await asyncio.sleep(0.002)
+    luck = DICE.random()
+    if luck < REFUSED:
+        raise LookUpFailed("rate_limited", "HTTP 429", http_status=429, is_refusal=True, retry_after_seconds=0.01)
+    if luck < FAILED:
+        raise LookUpFailed("http_500", "HTTP 500", http_status=500)
+    return Answer(row={"word": item.key, "length": len(item.key)})
+
+
+async def in_memory() -> None:
+    """The short form: outcomes as they come, errors among them."""
+    words = (Item(key=word) for word in ("bundle", "ffs", "capitation"))
+    async for outcome in process_batch(words, look_up, max_workers=20):
+        match outcome:
+            case Result():
+                print(f"{outcome.row['word']} has {outcome.row['length']} letters, after {outcome.requests} request(s)")
+            case Failure():
+                print(f"{outcome.item.key}: {outcome.reason}")
+
+
+async def with_ledger(folder: Path) -> int:
+    """The whole: resumable, with an output that has each row once; run it again and nothing is asked."""
+    options = BatchOptions(max_workers=20, rate_limit_delay_seconds=0.001, backoff_seconds=0.01)
+    output = output_at(folder / "words", SCHEMA)
+    with Ledger(folder / "words.sqlite") as ledger:
+        ledger.add(Item(key=f"word-{number}", priority=number) for number in range(200))
+        recover(ledger, output, SCHEMA)
+        report = await Batch(ledger, output, SCHEMA, Pool(look_up, options)).run()
+    numbers = report.statistics
+    print(f"{numbers.completed} of {numbers.total} done with {numbers.requests} requests, {report.written_rows} rows")
+    return 0 if numbers.completed + numbers.failed == numbers.total else 1
+
+
+if __name__ == "__main__":
+    asyncio.run(in_memory())
+    with tempfile.TemporaryDirectory() as scratch:
+        sys.exit(asyncio.run(with_ledger(Path(scratch))))

@@ -1,0 +1,43 @@
+"""A batch of look-ups against a slow, rate-limited service: parallel, resumable, exact.
+
+Knows nothing of what is looked up. In the order in which an item passes: `values` (items and
+outcomes), `ledger` (what is to do), `limiter` and `pool` (the requests), `outputs` (the rows);
+`run` puts them together, `statistics`, `cost` and `stop` go along.
+"""
+
+from mrf_assets.batch.cost import Budget, Prices
+from mrf_assets.batch.ledger import FailedItem, Ledger
+from mrf_assets.batch.outputs import Output, output_at
+from mrf_assets.batch.pool import Pool, in_thread, process_batch
+from mrf_assets.batch.run import Batch, BatchReport, failures_of, recover, start_over
+from mrf_assets.batch.statistics import Statistics
+from mrf_assets.batch.stop import Stop
+from mrf_assets.batch.values import Answer, BatchOptions, Failure, Item, LookUp, Outcome, Result, Row, Unfinished
+
+__all__ = [
+    "Answer",
+    "Batch",
+    "BatchOptions",
+    "BatchReport",
+    "Budget",
+    "FailedItem",
+    "Failure",
+    "Item",
+    "Ledger",
+    "LookUp",
+    "Outcome",
+    "Output",
+    "Pool",
+    "Prices",
+    "Result",
+    "Row",
+    "Statistics",
+    "Stop",
+    "Unfinished",
+    "failures_of",
+    "in_thread",
+    "output_at",
+    "process_batch",
+    "recover",
+    "start_over",
+]

@@ -1,0 +1,115 @@
+"""What a batch has done so far, counted as it goes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from math import exp
+from typing import Any
+
+_RECENT_SECONDS = 30.0  # over which the rate for the time left is smoothed
+_PERCENT = 100.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Statistics:
+    """Counts and times of one run of a batch."""
+
+    workers: int = 1
+    clock: Callable[[], float] = time.monotonic
+    total: int = 0  # items of the batch
+    completed_before: int = 0  # in earlier runs
+    failed_before: int = 0
+    completed: int = 0
+    failed: int = 0
+    unfinished: int = 0
+    requests: int = 0
+    requests_accepted: int = 0
+    requests_refused: int = 0  # 429 and 503
+    requests_failed: int = 0
+    received_bytes: int = 0
+    busy_seconds: float = 0.0  # of all workers, with a request under way
+    peak_concurrency: int = 0
+    write_seconds: float = 0.0  # ledger and output
+    failures: Counter[str] = field(default_factory=Counter)  # by reason
+    statuses: Counter[str] = field(default_factory=Counter)  # of the rows, where they have one
+    item_seconds: float = 0.0
+    _started: float | None = None
+    _last_outcome: float = 0.0
+    _under_way: int = 0
+    _rate: float | None = None  # items per second, smoothed
+
+    @property
+    def seconds(self) -> float:
+        """Since the first start."""
+        return 0.0 if self._started is None else max(self.clock() - self._started, 1e-9)
+
+    @property
+    def pending(self) -> int:
+        """Items that have no outcome yet."""
+        return max(self.total - self.completed_before - self.failed_before - self.completed - self.failed, 0)
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the workers' time with a request under way, 0 to 1."""
+        return self.busy_seconds / (self.workers * self.seconds) if self.seconds else 0.0
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the items with an outcome that succeeded, 0 to 1."""
+        ended = self.completed + self.failed
+        return self.completed / ended if ended else 0.0
+
+    @property
+    def records_per_minute(self) -> float:
+        """Items with an outcome, per minute of this run."""
+        return 60 * (self.completed + self.failed) / self.seconds if self.seconds else 0.0
+
+    @property
+    def left_seconds(self) -> float | None:
+        """How long the rest takes at the present rate; None before it can be told."""
+        return None if not self._rate else self.pending / self._rate
+
+    def request_started(self) -> None:
+        """One request is under way."""
+        if self._started is None:
+            self._started = self._last_outcome = self.clock()
+        self.requests += 1
+        self._under_way += 1
+        self.peak_concurrency = max(self.peak_concurrency, self._under_way)
+
+    def request_ended(self, seconds: float, size_bytes: int) -> None:
+        """It was answered or it broke."""
+        self._under_way -= 1
+        self.busy_seconds += seconds
+        self.received_bytes += size_bytes
+
+    def item_ended(self, seconds: float) -> None:
+        """One item has its outcome."""
+        self.item_seconds += seconds
+        now = self.clock()
+        passed, self._last_outcome = max(now - self._last_outcome, 1e-9), now
+        weight = 1 - exp(-passed / _RECENT_SECONDS)
+        self._rate = 1 / passed if self._rate is None else self._rate + weight * (1 / passed - self._rate)
+
+    def as_facts(self) -> dict[str, Any]:
+        """For a report: plain numbers."""
+        ended = self.completed + self.failed
+        facts = {name: value for name, value in asdict(self).items() if not name.startswith("_") and name != "clock"}
+        return facts | {
+            "failures": dict(self.failures),
+            "statuses": dict(self.statuses),
+            "pending": self.pending,
+            "seconds": round(self.seconds, 3),
+            "busy_seconds": round(self.busy_seconds, 3),
+            "write_seconds": round(self.write_seconds, 3),
+            "item_seconds": round(self.item_seconds, 3),
+            "utilisation_percent": round(_PERCENT * self.utilisation, 1),
+            "success_rate_percent": round(_PERCENT * self.success_rate, 1),
+            "refused_percent": round(_PERCENT * self.requests_refused / max(self.requests, 1), 2),
+            "average_job_seconds": round(self.item_seconds / ended, 3) if ended else None,
+            "records_per_minute": round(self.records_per_minute, 1),
+            "requests_per_minute": round(60 * self.requests / self.seconds, 1) if self.seconds else 0.0,
+        }

@@ -1,0 +1,86 @@
+"""What goes into a batch and what comes out of it: values alone.
+
+An item is one thing to look up. Each comes out as exactly one `Outcome`: a `Result`, a
+`Failure` with its reason, or `Unfinished` where the batch was stopped first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing to look up."""
+
+    key: str
+    priority: float = 0.0  # higher first
+    facts: Mapping[str, Any] = field(default_factory=dict)  # what the look-up must know beside the key; JSON values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one look-up found; `row` fits the output's schema."""
+
+    row: Row
+    size_bytes: int = 0  # as received
+
+
+LookUp = Callable[[Item], Awaitable[Answer]]  # raises `errors.LookUpFailed`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """An item that was looked up."""
+
+    item: Item
+    row: Row
+    requests: int
+    seconds: float  # from its first start to its last answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An item that was given up, and why."""
+
+    item: Item
+    reason: str  # a fixed word
+    detail: str
+    http_status: int | None
+    requests: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """An item that the batch was stopped before; it is still to be done."""
+
+    item: Item
+    requests: int
+
+
+Outcome = Result | Failure | Unfinished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """How a batch is worked off."""
+
+    max_workers: int = 10  # look-ups at a time
+    first_workers: int | None = None  # begin with so many, and go up to `max_workers` while nothing is refused
+    max_retries: int = 3  # after a failure that may pass
+    max_refusals: int = 10  # 429 and 503 say nothing about the item, so they have a count of their own
+    backoff_seconds: float = 1.0  # before the first retry, at most; doubles with each
+    most_backoff_seconds: float = 60.0
+    rate_limit_delay_seconds: float = 0.5  # between two starts, at the beginning
+    adaptive: bool = True  # False: that delay stays
+    max_requests_per_minute: int | None = None
+    checkpoint_interval: int = 10  # outcomes per commit
+    give_up_after: int = 50  # failures without one success between them: the service is down
+    grace_seconds: float = 10.0  # for what is under way, once the batch is to stop
+    limit: int | None = None  # items in this run
+    least_priority: float | None = None

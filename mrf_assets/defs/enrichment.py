@@ -1,0 +1,245 @@
+"""The assets about providers: which NPIs are published, what the public registry says, and both together."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import dagster as dg
+from pydantic import Field
+
+from mrf_assets.batch import Outcome
+from mrf_assets.checks import CheckResult
+from mrf_assets.defs.assets import OWNERS, column_schema
+from mrf_assets.defs.resources import Ingestor
+from mrf_assets.enrichment import batch_options
+from mrf_assets.enrichment.directory import write_directory
+from mrf_assets.enrichment.directory_checks import DIRECTORY_CHECKS, DirectoryFigures, audit_directory
+from mrf_assets.enrichment.reference import Reference
+from mrf_assets.enrichment.registry import MANY, MODES, Mode, RegistryResult, RegistryUpdate, write_npis
+from mrf_assets.errors import MrfError
+from mrf_assets.fetch import FetchOptions, open_url
+from mrf_assets.schema import NPI_REGISTRY, NPIS, PROVIDER_DIRECTORY, Table
+from mrf_assets.settings import MOST_WORKERS, EnrichSettings
+
+logger = logging.getLogger(__name__)
+
+POOL = "npi_registry"  # one process talks to the registry
+_DEFAULTS = EnrichSettings()
+_TOLD_SECONDS = 30.0
+_SENSOR_SECONDS = 300
+_OWN = (
+    "npi_api_url",
+    "npi_files_url",
+    "batch_size",
+    "rate_limit_delay",
+    "max_requests_per_minute",
+    "npi_timeout_seconds",
+)
+
+
+class Enricher(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value is handed to a step but itself
+    """How the registry is asked; see `mrf_assets.settings.EnrichSettings`."""
+
+    npi_api_url: str = _DEFAULTS.npi_api_url
+    npi_files_url: str = _DEFAULTS.npi_files_url
+    batch_size: int = _DEFAULTS.batch_size
+    rate_limit_delay: float = _DEFAULTS.rate_limit_delay
+    max_requests_per_minute: int | None = _DEFAULTS.max_requests_per_minute
+    npi_timeout_seconds: float = _DEFAULTS.npi_timeout_seconds
+
+    @classmethod
+    def of(cls, settings: EnrichSettings) -> "Enricher":
+        """A resource with these settings."""
+        return cls(**{name: getattr(settings, name) for name in _OWN})
+
+    def settings(self, ingestor: Ingestor) -> EnrichSettings:
+        """Those of all, and those of the look-ups."""
+        shared = {name: getattr(ingestor.settings, name) for name in type(ingestor.settings).__dataclass_fields__}
+        return EnrichSettings(**shared, **{name: getattr(self, name) for name in _OWN})
+
+
+class RegistryConfig(dg.Config):
+    """What one update of the registry may vary."""
+
+    mode: str = Field(
+        default="intelligent",
+        description=f"One of {', '.join(MODES)}. intelligent: the bulk files where many NPIs are missing, the API for "
+        "the rest; parallel_all: both side by side.",
+    )
+    many: int = Field(default=MANY, description="Missing NPIs from which on `intelligent` takes the bulk files.")
+    max_age_days: int | None = Field(default=None, description="Look up anew what is older.")
+    limit: int | None = Field(default=None, description="Look up at most so many over the API.")
+    max_workers: int | None = Field(default=None, description=f"Look-ups at a time, up to {MOST_WORKERS}.")
+
+
+def _spec(table: Table, deps: list[str]) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        table.name,
+        deps=deps,
+        description=table.grain,
+        group_name="providers",
+        kinds={"parquet", "duckdb"},
+        owners=OWNERS,
+        metadata={"dagster/column_schema": column_schema(table), "dagster/table_name": f"mrf.{table.name}"},
+    )
+
+
+@dg.multi_asset(name="npis", specs=[_spec(NPIS, ["providers", "provider_sets", "rates"])])
+def npis(ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
+    """The NPIs of the latest period of every network, with how many prices name each."""
+    lake = ingestor.settings.output_dir
+    rows = _told_plainly(lambda: write_npis(lake))
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": rows, "path": dg.MetadataValue.path(Reference(lake).npis)}
+    )
+
+
+@dg.multi_asset(name="npi_registry", specs=[_spec(NPI_REGISTRY, ["npis"])], pool=POOL)
+def npi_registry(
+    context: dg.AssetExecutionContext, config: RegistryConfig, ingestor: Ingestor, enricher: Enricher
+) -> dg.MaterializeResult:  # type: ignore[type-arg]  # files, no value
+    """The registry's entries; a run that was interrupted or failed is gone on with by the next."""
+    settings = _told_plainly(lambda: enricher.settings(ingestor))
+    update = RegistryUpdate(
+        lake=settings.output_dir,
+        settings=settings,
+        open_url=partial(open_url, options=FetchOptions.of(settings)),
+        batch=batch_options(settings, max_workers=config.max_workers, limit=config.limit),
+        mode=cast("Mode", config.mode),
+        many=config.many,
+        max_age=None if config.max_age_days is None else timedelta(days=config.max_age_days),
+        on_outcome=_progress(context.log.info),
+    )
+    began = time.monotonic()
+    result = _told_plainly(update.run)
+    facts = _registry_facts(result, settings.output_dir, time.monotonic() - began)
+    if result.stopped is not None and config.limit is None and result.pending:
+        raise dg.Failure(
+            f"{result.stopped}; {result.pending} NPIs are left: materialize it again, and it goes on",
+            metadata=facts,
+            allow_retries=False,
+        )
+    return dg.MaterializeResult(metadata=facts)
+
+
+@dg.multi_asset(
+    name="provider_directory",
+    specs=[_spec(PROVIDER_DIRECTORY, ["npis", "npi_registry"])],
+    check_specs=[
+        dg.AssetCheckSpec(
+            check.name,
+            asset="provider_directory",
+            description=f"{check.explanation}\n\nSelects the offending rows:\n\n```sql\n{check.sql}\n```",
+        )
+        for check in DIRECTORY_CHECKS
+    ],
+)
+def provider_directory(ingestor: Ingestor) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # a file
+    """The published NPIs with their names, specialties and places, and how sure the payers' names are."""
+    lake = ingestor.settings.output_dir
+    rows = _told_plainly(lambda: write_directory(lake))
+    results, figures = _told_plainly(lambda: audit_directory(Reference(lake).directory))
+    yield dg.MaterializeResult(
+        metadata=_directory_facts(figures, rows, Reference(lake).directory),
+        check_results=[_check_result(result) for result in results],
+    )
+
+
+ASSETS = [npis, npi_registry, provider_directory]
+
+enrich_npis = dg.define_asset_job(
+    "enrich_npis",
+    selection=dg.AssetSelection.assets(*(asset.key for asset in ASSETS)),
+    description="Count the NPIs of what is published, look up those that are new, and join both.",
+)
+
+
+@dg.asset_sensor(asset_key=dg.AssetKey("providers"), job=enrich_npis, minimum_interval_seconds=_SENSOR_SECONDS)
+def new_providers(context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry) -> dg.RunRequest:
+    """Networks were published: their new NPIs are looked up, once for all of a tick."""
+    return dg.RunRequest(run_key=f"{asset_event.run_id}-{context.cursor}")
+
+
+def _told_plainly(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the work gives
+    """An expected failure is one line for a person."""
+    try:
+        return work()
+    except MrfError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+
+
+def _progress(tell: Callable[[str], None]) -> Callable[[Outcome], None]:
+    """One line every half a minute."""
+    counted, told = 0, time.monotonic()
+
+    def on_outcome(_outcome: Outcome) -> None:
+        nonlocal counted, told
+        counted += 1
+        if time.monotonic() - told >= _TOLD_SECONDS:
+            told = time.monotonic()
+            tell(f"{counted} NPIs looked up over the API")
+
+    return on_outcome
+
+
+def _registry_facts(result: RegistryResult, lake: Path, seconds: float) -> dict[str, Any]:
+    facts = result.statistics.as_facts()
+    plotted = (
+        "requests",
+        "requests_refused",
+        "received_bytes",
+        "success_rate_percent",
+        "utilisation_percent",
+        "refused_percent",
+        "records_per_minute",
+    )
+    return {
+        "dagster/row_count": result.known_before + result.from_bulk + result.from_api,
+        "npis": result.npis,
+        "known_before": result.known_before,
+        "from_bulk": result.from_bulk,
+        "from_api": result.from_api,
+        "failed": result.failed,
+        "invalid": result.invalid,
+        "pending": result.pending,
+        "duration_seconds": round(seconds, 3),
+        **{name: facts[name] for name in plotted},
+        "failures": dg.MetadataValue.json(facts["failures"]),
+        "bulk_files": dg.MetadataValue.json(result.bulk_files),
+        "path": dg.MetadataValue.path(Reference(lake).registry),
+    }
+
+
+def _directory_facts(figures: DirectoryFigures, rows: int, path: Path) -> dict[str, Any]:
+    confidences = "\n".join(f"| {tenth} | {count:,} |" for tenth, count in figures.confidences.items())
+    return {
+        "dagster/row_count": rows,
+        **{f"status_{status.replace(' ', '_')}": count for status, count in figures.statuses.items()},
+        "name_fill_rate": figures.fill_rates["provider_name"],
+        "taxonomy_fill_rate": figures.fill_rates["primary_taxonomy_code"],
+        "fill_rates": dg.MetadataValue.json(figures.fill_rates),
+        "name_confidence": dg.MetadataValue.md(f"| confidence | NPIs |\n|---|---:|\n{confidences}"),
+        "figures": dg.MetadataValue.json(json.loads(json.dumps(asdict(figures)))),
+        "path": dg.MetadataValue.path(path),
+    }
+
+
+def _check_result(result: CheckResult) -> dg.AssetCheckResult:
+    metadata: dict[str, Any] = {"offending_rows": result.offending_rows}
+    if result.population is not None:
+        metadata |= {"population": result.population, "tolerated_share": result.check.tolerated_share}
+    if result.sample:
+        metadata["sample"] = dg.MetadataValue.md(f"```json\n{result.sample.replace('`', chr(39))}\n```")
+    return dg.AssetCheckResult(
+        check_name=result.check.name,
+        passed=result.passed,
+        severity=dg.AssetCheckSeverity.ERROR if result.check.blocking else dg.AssetCheckSeverity.WARN,
+        description=result.check.explanation,
+        metadata=metadata,
+    )

@@ -1,0 +1,280 @@
+"""`mrf enrich`: flags -> options -> one run, with a bar on a terminal and lines elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mrf_assets.batch import BatchReport, Outcome, Statistics
+from mrf_assets.console import PrintableFormatter, printable
+from mrf_assets.enrichment import (
+    STAGES,
+    Enrichment,
+    EnrichOptions,
+    Estimate,
+    RunFiles,
+    batch_options,
+    estimate,
+    tuning_hint,
+)
+from mrf_assets.errors import LookUpFailed, SettingError
+from mrf_assets.nppes import run_check
+from mrf_assets.settings import MOST_WORKERS, EnrichSettings
+
+logger = logging.getLogger(__name__)
+
+_PATH = click.Path(path_type=Path)
+_AGE = re.compile(r"\A([0-9]+)([smhdw])\Z")
+_AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_RAMP = re.compile(r"\A([0-9]+):([0-9]+)\Z")
+_LINE_SECONDS = 30.0  # between two lines where there is no terminal
+_PROBLEMS_TOLD = 20
+SHUTDOWN_LINE = "⚠️  Shutdown requested, saving checkpoint..."
+SAVED_LINE = "✅ Checkpoint saved. Run with --resume to continue."
+
+
+@click.command()
+@click.option("--input", "location", help="A CSV or parquet file with a column `npi`, or asset:providers.")
+@click.option("--output", type=_PATH, help="A folder for parquet parts, or a file that ends in .csv.")
+@click.option("--output-dir", type=_PATH, help="What is published, for --input asset:providers.  [default: mrf_output]")
+@click.option("--stages", default="npi,org", show_default=True, help=f"Which of {', '.join(STAGES)}.")
+@click.option(
+    "--max-workers", type=click.IntRange(1, MOST_WORKERS), help="Look-ups at a time, up to 20.  [default: 10]"
+)
+@click.option("--ramp", help="FROM:TO workers: begin with the first, go up while nothing is refused (10:20).")
+@click.option(
+    "--checkpoint",
+    type=_PATH,
+    default=Path("enrichment_progress.json"),
+    show_default=True,
+    help="Progress; the ledger, the report and the error log stand beside it.",
+)
+@click.option("--resume", is_flag=True, help="Go on where the last run stopped.")
+@click.option("--retry-failed", is_flag=True, help="Try again what failed.")
+@click.option("--delay", type=click.FloatRange(0), default=2.0, show_default=True, help="Seconds between stages.")
+@click.option(
+    "--checkpoint-interval", type=click.IntRange(1), default=10, show_default=True, help="Records per commit."
+)
+@click.option("--max-age", help="Keep rows of the output that are younger: 12h, 30d.")
+@click.option("--fresh", is_flag=True, help="Ask for every record anew; the default.")
+@click.option("--limit", type=click.IntRange(1), help="Look up the first N.")
+@click.option("--min-priority", type=float, help="Leave out records of less priority.")
+@click.option("--max-rpm", type=click.IntRange(1), help="Never more requests a minute than this.")
+@click.option(
+    "--budget", type=click.FloatRange(0, min_open=True), help="US dollars; the run stops when they are spent."
+)
+@click.option("--dry-run", is_flag=True, help="Check the input and estimate requests, time and cost; writes nothing.")
+@click.option("--check", is_flag=True, help="One request, to see whether the registry can be reached.")
+@click.option("--strict-exit", is_flag=True, help="Exit with 130 or 143 when stopped by a signal, not with 0.")
+@click.option("--verbose", is_flag=True, help="Tell each request's trouble.")
+def enrich(check: bool, dry_run: bool, strict_exit: bool, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+    """Look up providers in NPPES, the public registry: parallel, resumable, polite.
+
+    \b
+    Fresh start:   mrf enrich --input npis.csv --output data_enriched.csv --max-workers 20
+    Go on:         mrf enrich --input npis.csv --output data_enriched.csv --resume
+    Try again:     mrf enrich --input npis.csv --output data_enriched_retry.csv --retry-failed
+    """  # noqa: D301 - \b is click's
+    settings = EnrichSettings.from_environment(output_dir=flags.pop("output_dir"))
+    if check:
+        _check(settings)
+        return
+    options = _options(flags, settings)
+    if dry_run:
+        _tell_estimate(estimate(options, settings))
+        return
+    with _console_log(verbose=verbose):
+        _Run(options, settings, strict_exit=strict_exit).go()
+
+
+def _options(flags: dict[str, Any], settings: EnrichSettings) -> EnrichOptions:
+    for name in ("location", "output"):
+        if flags[name] is None:
+            raise SettingError("--input" if name == "location" else "--output", "is missing; give it")
+    if flags["fresh"] and flags["max_age"]:
+        raise SettingError("--max-age", "contradicts --fresh; give one of them")
+    first, most = _ramp(flags["ramp"], flags["max_workers"])
+    return EnrichOptions(
+        location=flags["location"],
+        output=flags["output"],
+        stages=tuple(stage.strip() for stage in flags["stages"].split(",") if stage.strip()),
+        stage_delay_seconds=flags["delay"],
+        checkpoint=flags["checkpoint"],
+        resume=flags["resume"],
+        retry_failed=flags["retry_failed"],
+        max_age=_age(flags["max_age"]),
+        budget_dollars=flags["budget"],
+        batch=batch_options(
+            settings,
+            max_workers=most,
+            first_workers=first,
+            checkpoint_interval=flags["checkpoint_interval"],
+            max_requests_per_minute=flags["max_rpm"],
+            limit=flags["limit"],
+            least_priority=flags["min_priority"],
+        ),
+    )
+
+
+def _age(text: str | None) -> dt.timedelta | None:
+    if text is None:
+        return None
+    found = _AGE.match(text)
+    if not found:
+        raise SettingError("--max-age", f"is {text!r}; give a number and one of s, m, h, d, w, as in 30d")
+    return dt.timedelta(**{_AGE_UNITS[found[2]]: int(found[1])})
+
+
+def _ramp(text: str | None, max_workers: int | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, max_workers
+    found = _RAMP.match(text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]) <= MOST_WORKERS:
+        raise SettingError("--ramp", f"is {text!r}; give FROM:TO with 1 <= FROM <= TO <= {MOST_WORKERS}, as in 10:20")
+    return int(found[1]), int(found[2])
+
+
+def _check(settings: EnrichSettings) -> None:
+    try:
+        click.echo(f"✅ {run_check(settings.npi_api_url, settings.npi_timeout_seconds)}")
+    except LookUpFailed as failure:
+        click.echo(f"❌ The registry cannot be used: {printable(str(failure))}", err=True)
+        sys.exit(1)
+
+
+def _tell_estimate(told: Estimate) -> None:
+    click.echo(f"Total: {told.rows}, Completed: {told.known}, Pending: {told.new}")
+    click.echo(f"Duplicates: {told.duplicates}, invalid: {told.invalid}")
+    for problem in told.problems[:_PROBLEMS_TOLD]:
+        click.echo(f"  {printable(str(problem))}", err=True)
+    if told.invalid > _PROBLEMS_TOLD:
+        click.echo(f"  and {told.invalid - _PROBLEMS_TOLD} more", err=True)
+    click.echo(
+        f"Estimate: {told.requests} requests, {dt.timedelta(seconds=round(told.seconds))} at the first rate, "
+        f"${told.dollars:.2f}. Nothing was written."
+    )
+    if told.problems:
+        sys.exit(2)
+
+
+@contextmanager
+def _console_log(*, verbose: bool) -> Iterator[None]:
+    """What our own modules say goes to the console; other libraries tell addresses."""
+    ours, handler = logging.getLogger("mrf_assets"), logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    before = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)
+        ours.removeHandler(handler)
+
+
+class _Run:
+    """One run with its signals and its bar."""
+
+    def __init__(self, options: EnrichOptions, settings: EnrichSettings, *, strict_exit: bool) -> None:
+        self._options, self._settings, self._strict_exit = options, settings, strict_exit
+        self._console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("Enriching", total=None, note="")
+        self._statistics = Statistics()
+        self._told = time.monotonic()
+        self._signal: int | None = None
+
+    def go(self) -> None:
+        """Run it, tell it, and exit."""
+        run = Enrichment(
+            options=self._options, settings=self._settings, on_ready=self._ready, on_outcome=self._progressed
+        )
+        run.fetch_bulk()
+        with self._bar:
+            report = asyncio.run(self._enrich(run))
+        self._tell(report)
+        if self._signal is not None:
+            sys.exit(128 + self._signal if self._strict_exit else 0)
+        if report.stopped is not None or report.statistics.failed:
+            sys.exit(1)
+
+    async def _enrich(self, run: Enrichment) -> BatchReport:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop, run, number)
+        return await run.run_async()
+
+    def _stop(self, run: Enrichment, number: int) -> None:
+        if not run.stop.requested:
+            self._console.print(SHUTDOWN_LINE)
+        self._signal = number
+        run.stop.request(f"stopped by {signal.Signals(number).name}")
+
+    def _ready(self, statistics: Statistics) -> None:
+        self._statistics = statistics
+        done = statistics.completed_before + statistics.failed_before
+        self._console.print(
+            f"Total: {statistics.total}, Completed: {statistics.completed_before}, Pending: {statistics.pending}"
+        )
+        self._bar.update(self._task, total=statistics.total, completed=done)
+
+    def _progressed(self, _outcome: Outcome) -> None:
+        numbers = self._statistics
+        done = numbers.total - numbers.pending
+        self._bar.update(self._task, completed=done, note=_note(numbers))
+        if not self._console.is_terminal and time.monotonic() - self._told >= _LINE_SECONDS:
+            self._told = time.monotonic()
+            self._console.print(f"Enriching {done}/{numbers.total} {_note(numbers)}")
+
+    def _tell(self, report: BatchReport) -> None:
+        numbers, files = report.statistics, RunFiles(self._options.checkpoint)
+        ended = max(numbers.completed + numbers.failed, 1)
+        for line in (
+            f"Completed: {numbers.completed}, failed: {numbers.failed}, pending: {numbers.pending}",
+            f"Success rate: {100 * numbers.success_rate:.1f}%",
+            f"Average job time: {numbers.item_seconds / ended:.2f}s",
+            f"Requests: {numbers.requests} ({numbers.requests_refused} refused)",
+            f"Utilisation: {100 * numbers.utilisation:.0f}%, rate: {numbers.records_per_minute:.1f} rec/min",
+            f"Cost: ${report.cost_dollars:.4f}",
+            f"Output: {printable(str(self._options.output))} ({report.written_rows} rows)",
+            f"Report: {files.report}",
+        ):
+            self._console.print(line)
+        if numbers.failed:
+            self._console.print(f"Errors: {files.errors}; --retry-failed tries them again")
+        self._console.print(f"Hint: {tuning_hint(numbers, self._options.batch)}")
+        if report.stopped is not None:
+            if self._signal is None:
+                self._console.print(f"⚠️  Stopped: {printable(report.stopped)}")
+            self._console.print(SAVED_LINE)
+
+
+def _note(numbers: Statistics) -> str:
+    left = numbers.left_seconds
+    eta = "?" if left is None else str(dt.timedelta(seconds=round(left)))
+    return (
+        f"requests: {numbers.requests}, failed: {numbers.failed}, "
+        f"rate: {numbers.records_per_minute:.1f} rec/min, ETA {eta}"
+    )

@@ -1,0 +1,25 @@
+"""Look up providers in NPPES: the engine of `batch` over the client of `nppes`."""
+
+from mrf_assets.enrichment.files import RunFiles
+from mrf_assets.enrichment.run import (
+    STAGES,
+    Enrichment,
+    EnrichOptions,
+    Estimate,
+    batch_options,
+    estimate,
+    prices_of,
+    tuning_hint,
+)
+
+__all__ = [
+    "STAGES",
+    "EnrichOptions",
+    "Enrichment",
+    "Estimate",
+    "RunFiles",
+    "batch_options",
+    "estimate",
+    "prices_of",
+    "tuning_hint",
+]

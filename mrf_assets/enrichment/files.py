@@ -1,0 +1,86 @@
+"""The files that a run leaves beside its checkpoint: progress, errors, report."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mrf_assets.batch import Failure, Ledger, Statistics
+
+_LISTED_IDS = 1_000  # a million ids in a file that is rewritten all the time would cost more than the look-ups
+_LEAST_SECONDS = 1.0  # between two writes of the progress
+
+
+class RunFiles:
+    """`enrichment_progress.json` and its neighbours."""
+
+    def __init__(self, progress: Path) -> None:
+        self.progress = progress
+        self.ledger = progress.with_suffix(".sqlite")
+        self.report = progress.with_name("enrichment_report.json")
+        self.errors = progress.with_name("enrichment_errors.log")
+        self._written = -_LEAST_SECONDS
+
+    def write_progress(self, ledger: Ledger, statistics: Statistics, *, now: bool = False) -> None:
+        """State of the batch as one JSON object; at most once a second unless it must be `now`."""
+        if not now and time.monotonic() - self._written < _LEAST_SECONDS:
+            return
+        counts = ledger.counts()
+        write_json(
+            self.progress,
+            {
+                "started_at": ledger.noted("started_at"),
+                "last_updated": utc_now(),
+                "total_records": counts.total(),
+                "completed_count": counts["done"],
+                "failed_count": counts["failed"],
+                "completed_ids": ledger.keys("done", _LISTED_IDS),
+                "failed_ids": ledger.keys("failed", _LISTED_IDS),
+                "ids_listed_at_most": _LISTED_IDS,
+                "total_requests": statistics.requests,
+                "total_bytes": statistics.received_bytes,
+                "errors": dict(ledger.reasons()),
+            },
+        )
+        self._written = time.monotonic()
+
+    def log_failures(self, failures: Iterable[Failure]) -> None:
+        """One JSON line for each item that was given up."""
+        lines = [
+            json.dumps(
+                {
+                    "time": utc_now(),
+                    "id": failure.item.key,
+                    "reason": failure.reason,
+                    "error": failure.detail,
+                    "http_status": failure.http_status,
+                    "requests": failure.requests,
+                }
+            )
+            for failure in failures
+        ]
+        if lines:
+            with self.errors.open("a", encoding="utf-8") as file:
+                file.write("\n".join(lines) + "\n")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a JSON file, all at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.new")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, default=str)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def utc_now() -> str:
+    """ISO 8601, to the second."""
+    return dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,18 @@
+"""What of the output folder is published now: the NPIs of its networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from mrf_assets.nppes.npis import npi_batches
+from mrf_assets.store import Store
+
+
+def published_npis(lake: Path) -> Iterator[pa.RecordBatch]:
+    """`schema.NPIS` of the latest period of every network."""
+    store = Store(lake.absolute())
+    latest = ((network, periods[-1]) for network in store.networks() if (periods := store.periods(network)))
+    return npi_batches((network, store.tables(network, period)) for network, period in latest)

@@ -1,0 +1,214 @@
+"""The registry's entries of our NPIs, kept up to date: the bulk files for the many, the API for the rest.
+
+<lake>/reference/npis.parquet                    `schema.NPIS`
+<lake>/reference/npi_registry/part-*.parquet     `schema.NPI_REGISTRY`
+<lake>/reference/provider_directory.parquet      `schema.PROVIDER_DIRECTORY`
+<lake>/.mrf/npi_registry.sqlite                  the ledger: what is looked up, what failed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mrf_assets.batch import (
+    Batch,
+    BatchOptions,
+    BatchReport,
+    Failure,
+    Item,
+    Ledger,
+    Outcome,
+    Output,
+    Pool,
+    Row,
+    Statistics,
+    Stop,
+    output_at,
+    recover,
+    start_over,
+)
+from mrf_assets.enrichment.inputs import INVALID
+from mrf_assets.enrichment.published import published_npis
+from mrf_assets.enrichment.reference import Reference, write_table
+from mrf_assets.errors import MrfError, SettingError
+from mrf_assets.nppes import NppesClient, npi_problem
+from mrf_assets.nppes.bulk import BulkRegistry
+from mrf_assets.schema import NPI_REGISTRY, NPIS
+from mrf_assets.settings import EnrichSettings
+from mrf_assets.stream import Opener
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["intelligent", "parallel_all", "api_only", "bulk_only"]
+MODES: tuple[str, ...] = get_args(Mode)
+MANY = 10_000  # NPIs: more than an hour of the API at three a second, and what the bulk file takes to download
+_KEYS_AT_ONCE = 10_000
+
+
+@dataclass(slots=True, kw_only=True)
+class RegistryResult:
+    """What one update did."""
+
+    npis: int = 0
+    known_before: int = 0
+    from_bulk: int = 0
+    from_api: int = 0
+    failed: int = 0  # invalid ones among them
+    invalid: int = 0
+    pending: int = 0
+    stopped: str | None = None
+    bulk_files: list[str] = field(default_factory=list)
+    statistics: Statistics = field(default_factory=Statistics)
+    cost_dollars: float = 0.0
+
+
+def write_npis(lake: Path) -> int:
+    """Count the NPIs of what is published; returns how many there are."""
+    return write_table(Reference(lake).npis, NPIS.arrow, published_npis(lake))
+
+
+@dataclass(slots=True, kw_only=True)
+class RegistryUpdate:
+    """Looks up the NPIs of `npis.parquet` that are not known, or not fresh."""
+
+    lake: Path
+    settings: EnrichSettings
+    open_url: Opener
+    batch: BatchOptions
+    mode: Mode = "intelligent"
+    many: int = MANY
+    max_age: dt.timedelta | None = None
+    stop: Stop = field(default_factory=Stop)
+    on_outcome: Callable[[Outcome], None] = lambda _: None
+
+    def run(self) -> RegistryResult:
+        """Bring the registry up to date; what an interrupted update has done stays, and the next goes on.
+
+        Raises:
+            SettingError: There is no `npis.parquet` yet, or a mode is not known.
+            FetchError: The bulk files cannot be had, and nothing else is allowed.
+            StreamError: They are not what they claim to be.
+            StoreError: The folder cannot be written, or another process updates it.
+        """
+        if self.mode not in MODES:
+            raise SettingError("mode", f"is {self.mode!r}; choose among {', '.join(MODES)}")
+        reference = Reference(self.lake)
+        if not reference.npis.exists():
+            raise SettingError("npis", f"{reference.npis} is not there; materialize the asset npis first")
+        output = output_at(reference.registry, NPI_REGISTRY.arrow)
+        with Ledger(reference.ledger) as ledger:
+            self._prepare(ledger, output)
+            counts = ledger.counts()
+            result = RegistryResult(npis=counts.total(), known_before=counts["done"])
+            self._fill(ledger, output, result)
+            counts = ledger.counts()
+            result.failed, result.pending = counts["failed"], counts["pending"]
+            result.invalid = ledger.reasons()[INVALID]
+        return result
+
+    def _prepare(self, ledger: Ledger, output: Output) -> None:
+        recover(ledger, output, NPI_REGISTRY.arrow)
+        if self.max_age is not None and self._is_stale(output):
+            since = dt.datetime.now(tz=dt.UTC) - self.max_age
+            start_over(ledger, output, NPI_REGISTRY.arrow, self._entries(), _fresh_since(since))
+            recover(ledger, output, NPI_REGISTRY.arrow)
+        else:
+            ledger.add(self._entries())
+        ledger.retry_failed(INVALID)
+
+    def _entries(self) -> Iterator[Item | Failure]:
+        for batch in pq.ParquetFile(Reference(self.lake).npis).iter_batches(columns=["npi", "rates"]):
+            for row in batch.to_pylist():
+                item = Item(key=str(row["npi"]), priority=float(row["rates"]))
+                problem = npi_problem(item.key)
+                if problem is None:
+                    yield item
+                else:
+                    yield Failure(item=item, reason=INVALID, detail=problem, http_status=None, requests=0, seconds=0)
+
+    def _is_stale(self, output: Output) -> bool:
+        assert self.max_age is not None
+        files = [str(path) for path in sorted(output.path.glob("part-*.parquet"))]
+        if not files:
+            return False
+        with duckdb.connect() as connection:
+            (oldest,) = connection.execute("SELECT min(fetched_at) FROM read_parquet(?)", [files]).fetchone() or (None,)
+        return oldest is not None and oldest < dt.datetime.now(tz=dt.UTC) - self.max_age
+
+    def _fill(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
+        missing = ledger.pending()
+        if not missing:
+            return
+        if self.mode == "parallel_all":
+            self._side_by_side(ledger, output, result)
+        elif self.mode == "bulk_only" or (self.mode == "intelligent" and missing > self.many):
+            self._from_bulk(ledger, output, result)
+        if self.mode != "bulk_only" and ledger.pending() and not self.stop.requested:
+            asyncio.run(self._from_api(ledger, output, result, self.stop))
+            if self.mode == "intelligent" and result.stopped and not result.bulk_files and ledger.pending():
+                logger.warning("the API gave up (%s); the bulk files are asked instead", result.stopped)
+                self._from_bulk(ledger, output, result)
+
+    def _from_bulk(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
+        registry = BulkRegistry(Reference(self.lake).bulk)
+        registry.refresh(self.settings.npi_files_url, self.open_url)
+        self._take_over(ledger, output, result, registry)
+
+    def _take_over(self, ledger: Ledger, output: Output, result: RegistryResult, registry: BulkRegistry) -> None:
+        result.bulk_files = [path.name for path in registry.paths]
+        pages = [pa.array(map(int, keys), pa.int64()) for keys in ledger.pages_of_keys(_KEYS_AT_ONCE)]
+        for batch in registry.rows(pa.table({"npi": pa.chunked_array(pages, pa.int64())})):
+            rows = batch.to_pylist()
+            ledger.carry([str(row["npi"]) for row in rows], rows, str(output.path))
+            result.from_bulk += len(rows)
+            recover(ledger, output, NPI_REGISTRY.arrow)
+
+    async def _from_api(self, ledger: Ledger, output: Output, result: RegistryResult, stop: Stop) -> BatchReport:
+        statistics = result.statistics = Statistics(workers=max(1, min(self.batch.max_workers, ledger.pending())))
+        client = NppesClient(
+            self.settings.npi_api_url,
+            timeout_seconds=self.settings.npi_timeout_seconds,
+            keep_alive=self.settings.connection_pooling,
+        )
+        pool = Pool(client.look_up, self.batch, statistics=statistics, stop=stop)
+        async with client:
+            report = await Batch(ledger, output, NPI_REGISTRY.arrow, pool, on_outcome=self.on_outcome).run()
+        result.from_api, result.stopped, result.cost_dollars = statistics.completed, report.stopped, report.cost_dollars
+        return report
+
+    def _side_by_side(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
+        """The API begins with what most prices name; the bulk files, once they are here, give the others."""
+        registry, stop = BulkRegistry(Reference(self.lake).bulk), Stop()
+
+        async def both() -> MrfError | None:
+            download = asyncio.ensure_future(
+                asyncio.to_thread(registry.refresh, self.settings.npi_files_url, self.open_url)
+            )
+            download.add_done_callback(lambda _: stop.request("the bulk files are here"))
+            await self._from_api(ledger, output, result, stop)
+            try:
+                await download
+            except MrfError as error:
+                return error
+            return None
+
+        error = asyncio.run(both())
+        result.stopped = None
+        if error is not None:
+            logger.warning("the bulk files cannot be had (%s); the API is asked for all", error)
+            return
+        self._take_over(ledger, output, result, registry)
+
+
+def _fresh_since(since: dt.datetime) -> Callable[[Row], str | None]:
+    return lambda row: str(row["npi"]) if row["fetched_at"] >= since else None

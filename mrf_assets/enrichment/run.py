@@ -1,0 +1,354 @@
+"""`mrf enrich` without its console: input -> ledger -> registry -> output and reports."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mrf_assets.batch import (
+    Answer,
+    Batch,
+    BatchOptions,
+    BatchReport,
+    Budget,
+    Failure,
+    Item,
+    Ledger,
+    LookUp,
+    Outcome,
+    Output,
+    Pool,
+    Prices,
+    Row,
+    Statistics,
+    Stop,
+    failures_of,
+    output_at,
+    recover,
+    start_over,
+)
+from mrf_assets.enrichment.files import RunFiles, utc_now, write_json
+from mrf_assets.enrichment.inputs import INVALID, EnrichmentInput
+from mrf_assets.enrichment.quality import Quality
+from mrf_assets.enrichment.reference import Reference
+from mrf_assets.errors import Problem, SettingError
+from mrf_assets.fetch import FetchOptions, open_url
+from mrf_assets.nppes import NppesClient
+from mrf_assets.nppes.bulk import BulkRegistry
+from mrf_assets.nppes.bulk_index import BulkIndex
+from mrf_assets.nppes.matching import best_match, registry_names
+from mrf_assets.schema import ENRICHED
+from mrf_assets.settings import EnrichSettings
+
+logger = logging.getLogger(__name__)
+
+STAGES = ("npi", "org", "deep")
+_KEYS_AT_ONCE = 10_000
+_PROBLEMS_KEPT = 1_000
+_NO_MATCH = {"business_name": None, "matched_name": None, "name_confidence": None}
+_ANSWER_SECONDS = 0.5  # of the registry, for an estimate before it was asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrichOptions:
+    """What one run is to do."""
+
+    location: str  # a CSV, a parquet file, or `asset:providers`
+    output: Path  # a folder of parquet parts, or a CSV
+    stages: tuple[str, ...] = ("npi", "org")
+    stage_delay_seconds: float = 2.0  # between two stages that talk to a server
+    checkpoint: Path = Path("enrichment_progress.json")
+    resume: bool = False
+    retry_failed: bool = False
+    max_age: dt.timedelta | None = None  # rows of the output that are younger are not looked up again
+    budget_dollars: float | None = None
+    batch: BatchOptions = field(default_factory=BatchOptions)
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.stages) - set(STAGES):
+            raise SettingError("--stages", f"{', '.join(sorted(unknown))}: choose among {', '.join(STAGES)}")
+        if "npi" not in self.stages:
+            raise SettingError("--stages", "npi must be among them; the others build on it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run would do."""
+
+    rows: int
+    problems: tuple[Problem, ...]  # the first of them
+    invalid: int
+    duplicates: int
+    known: int  # done already, where the run resumes
+    new: int
+    requests: int
+    seconds: float  # at the first rate; the registry may bear a higher one
+    dollars: float
+
+
+def batch_options(settings: EnrichSettings, **overrides: Any) -> BatchOptions:  # noqa: ANN401 - fields of BatchOptions
+    """The engine's options out of settings; overrides that are not None win."""
+    values: dict[str, Any] = {
+        "max_workers": settings.batch_size,
+        "max_retries": settings.max_retries,
+        "rate_limit_delay_seconds": settings.rate_limit_delay,
+        "adaptive": settings.adaptive_rate_limiting,
+        "max_requests_per_minute": settings.max_requests_per_minute,
+    }
+    return BatchOptions(**values | {name: value for name, value in overrides.items() if value is not None})
+
+
+def prices_of(settings: EnrichSettings) -> Prices:
+    """The price table out of settings."""
+    return Prices(
+        per_1000_requests=settings.price_per_1000_requests,
+        per_gb=settings.price_per_gb,
+        per_hour=settings.price_per_hour,
+    )
+
+
+def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
+    """Read the input through, and tell what a run would do; writes nothing.
+
+    Raises:
+        SettingError: The input cannot be read.
+        SourceProblems: It has no column of NPIs.
+    """
+    source = EnrichmentInput(options.location, settings.output_dir)
+    problems: list[Problem] = []
+    with closing(sqlite3.connect("")) as distinct:  # on disk if it must be
+        distinct.execute("CREATE TABLE keys (key TEXT PRIMARY KEY)")
+        valid = 0
+        for row in source.rows():
+            if row.problem is None:
+                valid += 1
+                distinct.execute("INSERT OR IGNORE INTO keys VALUES (?)", [row.item.key])
+            elif len(problems) < _PROBLEMS_KEPT:
+                problems.append(row.problem)
+        (unique,) = distinct.execute("SELECT count(*) FROM keys").fetchone()
+        known = 0
+        if options.resume or options.retry_failed:
+            keys = (key for (key,) in distinct.execute("SELECT key FROM keys"))
+            known = Ledger.peek(RunFiles(options.checkpoint).ledger, keys)
+    new = unique - known if options.batch.limit is None else min(unique - known, options.batch.limit)
+    rate = 1 / options.batch.rate_limit_delay_seconds if options.batch.rate_limit_delay_seconds else float("inf")
+    if options.batch.max_requests_per_minute is not None:
+        rate = min(rate, options.batch.max_requests_per_minute / 60)
+    seconds = new / min(rate, options.batch.max_workers / _ANSWER_SECONDS)
+    return Estimate(
+        rows=source.tally.rows,
+        problems=tuple(problems),
+        invalid=source.tally.invalid,
+        duplicates=valid - unique,
+        known=known,
+        new=new,
+        requests=new,
+        seconds=seconds,
+        dollars=prices_of(settings).cost(new, 0, seconds),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Enrichment:
+    """One run, from the input to the report."""
+
+    options: EnrichOptions
+    settings: EnrichSettings
+    on_ready: Callable[[Statistics], None] = lambda _: None  # counts are known, nothing is asked yet
+    on_outcome: Callable[[Outcome], None] = lambda _: None
+    stop: Stop = field(default_factory=Stop)
+
+    def run(self) -> BatchReport:
+        """Look up what is to do.
+
+        Raises:
+            SettingError: The input cannot be read, or a setting is wrong.
+            StoreError: Ledger or output cannot be written.
+            FetchError: The stage `deep` cannot have its files.
+            StreamError: They are not what they claim to be.
+        """
+        self.fetch_bulk()
+        return asyncio.run(self.run_async())
+
+    async def run_async(self) -> BatchReport:
+        """The same inside an event loop."""
+        options, files = self.options, RunFiles(self.options.checkpoint)
+        files.progress.parent.mkdir(parents=True, exist_ok=True)
+        output = output_at(options.output, ENRICHED.arrow)
+        with ExitStack() as opened:
+            ledger = opened.enter_context(Ledger(files.ledger))
+            self._prepare(ledger, output, files)
+            statistics = Statistics(workers=self._workers(ledger))
+            pool, client = self._pool(statistics, self._index(ledger, opened))
+            counts = ledger.counts()
+            statistics.total, statistics.completed_before = counts.total(), counts["done"]
+            statistics.failed_before = counts["failed"]
+            self.on_ready(statistics)
+            batch = Batch(
+                ledger,
+                output,
+                ENRICHED.arrow,
+                pool,
+                budget=Budget(options.budget_dollars, prices_of(self.settings)),
+                on_outcome=self.on_outcome,
+                on_checkpoint=lambda outcomes: self._checkpointed(ledger, files, statistics, outcomes),
+            )
+            began = time.monotonic()
+            async with client:
+                report = await batch.run()
+            files.write_progress(ledger, statistics, now=True)
+            self._write_report(files, ledger, output, report, time.monotonic() - began)
+        return report
+
+    def _prepare(self, ledger: Ledger, output: Output, files: RunFiles) -> None:
+        """Bring ledger and output to where this run begins."""
+        options, source = self.options, EnrichmentInput(self.options.location, self.settings.output_dir)
+        if options.retry_failed:
+            retried = ledger.retry_failed(INVALID)
+            logger.info("%d failed look-ups are tried again", retried)
+        elif options.resume:
+            ledger.add(row.failure or row.item for row in source.rows())
+        else:
+            entries = _logging_failures(source, files)
+            kept = start_over(ledger, output, ENRICHED.arrow, entries, self._freshness())
+            ledger.note("started_at", utc_now())
+            if options.max_age is None:
+                logger.info("Cache fallback disabled - will always fetch fresh data")
+            else:
+                logger.info("%d rows are younger than %s and stay", kept, options.max_age)
+        if ledger.noted("started_at") is None:
+            ledger.note("started_at", utc_now())
+        recover(ledger, output, ENRICHED.arrow)
+
+    def _freshness(self) -> Callable[[Row], str | None] | None:
+        if self.options.max_age is None:
+            return None
+        since = dt.datetime.now(tz=dt.UTC) - self.options.max_age
+        return lambda row: str(row["npi"]) if row["fetched_at"] >= since else None
+
+    def _workers(self, ledger: Ledger) -> int:
+        """No more than there is work for."""
+        pending = ledger.pending(self.options.batch.least_priority)
+        return max(1, min(self.options.batch.max_workers, pending))
+
+    def fetch_bulk(self) -> None:
+        """The stage `deep`: have the newest bulk files. Takes its time, so it is not part of the event loop.
+
+        Raises:
+            FetchError: The page or a file cannot be had.
+            StreamError: A file is not what it claims to be.
+            StoreError: There is no room for it.
+        """
+        if "deep" in self.options.stages:
+            made = self._registry.refresh(
+                self.settings.npi_files_url, partial(open_url, options=FetchOptions.of(self.settings))
+            )
+            logger.info("bulk files: %s", ", ".join(made) or "those that are here are the newest")
+            time.sleep(self.options.stage_delay_seconds)
+
+    @property
+    def _registry(self) -> BulkRegistry:
+        return BulkRegistry(Reference(self.settings.output_dir).bulk)
+
+    def _index(self, ledger: Ledger, opened: ExitStack) -> BulkIndex | None:
+        if "deep" not in self.options.stages:
+            return None
+        pages = [pa.array(map(int, keys), pa.int64()) for keys in ledger.pages_of_keys(_KEYS_AT_ONCE)]
+        npis = pa.table({"npi": pa.chunked_array(pages, pa.int64())})
+        return opened.enter_context(BulkIndex(self._registry, npis))
+
+    def _pool(self, statistics: Statistics, index: BulkIndex | None) -> tuple[Pool, NppesClient]:
+        client = NppesClient(
+            self.settings.npi_api_url,
+            timeout_seconds=self.settings.npi_timeout_seconds,
+            keep_alive=self.settings.connection_pooling,
+        )
+        look_up = client.look_up if index is None else index.completing(client.look_up)
+        named = with_names(look_up, judge="org" in self.options.stages)
+        return Pool(named, self.options.batch, statistics=statistics, stop=self.stop), client
+
+    def _checkpointed(self, ledger: Ledger, files: RunFiles, statistics: Statistics, outcomes: list[Outcome]) -> None:
+        files.log_failures(failures_of(outcomes))
+        files.write_progress(ledger, statistics)
+
+    def _write_report(
+        self, files: RunFiles, ledger: Ledger, output: Output, report: BatchReport, seconds: float
+    ) -> None:
+        statistics, counts = report.statistics, ledger.counts()
+        ended = statistics.completed + statistics.failed
+        write_json(
+            files.report,
+            {
+                "finished_at": utc_now(),
+                "stopped": report.stopped,
+                "seconds": round(seconds, 3),
+                "output": str(output.path),
+                "total_records": counts.total(),
+                "completed": counts["done"],
+                "failed": counts["failed"],
+                "pending": counts["pending"],
+                "status_histogram": _status_histogram(ledger, output),
+                "errors": dict(ledger.reasons()),
+                "cost_dollars": round(report.cost_dollars, 6),
+                "cost_per_record_dollars": round(report.cost_dollars / ended, 8) if ended else None,
+                "statistics": statistics.as_facts(),
+                "quality": Quality.of(output).as_facts(),
+                "options": {name: str(value) for name, value in asdict(self.options).items()},
+                "hint": tuning_hint(statistics, self.options.batch),
+            },
+        )
+
+
+def _logging_failures(source: EnrichmentInput, files: RunFiles) -> Iterator[Item | Failure]:
+    for row in source.rows():
+        failure = row.failure
+        if failure is not None:
+            files.log_failures([failure])
+        yield failure or row.item
+
+
+def with_names(look_up: LookUp, *, judge: bool) -> LookUp:
+    """Add the columns about the payer's name; they are filled where `judge` is true."""
+
+    async def call(item: Item) -> Answer:
+        answer = await look_up(item)
+        return Answer(row={**answer.row, **_match(item, answer.row, judge=judge)}, size_bytes=answer.size_bytes)
+
+    return call
+
+
+def _match(item: Item, row: Row, *, judge: bool) -> dict[str, Any]:
+    business_name = item.facts.get("business_name")
+    if not judge or not business_name:
+        return {**_NO_MATCH, "business_name": business_name}
+    name, confidence = best_match(business_name, registry_names(row))
+    return {"business_name": business_name, "matched_name": name, "name_confidence": confidence}
+
+
+def _status_histogram(ledger: Ledger, output: Output) -> dict[str, int]:
+    invalid = ledger.reasons()[INVALID]
+    return dict(Quality.of(output).statuses) | {"invalid": invalid, "error": ledger.counts()["failed"] - invalid}
+
+
+def tuning_hint(statistics: Statistics, options: BatchOptions) -> str:
+    """What to turn for a faster run, going by what this one measured."""
+    if statistics.requests_refused > statistics.requests * 0.05:
+        return "many requests were refused: raise RATE_LIMIT_DELAY, or set --max-rpm"
+    if statistics.success_rate < 0.95 and statistics.requests_failed:  # noqa: PLR2004 - what was asked for
+        return "many look-ups failed: raise MAX_RETRIES, then --retry-failed"
+    if statistics.utilisation > 0.9 and options.max_workers < 20:  # noqa: PLR2004 - the workers are the limit
+        return "the workers were busy all the time: raise --max-workers"
+    if statistics.utilisation < 0.5 and not statistics.requests_refused:  # noqa: PLR2004
+        return "the workers waited for the start rate: lower RATE_LIMIT_DELAY"
+    return "nothing stands out"

@@ -1,0 +1,532 @@
+"""A batch over its ledger and its output: killed anywhere, gone on with, every row there once."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from mrf_assets.batch import (
+    Answer,
+    Batch,
+    BatchOptions,
+    BatchReport,
+    Budget,
+    Failure,
+    Item,
+    Ledger,
+    LookUp,
+    Outcome,
+    Output,
+    Pool,
+    Prices,
+    Stop,
+    output_at,
+    recover,
+    start_over,
+)
+from mrf_assets.batch.ledger import Part
+from mrf_assets.errors import StoreError
+from mrf_assets_tests.test_batch_pool import Scripted, fast, items, lasting, passing, refusal
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("text", pa.string()),
+        ("texts", pa.list_(pa.string())),
+        ("number", pa.int64()),
+        ("share", pa.float64()),
+        ("flag", pa.bool_()),
+        ("day", pa.date32()),
+        ("at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+_NOW = dt.datetime(2026, 11, 22, 8, 30, 1, 5, tzinfo=dt.UTC)
+
+
+class Crash(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+class Around:
+    """An output that stands before a real one."""
+
+    def __init__(self, inner: Output) -> None:
+        self.inner, self.path = inner, inner.path
+
+    def restore(self, parts: Sequence[Part]) -> None:
+        """Passed on."""
+        self.inner.restore(parts)
+
+    def read(self) -> Iterator[pa.Table]:
+        """Passed on."""
+        return self.inner.read()
+
+    def append(self, rows: pa.Table, parts: int) -> Part:
+        """Passed on."""
+        return self.inner.append(rows, parts)
+
+
+class WatchedOutput(Around):
+    """Tells when something was written."""
+
+    def __init__(self, inner: Output) -> None:
+        super().__init__(inner)
+        self.wrote = asyncio.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def append(self, rows: pa.Table, parts: int) -> Part:
+        """Write, and tell."""
+        part = super().append(rows, parts)
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self.wrote.set)
+        else:
+            self.wrote.set()
+        return part
+
+
+class CrashingOutput(Around):
+    """An output that a crash hits before or after one of its writes."""
+
+    def __init__(self, inner: Output, where: str, number: int) -> None:
+        super().__init__(inner)
+        self._where, self._number, self._appends = where, number, 0
+
+    def append(self, rows: pa.Table, parts: int) -> Part:
+        """Write, unless it is time to crash."""
+        is_time, self._appends = self._appends == self._number, self._appends + 1
+        if is_time and self._where == "before":
+            raise Crash
+        part = super().append(rows, parts)
+        if is_time:
+            raise Crash
+        return part
+
+
+class Counting:
+    """A look-up that counts, and gives a whole row."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    async def __call__(self, item: Item) -> Answer:
+        """One request."""
+        self.calls[item.key] += 1
+        await asyncio.sleep(0)
+        return Answer(row=row_of(item.key), size_bytes=100)
+
+
+def row_of(key: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - values of the columns
+    """A row with something in each column."""
+    row = {
+        "key": key,
+        "text": "=1+1",
+        "texts": ["a", "b,c"],
+        "number": 7,
+        "share": 0.5,
+        "flag": True,
+        "day": dt.date(2026, 1, 2),
+        "at": _NOW,
+    }
+    return row | changes
+
+
+def go(
+    ledger: Ledger,
+    output: Output,
+    look_up: LookUp,
+    *,
+    stop: Stop | None = None,
+    budget: Budget | None = None,
+    on_outcome: Any = lambda _outcome: None,  # noqa: ANN401 - a callable
+    **changes: Any,  # noqa: ANN401 - fields of BatchOptions
+) -> BatchReport:
+    """One run, recovered first."""
+    recover(ledger, output, SCHEMA)
+
+    async def run() -> BatchReport:
+        pool = Pool(
+            look_up, fast(**{"give_up_after": 10**6} | changes), stop=stop or Stop(), uniform=lambda low, _high: low
+        )
+        return await Batch(ledger, output, SCHEMA, pool, budget=budget, on_outcome=on_outcome).run()
+
+    return asyncio.run(run())
+
+
+def keys_in(output: Output) -> list[str]:
+    """The keys of the rows, as often as they are there."""
+    return [row["key"] for rows in output.read() for row in rows.to_pylist()]
+
+
+@pytest.fixture(params=["parts", "rows.csv"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> Output:
+    """A folder of parts, or a CSV."""
+    return output_at(tmp_path / request.param, SCHEMA)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger with thirty items."""
+    with Ledger(tmp_path / "progress.sqlite") as ledger:
+        ledger.add(items(30))
+        yield ledger
+
+
+def test_every_item_is_in_the_output_once(ledger: Ledger, output: Output) -> None:
+    """Thirty items, thirty rows, and the values are those of the look-up."""
+    report = go(ledger, output, Counting())
+
+    assert sorted(item.key for item in items(30)) == sorted(keys_in(output))
+    assert 30 == report.written_rows
+    assert {"done": 30} == dict(ledger.counts())
+    (first, *_) = [row for rows in output.read() for row in rows.to_pylist()]
+    assert row_of(first["key"]) == first
+
+
+def test_a_second_run_asks_for_nothing(ledger: Ledger, output: Output) -> None:
+    """What is done stays done."""
+    go(ledger, output, Counting())
+    again = Counting()
+
+    go(ledger, output, again)
+
+    assert 0 == again.calls.total()
+    assert 30 == len(keys_in(output))
+
+
+def test_failures_are_in_the_ledger_with_their_reason(ledger: Ledger, output: Output) -> None:
+    """Not in the output, and not lost."""
+    go(ledger, output, Scripted({"4": [lasting()], "7": [passing()] * 4}))
+
+    assert [("4", "http_404", 404, 1), ("7", "http_500", 500, 4)] == [
+        (failed.key, failed.reason, failed.http_status, failed.attempts) for failed in ledger.failed()
+    ]
+    assert 28 == len(keys_in(output))
+
+
+def test_failures_can_be_tried_again_into_another_output(ledger: Ledger, output: Output, tmp_path: Path) -> None:
+    """S4.28: data_enriched_retry.csv holds what came the second time, alone."""
+    go(ledger, output, Scripted({"4": [lasting()], "7": [lasting()]}))
+    other = output_at(tmp_path / "retry.csv", SCHEMA)
+
+    assert 2 == ledger.retry_failed()
+    go(ledger, other, Counting())
+
+    assert ["4", "7"] == sorted(keys_in(other))
+    assert 28 == len(keys_in(output))
+
+
+def test_a_hopeless_failure_is_not_tried_again(ledger: Ledger) -> None:
+    """What is wrong with the input is not cured by the service."""
+    ledger.add([Failure(item=Item(key="x"), reason="bad", detail="d", http_status=None, requests=0, seconds=0)])
+
+    assert 0 == ledger.retry_failed("bad")
+
+
+def test_the_important_come_first(tmp_path: Path, output: Output) -> None:
+    """By priority, then in the order given."""
+    with Ledger(tmp_path / "progress.sqlite") as ledger:
+        ledger.add([Item(key="a", priority=1), Item(key="b", priority=3), Item(key="c"), Item(key="d", priority=3)])
+        go(ledger, output, Counting(), max_workers=1)
+
+    assert ["b", "d", "a", "c"] == keys_in(output)
+
+
+def test_the_unimportant_can_wait(tmp_path: Path, output: Output) -> None:
+    """S4.60: those of less priority stay pending."""
+    with Ledger(tmp_path / "progress.sqlite") as ledger:
+        ledger.add([Item(key="a", priority=1), Item(key="b", priority=3)])
+        go(ledger, output, Counting(), least_priority=2)
+
+        assert ["b"] == keys_in(output)
+        assert {"done": 1, "pending": 1} == dict(ledger.counts())
+
+
+def test_a_limit_ends_the_run_and_the_next_goes_on(ledger: Ledger, output: Output) -> None:
+    """`--limit 12`, then another 12."""
+    go(ledger, output, Counting(), limit=12)
+    assert 12 == len(keys_in(output))
+
+    go(ledger, output, Counting(), limit=12)
+
+    assert 24 == len(set(keys_in(output))) == len(keys_in(output))
+
+
+def test_rows_are_visible_while_the_run_goes_on(ledger: Ledger, output: Output) -> None:
+    """The eleventh look-up is held until the first part is written: ten rows are there by then."""
+    watched = WatchedOutput(output)
+    seen: list[int] = []
+
+    async def look_up(item: Item) -> Answer:
+        if item.key == "10":
+            watched.loop = asyncio.get_running_loop()
+            await watched.wrote.wait()
+            seen.append(len(keys_in(output)))
+        return Answer(row=row_of(item.key))
+
+    go(ledger, watched, look_up, max_workers=1)
+
+    assert [10] == seen
+
+
+def test_parts_grow_with_the_output(tmp_path: Path) -> None:
+    """Two thousand rows, ten at a time, are not two hundred files."""
+    output = output_at(tmp_path / "parts", SCHEMA)
+    with Ledger(tmp_path / "progress.sqlite") as ledger:
+        ledger.add(items(2_000))
+        go(ledger, output, Counting(), max_workers=20)
+        assert 2 < len(ledger.parts(str(output.path))) < 100
+    assert 2_000 == len(set(keys_in(output)))
+
+
+def test_a_budget_stops_the_run_resumably(ledger: Ledger, output: Output, caplog: pytest.LogCaptureFixture) -> None:
+    """A warning at 80 %, the end at 100 %."""
+    stop, prices = Stop(), Prices(per_1000_requests=1.0)
+
+    report = go(
+        ledger, output, Counting(), budget=Budget(0.02, prices), stop=stop, checkpoint_interval=2, max_workers=1
+    )
+
+    assert "the budget of $0.02 is spent" == report.stopped
+    assert "80 % of the budget is spent" in caplog.text
+    assert 20 <= len(keys_in(output)) < 30
+    go(ledger, output, Counting())
+    assert 30 == len(set(keys_in(output))) == len(keys_in(output))
+
+
+def test_two_processes_cannot_work_on_one_batch(ledger: Ledger) -> None:
+    """The second is told so."""
+    with pytest.raises(StoreError, match="another process"), Ledger(ledger.path):
+        pass
+
+
+@pytest.mark.parametrize("what", ["before", "after"])
+def test_a_crash_at_a_write_loses_and_doubles_nothing(ledger: Ledger, output: Output, what: str) -> None:
+    """Before the write the rows wait in the ledger; after it, what stands there without being named is removed."""
+    first, again = Counting(), Counting()
+    with pytest.raises(Crash):
+        go(ledger, CrashingOutput(output, what, 1), first)
+
+    go(ledger, output, again)
+
+    assert sorted(item.key for item in items(30)) == sorted(keys_in(output))
+    assert (first.calls + again.calls).total() <= 30 + 10 + 10
+
+
+def test_rows_that_wait_for_another_output_are_written_there(ledger: Ledger, output: Output, tmp_path: Path) -> None:
+    """A crash, then a run with another --output."""
+    with pytest.raises(Crash):
+        go(ledger, CrashingOutput(output, "before", 0), Counting(), limit=10)
+    other = output_at(tmp_path / "other", SCHEMA)
+
+    go(ledger, other, Counting())
+
+    assert sorted(item.key for item in items(30)) == sorted(keys_in(output) + keys_in(other))
+    assert 10 == len(keys_in(output))
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.sampled_from(["ok", "ok", "passing", "refusal", "lasting"]), min_size=1, max_size=60),
+    st.integers(1, 20),
+    st.integers(1, 15),
+    st.lists(st.tuples(st.sampled_from(["outcome", "before", "after"]), st.integers(0, 8)), max_size=5),
+    st.booleans(),
+)
+def test_nothing_is_lost_or_doubled_whatever_fails_and_crashes(
+    kinds: list[str], workers: int, interval: int, crashes: list[tuple[str, int]], as_csv: bool
+) -> None:
+    """Any failures, any crashes; after each crash the batch is gone on with, and at the end all is there once."""
+    faults = {"passing": passing, "refusal": refusal, "lasting": lasting}
+    expected = {str(number) for number, kind in enumerate(kinds) if kind != "lasting"}
+    calls: Counter[str] = Counter()
+    with TemporaryDirectory() as folder:
+        output = output_at(Path(folder) / ("rows.csv" if as_csv else "parts"), SCHEMA)
+        for crash in [*crashes, None]:
+            # A lasting fault stays in each run; what passes comes again in each.
+            look_up = Scripted({str(n): [faults[kind]()] for n, kind in enumerate(kinds) if kind != "ok"})
+            broken, on_outcome = _crashing(output, crash)
+            with Ledger(Path(folder) / "progress.sqlite") as ledger:
+                ledger.add(items(len(kinds)))
+                try:
+                    go(
+                        ledger,
+                        broken,
+                        look_up,
+                        on_outcome=on_outcome,
+                        max_workers=workers,
+                        checkpoint_interval=interval,
+                    )
+                except Crash:
+                    assert crash is not None
+            calls += look_up.calls
+        with Ledger(Path(folder) / "progress.sqlite") as ledger:
+            states = ledger.counts()
+        assert sorted(expected) == sorted(keys_in(output))
+    assert (len(expected), len(kinds) - len(expected)) == (states["done"], states["failed"])
+    needed = sum({"ok": 1, "lasting": 1}.get(kind, 2) for kind in kinds)
+    assert calls.total() <= needed + 2 * len(crashes) * (interval + workers)
+
+
+def _crashing(output: Output, crash: tuple[str, int] | None) -> tuple[Output, Any]:
+    if crash is None:
+        return output, lambda _outcome: None
+    where, number = crash
+    if where != "outcome":
+        return CrashingOutput(output, where, number), lambda _outcome: None
+    seen: list[Outcome] = []
+
+    def on_outcome(outcome: Outcome) -> None:
+        seen.append(outcome)
+        if len(seen) > number:
+            raise Crash
+
+    return output, on_outcome
+
+
+def test_a_new_start_forgets_the_old_output(ledger: Ledger, output: Output) -> None:
+    """All items are asked for again, and the old rows are gone."""
+    go(ledger, output, Counting())
+    again = Counting()
+
+    assert 0 == start_over(ledger, output, SCHEMA, items(5))
+    go(ledger, output, again)
+
+    assert 5 == again.calls.total() == len(keys_in(output))
+
+
+def test_a_new_start_may_keep_what_is_fresh(ledger: Ledger, output: Output) -> None:
+    """Rows that `keep` names, of items that are still wanted, are neither asked for nor lost."""
+    go(ledger, output, Counting())
+    again = Counting()
+
+    kept = start_over(ledger, output, SCHEMA, items(20), lambda row: row["key"] if int(row["key"]) % 2 else None)
+    go(ledger, output, again)
+
+    assert 10 == kept == again.calls.total()
+    assert sorted(item.key for item in items(20)) == sorted(keys_in(output))
+
+
+def test_a_new_start_that_fails_leaves_the_old_batch(ledger: Ledger, output: Output) -> None:
+    """An input that breaks in the middle: ledger and output are as they were."""
+    go(ledger, output, Counting())
+
+    def broken() -> Iterator[Item]:
+        yield Item(key="new")
+        raise Crash
+
+    with pytest.raises(Crash):
+        start_over(ledger, output, SCHEMA, broken())
+
+    assert {"done": 30} == dict(ledger.counts())
+    recover(ledger, output, SCHEMA)
+    assert 30 == len(keys_in(output))
+
+
+def test_rows_that_were_written_and_are_gone_are_told(ledger: Ledger, output: Output) -> None:
+    """Going on would leave a hole that nobody sees."""
+    go(ledger, output, Counting())
+    if output.path.is_dir():
+        next(output.path.glob("part-*")).unlink()
+    else:
+        output.path.unlink()
+
+    with pytest.raises(StoreError, match="put it back or start over"):
+        recover(ledger, output, SCHEMA)
+
+
+def test_a_file_of_others_is_not_touched(ledger: Ledger, tmp_path: Path) -> None:
+    """Neither a CSV nor a parquet file that no batch wrote."""
+    stranger = tmp_path / "stranger.csv"
+    stranger.write_text("a,b\n1,2\n")
+    with pytest.raises(StoreError, match="not of this command"):
+        recover(ledger, output_at(stranger, SCHEMA), SCHEMA)
+    assert "a,b\n1,2\n" == stranger.read_text()
+
+    other = output_at(tmp_path / "parts", pa.schema([("a", pa.int64())]))
+    other.restore([])
+    other.append(pa.table({"a": [1]}), 0)
+    with pytest.raises(StoreError, match="not of this command"):
+        recover(ledger, output_at(tmp_path / "parts", SCHEMA), SCHEMA)
+    assert (tmp_path / "parts" / "part-000001.parquet").exists()
+
+
+def test_a_disk_that_refuses_is_one_clear_error(ledger: Ledger, tmp_path: Path) -> None:
+    """Not a traceback."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreError, match="cannot be written"):
+        recover(ledger, output_at(tmp_path / "file" / "parts", SCHEMA), SCHEMA)
+
+
+def test_what_is_done_can_be_counted_without_opening_the_batch(ledger: Ledger, output: Output, tmp_path: Path) -> None:
+    """A dry run looks, and does not lock."""
+    go(ledger, output, Counting(), limit=12)
+
+    assert 12 == Ledger.peek(ledger.path, [item.key for item in items(30)])
+    assert 0 == Ledger.peek(tmp_path / "none.sqlite", ["1"])
+
+
+def test_states_are_what_sqlite_shows(ledger: Ledger, output: Output) -> None:
+    """The ledger is a plain SQLite file in WAL mode that a person can look into."""
+    go(ledger, output, Scripted({"4": [lasting()]}), limit=10)
+
+    with closing(sqlite3.connect(ledger.path)) as db:
+        states = dict(db.execute("SELECT state, count(*) FROM items GROUP BY 1").fetchall())
+        (mode,) = db.execute("PRAGMA journal_mode").fetchone()
+    assert ({"done": 9, "failed": 1, "pending": 20}, "wal") == (states, mode)
+
+
+_CELLS = st.fixed_dictionaries(
+    {
+        "key": st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1),
+        "text": st.none() | st.text(st.characters(codec="utf-8"), min_size=1),
+        "texts": st.none() | st.lists(st.text(st.characters(codec="utf-8"))),
+        "number": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "share": st.none() | st.floats(allow_nan=False),
+        "flag": st.none() | st.booleans(),
+        "day": st.none() | st.dates(),
+        "at": st.none() | st.datetimes(min_value=dt.datetime(1, 1, 2), timezones=st.just(dt.UTC)),  # noqa: DTZ001 - hypothesis adds it
+    }
+)
+
+
+@given(st.lists(_CELLS, min_size=1, max_size=20))
+def test_a_csv_gives_back_what_was_put_in(rows: list[dict[str, Any]]) -> None:
+    """Types, nulls, quotes, line breaks, and text that looks like a formula."""
+    with TemporaryDirectory() as folder:
+        output = output_at(Path(folder) / "rows.csv", SCHEMA)
+        output.append(pa.Table.from_pylist(rows, schema=SCHEMA), 0)
+
+        assert rows == [row for table in output.read() for row in table.to_pylist()]
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@SUM(A1)"])
+def test_a_cell_never_is_a_formula(text: str, tmp_path: Path) -> None:
+    """Names come from strangers, and CSVs are opened with spreadsheets."""
+    output = output_at(tmp_path / "rows.csv", SCHEMA)
+    output.append(pa.Table.from_pylist([row_of("k", text=text)], schema=SCHEMA), 0)
+
+    assert f"k,'{text}," in output.path.read_text()
+
+
+def test_options_have_the_defaults_that_were_asked_for() -> None:
+    """Ten workers, three retries, ten outcomes per checkpoint, two starts a second."""
+    options = BatchOptions()
+
+    assert (10, 3, 10, 0.5) == (
+        options.max_workers,
+        options.max_retries,
+        options.checkpoint_interval,
+        options.rate_limit_delay_seconds,
+    )

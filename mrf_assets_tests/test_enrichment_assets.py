@@ -1,0 +1,335 @@
+"""The providers of what is published: counted, looked up, joined; as runs of Dagster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from mrf_assets.definitions import build_defs
+from mrf_assets.defs.enrichment import ASSETS, new_providers
+from mrf_assets.enrichment.directory_checks import DIRECTORY_CHECKS
+from mrf_assets.pipeline import ingest
+from mrf_assets.schema import NPI_REGISTRY, NPIS, PROVIDER_DIRECTORY
+from mrf_assets.settings import EnrichSettings, Settings
+from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets_tests.factory import Document, document, render
+from mrf_assets_tests.mrf_server import MrfServer
+from mrf_assets_tests.nppes_factory import bulk_row, bulk_zip, listing, provider
+from mrf_assets_tests.nppes_server import NppesServer, Reply
+
+MONTH = "NPPES_Data_Dissemination_November_2026_V2.zip"
+DOWN = Reply(status=404)
+
+
+@dataclass(slots=True)
+class Shop:
+    """A lake with two networks, the registry, CMS's page of bulk files, and Dagster."""
+
+    lake: Path
+    api: NppesServer
+    cms: MrfServer
+    instance: dg.DagsterInstance
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def publish(self, name: str, content: Document) -> None:
+        """One more network."""
+        source = self.lake.parent / f"{name}.json"
+        source.write_bytes(render(content))
+        identity = NetworkIdentity(rule="explicit", rule_version=1, scope="t", raw_id=name, period="2026-11")
+        task = FileTask(url=str(source), network_id=f"t~{name}", identity=identity)
+        ingest(task.network_id, [task], Settings(output_dir=self.lake)).require_published()
+
+    def put_bulk(self, npis: list[int]) -> None:
+        """CMS publishes a month that has these NPIs."""
+        self.cms.put("/NPI_Files.html", listing(MONTH))
+        self.cms.put(f"/{MONTH}", bulk_zip(bulk_row(str(npi)) for npi in npis))
+
+    def run(self, **config: Any) -> dg.ExecuteInProcessResult:  # noqa: ANN401 - of the registry's update
+        """The job, with this configuration of the update."""
+        enrich = EnrichSettings(
+            npi_api_url=self.api.url, npi_files_url=self.cms.url("/NPI_Files.html"), rate_limit_delay=0.001
+        )
+        defs = build_defs(Settings(output_dir=self.lake), enrich)
+        return defs.resolve_job_def("enrich_npis").execute_in_process(
+            instance=self.instance,
+            raise_on_error=False,
+            run_config={"ops": {"npi_registry": {"config": config}}} if config else None,
+        )
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """A reference table."""
+        source = self.lake / "reference" / name
+        with duckdb.connect() as connection:
+            cursor = connection.execute(f"FROM '{source / '*.parquet' if source.is_dir() else source}' ORDER BY npi")
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def npis(self) -> list[int]:
+        """Those of the directory."""
+        return [row["npi"] for row in self.rows("provider_directory.parquet")]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    """Two networks are published; the registry knows all their NPIs, the bulk file none."""
+    with NppesServer() as api, MrfServer() as cms, dg.instance_for_test() as instance:
+        shop = Shop(tmp_path / "lake", api, cms, instance)
+        for name in ("a", "b"):
+            shop.publish(name, document(seed=ord(name), codes=8))
+        shop.put_bulk([])
+        yield shop
+
+
+def facts(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    """The metadata of one materialization."""
+    (event,) = [event for event in result.get_asset_materialization_events() if event.asset_key == dg.AssetKey(asset)]
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def test_the_providers_of_all_networks_are_named(shop: Shop) -> None:
+    """Each NPI of both networks once, with the registry's name and place."""
+    result = shop.run()
+
+    assert result.success
+    rows = shop.rows("provider_directory.parquet")
+    assert len(rows) > 10
+    assert PROVIDER_DIRECTORY.arrow.names == list(rows[0])
+    for row in rows:
+        basic = provider(str(row["npi"]))["basic"]
+        expected = basic.get("organization_name") or f"{basic['first_name']} {basic['last_name']}"
+        assert ("matched", expected, "api") == (row["status"], row["provider_name"], row["source"])
+    assert {1} == set(shop.api.requests.values())
+
+
+def test_an_npi_counts_the_prices_that_name_it(shop: Shop) -> None:
+    """Through sets and groups, in both networks."""
+    shop.run()
+
+    lake = f"{shop.lake}/*/*"
+    with duckdb.connect() as connection:
+        expected = dict(
+            connection.execute(f"""
+            SELECT npi, count(r.provider_set_id) FROM read_parquet('{lake}/providers-*.parquet', filename=true) p
+            LEFT JOIN '{lake}/provider_sets-*.parquet' s USING (file_id, provider_group_id)
+            LEFT JOIN '{lake}/rates-*.parquet' r USING (file_id, provider_set_id)
+            WHERE npi IS NOT NULL GROUP BY npi""").fetchall()
+        )
+    rows = shop.rows("npis.parquet")
+    assert NPIS.arrow.names == list(rows[0])
+    assert expected == {row["npi"]: row["rates"] for row in rows}
+    assert {1, 2} >= {row["networks"] for row in rows}
+
+
+def test_a_second_run_asks_for_new_npis_alone(shop: Shop) -> None:
+    """A third network is published: what is known stays."""
+    shop.run()
+    before = set(shop.npis())
+    shop.publish("c", document(seed=99, codes=8))
+    shop.api.requests.clear()
+
+    result = shop.run()
+
+    new = set(shop.npis()) - before
+    assert new
+    assert {str(npi) for npi in new} == set(shop.api.requests)
+    assert (len(new), len(before)) == (
+        facts(result, "npi_registry")["from_api"],
+        facts(result, "npi_registry")["known_before"],
+    )
+
+
+def test_without_new_npis_nobody_is_asked(shop: Shop) -> None:
+    """The sensor may run it after every network."""
+    shop.run()
+    before = shop.api.total()
+
+    assert shop.run().success
+    assert before == shop.api.total()
+
+
+def test_many_missing_npis_come_out_of_the_bulk_files(shop: Shop) -> None:
+    """intelligent: bulk above the threshold, the API for those that the file does not have."""
+    shop.run(mode="bulk_only")
+    npis = [row["npi"] for row in shop.rows("npis.parquet")]
+    shop.put_bulk(npis[2:])
+    for path in (shop.lake / ".mrf" / "nppes").iterdir():
+        path.unlink()
+
+    result = shop.run(many=5)
+
+    assert {"bulk": len(npis) - 2, "api": 2} == Counter(row["source"] for row in shop.rows("npi_registry"))
+    assert {str(npi) for npi in npis[:2]} == set(shop.api.requests)
+    assert (len(npis) - 2, 2) == tuple(facts(result, "npi_registry")[name] for name in ("from_bulk", "from_api"))
+
+
+def test_bulk_only_never_asks_the_api(shop: Shop) -> None:
+    """What the files do not have stays to be looked up."""
+    result = shop.run(mode="bulk_only")
+
+    assert result.success
+    assert 0 == shop.api.total()
+    assert {None} == {row["status"] for row in shop.rows("provider_directory.parquet")}
+
+
+def test_api_only_never_asks_for_the_bulk_files(shop: Shop) -> None:
+    """Though many are missing."""
+    shop.run(mode="api_only", many=1)
+
+    assert [] == shop.cms.requests
+    assert {"api"} == {row["source"] for row in shop.rows("npi_registry")}
+
+
+def test_side_by_side_everything_is_looked_up_once(shop: Shop) -> None:
+    """parallel_all: whoever comes first; each NPI is in the registry once."""
+    shop.run(mode="bulk_only")
+    npis = [row["npi"] for row in shop.rows("npis.parquet")]
+    shop.put_bulk(npis)
+
+    assert shop.run(mode="parallel_all").success
+    assert npis == [row["npi"] for row in shop.rows("npi_registry")]
+
+
+def test_side_by_side_survives_without_the_bulk_files(shop: Shop) -> None:
+    """CMS's page is gone: the API is asked for all."""
+    shop.cms.remove("/NPI_Files.html")
+
+    assert shop.run(mode="parallel_all").success
+    assert {"api"} == {row["source"] for row in shop.rows("npi_registry")}
+
+
+def test_a_registry_that_is_down_is_told_and_the_next_run_goes_on(shop: Shop) -> None:
+    """The run fails; what came before stays, and the next one asks for the rest alone."""
+    counted = 0
+
+    def fail_later(_npi: str) -> None:
+        nonlocal counted
+        counted += 1
+        if counted == 12:
+            shop.api.always(DOWN)
+
+    for name in "cdefghij":
+        shop.publish(name, document(seed=ord(name), codes=10))
+    shop.api.on_request = fail_later
+
+    failed = shop.run(mode="api_only", max_workers=2)
+
+    assert not failed.success
+    (event,) = failed.get_step_failure_events()
+    told = str(event.step_failure_data.user_failure_data.description)  # type: ignore[union-attr]
+    assert "look-ups failed in a row" in told
+    assert "materialize it again, and it goes on" in told
+    done = {str(row["npi"]) for row in shop.rows("npi_registry")}
+    assert len(done) >= 10
+    shop.api.requests.clear()
+    shop.api.always(None)
+
+    assert shop.run(mode="api_only").success
+    assert not done & set(shop.api.requests)
+    assert len(shop.npis()) == len(shop.rows("npi_registry"))
+
+
+def test_a_registry_that_is_down_is_replaced_by_the_bulk_files(shop: Shop) -> None:
+    """S3.23: intelligent falls back."""
+    for name in "cdefghij":
+        shop.publish(name, document(seed=ord(name), codes=10))
+    shop.run(mode="bulk_only")
+    npis = [row["npi"] for row in shop.rows("npis.parquet")]
+    for path in (shop.lake / ".mrf" / "nppes").iterdir():
+        path.unlink()
+    shop.put_bulk(npis)
+    shop.api.always(DOWN)
+
+    shop.run()
+
+    left = {row["status"] for row in shop.rows("npi_registry")}
+    assert {"matched"} == left
+    assert len(shop.rows("npi_registry")) >= len(npis) - 60
+
+
+def test_what_is_old_is_looked_up_anew(shop: Shop) -> None:
+    """max_age_days: 0 days is everything, ten nothing."""
+    shop.run()
+    once = shop.api.total()
+
+    shop.run(max_age_days=10)
+    assert once == shop.api.total()
+    shop.run(max_age_days=0)
+
+    assert 2 * once == shop.api.total()
+    assert once == len(shop.rows("npi_registry"))
+    assert NPI_REGISTRY.arrow.names == list(shop.rows("npi_registry")[0])
+
+
+def test_a_limit_is_no_failure(shop: Shop) -> None:
+    """The rest is for the next run."""
+    result = shop.run(limit=3)
+
+    assert result.success
+    assert 3 == shop.api.total()
+    assert facts(result, "npi_registry")["pending"] > 0
+
+
+def test_a_wrong_mode_is_told(shop: Shop) -> None:
+    """With those that there are."""
+    (event,) = shop.run(mode="scraping").get_step_failure_events()
+
+    assert "intelligent, parallel_all, api_only, bulk_only" in str(event.step_failure_data)
+
+
+def test_figures_are_there_to_plot(shop: Shop) -> None:
+    """Numbers, not texts."""
+    result = shop.run()
+
+    registry, directory = facts(result, "npi_registry"), facts(result, "provider_directory")
+    for name in ("requests", "success_rate_percent", "utilisation_percent", "records_per_minute", "duration_seconds"):
+        assert isinstance(registry[name], int | float)
+    assert len(shop.npis()) == directory["status_matched"] == directory["dagster/row_count"]
+    assert 1.0 == directory["name_fill_rate"]
+
+
+def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
+
+
+def test_a_sound_directory_passes_its_checks(shop: Shop) -> None:
+    """Each rule has a check."""
+    assert dict.fromkeys((check.name for check in DIRECTORY_CHECKS), True) == _checks(shop.run())
+
+
+def test_withdrawn_and_unknown_npis_are_found(shop: Shop) -> None:
+    """A tenth of each is more than is tolerated."""
+    shop.run(mode="bulk_only")
+    npis = [str(row["npi"]) for row in shop.rows("npis.parquet")]
+    shop.api.deactivated |= set(npis[::5])
+    shop.api.unknown |= set(npis[1::5])
+
+    checks = _checks(shop.run())
+
+    assert {"deactivated_npis", "npis_known_to_nppes"} == {name for name, passed in checks.items() if not passed}
+
+
+def test_npis_that_nobody_looked_up_are_found(shop: Shop) -> None:
+    """The first run was cut short."""
+    assert not _checks(shop.run(limit=1))["npis_looked_up"]
+
+
+def test_a_published_network_starts_the_job(shop: Shop) -> None:
+    """The sensor waits for `providers`."""
+    shop.instance.report_runless_asset_event(dg.AssetMaterialization("providers", partition="t~a"))
+    context = dg.build_sensor_context(instance=shop.instance)
+
+    data = new_providers.evaluate_tick(context)
+
+    assert 1 == len(data.run_requests or ())
+
+
+def test_one_process_talks_to_the_registry() -> None:
+    """By its pool, and by the lock of its ledger."""
+    assert {"npi_registry"} == {asset.op.pool for asset in ASSETS if asset.op.pool}

@@ -41,6 +41,7 @@ _UNSUPPORTED = {
     b"\x28\xb5\x2f\xfd": "zstandard",
     b"Rar!": "a RAR archive",
     b"%PDF": "a PDF",
+    b"PK\x03\x04": "a zip inside of a zip",
     b"PAR1": "parquet",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",

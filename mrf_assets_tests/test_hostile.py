@@ -35,6 +35,7 @@ from mrf_assets_tests.hostile import (
 )
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
+pytestmark = pytest.mark.timeout(1_200)  # dozens of networks and gigabytes, maybe on a busy machine
 _MOST_MB = 400
 # Runs a command and writes the most memory that one of its processes had: the kernel's account, in KB.
 _MEASURED = (
@@ -107,7 +108,7 @@ _REFUSED: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "bomb.json.gz": (lambda: iter([_bomb()]), _BOMB),
     "bomb-twice.json.gz": (lambda: iter([packed_twice(_bomb())]), _BOMB),
     "zip-bomb.zip": (lambda: iter([zipped({"a.json": b"".join(emptiness(80 << 20))})]), _BOMB),
-    "zip-in-zip.zip": (lambda: iter([nested_zip(render(document()), 9)]), "is not JSON"),
+    "zip-in-zip.zip": (lambda: iter([nested_zip(render(document()), 9)]), "a zip inside of a zip"),
     "many.zip": (lambda: zip_of_many(100_000), "is a zip of more than 1000 files"),
     "deep-lists.json": (lambda: iter([deep("item", 10_000)]), "is nested deeper than 64 levels"),
     "deep-objects.json": (lambda: iter([deep("price", 10_000, kind=b"{")]), "is nested deeper than 64 levels"),
@@ -143,7 +144,7 @@ def _good(nth: int) -> Document:
     return attacked(document(seed=nth, codes=5, schema="v2" if nth else "v1", inline_share=0.3))
 
 
-def _publish(server: MrfServer) -> str:
+def _publish(server: MrfServer, names: tuple[str, ...] = _NAMES) -> str:
     """Serve everything, and an index over it."""
     listed: list[tuple[str, list[dict[str, str]]]] = []
     fields = ("plan_name", "plan_id_type", "plan_id", "plan_market_type", "issuer_name")
@@ -154,7 +155,7 @@ def _publish(server: MrfServer) -> str:
     for nth, attack in enumerate(ATTACKS[-_GOOD:]):
         server.put(f"/good/{nth}.json.gz", gzipped(render(_good(nth))))
         listed.append((_address(server, f"/good/{nth}.json.gz", f"v={quote(attack)}&"), plans))
-    for nth, name in enumerate(_NAMES):
+    for nth, name in enumerate(names):
         server.always(f"/names/{nth}", Answer(body=render(document(seed=nth, codes=2))))
         listed.append((_address(server, f"/names/{nth}", f"fileName={name}&"), plans))
     server.put("/good/names.zip", zip_of_names([*ATTACKS[:10], "../../../../escaped.json"], render(_good(1))))
@@ -184,6 +185,7 @@ class Batch:
     sandbox: Sandbox
     done: Done
     around: list[str]  # beside the sandbox, before
+    published: int  # networks that should be
 
 
 @pytest.fixture(scope="module", params=["fast", "ijson"])
@@ -194,10 +196,11 @@ def batch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     (around / "neighbour" / "file").write_text("untouched")
     sandbox = Sandbox(around / "deep" / "down" / "here")
     with MrfServer() as server:
-        location = _publish(server)
+        names = _NAMES if request.param == "fast" else _NAMES[:2]  # no reader sees them
+        location = _publish(server, names)
         before = sorted(str(path) for path in around.rglob("*"))
         done = sandbox.run("run", "--source", "index", "--input", location, "--workers", "2", reader=request.param)
-    return Batch(sandbox, done, before)
+    return Batch(sandbox, done, before, _GOOD + len(names) + 2)
 
 
 def test_nothing_lies_outside(batch: Batch) -> None:
@@ -234,7 +237,7 @@ def test_no_secret_is_in_any_artefact(batch: Batch) -> None:
         if secret.encode() in path.read_bytes()
     }
 
-    assert len(files) > 100
+    assert len(files) > 50
     assert set() == found
     assert SECRETS[0].encode() in plan.read_bytes()
     assert 0o600 == plan.stat().st_mode & 0o777
@@ -254,7 +257,7 @@ def test_good_files_with_hostile_texts_are_published(batch: Batch) -> None:
     """What a text says does not matter."""
     published = list(batch.sandbox.place.output.glob("network_id=*/period=*/rates-*.parquet"))
 
-    assert _GOOD + len(_NAMES) + 2 == len(published)
+    assert batch.published == len(published)
     assert 1 == batch.done.code
 
 

@@ -17,7 +17,9 @@ from mrf_assets.yajl import stumble
 
 Event = tuple[int, str, Any]  # byte offset (exact for start_map, else of the brace that follows), event, value
 
-_LONGEST_PIECE = 1 << 16  # a stretch without any brace is cut: a piece of [[[[ has an event in each byte
+# A stretch without any brace is cut: a piece of [[[[ has an event in each byte. Not into small pieces: with each one
+# the parser looks again at all of a text or number that goes on.
+_LONGEST_PIECE = 1 << 20
 _STEPS = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
 _DEFAULT_LIMITS = Limits()
 _BOM = b"\xef\xbb\xbf"

@@ -68,10 +68,13 @@ def _parsed(source: _Bytes, url: str, limits: Limits) -> Iterator[Event]:
             reason = f"a number or text that cannot be held: {type(error).__name__}"
             raise MalformedJson(url, source.begin, reason) from None
         if events:
-            silent_from = source.begin + len(piece)
+            silent_from, source.piece_bytes = source.begin + len(piece), _PARSE_BYTES
             yield from events
             del events[:]
-        elif source.begin + len(piece) - silent_from > limits.max_element_bytes:
+            continue
+        # With each piece the parser looks again at all of a text that goes on.
+        source.piece_bytes *= 2
+        if source.begin + len(piece) - silent_from > limits.max_element_bytes:
             raise too_long(url, limits, silent_from)
     parser.close()
     yield from events
@@ -86,7 +89,8 @@ class _Bytes:
             head += block
         self.has_mark = head.startswith(_BOM)
         self.begin, self.piece, self.ended = 0, _BOM if self.has_mark else b"", False  # the mark counts as read
-        self._pieces = _cut(chain([head.removeprefix(_BOM)], blocks))
+        self.piece_bytes = _PARSE_BYTES  # of the next ones
+        self._pieces = self._cut(chain([head.removeprefix(_BOM)], blocks))
 
     def next_piece(self) -> bytes:
         """The next piece; none at the end."""
@@ -95,8 +99,10 @@ class _Bytes:
         self.ended = not self.piece
         return self.piece
 
-
-def _cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    for block in blocks:
-        for begin in range(0, len(block), _PARSE_BYTES):
-            yield block[begin : begin + _PARSE_BYTES]
+    def _cut(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            begin = 0
+            while begin < len(block):
+                end = begin + self.piece_bytes
+                yield block[begin:end]
+                begin = end

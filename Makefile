@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz soak ui bench lint clean
+.PHONY: demo test fuzz soak ui bench docs lint clean
 
 demo: $(VENV)/.installed  ## The main job on 22 made-up networks, then one query
 	$(BIN)/python examples/demo.py run
@@ -19,6 +19,9 @@ fuzz: $(VENV)/.installed  ## The readers against each other on thousands of docu
 
 soak: $(VENV)/.installed  ## 200 networks from a payer whose every tenth answer is faulty; minutes
 	$(BIN)/python -m benchmarks.soak
+
+docs: $(VENV)/.installed  ## The data dictionary, out of schema, views and queries
+	$(BIN)/python -m mrf_assets.data_dictionary docs/data_dictionary.md
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

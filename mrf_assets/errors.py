@@ -8,7 +8,8 @@ this tree and stays a traceback.
     ├── InputError            the user's input; nothing was started        (exit code 2)
     │   ├── SourceProblems    problems of an index, CSV or list, all at once
     │   ├── SettingError      a setting or flag that cannot be used
-    │   └── ListFileError     a whitelist that cannot be read
+    │   ├── ListFileError     a whitelist that cannot be read
+    │   └── QueryError        SQL that DuckDB refuses
     ├── FetchError            a file could not be had                      (one network fails)
     │   ├── NotFoundAtSource
     │   ├── HttpStatusError
@@ -98,6 +99,17 @@ class ListFileError(InputError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class QueryError(InputError):
+    """A query that cannot be run as it is."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
 
 
 class FetchError(MrfError):

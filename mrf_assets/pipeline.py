@@ -156,7 +156,7 @@ def ingest(
     reader = READERS.get(settings.reader)
     if reader is None:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
-    store, wanted = Store(settings.output_dir.absolute()), Wanted.of(settings)
+    store, wanted = Store(settings.output_dir.absolute(), settings.grace_seconds), Wanted.of(settings)
     fetch_options = fetch_options or FetchOptions.of(settings)
     labels = part_labels(tasks)
     parts = [(task, labels[task.file_id]) for task in tasks]

@@ -18,6 +18,7 @@ from mrf_assets.errors import SettingError
 from mrf_assets.limits import MIB, Limits
 
 _DAY_SECONDS = 86_400
+_YEAR_SECONDS = 366 * _DAY_SECONDS
 _STORES = ("s3", "gs", "az")
 _LIMITS = Limits()
 _LEAST_ELEMENT_BYTES = 2 * MIB  # two blocks: what is longer is seen where blocks end
@@ -28,6 +29,7 @@ _AT_LEAST_ONE = (
     "provider_batch_size",
     "rate_batch_size",
     "max_parallel_steps",
+    "query_memory_mb",
     "host_concurrency",
     "max_inflation",
     "max_zip_members",
@@ -52,6 +54,7 @@ class Settings:
     rate_batch_size: int = 50_000  # rows per row group of `rates`
     reader: str = "fast"  # or "ijson", the reference
     keep_periods: int | None = None  # published periods kept per network; None keeps all
+    grace_seconds: float = 3_600.0  # how long replaced files stay readable for queries that began before
     connect_timeout_seconds: float = 20.0
     read_timeout_seconds: float = 120.0  # between two pieces of a download
     total_timeout_seconds: float = 21_600.0  # for the download of one file, waits between attempts and all
@@ -70,6 +73,7 @@ class Settings:
     part_processes: int | None = None  # files of one network read at a time; None: the cores that `mrf run` leaves free
     read_ahead: bool = True  # fetch and decompress in a thread beside the extraction
     max_parallel_steps: int = 2  # step processes of one Dagster run
+    query_memory_mb: int = 1_024  # that a query may take; the rest waits on disk
     # How far a file may go before it is refused; reasons stand beside the defaults, in `limits`.
     max_inflation: int = _LIMITS.max_inflation  # decompressed bytes for each compressed one
     max_json_bytes: int | None = _LIMITS.max_json_bytes  # of a decompressed file; None sets no bound
@@ -125,6 +129,8 @@ class Settings:
         return cls.from_environment({"MRF_REFUSE_PRIVATE_ADDRESSES": "true", **given})
 
     def _check_limits(self) -> None:
+        if not 0 <= self.grace_seconds <= _YEAR_SECONDS:
+            raise SettingError("grace_seconds", f"is {self.grace_seconds}; it must be from 0 to {_YEAR_SECONDS}")
         if self.max_element_bytes < _LEAST_ELEMENT_BYTES:
             raise SettingError(
                 "max_element_bytes", f"is {self.max_element_bytes}; it must be {_LEAST_ELEMENT_BYTES} or more"

@@ -1,12 +1,12 @@
 """Record batches -> staged parquet -> published partition.
 
-    <root>/network_id=<key>/period=<YYYY-MM>/<table>-<label>.parquet     published, hive style
-    <root>/.mrf/staging/<random>/                                        in the making
+    <root>/network_id=<key>/period=<YYYY-MM>/<table>-<label>-g<generation>.parquet     published, hive style
+    <root>/.mrf/staging/<random>/                                                      in the making
 
 All tables of a network and period stand in one directory, so one rename publishes them
-together: a reader that opens the directory gets the old set or the new one. A crash leaves the
-old one; `sweep` removes what dead processes left behind. An `=` in a key is `%3D` in the path,
-as readers of hive partitions decode it.
+together: a reader that opens the directory gets the old set or the new one, and the names of both
+differ (`generations`). A crash leaves the old one; `sweep` removes what dead processes left behind.
+An `=` in a key is `%3D` in the path, as readers of hive partitions decode it.
 """
 
 from __future__ import annotations
@@ -31,16 +31,28 @@ import pyarrow.parquet as pq
 
 from mrf_assets.disk import refusal
 from mrf_assets.errors import StoreError
+from mrf_assets.generations import (
+    FileName,
+    dismiss,
+    dismiss_forgotten,
+    generations_in,
+    hold,
+    new_generation,
+    remove_dismissed,
+)
 from mrf_assets.schema import TABLES, Table
 from mrf_assets.tasks import FileTask
 
 logger = logging.getLogger(__name__)
 
 _SAFE_KEY = re.compile(r"\A[a-z0-9][a-z0-9_.~=-]*\Z")
-_PART = re.compile(r"\A[a-z_]+-([0-9]{5,}-of-[0-9]{5,})(?:-[0-9a-f]{8})?\.parquet\Z")
 _PERIOD = re.compile(r"\A[0-9]{4}-[0-9]{2}\Z")
 # High-cardinality integers: a dictionary only costs time and space (benchmarks/RESULTS.md).
 _WITHOUT_DICTIONARY = {"npi"}
+# Queries ask for one of these; a row group that does not have it is not read (benchmarks/NOTES.md, "Look-ups").
+_LOOKED_UP = {"billing_code", "npi", "tin_value"}
+_FILTER: Final = {"ndv": 50_000, "fpp": 0.05}  # the most values a row group has by default; filters fold down to fewer
+_GRACE_SECONDS: Final = 3_600.0
 _COMPRESSION: Final = "zstd"
 
 
@@ -56,7 +68,9 @@ class TableFile:
     @property
     def label(self) -> str:
         """Which part of the network it holds, as `part_labels` says."""
-        return self.path.stem.removeprefix(f"{self.table}-")
+        name = FileName.of(self.path.name)
+        assert name is not None  # `_tables` finds no other
+        return name.label
 
 
 def part_labels(tasks: Sequence[FileTask]) -> dict[str, str]:
@@ -71,6 +85,10 @@ def part_labels(tasks: Sequence[FileTask]) -> dict[str, str]:
 
 def _dictionary_columns(table: Table) -> list[str]:
     return [leaf for c in table.columns if c.name not in _WITHOUT_DICTIONARY for leaf in _leaves(c.name, c.type)]
+
+
+def _bloom_filters(table: Table) -> dict[str, dict[str, float]]:
+    return {column.name: dict(_FILTER) for column in table.columns if column.name in _LOOKED_UP}
 
 
 def _leaves(path: str, kind: pa.DataType) -> Iterator[str]:
@@ -102,6 +120,7 @@ class PartWriter:
                 table.arrow,
                 compression=_COMPRESSION,
                 use_dictionary=_dictionary_columns(table),  # type: ignore[arg-type]  # the stubs know bool alone
+                bloom_filter_options=_bloom_filters(table),
             )
             self._writers[table.name] = self._open.enter_context(writer)
         return self
@@ -120,8 +139,9 @@ class PartWriter:
 class Stage:
     """What one run is about to publish for one network; gone when the run ends."""
 
-    def __init__(self, root: Path, network_id: str, directory: Path) -> None:
+    def __init__(self, root: Path, network_id: str, directory: Path, grace_seconds: float = _GRACE_SECONDS) -> None:
         self._root, self.network_id, self.directory = root, network_id, directory
+        self._grace_seconds = grace_seconds
 
     def part(self, label: str) -> PartWriter:
         """A writer for one file's tables; `settle` gives them their period afterwards."""
@@ -156,22 +176,36 @@ class Stage:
         return _tables(self.directory / f"period={period}")
 
     def publish(self, period: str) -> list[TableFile]:
-        """Make one period visible, replacing what stood there, in one step."""
+        """Make one period visible, replacing what stood there, in one step.
+
+        What was replaced stays readable by its own names for the grace time.
+        """
         staged = self.directory / f"period={period}"
         target = self._published(period)
         target.parent.mkdir(parents=True, exist_ok=True)
-        for path in staged.iterdir():
+        generation = new_generation()
+        for path in list(staged.iterdir()):
+            if name := FileName.of(path.name):
+                path = path.rename(staged / name.published(generation))  # noqa: PLW2901 - the same file
             _sync(path)
         _sync(staged)
         files = [file for name, paths in _tables(staged).items() for file in _describe(name, paths, target)]
+        hold(self._root, staged, target, generation)
+        self._dismiss(target)
         try:
             staged.rename(target)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             _exchange(staged, target)
+            self._dismiss(staged)  # what was really replaced: others may have published in between
         _sync(target.parent)
+        remove_dismissed(self._root)
         return files
+
+    def _dismiss(self, directory: Path) -> None:
+        for generation in generations_in(directory):
+            dismiss(self._root, generation, self._grace_seconds)
 
     def carry_over(self, period: str) -> list[str]:
         """Take in the published parts of this network that are not staged; returns their labels.
@@ -180,14 +214,14 @@ class Stage:
         where `-of-3` is staged) are an older or another cut of the network, and are replaced.
         """
         staged = self.directory / f"period={period}"
-        parts = {found[1] for path in staged.iterdir() if (found := _PART.match(path.name))}
+        parts = {name.part for path in staged.iterdir() if (name := FileName.of(path.name))}
         counts = {part.partition("-of-")[2] for part in parts}
         carried = set()
         for path in self._published(period).glob("*.parquet"):
-            found = _PART.match(path.name)
-            if found and found[1] not in parts and found[1].partition("-of-")[2] in counts:
-                os.link(path, staged / path.name)
-                carried.add(found[1])
+            name = FileName.of(path.name)
+            if name and name.part not in parts and name.part.partition("-of-")[2] in counts:
+                os.link(path, staged / name.staged_anew())
+                carried.add(name.part)
         return sorted(carried)
 
     def _published(self, period: str) -> Path:
@@ -206,8 +240,9 @@ def refusals(root: Path) -> Iterator[None]:
 class Store:
     """The output folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, grace_seconds: float = _GRACE_SECONDS) -> None:
         self.root = root
+        self._grace_seconds = grace_seconds
 
     @property
     def state_dir(self) -> Path:
@@ -229,7 +264,7 @@ class Store:
                 lock = held.enter_context((directory / "lock").open("w"))
                 fcntl.flock(lock, fcntl.LOCK_EX)  # tells `sweep` that this process lives
             held.callback(shutil.rmtree, directory, ignore_errors=True)
-            yield Stage(self.root, network_id, directory)
+            yield Stage(self.root, network_id, directory, self._grace_seconds)
 
     @contextmanager
     def _gate(self) -> Iterator[None]:
@@ -260,6 +295,8 @@ class Store:
             for aside in self.root.glob("network_id=*/.period=*"):
                 _undo_half_replacement(aside)
                 swept += 1
+            dismiss_forgotten(self.root, self._grace_seconds)
+            remove_dismissed(self.root)
         if swept:
             logger.info("removed %d leftovers of interrupted runs", swept)
         return swept
@@ -286,10 +323,13 @@ class Store:
         """Remove the oldest periods beyond `keep_periods`, but none of those spared; returns those removed."""
         removed = [period for period in self.periods(network_id)[:-keep_periods] if period not in spared]
         for period in removed:
+            for generation in generations_in(_network_dir(self.root, network_id) / f"period={period}"):
+                dismiss(self.root, generation, self._grace_seconds)
             grave = self.state_dir / "staging" / secrets.token_hex(8)
             grave.parent.mkdir(parents=True, exist_ok=True)
             (_network_dir(self.root, network_id) / f"period={period}").rename(grave)
             shutil.rmtree(grave, ignore_errors=True)
+        remove_dismissed(self.root)
         return removed
 
 

@@ -26,6 +26,7 @@ import duckdb
 from mrf_assets.schema import TABLES
 from mrf_assets_tests.factory import Document, document, gzipped, index, plans, render
 from mrf_assets_tests.mrf_server import MrfServer
+from mrf_assets_tests.table_rows import without_generations
 
 REPOSITORY = Path(__file__).parent.parent
 SECRET = "S3cr3tV4lue"  # in the signature of every address
@@ -140,6 +141,10 @@ class Place:
             str(path.relative_to(self.output)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(self.output.glob("network_id=*/*/*"))
         }
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each published file, by its path without the generation."""
+        return without_generations(self.published())
 
     def networks(self) -> list[str]:
         """The networks that have something published, all tables of it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -65,6 +67,17 @@ _SOUND: dict[str, Row] = {
         "excerpt": '"soon"',
     },
 }
+
+
+def plain_name(path: Path) -> str:
+    """The name of a published file without its generation, which no two publications share."""
+    return re.sub(r"-g[0-9a-f]{12}\.parquet\Z", ".parquet", path.name)
+
+
+def without_generations(exported: Row) -> Row:
+    """JSON that names published files, with their plain names."""
+    plain: Row = json.loads(re.sub(r"-g[0-9a-f]{12}\.parquet", ".parquet", json.dumps(exported)))
+    return plain
 
 
 def row(table: Table, **values: Any) -> Row:  # noqa: ANN401 - values of the columns

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pytest
 
 from mrf_assets.checks import CHECKS
@@ -453,3 +454,19 @@ def test_the_audit_of_nothing_says_what_to_do(bench: Bench) -> None:
     assert f"partition: {key('y')} has nothing published under {bench.place.output}; materialize it first" == (
         _failure(bench.run(key("y"), job="audit")).description
     )
+
+
+# --- the catalog ----------------------------------------------------------------------------
+
+
+def test_the_catalog_is_an_asset(sound: dg.ExecuteInProcessResult, bench: Bench) -> None:
+    """One file over all networks, and its path and counts as metadata."""
+    assert sound.success
+    definitions = build_defs(Settings(output_dir=bench.place.output))
+    result = definitions.resolve_job_def("write_catalog").execute_in_process(instance=bench.instance)
+
+    facts = _plain(_materializations(result)["catalog"].metadata)
+    assert len(bench.place.networks()) == facts["networks"]
+    with duckdb.connect(facts["path"], read_only=True) as connection:
+        found = connection.execute("SELECT network_id FROM networks WHERE is_latest ORDER BY 1").fetchall()
+    assert bench.place.networks() == [network.replace("=", "%3D") for (network,) in found]

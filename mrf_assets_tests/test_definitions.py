@@ -35,8 +35,8 @@ def test_the_definitions_load() -> None:
 
 
 def test_the_assets_are_the_tables_their_source_and_the_providers() -> None:
-    """Each table of the schema is an asset, made from the payer's files; three are about all networks."""
-    assert {*TABLES, "network_files", *_PROVIDERS} == set(_SPECS)
+    """Each table of the schema is an asset, made from the payer's files; four are about all networks."""
+    assert {*TABLES, "network_files", *_PROVIDERS, "catalog"} == set(_SPECS)
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
@@ -59,7 +59,7 @@ def test_a_table_has_the_columns_of_the_schema(table: Table) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", sorted(_SPECS.keys() - _PROVIDERS))
+@pytest.mark.parametrize("name", sorted(_SPECS.keys() - _PROVIDERS - {"catalog"}))
 def test_every_asset_is_partitioned_by_network(name: str) -> None:
     """One key means one network everywhere."""
     partitions = _SPECS[name].partitions_def
@@ -72,6 +72,12 @@ def test_every_asset_is_partitioned_by_network(name: str) -> None:
 def test_a_table_depends_on_the_files_of_the_payer(table: str) -> None:
     """The lineage begins where the data comes from."""
     assert ["network_files"] == [dep.asset_key.to_user_string() for dep in _SPECS[table].deps]
+
+
+def test_the_catalog_is_made_of_all_tables() -> None:
+    """One file for all networks, behind each of their tables."""
+    assert set(TABLES) == {dep.asset_key.to_user_string() for dep in _SPECS["catalog"].deps}
+    assert _SPECS["catalog"].partitions_def is None
 
 
 def test_the_checks_are_the_rules() -> None:
@@ -98,7 +104,7 @@ def test_there_are_jobs_to_ingest_to_audit_and_to_enrich() -> None:
     """Dagster's own catch-all aside."""
     names = {job.name for job in defs.resolve_all_job_defs()}
 
-    assert {"ingest", "ingest_in_process", "audit", "enrich_npis"} == names - {"__ASSET_JOB"}
+    assert {"ingest", "ingest_in_process", "audit", "enrich_npis", "write_catalog"} == names - {"__ASSET_JOB"}
 
 
 def test_steps_run_in_processes_of_their_own() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from mrf_assets.catalog import connect
+from mrf_assets.data_dictionary import data_dictionary
 from mrf_assets.enrichment.directory import write_directory
 from mrf_assets.enrichment.registry import write_npis
 from mrf_assets.pipeline import ingest
@@ -38,15 +40,16 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.partition("\n")[0].strip("- "))
 def test_each_query_of_the_readme_answers(query: str, lake: Path) -> None:
-    """The README's SQL runs on plain globs over what is published, and finds rows of both networks."""
-    with duckdb.connect() as connection:
+    """The README's SQL runs on what is published, and finds rows of both networks: over views, or over plain globs."""
+    with connect(lake) if "(catalog" in query else duckdb.connect() as connection:
         rows = connection.execute(query.replace("'lake/", f"'{lake}/")).fetchall()
     assert {"t~a", "t~b"} == {row[0] for row in rows}
 
 
 def test_the_readme_has_queries() -> None:
     """There is something for the test above to run."""
-    assert len(QUERIES) >= 2
+    assert 3 == sum("(catalog" in query for query in QUERIES)
+    assert len(QUERIES) == 4
 
 
 def test_every_repair_and_reject_is_documented() -> None:
@@ -60,6 +63,11 @@ def test_every_repair_and_reject_is_documented() -> None:
     assert len(repairs) > 15
     assert len(reasons) > 4
     assert set() == (repairs | reasons) - documented
+
+
+def test_the_data_dictionary_is_of_today() -> None:
+    """`make docs` writes it anew."""
+    assert data_dictionary() == (ROOT / "docs" / "data_dictionary.md").read_text()
 
 
 def test_every_setting_is_in_the_readme() -> None:

@@ -17,6 +17,7 @@ _EXAMPLES: list[MrfError] = [
     SourceProblems("index.json", (Problem("line 2", "no URL"), Problem("byte 81", "no plan"))),
     errors.SettingError("--workers", "must be at least 1"),
     errors.ListFileError("codes.txt", "no such file"),
+    errors.QueryError("mine.sql", "no table rate"),
     errors.FetchError(_URL, "cannot be read"),
     errors.NotFoundAtSource(_URL, "HTTP 404"),
     errors.HttpStatusError(_URL, "HTTP 500"),

@@ -8,11 +8,21 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mrf_assets"
 
 LAYERS = [
-    {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings"},  # values
-    {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch"},  # tools
-    {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes"},  # stages
-    {"pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment"},  # composition
-    {"console", "defs", "definitions", "workers", "batch_orchestrator", "cli", "__main__", "enrich_command"},  # shells
+    {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings", "views"},  # values
+    {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "generations", "queries"},  # tools
+    {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
+    {"pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"},  # composition
+    {
+        "console",
+        "defs",
+        "definitions",
+        "workers",
+        "batch_orchestrator",
+        "cli",
+        "__main__",
+        "enrich_command",
+        "query_commands",
+    },  # shells
 ]
 STAGES = LAYERS[2]
 DAGSTER_HOMES = {"defs", "definitions", "workers", "batch_orchestrator"}

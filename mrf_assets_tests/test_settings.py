@@ -21,6 +21,7 @@ GIVEN = {
     "MRF_RATE_BATCH_SIZE": "12",
     "MRF_READER": "other",
     "MRF_KEEP_PERIODS": "13",
+    "MRF_GRACE_SECONDS": "60",
     "MRF_CONNECT_TIMEOUT_SECONDS": "1.5",
     "MRF_READ_TIMEOUT_SECONDS": "2.5",
     "MRF_TOTAL_TIMEOUT_SECONDS": "3.5",
@@ -39,6 +40,7 @@ GIVEN = {
     "MRF_PART_PROCESSES": "4",
     "MRF_READ_AHEAD": "no",
     "MRF_MAX_PARALLEL_STEPS": "3",
+    "MRF_QUERY_MEMORY_MB": "64",
     "MRF_MAX_INFLATION": "14",
     "MRF_MAX_JSON_BYTES": "15",
     "MRF_MAX_ZIP_MEMBERS": "16",
@@ -63,6 +65,7 @@ NUMBERS = [
     "host_start_rate_per_second",
     "part_processes",
     "max_parallel_steps",
+    "query_memory_mb",
     "max_inflation",
     "max_json_bytes",
     "max_zip_members",
@@ -91,6 +94,7 @@ def test_every_field_is_read_from_the_environment() -> None:
         rate_batch_size=12,
         reader="other",
         keep_periods=13,
+        grace_seconds=60,
         connect_timeout_seconds=1.5,
         read_timeout_seconds=2.5,
         total_timeout_seconds=3.5,
@@ -109,6 +113,7 @@ def test_every_field_is_read_from_the_environment() -> None:
         part_processes=4,
         read_ahead=False,
         max_parallel_steps=3,
+        query_memory_mb=64,
         max_inflation=14,
         max_json_bytes=15,
         max_zip_members=16,
@@ -320,3 +325,11 @@ def test_a_limit_of_the_enrichment_holds(name: str, value: float) -> None:
     """The error names the setting."""
     with pytest.raises(SettingError, match=f"^{name}: is {value}"):
         EnrichSettings.from_environment({}, **{name: value})
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "40000000"])
+def test_a_grace_time_is_from_nothing_to_a_year(seconds: str) -> None:
+    """What stays for ever would fill the disk."""
+    with pytest.raises(SettingError, match=r"grace_seconds: is .+; it must be from 0 to"):
+        Settings.from_environment({"MRF_GRACE_SECONDS": seconds})
+    assert 0 == Settings.from_environment({"MRF_GRACE_SECONDS": "0"}).grace_seconds

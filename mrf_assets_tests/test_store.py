@@ -21,7 +21,7 @@ from mrf_assets.errors import StoreError
 from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES, TABLES
 from mrf_assets.store import PartWriter, Store, _replace_in_two_steps, part_labels, row_counts
 from mrf_assets.tasks import FileTask, NetworkIdentity
-from mrf_assets_tests.table_rows import LABEL, batch, publish_generation, row, stage_generation
+from mrf_assets_tests.table_rows import LABEL, batch, plain_name, publish_generation, row, stage_generation
 
 NAMES = sorted(f"{name}-{LABEL}.parquet" for name in TABLES)
 
@@ -35,7 +35,7 @@ def _generations(paths: dict[str, list[Path]]) -> set[str]:
 
 
 def _names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(plain_name(path) for path in folder.iterdir())
 
 
 def _query(sql: str) -> list[Any]:
@@ -143,7 +143,10 @@ def _generation_behind(directory: int) -> str | None:
     files = []
     try:
         with ExitStack() as opened:
-            for name in NAMES:
+            names = sorted(os.listdir(directory))
+            if [plain_name(Path(name)) for name in names] != NAMES:
+                return None
+            for name in names:
                 file = os.fdopen(os.open(name, os.O_RDONLY, dir_fd=directory), "rb")
                 files.append(opened.enter_context(file))
             found = {f"{each}" for file in files for each in pq.read_table(file).column("file_id").to_pylist()}
@@ -453,7 +456,7 @@ def test_files_that_claim_the_same_part_get_their_ids(tmp_path: Path) -> None:
             stage_generation(stage, label=label)
         stage.publish("2026-11")
     assert sorted(f"rates-{label}.parquet" for label in labels.values()) == [
-        path.name for path in store.tables("acme", "2026-11")["rates"]
+        plain_name(path) for path in store.tables("acme", "2026-11")["rates"]
     ]
 
 
@@ -494,7 +497,7 @@ def test_tables_are_found_by_name_and_part(store: Store) -> None:
     publish_generation(store)
 
     assert {name: [f"{name}-{LABEL}.parquet"] for name in TABLES} == {
-        name: [path.name for path in paths] for name, paths in store.tables("acme", "2026-11").items()
+        name: [plain_name(path) for path in paths] for name, paths in store.tables("acme", "2026-11").items()
     }
 
 
@@ -599,3 +602,35 @@ def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
     assert [file.path.read_bytes() for file in publish_generation(first)] == [
         file.path.read_bytes() for file in publish_generation(second)
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "other"),
+    [
+        ("rates", "billing_code", "code 7", "other"),
+        ("providers", "npi", 7, 8_000),
+        ("providers", "tin_value", "t7", "x"),
+    ],
+)
+def test_row_groups_without_what_is_asked_for_are_not_read(
+    tmp_path: Path, table: str, column: str, value: object, other: object
+) -> None:
+    """Bloom filters tell, though minimum and maximum of every row group include the value."""
+    made = {"billing_code": "code {}", "tin_value": "t{}"}
+    with PartWriter(tmp_path, LABEL) as writer:
+        for start in range(10):
+            numbers = range(start, 3_000, 10)
+            rows = [row(TABLES[table], **{column: made[column].format(n) if column in made else n}) for n in numbers]
+            writer.write(table, batch(TABLES[table], *rows))
+    path = tmp_path / f"{table}-{LABEL}.parquet"
+
+    def may_have(wanted: object) -> list[int]:
+        probe = (
+            f"SELECT row_group_id FROM parquet_bloom_probe('{path}', '{column}', $1) WHERE NOT bloom_filter_excludes"
+        )
+        with duckdb.connect() as connection:
+            return sorted(number for (number,) in connection.execute(probe, [wanted]).fetchall())
+
+    assert 7 in may_have(value)
+    assert len(may_have(value)) <= 5
+    assert len(may_have(other)) <= 5

@@ -1,4 +1,4 @@
-"""The jobs: ingest networks, and audit what is published."""
+"""The jobs: ingest networks, audit what is published, and catalog it."""
 
 import dagster as dg
 
@@ -21,4 +21,9 @@ audit = dg.define_asset_job(
     "audit",
     selection=dg.AssetSelection.checks_for_assets(*[dg.AssetKey(name) for name in TABLES]),
     description="Apply every rule to what is published, without reading anything anew.",
+)
+write_catalog = dg.define_asset_job(
+    "write_catalog",
+    selection=dg.AssetSelection.assets("catalog"),
+    description="Write catalog.duckdb anew, over what is published.",
 )

@@ -17,8 +17,8 @@ from mrf_assets.store import Store
 from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import FileTask
 
-# The executor's setting is no matter of a single step.
-_NAMES = tuple(field.name for field in fields(Settings) if field.name != "max_parallel_steps")
+# What is the executor's or a query's is no matter of a single step.
+_NAMES = tuple(field.name for field in fields(Settings) if field.name not in ("max_parallel_steps", "query_memory_mb"))
 _DEFAULTS = Settings()
 _PATHS = ("output_dir", "cpt_whitelist", "tin_whitelist", "host_state_dir")
 
@@ -36,6 +36,7 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     keep_periods: int | None = _DEFAULTS.keep_periods
     skip_unchanged: bool | None = _DEFAULTS.skip_unchanged
     min_free_bytes: int = _DEFAULTS.min_free_bytes
+    grace_seconds: float = _DEFAULTS.grace_seconds
     part_processes: int | None = _DEFAULTS.part_processes
     read_ahead: bool = _DEFAULTS.read_ahead
     connect_timeout_seconds: float = _DEFAULTS.connect_timeout_seconds

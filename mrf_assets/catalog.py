@@ -1,0 +1,220 @@
+"""What is published, as documented views of DuckDB: in a connection, or in one file.
+
+The views list files of `generations`, each network and period out of one publication. A
+republication changes nothing for them while the grace time lasts; later a query ends with an
+error, and the catalog is made again. What the views are stands in `views`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mrf_assets.errors import StoreError
+from mrf_assets.generations import PublishedFile, published_files
+from mrf_assets.schema import TABLES, Table
+from mrf_assets.views import DERIVED, NETWORKS, PLACE, VIEWS, Docs, table_docs
+
+CATALOG_NAME = "catalog.duckdb"
+_ABANDONED_SECONDS = 3_600
+_HIVE = "hive_partitioning = true, hive_types = {'network_id': VARCHAR, 'period': VARCHAR}, file_row_number = true"
+_SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER",
+    pa.bool_(): "BOOLEAN",
+    pa.date32(): "DATE",
+}
+_Layout = tuple[tuple[str, str], ...]  # (column, Arrow type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """What a catalog shows."""
+
+    networks: int
+    periods: int  # of all networks together
+    files: int  # of all tables
+    path: Path | None = None
+
+
+def connect(
+    output_dir: Path | str, *, memory_mb: int | None = None, threads: int | None = None
+) -> duckdb.DuckDBPyConnection:
+    """A connection to what is published now; nothing is written below `output_dir`.
+
+    `memory_mb` bounds what DuckDB takes; what does not fit waits in the system's temporary folder.
+
+    Raises:
+        StoreError: Something that is published cannot be read.
+    """
+    config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(Path(gettempdir(), "mrf_duckdb"))}
+    if memory_mb is not None:
+        config["memory_limit"] = f"{memory_mb}MB"
+    if threads is not None:
+        config["threads"] = threads
+    connection = duckdb.connect(config=config)
+    try:
+        define_views(connection, Path(output_dir))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def write_catalog(output_dir: Path) -> Catalog:
+    """Write `<output_dir>/catalog.duckdb`, replacing it in one step; who reads the old one may go on.
+
+    Raises:
+        StoreError: The folder cannot be written, or something that is published cannot be read.
+    """
+    state = output_dir / ".mrf"
+    partial = state / f"catalog-{secrets.token_hex(8)}.partial"
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(state)
+        with duckdb.connect(str(partial)) as connection:
+            made = define_views(connection, output_dir)
+        partial.replace(output_dir / CATALOG_NAME)
+    except (OSError, duckdb.IOException) as error:
+        raise StoreError(
+            str(output_dir), f"has no room for the catalog ({error}); check the folder, its owner and its disk"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # told above
+            partial.unlink(missing_ok=True)
+    return Catalog(networks=made.networks, periods=made.periods, files=made.files, path=output_dir / CATALOG_NAME)
+
+
+def define_views(connection: duckdb.DuckDBPyConnection, output_dir: Path) -> Catalog:
+    """Make all views in a database, with their comments."""
+    files = published_files(output_dir.absolute())
+    latest: dict[str, str] = {}
+    for file in files:
+        latest[file.network_id] = max(file.period, latest.get(file.network_id, ""))
+    connection.execute("BEGIN")
+    for table in TABLES.values():
+        of_table = [(_layout_of(file), file) for file in files if file.table == table.name]
+        current = [(layout, file) for layout, file in of_table if file.period == latest[file.network_id]]
+        of_today = "Of the latest published period of each network."
+        _create_view(connection, table.name, _union(table, current), f"{table.grain} {of_today}", table_docs(table))
+        history = f"{table.name}_history"
+        of_all = "Of every published period: say which, or group by it."
+        _create_view(connection, history, _union(table, of_table), f"{table.grain} {of_all}", table_docs(table))
+    for view in VIEWS:
+        _create_view(connection, view.name, view.sql, view.grain, view.columns)
+    periods = sorted({(file.network_id, file.period) for file in files})
+    _create_networks(connection, periods, latest)
+    connection.execute("COMMIT")
+    return Catalog(networks=len(latest), periods=len(periods), files=len(files))
+
+
+def _create_networks(
+    connection: duckdb.DuckDBPyConnection, periods: Sequence[tuple[str, str]], latest: dict[str, str]
+) -> None:
+    rows = pa.table(
+        {
+            "network_id": pa.array([network for network, _ in periods], pa.string()),
+            "period": pa.array([period for _, period in periods], pa.string()),
+            "is_latest": pa.array([latest[network] == period for network, period in periods], pa.bool_()),
+        }
+    )
+    connection.register("_listed", rows)
+    connection.execute(f"CREATE TABLE {NETWORKS.name} AS SELECT * FROM _listed")  # noqa: S608 - a constant
+    connection.unregister("_listed")
+    _comment(connection, "TABLE", NETWORKS.name, NETWORKS.grain, NETWORKS.columns)
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, name: str, sql: str, grain: str, columns: Docs) -> None:
+    connection.execute(f"CREATE VIEW {name} AS {sql}")
+    _comment(connection, "VIEW", name, grain, columns)
+
+
+def _comment(connection: duckdb.DuckDBPyConnection, kind: str, name: str, grain: str, columns: Docs) -> None:
+    connection.execute(f"COMMENT ON {kind} {name} IS {_literal(grain)}")
+    for column, doc in columns.items():
+        connection.execute(f"COMMENT ON COLUMN {name}.{column} IS {_literal(doc)}")
+
+
+def _union(table: Table, files: Iterable[tuple[_Layout, PublishedFile]]) -> str:
+    """SQL of a table's rows in files that may have been written with other columns or types."""
+    paths: dict[_Layout, list[str]] = {}
+    for layout, file in files:
+        paths.setdefault(layout, []).append(str(file.path))
+    return "\nUNION ALL\n".join(_select(table, *of_one) for of_one in paths.items()) if paths else _nothing(table)
+
+
+def _select(table: Table, layout: _Layout, paths: Sequence[str]) -> str:
+    """An older layout gets null for what it lacks, and today's types."""
+    had = dict(layout)
+    sources = [
+        column.name if had.get(column.name) == str(column.type) else _converted(column.name, column.type, had)
+        for column in table.columns
+    ]
+    derived = [f"{it.sql} AS {name}" for name, it in DERIVED.get(table.name, {}).items()]
+    listed = ", ".join(map(_literal, paths))
+    inner = f"SELECT {', '.join((*PLACE, *sources))}, file_row_number FROM read_parquet([{listed}], {_HIVE})"  # noqa: S608 - names of `schema`, paths as literals
+    columns = ", ".join((*PLACE, *(column.name for column in table.columns), *derived))
+    return f"SELECT {columns} FROM ({inner})"  # noqa: S608 - the same
+
+
+def _converted(name: str, kind: pa.DataType, had: dict[str, str]) -> str:
+    return f"CAST({name if name in had else 'NULL'} AS {_sql_type(kind)}) AS {name}"
+
+
+def _nothing(table: Table) -> str:
+    columns = ", ".join(f"CAST(NULL AS {_sql_type(column.type)}) AS {column.name}" for column in table.columns)
+    derived = "".join(f", {it.sql} AS {name}" for name, it in DERIVED.get(table.name, {}).items())
+    place = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in PLACE)
+    inner = f"SELECT {place}, {columns}, CAST(NULL AS BIGINT) AS file_row_number WHERE false"
+    return f"SELECT * EXCLUDE (file_row_number){derived} FROM ({inner})"  # noqa: S608 - names of `schema`
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    """DuckDB's name of a type of `schema`."""
+    if isinstance(kind, pa.MapType):
+        return f"MAP({_sql_type(kind.key_type)}, {_sql_type(kind.item_type)})"
+    if isinstance(kind, pa.ListType):
+        return f"{_sql_type(kind.value_type)}[]"
+    if isinstance(kind, pa.StructType):
+        return f"STRUCT({', '.join(f'{field.name} {_sql_type(field.type)}' for field in kind)})"
+    if isinstance(kind, pa.Decimal128Type):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    return _SQL_TYPES[kind]
+
+
+def _layout(schema: pa.Schema) -> _Layout:
+    return tuple((field.name, str(field.type)) for field in schema)
+
+
+_LAYOUTS = {table.name: _layout(table.arrow) for table in TABLES.values()}
+
+
+def _layout_of(file: PublishedFile) -> _Layout:
+    if file.is_of_this_layout:
+        return _LAYOUTS[file.table]
+    try:
+        return _layout(pq.read_schema(file.path))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StoreError(str(file.path), f"cannot be read ({error}); ingest its network again") from error
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _remove_abandoned(state: Path) -> None:
+    """What a killed process was writing."""
+    for partial in state.glob("catalog-*.partial*"):
+        with contextlib.suppress(FileNotFoundError):
+            if partial.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                partial.unlink()

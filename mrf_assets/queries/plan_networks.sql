@@ -1,0 +1,27 @@
+-- Question: Which networks does a plan use, and what is in them?
+-- Grain: One row per plan, network and file.
+-- Caveats: Plans come from the index, else from the header of a single-plan file; a file that was ingested without
+--   its index has none. EINs are compared without hyphens, names and sponsors by a part of them, in any case.
+-- Parameter plan: A plan id, or part of the name of a plan or of its sponsor.
+WITH listed AS (
+    SELECT * FROM plans
+    UNION ALL BY NAME
+    SELECT
+        network_id, period, file_id,
+        plan_name, plan_id_type, plan_id, plan_market_type, issuer_name, plan_sponsor_name
+    FROM files
+    ANTI JOIN plans USING (network_id, period, file_id)
+    WHERE plan_name IS NOT NULL OR plan_id IS NOT NULL
+)
+SELECT DISTINCT
+    l.plan_name, l.plan_id_type, l.plan_id, l.plan_market_type, l.plan_sponsor_name,
+    l.network_id, l.period, f.reporting_entity_name, f.filename, f.part, f.parts, f.rate_rows
+FROM listed l
+JOIN files f USING (network_id, period, file_id)
+WHERE $plan <> ''
+    AND (
+        replace(l.plan_id, '-', '') = replace($plan, '-', '')
+        OR contains(lower(l.plan_name), lower($plan))
+        OR contains(lower(l.plan_sponsor_name), lower($plan))
+    )
+ORDER BY l.plan_name, l.plan_id, l.network_id, f.part, f.filename;

@@ -1,0 +1,223 @@
+"""`mrf catalog` and `mrf query`: what is published, asked from the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+import duckdb
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from mrf_assets.catalog import connect, write_catalog
+from mrf_assets.console import printable, printable_json
+from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
+from mrf_assets.queries import Query, names, parse, shipped
+from mrf_assets.settings import Settings
+
+_PATH = click.Path(path_type=Path)
+_ROWS_AT_ONCE = 10_000
+_MOST_ROWS = 1_000  # of a table on the console
+_PIPED_WIDTH = 1_000  # characters
+_FORMATS = ("table", "csv", "json", "parquet")
+
+
+@click.command()
+@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
+def catalog(output_dir: Path | None) -> None:
+    """Write catalog.duckdb: documented views over what is published, for any DuckDB."""
+    settings = Settings.from_environment(output_dir=output_dir)
+    made = write_catalog(settings.output_dir.absolute())
+    click.echo(f"{made.path}: {made.networks:,} network(s), {made.periods:,} period(s), {made.files:,} file(s)")
+
+
+@click.command()
+@click.argument("sql", required=False)
+@click.option("--file", "file", type=_PATH, help="A file with the SQL.")
+@click.option("--name", "name", help="A shipped query; --list shows them.")
+@click.option("--list", "listed", is_flag=True, help="The shipped queries and their parameters.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="The value of a $name of the SQL.")
+@click.option("--format", "form", type=click.Choice(_FORMATS), help="[default: by the end of --output, else table]")
+@click.option("--output", type=_PATH, help="Write the answer there.  [default: print it]")
+@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
+@click.option("--memory-mb", type=int, help="Memory that the query may take.  [default: 1024]")
+def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+    """Ask what is published: SQL over the views of docs/data_dictionary.md, or a shipped query.
+
+    JSON is one object a line.
+    """
+    if listed:
+        _tell_queries()
+        return
+    asked = _asked(flags["sql"], flags["file"], flags["name"])
+    form = form or (output.suffix.removeprefix(".") if output else "table")
+    if form not in _FORMATS:
+        raise SettingError("--output", f"ends with none of .csv, .json and .parquet: {output}; give --format, too")
+    if form == "parquet" and output is None:
+        raise SettingError("--format", "parquet needs a file; give --output")
+    settings = Settings.from_environment(output_dir=flags["output_dir"], query_memory_mb=flags["memory_mb"])
+    with _told(asked.name), connect(settings.output_dir, memory_mb=settings.query_memory_mb) as connection:
+        if not connection.execute("SELECT * FROM networks LIMIT 1").fetchall():
+            click.echo(f"Nothing is published in {settings.output_dir}.", err=True)
+        given = asked.bind(_given(flags["params"]), _parameters(asked))
+        if form == "parquet" and output is not None:
+            _write_parquet(connection.sql(asked.sql, params=given), output)
+        else:
+            _WRITERS[form](connection.execute(asked.sql, given), output)
+
+
+def _asked(sql: str | None, file: Path | None, name: str | None) -> Query:
+    if sum(it is not None for it in (sql, file, name)) != 1:
+        raise SettingError("query", "give one of: SQL, --file and --name (--list shows the shipped queries)")
+    if name is not None:
+        return shipped(name)
+    if file is None:
+        return parse("the query", sql or "")
+    try:
+        return parse(str(file), file.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ListFileError(str(file), f"cannot be read ({error}); check the path") from error
+
+
+def _parameters(asked: Query) -> set[str]:
+    statements = duckdb.extract_statements(asked.sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise QueryError(asked.name, f"holds {len(statements)} statement(s); ask with one SELECT")
+    return set(statements[0].named_parameters)
+
+
+def _given(params: Sequence[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for param in params:
+        name, equals, value = param.partition("=")
+        if not equals or not name:
+            raise SettingError("--param", f"{param!r} is not of the form name=value")
+        given[name] = value
+    return given
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What DuckDB refuses is told in one line."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise QueryError(name, f"needs more memory ({_line(error)}); raise --memory-mb, or ask for less") from error
+    except duckdb.IOException as error:
+        raise StoreError(
+            name, f"a file cannot be read ({_line(error)}); ask again if its network was replaced"
+        ) from error
+    except duckdb.Error as error:
+        raise QueryError(name, f"{_line(error)}; docs/data_dictionary.md has the views and columns") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _rows(answer: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    while rows := answer.fetchmany(_ROWS_AT_ONCE):
+        yield from rows
+
+
+def _columns(answer: duckdb.DuckDBPyConnection) -> list[str]:
+    return [column[0] for column in answer.description or ()]
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[IO[str]]:
+    """The file, visible when it is whole, or the console."""
+    if output is None:
+        yield sys.stdout
+        return
+    with _whole(output) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def _whole(output: Path) -> Iterator[Path]:
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        yield partial
+        partial.replace(output)
+    except OSError as error:
+        raise StoreError(str(output), f"cannot be written ({error.strerror}); check the folder") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_table(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None:
+    table, more = Table(), False
+    for column in _columns(answer):
+        table.add_column(printable(column), overflow="fold")
+    for number, row in enumerate(_rows(answer)):
+        if more := number == _MOST_ROWS:
+            break
+        table.add_row(*("" if value is None else printable(_plain(value)) for value in row))
+    with _opened(output) as file:
+        console = Console(file=file, markup=False, emoji=False, highlight=False)
+        if not console.is_terminal:
+            console.width = _PIPED_WIDTH
+        console.print(table)
+    if more:
+        click.echo(f"The first {_MOST_ROWS:,} rows; --format csv, json or parquet has all.", err=True)
+
+
+def _write_csv(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None:
+    with _opened(output) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_columns(answer))
+        writer.writerows([_plain(value) for value in row] for row in _rows(answer))
+
+
+def _write_json(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None:
+    names = _columns(answer)
+    with _opened(output) as file:
+        for row in _rows(answer):
+            file.write(printable_json({name: _json_value(it) for name, it in zip(names, row, strict=True)}) + "\n")
+
+
+def _write_parquet(answer: duckdb.DuckDBPyRelation, output: Path) -> None:
+    batches = answer.to_arrow_reader(_ROWS_AT_ONCE)
+    with _whole(output) as partial, pq.ParquetWriter(partial, batches.schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+_WRITERS: Mapping[str, Callable[[duckdb.DuckDBPyConnection, Path | None], None]] = {
+    "table": _write_table,
+    "csv": _write_csv,
+    "json": _write_json,
+}
+
+
+def _plain(value: object) -> str:
+    """One cell: empty for null, JSON for lists and structs."""
+    if value is None:
+        return ""
+    return json.dumps(_json_value(value), ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+
+
+def _json_value(value: object) -> object:
+    """Amounts stay exact, as text: a float would round them."""
+    if isinstance(value, list):
+        return [_json_value(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _json_value(each) for key, each in value.items()}
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _tell_queries() -> None:
+    for name in names():
+        asked = shipped(name)
+        click.echo(f"{name}: {asked.question}")
+        for it in asked.parameters:
+            default = "" if it.default is None else f" [{it.default}]"
+            click.echo(f"    --param {it.name}={default}  {it.doc}")

@@ -1,0 +1,249 @@
+"""`mrf catalog` and `mrf query`: answers in four forms, and clear words where there is none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from mrf_assets.catalog import CATALOG_NAME
+from mrf_assets.cli import main
+from mrf_assets.queries import names
+from mrf_assets.store import Store
+from mrf_assets_tests.table_rows import publish_generation
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the command line left on the console."""
+
+    code: int
+    out: str
+    err: str
+
+
+Mrf = Callable[..., Told]
+
+
+@pytest.fixture
+def mrf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mrf:
+    """Run a command in this process, with one published network in `lake`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MRF_OUTPUT_DIR", str(tmp_path / "lake"))
+    publish_generation(Store(tmp_path / "lake"))
+
+    def call(*arguments: str) -> Told:
+        try:
+            main(arguments)
+        except SystemExit as end:
+            code = end.code
+        else:
+            code = 0
+        assert isinstance(code, int)
+        captured = capsys.readouterr()
+        return Told(code, captured.out, captured.err)
+
+    return call
+
+
+_VALUES = "SELECT 1 AS a, 0.10::DECIMAL(38, 10) AS amount, ['x', NULL] AS list, NULL AS none, DATE '2026-11-01' AS day"
+
+
+# --- forms ----------------------------------------------------------------------------------
+
+
+def test_a_table_is_the_form_of_the_console(mrf: Mrf) -> None:
+    """With the names of the columns; null is empty."""
+    told = mrf("query", "SELECT network_id, dollars, setting, NULL AS none FROM rates")
+
+    assert (0, "") == (told.code, told.err)
+    lines = [[cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in told.out.splitlines()]
+    assert ["network_id", "dollars", "setting", "none"] in lines
+    assert ["acme", "12.5000000000", "outpatient", ""] in lines
+
+
+def test_a_long_table_says_that_there_is_more(mrf: Mrf) -> None:
+    """And how to have all of it."""
+    told = mrf("query", "SELECT * FROM range(1001)")
+
+    assert "The first 1,000 rows; --format csv, json or parquet has all.\n" == told.err
+    assert ("│ 999   │" in told.out, "1000" in told.out) == (True, False)
+    assert "" == mrf("query", "SELECT * FROM range(1000)").err
+
+
+def test_csv_has_lists_as_json(mrf: Mrf) -> None:
+    """Amounts are exact, null is empty."""
+    told = mrf("query", _VALUES, "--format", "csv")
+
+    assert [
+        ["a", "amount", "list", "none", "day"],
+        ["1", "0.1000000000", '["x", null]', "", "2026-11-01"],
+    ] == list(csv.reader(io.StringIO(told.out)))
+
+
+def test_json_is_one_object_a_line(mrf: Mrf) -> None:
+    """Amounts are exact, as text."""
+    told = mrf("query", f"{_VALUES} UNION ALL {_VALUES}", "--format", "json")
+
+    expected = {"a": 1, "amount": "0.1000000000", "list": ["x", None], "none": None, "day": "2026-11-01"}
+    assert [expected, expected] == [json.loads(line) for line in told.out.splitlines()]
+
+
+def test_parquet_keeps_the_types(mrf: Mrf) -> None:
+    """And needs a file."""
+    assert 0 == mrf("query", _VALUES, "--output", "answer.parquet").code
+
+    (found,) = pq.read_table("answer.parquet").to_pylist()
+    assert (Decimal("0.1"), ["x", None]) == (found["amount"], found["list"])
+    told = mrf("query", _VALUES, "--format", "parquet")
+    assert (2, "Error: --format: parquet needs a file; give --output\n") == (told.code, told.err)
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_file_is_what_the_console_would_show(mrf: Mrf, tmp_path: Path, form: str) -> None:
+    """Its end says the form; it appears when it is whole."""
+    assert "" == mrf("query", _VALUES, "--output", f"answer.{form}").out
+
+    assert mrf("query", _VALUES, "--format", form).out == Path(f"answer.{form}").read_text()
+    assert [f"answer.{form}", "lake"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_a_query_that_fails_leaves_the_file_of_before(mrf: Mrf, tmp_path: Path) -> None:
+    """Nothing half-written is visible."""
+    (tmp_path / "answer.csv").write_text("before")
+    told = mrf(
+        "query", "SELECT CASE WHEN range > 50000 THEN error('now') END FROM range(60000)", "--output", "answer.csv"
+    )
+
+    assert (2, "before") == (told.code, (tmp_path / "answer.csv").read_text())
+    assert ["answer.csv", "lake"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_an_answer_cannot_steer_the_terminal(mrf: Mrf, form: str) -> None:
+    """Names come from payers."""
+    assert "\x1b" not in mrf("query", "SELECT chr(27) || '[31m' AS name", "--format", form).out
+
+
+# --- what is asked --------------------------------------------------------------------------
+
+
+def test_values_are_bound_by_name(mrf: Mrf) -> None:
+    """They are values and never SQL."""
+    told = mrf(
+        "query", "SELECT $a AS a, $b::INTEGER AS b", "--param", "a=' OR 1=1; --", "--param", "b=7", "--format", "json"
+    )
+
+    assert {"a": "' OR 1=1; --", "b": 7} == json.loads(told.out)
+
+
+def test_a_file_is_asked(mrf: Mrf, tmp_path: Path) -> None:
+    """With the defaults of its head."""
+    (tmp_path / "mine.sql").write_text("-- Question: What?\n-- Parameter a [x]: A.\nSELECT $a AS a -- end")
+
+    assert "a\nx\n" == mrf("query", "--file", "mine.sql", "--format", "csv").out
+    assert "a\ny\n" == mrf("query", "--file", "mine.sql", "--param", "a=y", "--format", "csv").out
+
+
+def test_a_shipped_query_is_asked(mrf: Mrf) -> None:
+    """The median of a code by network, with its providers."""
+    told = mrf("query", "--name", "price_distribution", "--param", "billing_code=10001", "--format", "csv")
+
+    (found,) = csv.DictReader(io.StringIO(told.out))
+    assert ("acme", "12.5000", "1", "1", "1") == tuple(
+        found[name] for name in ("network_id", "median", "prices", "tins", "npis")
+    )
+
+
+def test_the_shipped_queries_are_listed(mrf: Mrf) -> None:
+    """With question and parameters."""
+    told = mrf("query", "--list")
+
+    assert set(names()) <= {line.partition(":")[0] for line in told.out.splitlines()}
+    assert "    --param billing_code_type= [CPT]  Its type, as in MS-DRG." in told.out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "query: give one of: SQL, --file and --name (--list shows the shipped queries)"),
+        (("SELECT 1", "--name", "x"), "query: give one of: SQL, --file and --name (--list shows the shipped queries)"),
+        (("SELECT 1", "--param", "a"), "--param: 'a' is not of the form name=value"),
+        (("SELECT 1", "--param", "a=1"), "--param: the query has no parameter a; it has: none"),
+        (("SELECT $a",), "--param: the query needs a; give each as --param name=value"),
+        (("SELECT 1; SELECT 2",), "the query: holds 2 statement(s); ask with one SELECT"),
+        (("CREATE TABLE x AS SELECT 1",), "the query: holds 1 statement(s); ask with one SELECT"),
+        (("",), "the query: holds 0 statement(s); ask with one SELECT"),
+        (
+            ("SELECT 1", "--output", "a.txt"),
+            "--output: ends with none of .csv, .json and .parquet: a.txt; give --format, too",
+        ),
+        (("SELECT 1", "--memory-mb", "0"), "query_memory_mb: is 0; it must be 1 or more"),
+        (
+            ("--file", "none.sql"),
+            "none.sql: cannot be read ([Errno 2] No such file or directory: 'none.sql'); check the path",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_one_clear_line(mrf: Mrf, arguments: tuple[str, ...], expected: str) -> None:
+    """Exit code 2, and what to do."""
+    told = mrf("query", *arguments)
+
+    assert (2, f"Error: {expected}\n") == (told.code, told.err)
+
+
+@pytest.mark.parametrize("sql", ["SELEC 1", "SELECT nothing FROM rates", "FROM nowhere", "SELECT 'x'::INTEGER"])
+def test_sql_that_duckdb_refuses_is_one_clear_line(mrf: Mrf, sql: str) -> None:
+    """With its own words, and where the views are described."""
+    told = mrf("query", sql)
+
+    assert 2 == told.code
+    assert told.err.startswith("Error: the query: ")
+    assert told.err.endswith("; docs/data_dictionary.md has the views and columns\n")
+    assert 1 == told.err.count("\n")
+
+
+def test_a_query_beyond_its_memory_is_told(mrf: Mrf) -> None:
+    """With the flag that helps."""
+    told = mrf("query", "SELECT list(range) FROM range(100000000)", "--memory-mb", "20")
+
+    assert 2 == told.code
+    assert "raise --memory-mb, or ask for less" in told.err
+
+
+def test_an_empty_output_folder_answers_with_nothing(mrf: Mrf, tmp_path: Path) -> None:
+    """And says why; it is not made."""
+    told = mrf("query", "SELECT count(*) AS n FROM rates", "--output-dir", "none", "--format", "csv")
+
+    assert (0, "n\n0\n", "Nothing is published in none.\n") == (told.code, told.out, told.err)
+    assert not (tmp_path / "none").exists()
+
+
+# --- the catalog ----------------------------------------------------------------------------
+
+
+def test_the_catalog_is_written_and_told(mrf: Mrf, tmp_path: Path) -> None:
+    """Any DuckDB can open it."""
+    told = mrf("catalog")
+
+    path = tmp_path / "lake" / CATALOG_NAME
+    assert (0, f"{path}: 1 network(s), 1 period(s), 6 file(s)\n") == (told.code, told.out)
+    with duckdb.connect(str(path), read_only=True) as connection:
+        assert [("acme",)] == connection.execute("SELECT network_id FROM rates").fetchall()
+
+
+def test_a_catalog_of_nothing_has_its_views(mrf: Mrf) -> None:
+    """Ready for a tool that is set up before the first run."""
+    told = mrf("catalog", "--output-dir", "fresh")
+
+    assert (0, True) == (told.code, told.out.endswith(": 0 network(s), 0 period(s), 0 file(s)\n"))
+    with duckdb.connect(f"fresh/{CATALOG_NAME}", read_only=True) as connection:
+        assert [] == connection.execute("FROM rates_by_npi").fetchall()

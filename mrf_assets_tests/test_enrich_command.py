@@ -520,6 +520,21 @@ def test_an_empty_input_is_no_error(desk: Desk) -> None:
     assert 0 == desk.run(*FLAGS)[0]
 
 
+def test_the_old_name_is_an_alias(desk: Desk) -> None:
+    """S4.25: scripts/run_production_enrichment.py takes the same flags."""
+    script = Path(__file__).parents[1] / "scripts" / "run_production_enrichment.py"
+
+    done = subprocess.run(
+        [sys.executable, script, "--check"],
+        env={**_clean_environ(), "MRF_NPI_API_URL": desk.server.url, "PYTHONPATH": str(script.parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, "✅") == (done.returncode, done.stdout[0])
+
+
 def test_the_ramp_raises_the_workers(desk: Desk) -> None:
     """S4.71: --ramp 2:5 never has more than five at a time, and the run ends well."""
     desk.write_input(NPIS)

@@ -47,6 +47,7 @@ class NppesClient:
             timeout=self._timeout,
             headers={"User-Agent": _USER_AGENT, "Accept": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=True,  # proxies, as for downloads
         )
         return self
 

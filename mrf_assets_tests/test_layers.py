@@ -8,11 +8,14 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mrf_assets"
 
 LAYERS = [
-    {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings"},  # values
-    {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch"},  # tools
+    {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings", "priority"},  # values
+    {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "alerts"},  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes"},  # stages
-    {"pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment"},  # composition
-    {"console", "defs", "definitions", "workers", "batch_orchestrator", "cli", "__main__", "enrich_command"},  # shells
+    {"pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "statistics"},  # composition
+    {
+        *("console", "status_view", "defs", "definitions", "workers", "batch_orchestrator", "batch_commands"),
+        *("cli", "__main__", "enrich_command"),
+    },  # shells
 ]
 STAGES = LAYERS[2]
 DAGSTER_HOMES = {"defs", "definitions", "workers", "batch_orchestrator"}

@@ -2,9 +2,10 @@
 
 Read it in the order in which data flows; imports run the same way, downwards only.
 
-values       errors, urls, tasks, network_id, schema, whitelist, limits, settings
-tools        stream, yajl, part_processes, hosts, batch
+values       errors, urls, tasks, network_id, schema, whitelist, limits, settings, priority
+tools        stream, yajl, part_processes, hosts, batch, alerts
 stages       sources, fetch, extract, store, part_filter, checks, nppes
-composition  pipeline, task_store, manifest, enrichment
-shells       defs, definitions, workers, batch_orchestrator, console, enrich_command, cli
+composition  pipeline, task_store, manifest, enrichment, statistics
+shells       defs, definitions, workers, batch_orchestrator, console, status_view,
+             batch_commands, enrich_command, cli
 """

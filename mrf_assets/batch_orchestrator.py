@@ -10,8 +10,10 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -19,23 +21,35 @@ from typing import Any
 
 import dagster as dg
 
+from mrf_assets.alerts import Alert, check_alert_urls, send_alert
 from mrf_assets.console import BatchConsole
 from mrf_assets.defs.partitions import add_networks
-from mrf_assets.defs.resources import config_of
-from mrf_assets.defs.run_records import all_records, batch_record, batch_records, latest_batch
+from mrf_assets.defs.resources import Ingestor, config_of
+from mrf_assets.defs.run_records import (
+    all_records,
+    batch_record,
+    batch_records,
+    batch_runs,
+    latest_batch,
+    published_facts,
+    records_by_batch,
+)
 from mrf_assets.disk import require_room
 from mrf_assets.errors import SettingError
 from mrf_assets.extract import READERS
 from mrf_assets.manifest import NetworkRecord, build_manifest, write_manifest
 from mrf_assets.pipeline import Wanted
-from mrf_assets.settings import Settings, dagster_home
+from mrf_assets.priority import PRIORITY_TAG, Priority, priority_of, score
+from mrf_assets.settings import Operations, Settings, dagster_home
+from mrf_assets.statistics import WARN_SHARE, BatchStatistics, batch_alert, cost_of, count, latest_runs
 from mrf_assets.store import Store
-from mrf_assets.task_store import TaskStore
+from mrf_assets.task_store import PlannedBatch, TaskStore
 from mrf_assets.tasks import FileTask
 from mrf_assets.urls import canonical_url, host_of
-from mrf_assets.workers import BATCH_TAG, NetworkJob, Outcome, run_networks
+from mrf_assets.workers import BATCH_TAG, NetworkJob, Outcome, run_networks, settle_orphans
 
 _TAG_CHARACTERS = 250  # an index's address in a run tag
+_DAY_SECONDS = 86_400
 MANIFEST_NAME = "manifest.json"
 _STARTED = "%Y%m%d_%H%M%S"  # the form of the time in batch ids and log folders, UTC
 
@@ -52,7 +66,7 @@ class Batch:
     @classmethod
     def new(cls, source_type: str, source_input: str) -> Batch:
         """A batch that starts now."""
-        started = dt.datetime.now(tz=dt.UTC)
+        started = _now()
         return cls(
             batch_id=f"{started:{_STARTED}}-{secrets.token_hex(2)}",
             started=started,
@@ -94,7 +108,7 @@ def execute_batch(
     cpt_whitelist: Path | str | None = None,
     **kwargs: Any,  # noqa: ANN401 - fields of Settings, and those named below
 ) -> dict[str, Any]:
-    """Ingest the networks of `tasks`, `workers` at a time, one Dagster run each.
+    """Ingest the networks of `tasks`, `workers` at a time, one Dagster run each, those of high priority first.
 
     Args:
         tasks: What to ingest, from `sources`.
@@ -102,11 +116,13 @@ def execute_batch(
         workers: How many networks at a time; with one, details go to the console, else to `logs/<time>/`.
         cpt_whitelist: File of billing codes to keep.
         **kwargs: Other fields of `Settings` (`skip_unchanged` is on unless said otherwise); `source_type` and
-            `source_input` for the manifest; `verbose` for Dagster's own events and debug logs.
+            `source_input` for the manifest; `verbose` for Dagster's own events and debug logs; `priority` for all
+            networks instead of their scores, `min_priority` to leave out those below; `operations` for alerts,
+            prices and budget.
 
     Returns:
-        The manifest's summary, with `batch_id`, `manifest_file`, `total_tasks`, `networks_not_run` and
-        `interrupted_by` (a signal number or None).
+        The manifest's summary, with `batch_id`, `manifest_file`, `total_tasks`, `networks_not_run`,
+        `networks_left_out`, `interrupted_by` (a signal number or None) and `stopped_by_budget`.
 
     Raises:
         InputError: Whitelists or settings that cannot be used; nothing was started.
@@ -114,8 +130,8 @@ def execute_batch(
     """
     batch = Batch.new(kwargs.pop("source_type", "tasks"), kwargs.pop("source_input", ""))
     verbose = bool(kwargs.pop("verbose", False))
-    if workers < 1:
-        raise SettingError("workers", f"is {workers}; it must be 1 or more")
+    priority, min_priority = kwargs.pop("priority", None), kwargs.pop("min_priority", None)
+    operations = kwargs.pop("operations", None) or Operations.from_environment()
     settings = Settings.from_environment(
         output_dir=Path(output_dir).absolute(),
         cpt_whitelist=None if cpt_whitelist is None else Path(cpt_whitelist),
@@ -123,19 +139,155 @@ def execute_batch(
     )
     if settings.skip_unchanged is None:
         settings = replace(settings, skip_unchanged=True)
-    Wanted.of(settings)
-    if settings.reader not in READERS:
-        raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
-    require_room(settings.output_dir, settings.min_free_bytes)
+    _check(settings, operations, workers)
     tasks = _begun(tasks)
     ensure_dagster_home()
     plan = TaskStore.under(settings.output_dir)
-    networks = plan.save(tasks)
-    settings = _share_cores(settings, at_a_time=max(min(workers, len(networks)), 1))
-    Store(settings.output_dir).sweep()
+    networks = list(plan.save(tasks))
     with dg.DagsterInstance.get() as instance:
-        add_networks(instance, list(networks))
-    return _run(batch, networks, plan, settings, workers=workers, verbose=verbose)
+        add_networks(instance, networks)
+        priorities = _priorities(instance, plan, networks, priority)
+    kept = {key: found for key, found in priorities.items() if min_priority is None or found >= min_priority}
+    planned = PlannedBatch(
+        batch_id=batch.batch_id,
+        source_type=batch.source_type,
+        source_input=batch.source_input,
+        # Equal ones stay in the order of the source.
+        priorities=dict(sorted(kept.items(), key=lambda each: -each[1])),
+        config=config_of(settings),
+    )
+    plan.save_batch(planned)
+    run = _Run(
+        batch=batch,
+        planned=planned,
+        networks=list(planned.priorities),
+        plan=plan,
+        settings=settings,
+        operations=operations,
+        workers=workers,
+        verbose=verbose,
+    )
+    return run.execute() | {"networks_left_out": len(priorities) - len(kept)}
+
+
+def continue_batch(
+    output_dir: Path | str,
+    batch_id: str | None = None,
+    *,
+    failed_only: bool,
+    workers: int = 1,
+    verbose: bool = False,
+    operations: Operations | None = None,
+) -> dict[str, Any]:
+    """Run networks of an earlier batch again, under its id and with its settings.
+
+    Args:
+        output_dir: The output folder of the batch.
+        batch_id: Which batch; None is the one that was planned last.
+        failed_only: The networks that failed; else those that never ran to their end: not begun, canceled,
+            or lost with their process.
+        workers: As in `execute_batch`.
+        verbose: The same.
+        operations: The same; a batch that used up its budget needs a larger one.
+
+    Returns:
+        As `execute_batch`, over the whole batch; its manifest is written anew.
+
+    Raises:
+        SettingError: There is no such batch, or it is still running.
+    """
+    operations = operations or Operations.from_environment()
+    folder = Path(output_dir).absolute()
+    plan = _plan_of(folder)
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        settle_orphans(instance)
+        batch_id = batch_id or _latest_batch(instance, plan)
+        records = {} if batch_id is None else batch_records(instance, batch_id)
+        planned = None if batch_id is None else plan.load_batch(batch_id) or _planned_elsewhere(batch_id, records)
+        if planned is None:
+            raise SettingError("batch", f"{batch_id or 'none'} is not known here; `mrf stats` lists them")
+        # The folder may have been moved since.
+        settings = replace(Ingestor(**planned.config).settings, output_dir=folder)
+        _check(settings, operations, workers)
+        add_networks(instance, list(planned.priorities))
+    if under_way := [key for key, record in records.items() if record.status in ("running", "queued")]:
+        raise SettingError(
+            "batch", f"{planned.batch_id} is still running ({len(under_way)} networks); `mrf status` shows it"
+        )
+    wanted = _failed if failed_only else _never_ended
+    run = _Run(
+        batch=Batch(
+            batch_id=planned.batch_id,
+            started=_started(planned.batch_id, records.values()),
+            source_type=planned.source_type,
+            source_input=planned.source_input,
+        ),
+        planned=planned,
+        networks=[key for key in planned.priorities if wanted(records.get(key))],
+        plan=plan,
+        settings=settings,
+        operations=operations,
+        workers=workers,
+        verbose=verbose,
+    )
+    return run.execute() | {"networks_left_out": 0}
+
+
+def _planned_elsewhere(batch_id: str, records: dict[str, NetworkRecord]) -> PlannedBatch | None:
+    """A batch of a sensor or of the UI: the networks that it has runs of, and the settings of the environment."""
+    if not records:
+        return None
+    tags = next(iter(records.values())).tags
+    return PlannedBatch(
+        batch_id=batch_id,
+        source_type=tags.get("mrf/source_type", "dagster"),
+        source_input=tags.get("mrf/source_input", ""),
+        priorities={key: int(record.tags.get(PRIORITY_TAG, Priority.NORMAL)) for key, record in records.items()},
+        config=config_of(Settings.from_environment()),
+    )
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(tz=dt.UTC)
+
+
+def _failed(record: NetworkRecord | None) -> bool:
+    return record is not None and record.status == "failed"
+
+
+def _never_ended(record: NetworkRecord | None) -> bool:
+    return record is None or record.status == "canceled" or record.is_lost
+
+
+def _check(settings: Settings, operations: Operations, workers: int) -> None:
+    """What can be said before anything starts."""
+    if workers < 1:
+        raise SettingError("workers", f"is {workers}; it must be 1 or more")
+    Wanted.of(settings)
+    if settings.reader not in READERS:
+        raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
+    check_alert_urls(operations.alert_urls)
+    require_room(settings.output_dir, settings.min_free_bytes)
+
+
+def _priorities(
+    instance: dg.DagsterInstance, plan: TaskStore, networks: list[str], given: Priority | None
+) -> dict[str, int]:
+    """What was asked for, or the score of each network."""
+    if given is not None:
+        return dict.fromkeys(networks, int(given))
+    published = published_facts(instance, networks)
+    now, found = _now().timestamp(), dict[str, int]()
+    for key in networks:
+        seconds, source_bytes = published.get(key, (None, None))
+        points = score(
+            plans=len({each for task in plan.load(key) for each in task.plans}),
+            source_bytes=source_bytes,
+            days_since_published=None if seconds is None else (now - seconds) / _DAY_SECONDS,
+        )
+        found[key] = int(priority_of(points))
+    return found
 
 
 def _share_cores(settings: Settings, at_a_time: int) -> Settings:
@@ -152,68 +304,260 @@ def _begun(tasks: Iterable[FileTask]) -> Iterator[FileTask]:
     return chain(list(islice(coming, 1)), coming)
 
 
-def _run(
-    batch: Batch, networks: dict[str, int], plan: TaskStore, settings: Settings, *, workers: int, verbose: bool
-) -> dict[str, Any]:
-    log_dir = f"logs/{batch.started:{_STARTED}}" if workers > 1 else None
-    if log_dir:
-        (settings.output_dir / log_dir).mkdir(parents=True, exist_ok=True)
-    jobs = [_job(batch, key, plan.load(key), settings, log_dir=log_dir, verbose=verbose) for key in networks]
-    console = BatchConsole(len(networks), workers, log_dir, with_bar=not verbose)
-    outcomes: dict[str, Outcome] = {}
-    with dg.DagsterInstance.get() as instance:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """Networks of a batch to run now: all of it, or what is left."""
 
-        def ended(outcome: Outcome) -> None:
-            outcomes[outcome.network_id] = outcome
-            record = None if outcome.success else _record(instance, batch, outcome)
-            console.ended(
-                outcome.network_id,
-                success=outcome.success,
-                unchanged=outcome.unchanged,
-                seconds=outcome.seconds,
-                error=record.error if record else None,
-                log_file=_log_file(log_dir, outcome.network_id),
-            )
+    batch: Batch
+    planned: PlannedBatch
+    networks: list[str]
+    plan: TaskStore
+    settings: Settings
+    operations: Operations
+    workers: int
+    verbose: bool
 
-        console.open()
-        try:
-            interrupted_by = run_networks(
-                jobs,
-                workers,
-                batch.batch_id,
-                settings,
-                on_start=lambda job: console.started(job.network_id, plan.load(job.network_id)),
-                on_done=ended,
-                on_progress=console.progress,
-                log_level=logging.DEBUG if verbose else logging.INFO,
-            )
-        finally:
-            console.close()
-        records = batch_records(instance, batch.batch_id)
-        done = [
-            (records.get(key) or _record(instance, batch, outcomes[key]), key) for key in networks if key in outcomes
-        ]
+    def execute(self) -> dict[str, Any]:
+        """Run them, write the batch's manifest, tell how it went."""
+        with self.plan.held(self.batch.batch_id):
+            return self._execute()
+
+    def _execute(self) -> dict[str, Any]:
+        settings = _share_cores(self.settings, at_a_time=max(min(self.workers, len(self.networks)), 1))
+        Store(settings.output_dir).sweep()
+        log_dir = f"logs/{_now():{_STARTED}}" if self.workers > 1 else None
+        if log_dir:
+            (settings.output_dir / log_dir).mkdir(parents=True, exist_ok=True)
+        jobs = [self._job(key, settings, log_dir) for key in self.networks]
+        console = BatchConsole(len(jobs), self.workers, log_dir, with_bar=not self.verbose)
+        outcomes: dict[str, Outcome] = {}
+        with dg.DagsterInstance.get() as instance:
+            budget = _Budget(instance, self.batch.batch_id, self.operations, console.warn)
+
+            def ended(outcome: Outcome) -> bool:
+                outcomes[outcome.network_id] = outcome
+                record = self._record(instance, outcome) if budget.is_set or not outcome.success else None
+                console.ended(
+                    outcome.network_id,
+                    success=outcome.success,
+                    unchanged=outcome.unchanged,
+                    seconds=outcome.seconds,
+                    error=None if outcome.success or record is None else record.error,
+                    log_file=_log_file(log_dir, outcome.network_id),
+                )
+                return record is None or budget.allows_more(record)
+
+            console.open()
+            try:
+                interrupted_by = run_networks(
+                    jobs if budget.has_some_left else [],
+                    self.workers,
+                    self.batch.batch_id,
+                    settings,
+                    on_start=lambda job: console.started(job.network_id, self.plan.load(job.network_id)),
+                    on_done=ended,
+                    on_progress=console.progress,
+                    log_level=logging.DEBUG if self.verbose else logging.INFO,
+                )
+            finally:
+                console.close()
+            runs = batch_runs(instance, self.batch.batch_id)
+        have_one = {run.network_id for run in runs}
+        runs += [self._without_run(each) for key, each in outcomes.items() if key not in have_one]
+        return self._report(runs, outcomes, console, budget, interrupted_by)
+
+    def _report(
+        self,
+        runs: list[NetworkRecord],
+        outcomes: dict[str, Outcome],
+        console: BatchConsole,
+        budget: _Budget,
+        interrupted_by: int | None,
+    ) -> dict[str, Any]:
+        records = latest_runs(runs)
+        of_batch = [records[key] for key in self.planned.priorities if key in records]
         manifest = build_manifest(
-            batch_id=batch.batch_id,
-            extraction_run=batch.started.isoformat(timespec="seconds"),
-            source_type=batch.source_type,
-            source_input=batch.source_input,
-            output_dir=settings.output_dir,
-            networks=((record, plan.load(key)) for record, key in done),
-            planned_files=sum(networks.values()),
+            batch_id=self.batch.batch_id,
+            extraction_run=self.batch.started.isoformat(timespec="seconds"),
+            source_type=self.batch.source_type,
+            source_input=self.batch.source_input,
+            output_dir=self.settings.output_dir,
+            networks=((record, self.plan.load(record.network_id)) for record in of_batch),
+            planned_files=self.plan.count_files(self.planned.priorities),
         )
-    manifest_file = settings.output_dir / MANIFEST_NAME
-    write_manifest(manifest, manifest_file)
-    failures = [(key, record.error or "") for record, key in done if record.status != "success"]
-    console.summary(failures, settings.output_dir, manifest_file, len(networks) - len(done))
-    return {
-        **manifest["summary"],
-        "batch_id": batch.batch_id,
-        "manifest_file": str(manifest_file),
-        "total_tasks": manifest["total_tasks"],
-        "networks_not_run": len(networks) - len(done),
-        "interrupted_by": interrupted_by,
-    }
+        manifest_file = self.settings.output_dir / MANIFEST_NAME
+        write_manifest(manifest, manifest_file)
+        counted = count(self.batch.batch_id, list(self.planned.priorities), runs, self.operations)
+        failures = [
+            (key, records[key].error or "") for key in self.networks if key in outcomes and not outcomes[key].success
+        ]
+        console.summary(
+            failures, self.settings.output_dir, manifest_file, len(self.networks) - len(outcomes), batch=counted
+        )
+        reason = budget.reason if budget.is_used_up else None
+        if interrupted_by is not None:
+            reason = f"It was stopped by {signal.Signals(interrupted_by).name}; `mrf resume` goes on."
+        send_alert(batch_alert(counted, reason=reason), self.operations.alert_urls)
+        return {
+            **manifest["summary"],
+            "batch_id": self.batch.batch_id,
+            "manifest_file": str(manifest_file),
+            "total_tasks": manifest["total_tasks"],
+            "networks_not_run": len(self.planned.priorities) - len(of_batch),
+            "interrupted_by": interrupted_by,
+            "stopped_by_budget": budget.is_used_up,
+        }
+
+    def _record(self, instance: dg.DagsterInstance, outcome: Outcome) -> NetworkRecord:
+        """What the event log knows of a network, or, where it has no run, what its worker said."""
+        return batch_record(instance, self.batch.batch_id, outcome.network_id) or self._without_run(outcome)
+
+    def _without_run(self, outcome: Outcome) -> NetworkRecord:
+        """A network whose run could not even be made."""
+        return NetworkRecord(
+            network_id=outcome.network_id,
+            run_id="",
+            batch_id=self.batch.batch_id,
+            status="failed",
+            error=outcome.error,
+            facts={},
+            tags=self.batch.tags,
+            seconds=outcome.seconds,
+            ended=_now(),
+        )
+
+    def _job(self, network_id: str, settings: Settings, log_dir: str | None) -> NetworkJob:
+        log_file = _log_file(log_dir, network_id)
+        (first, *_) = self.plan.load(network_id)
+        tags = self.batch.tags | {
+            "mrf/host": host_of(first.url) or "local",
+            PRIORITY_TAG: str(self.planned.priorities[network_id]),
+            **({"mrf/log_file": log_file} if log_file else {}),
+        }
+        # A sequential run shows our own log lines; Dagster's events join them where asked, and in log files.
+        level = "DEBUG" if self.verbose or log_file else "CRITICAL"
+        return NetworkJob(
+            network_id=network_id,
+            run_config={
+                "resources": {"ingestor": {"config": config_of(settings)}},
+                "loggers": {"console": {"config": {"log_level": level}}},
+            },
+            tags=tags,
+            log_path=None if log_file is None else settings.output_dir / log_file,
+            echo=self.verbose,
+        )
+
+
+class _Budget:
+    """What a batch may cost: warns once at 80 %, ends it at 100 %. Without a budget it allows all."""
+
+    def __init__(
+        self, instance: dg.DagsterInstance, batch_id: str, operations: Operations, warn: Callable[[str], None]
+    ) -> None:
+        self._operations, self._warn, self._batch_id = operations, warn, batch_id
+        before = batch_runs(instance, batch_id) if self.is_set else []
+        self._cost = cost_of(before, operations)
+        self._has_warned = False
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is one."""
+        return self._operations.budget_dollars is not None
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing more may begin."""
+        return (self._cost.budget_share or 0.0) >= 1.0
+
+    @property
+    def has_some_left(self) -> bool:
+        """Whether anything may begin at all; tells where not."""
+        if self.is_used_up:
+            self._warn(self.reason)
+        return not self.is_used_up
+
+    @property
+    def reason(self) -> str:
+        """Why the batch ends early."""
+        return (
+            f"The budget of {self._operations.budget_dollars:,.2f} dollars is used up ({self._cost.dollars:,.2f}); "
+            "no other network is begun. `mrf resume` with a larger MRF_BUDGET_DOLLARS goes on."
+        )
+
+    def allows_more(self, record: NetworkRecord) -> bool:
+        """Count a network that has ended; False once the budget is used up."""
+        if not self.is_set:
+            return True
+        was_used_up = self.is_used_up
+        self._cost = self._cost.plus(cost_of([record], self._operations))
+        share = self._cost.budget_share or 0.0
+        if self.is_used_up and not was_used_up:
+            self._warn(self.reason)  # the alert at the batch's end tells it too
+        elif WARN_SHARE <= share < 1.0 and not self._has_warned:
+            self._has_warned = True
+            text = f"{share:.0%} of the budget of {self._operations.budget_dollars:,.2f} dollars is used."
+            self._warn(text)
+            alert = Alert(title=f"Budget of batch {self._batch_id}", lines=(text,), severity="warning")
+            send_alert(alert, self._operations.alert_urls)
+        return not self.is_used_up
+
+
+def batch_statistics(
+    output_dir: Path | str,
+    batch_id: str | None = None,
+    *,
+    operations: Operations | None = None,
+    known: dict[str, NetworkRecord] | None = None,
+) -> BatchStatistics:
+    """How a batch goes: one of the command line or the sensors, or a backfill of the UI by its id.
+
+    `known` keeps the records by run id for the next call, which then reads only what is new.
+
+    Raises:
+        SettingError: There is no such batch.
+    """
+    plan = _plan_of(Path(output_dir).absolute())
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        batch_id = batch_id or _latest_batch(instance, plan)
+        planned = None if batch_id is None else plan.load_batch(batch_id)
+        runs = [] if batch_id is None else batch_runs(instance, batch_id, known)
+    if planned is None and not runs:
+        raise SettingError("batch", f"{batch_id or 'none'} is not known to DAGSTER_HOME={dagster_home()}")
+    if known is not None:
+        known.update({run.run_id: run for run in runs})
+    networks = list(planned.priorities) if planned else []
+    counted = count(batch_id, networks, runs, operations or Operations.from_environment())
+    return replace(counted, is_driven=planned is not None and plan.is_held(planned.batch_id))
+
+
+def all_statistics(
+    output_dir: Path | str, since: dt.datetime, *, operations: Operations | None = None
+) -> list[BatchStatistics]:
+    """The statistics of every batch that ran since then, the newest first; runs without a batch are one."""
+    plan = _plan_of(Path(output_dir).absolute())
+    ensure_dagster_home()
+    operations = operations or Operations.from_environment()
+    found = []
+    with dg.DagsterInstance.get() as instance:
+        for batch_id, runs in records_by_batch(instance, since).items():
+            planned = plan.load_batch(batch_id)
+            found.append(count(batch_id or None, list(planned.priorities) if planned else [], runs, operations))
+    return found
+
+
+def _latest_batch(instance: dg.DagsterInstance, plan: TaskStore) -> str | None:
+    """The batch that ran last; one that was planned after it and has not begun goes before."""
+    ran, planned = latest_batch(instance), plan.latest_batch()
+    if ran is None or planned is None:
+        return ran or planned
+    return planned if planned > ran and not batch_runs(instance, planned) else ran
+
+
+def _plan_of(output_dir: Path) -> TaskStore:
+    if not Store(output_dir).state_dir.is_dir():
+        raise SettingError("--output-dir", f"{output_dir} holds no plan; name the folder that `mrf run` wrote to")
+    return TaskStore.under(output_dir)
 
 
 def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything: bool = False) -> dict[str, Any]:
@@ -222,10 +566,8 @@ def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything
     Raises:
         SettingError: There is no such batch, or nothing was ever planned under this folder.
     """
-    if not Store(output_dir).state_dir.is_dir():
-        raise SettingError("--output-dir", f"{output_dir} holds no plan; name the folder that `mrf run` wrote to")
+    plan = _plan_of(output_dir)
     ensure_dagster_home()
-    plan = TaskStore.under(output_dir)
     with dg.DagsterInstance.get() as instance:
         batch_id = None if everything else batch_id or latest_batch(instance)
         if batch_id is None and not everything:
@@ -238,66 +580,33 @@ def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything
             "--batch", f"{batch_id} has no runs in DAGSTER_HOME={dagster_home()}; without --batch it is the latest"
         )
     tags = next(iter(records.values())).tags if batch_id else {}
+    planned = None if batch_id is None else plan.load_batch(batch_id)
     return build_manifest(
         batch_id=batch_id,
-        extraction_run=_started(batch_id).isoformat(timespec="seconds"),
+        extraction_run=_started(batch_id, records.values()).isoformat(timespec="seconds"),
         source_type=tags.get("mrf/source_type"),
         source_input=tags.get("mrf/source_input"),
         output_dir=output_dir,
         networks=[
             (record, tasks)
             for key, record in records.items()
-            if record.status != "running" and ((tasks := plan.load(key)) or record.facts)
+            if record.status not in ("running", "queued") and ((tasks := plan.load(key)) or record.facts)
         ],
+        planned_files=None if planned is None else plan.count_files(planned.priorities),
     )
 
 
-def _started(batch_id: str | None) -> dt.datetime:
-    """When a batch began, from its id; now, for an export over all batches."""
+def _started(batch_id: str | None, records: Iterable[NetworkRecord]) -> dt.datetime:
+    """When a batch began, from its id or its first run; now, for an export over all batches."""
     if batch_id is None:
-        return dt.datetime.now(tz=dt.UTC)
-    return dt.datetime.strptime(batch_id.partition("-")[0], _STARTED).replace(tzinfo=dt.UTC)
-
-
-def _record(instance: dg.DagsterInstance, batch: Batch, outcome: Outcome) -> NetworkRecord:
-    """What the event log knows of a network, or, where it has no run, what its worker said."""
-    return batch_record(instance, batch.batch_id, outcome.network_id) or NetworkRecord(
-        network_id=outcome.network_id,
-        run_id="",
-        batch_id=batch.batch_id,
-        status="failed",
-        error=outcome.error,
-        facts={},
-        tags=batch.tags,
-        seconds=outcome.seconds,
-        ended=dt.datetime.now(tz=dt.UTC),
-    )
+        return _now()
+    with suppress(ValueError):
+        return dt.datetime.strptime(batch_id.partition("-")[0], _STARTED).replace(tzinfo=dt.UTC)
+    return min((each.started for each in records if each.started), default=_now())
 
 
 def _log_file(log_dir: str | None, network_id: str) -> str | None:
     return f"{log_dir}/{network_id}_extraction.log" if log_dir else None
-
-
-def _job(
-    batch: Batch, network_id: str, tasks: list[FileTask], settings: Settings, *, log_dir: str | None, verbose: bool
-) -> NetworkJob:
-    log_file = _log_file(log_dir, network_id)
-    tags = batch.tags | {
-        "mrf/host": host_of(tasks[0].url) or "local",
-        **({"mrf/log_file": log_file} if log_file else {}),
-    }
-    # A sequential run shows our own log lines; Dagster's events join them where asked, and in log files.
-    level = "DEBUG" if verbose or log_file else "CRITICAL"
-    return NetworkJob(
-        network_id=network_id,
-        run_config={
-            "resources": {"ingestor": {"config": config_of(settings)}},
-            "loggers": {"console": {"config": {"log_level": level}}},
-        },
-        tags=tags,
-        log_path=None if log_file is None else settings.output_dir / log_file,
-        echo=verbose,
-    )
 
 
 if __name__ == "__main__":

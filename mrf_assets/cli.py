@@ -1,7 +1,7 @@
 """The command line: flags -> settings and tasks -> runs -> summary and exit code.
 
 Exit codes: 0 all succeeded, 1 some network failed or the output folder refused, 2 the input or
-a flag cannot be used and nothing was started, 128 + n stopped by signal n.
+a flag cannot be used and nothing was started, 3 the budget is used up, 128 + n stopped by signal n.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets import query_commands
-from mrf_assets.catalog import write_catalog
+from mrf_assets import batch_commands, query_commands
+from mrf_assets.batch_commands import PriorityName
 from mrf_assets.console import PrintableFormatter, printable, printable_json
 from mrf_assets.enrich_command import enrich
 from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, SettingError, StreamError
 from mrf_assets.extract import READERS
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.pipeline import NetworkResult, Wanted, ingest
-from mrf_assets.settings import Settings
+from mrf_assets.settings import Operations, Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
 from mrf_assets.store import Store, row_counts
 from mrf_assets.stream import Opener
@@ -111,15 +111,28 @@ def cli() -> None:
     """
 
 
+for _command in (batch_commands.status, batch_commands.stats, batch_commands.retry_failed, batch_commands.resume):
+    cli.add_command(_command)
+
+
 @cli.command()
 @_with(_SOURCE_OPTIONS)
 @_with(_EXTRACTION_OPTIONS)
 @_WORKERS
 @_FORCE
+@batch_commands.BUDGET
+@click.option(
+    "--priority",
+    type=PriorityName(),
+    help="Of all networks.  [default: from the plans, age and bytes of each]",
+)
+@click.option("--min-priority", type=PriorityName(), help="Leave out networks of lower priority.")
 def run(workers: int, source: str, location: str, verbose: bool, force: bool | None, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Ingest every network of a source, --workers at a time."""
     from mrf_assets.batch_orchestrator import execute_batch  # noqa: PLC0415 - imports Dagster, 1.5 s
 
+    operations = Operations.from_environment(budget_dollars=flags.pop("budget_dollars"))
+    priority, min_priority = flags.pop("priority"), flags.pop("min_priority")
     options, settings = _split_flags(flags)
     given = Settings.from_environment(**settings)
     Wanted.of(given)
@@ -132,12 +145,14 @@ def run(workers: int, source: str, location: str, verbose: bool, force: bool | N
         source_input=location,
         verbose=verbose,
         skip_unchanged=None if force is None else not force,
+        operations=operations,
+        priority=priority,
+        min_priority=min_priority,
         **{**settings, "output_dir": given.output_dir},
     )
-    if summary["interrupted_by"]:
-        sys.exit(128 + summary["interrupted_by"])
-    write_catalog(given.output_dir.absolute())
-    sys.exit(0 if not summary["failed"] and not summary["networks_not_run"] else 1)
+    if summary["networks_left_out"]:
+        click.echo(f"Left out: {summary['networks_left_out']} network(s) of a priority below {min_priority.name}.")
+    batch_commands.finish(summary, given.output_dir)
 
 
 @cli.command()

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from mrf_assets.pipeline import Progress
+from mrf_assets.statistics import BatchStatistics
 from mrf_assets.tasks import FileTask
 
 _RULE = "=" * 60
@@ -151,8 +152,19 @@ class BatchConsole:
         """Take the bar away."""
         self._bars.stop()
 
-    def summary(self, failures: Sequence[tuple[str, str]], output_dir: Path, manifest: Path, not_run: int) -> None:
-        """The end of a batch."""
+    def warn(self, text: str) -> None:
+        """Something that whoever looks on should know."""
+        self._print(f"⚠️ {text}")
+
+    def summary(
+        self,
+        failures: Sequence[tuple[str, str]],
+        output_dir: Path,
+        manifest: Path,
+        not_run: int,
+        batch: BatchStatistics | None = None,
+    ) -> None:
+        """The end of a batch; where only a part of `batch` was run, how it stands as a whole."""
         succeeded = self._done - self._failed
         lines = [
             "",
@@ -170,6 +182,8 @@ class BatchConsole:
         lines += [f"Output directory: {output_dir}", f"Manifest file: {manifest}"]
         if self._log_dir:
             lines.append(f"Log directory: {self._log_dir}/")
+        if batch and batch.networks != self._total:
+            lines.append(f"The whole batch: {batch.succeeded}/{batch.networks} successful, {batch.failed} failed")
         self._print("\n".join(lines))
 
     def _print(self, text: str) -> None:

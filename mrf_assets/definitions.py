@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import dagster as dg
 
-from mrf_assets.defs import enrichment, jobs
+from mrf_assets.defs import enrichment, jobs, schedules
+from mrf_assets.defs.alerts import alert_sensors
 from mrf_assets.defs.assets import network_files, network_tables
 from mrf_assets.defs.catalog import catalog
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import ListFileError
 from mrf_assets.pipeline import Wanted
 from mrf_assets.schema import LAYOUT_VERSION
-from mrf_assets.settings import EnrichSettings, Settings
+from mrf_assets.settings import EnrichSettings, Operations, Settings
 
 
-def build_defs(settings: Settings | None = None, enrich: EnrichSettings | None = None) -> dg.Definitions:
+def build_defs(
+    settings: Settings | None = None, enrich: EnrichSettings | None = None, operations: Operations | None = None
+) -> dg.Definitions:
     """Definitions for these settings; without any, for those of the environment, as a daemon runs them."""
     settings = settings or Settings.for_daemon()
+    operations = operations or Operations.from_environment()
+    scheduled = schedules.build_schedules(settings, operations)
     return dg.Definitions(
-        assets=[network_files, network_tables(_code_version(settings)), *enrichment.ASSETS, catalog],
-        jobs=[jobs.ingest, jobs.ingest_in_process, jobs.audit, enrichment.enrich_npis, jobs.write_catalog],
-        sensors=[enrichment.new_providers],
+        assets=[
+            network_files,
+            network_tables(_code_version(settings), operations.fresh_days),
+            *enrichment.ASSETS,
+            catalog,
+        ],
+        jobs=[
+            *(jobs.ingest, jobs.ingest_in_process, jobs.audit, enrichment.enrich_npis, jobs.write_catalog),
+            *scheduled.jobs,
+        ],
+        schedules=scheduled.schedules,
+        sensors=[enrichment.new_providers, *alert_sensors(operations)],
         resources={
             "ingestor": Ingestor.of(settings),
             "enricher": enrichment.Enricher.of(enrich or EnrichSettings.from_environment()),

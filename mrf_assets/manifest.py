@@ -24,12 +24,14 @@ class NetworkRecord:
     network_id: str
     run_id: str
     batch_id: str | None
-    status: str  # success, failed, canceled or running
+    status: str  # success, failed, canceled, running or queued
     error: str | None
     facts: Mapping[str, Any]  # the run's metadata as plain values
     tags: Mapping[str, str]
     seconds: float | None
     ended: dt.datetime | None
+    started: dt.datetime | None = None  # None: it never began
+    is_lost: bool = False  # it failed for what happened to its process, not for its input
 
 
 def build_manifest(

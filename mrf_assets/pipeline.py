@@ -8,15 +8,18 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mrf_assets.checks import CheckResult, audit
 from mrf_assets.disk import require_room
@@ -64,7 +67,7 @@ class FileResult:
     task: FileTask
     period: str
     row: dict[str, Any]  # of `files`
-    rejects: int
+    rejects: dict[str, int]  # by reason
     transfer: TransferCounts
     seconds: float
 
@@ -80,6 +83,7 @@ class NetworkResult:
     published: list[TableFile] = field(default_factory=list)  # empty where blocking checks failed
     pruned_periods: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0  # of this process and of those that it waited for
     unchanged_since: dt.datetime | None = None  # where nothing was read: when what is published was extracted
 
     @property
@@ -91,6 +95,11 @@ class NetworkResult:
     def repairs(self) -> Counter[str]:
         """How often each kind of repair was made, over all files."""
         return sum((Counter(file.row["repairs"]) for file in self.files), Counter())
+
+    @property
+    def rejects(self) -> Counter[str]:
+        """How many values were rejected for each reason, over all files."""
+        return sum((Counter(file.rejects) for file in self.files), Counter())
 
     @property
     def failed_checks(self) -> tuple[str, ...]:
@@ -152,7 +161,7 @@ def ingest(
     Raises:
         MrfError: As its class says; nothing was published.
     """
-    started = time.monotonic()
+    started, cpu_before = time.monotonic(), _cpu_seconds()
     reader = READERS.get(settings.reader)
     if reader is None:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
@@ -165,7 +174,7 @@ def ingest(
         standing = standing_parts(store, parts, partial(_known_row, settings=settings, wanted=wanted), asked)
         if standing:
             unchanged = _as_published(network_id, standing, store, settings)
-            return replace(unchanged, seconds=time.monotonic() - started)
+            return replace(unchanged, seconds=time.monotonic() - started, cpu_seconds=_cpu_seconds() - cpu_before)
     with store.stage(network_id) as stage:
         work = _Work(network_id, settings, wanted, reader, stage, fetch_options, progress_every_seconds)
         processes = min(settings.part_processes or 1, len(parts))
@@ -185,7 +194,12 @@ def ingest(
         if not result.failed_checks:
             published = [file for period in stage.periods() for file in stage.publish(period)]
             result = replace(result, published=published, pruned_periods=_prune(store, result, settings))
-    return replace(result, seconds=time.monotonic() - started)
+    return replace(result, seconds=time.monotonic() - started, cpu_seconds=_cpu_seconds() - cpu_before)
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _prune(store: Store, result: NetworkResult, settings: Settings) -> list[str]:
@@ -201,7 +215,7 @@ def _as_published(network_id: str, standing: Sequence[StandingPart], store: Stor
             task=part.task,
             period=part.period,
             row=part.row,
-            rejects=part.files[REJECTS.name].rows,
+            rejects=_reasons(part.files[REJECTS.name].path),
             transfer=TransferCounts(),
             seconds=0.0,
         )
@@ -218,6 +232,12 @@ def _as_published(network_id: str, standing: Sequence[StandingPart], store: Stor
         carried_parts=sorted({file.label for file in published} - ours),
         pruned_periods=_prune(store, result, settings),
     )
+
+
+def _reasons(path: Path) -> dict[str, int]:
+    """How often each reason stands in a file of rejects."""
+    counts = pq.read_table(path, columns=["reason"])["reason"].value_counts()
+    return {str(each["values"]): each["counts"].as_py() for each in counts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +279,7 @@ class _Work:
 
     def _ingest(self, task: FileTask, label: str, on_progress: Callable[[Progress], None]) -> FileResult:
         started = time.monotonic()
-        tally = Tally()
+        tally, rejects = Tally(), Counter[str]()
         spool_dir = self.stage.directory if self.settings.spool_downloads else None
         logger.info("%s: reading %s", self.network_id, task.canonical_url)
         with (
@@ -284,6 +304,8 @@ class _Work:
             )
             for table, batch in self.reader(watched, request, tally):
                 writer.write(table, batch)
+                if table == REJECTS.name:
+                    rejects.update(map(str, batch.column("reason").to_pylist()))
             period, period_source = _period(task, tally)
             row = self._file_row(task, source, tally) | {"period_source": period_source, "providers_filtered": 0}
             if not self._is_filtered:
@@ -301,7 +323,7 @@ class _Work:
             task=task,
             period=period,
             row=row,
-            rejects=writer.rows[REJECTS.name],
+            rejects=dict(rejects),
             transfer=raw.transfer,
             seconds=seconds,
         )

@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
@@ -155,13 +155,46 @@ class Settings:
         Raises:
             SettingError: A value of the wrong kind, named.
         """
-        hints = get_type_hints(cls)
-        values: dict[str, Any] = {}
-        for field in fields(cls):
-            if (text := environ.get(f"MRF_{field.name.upper()}", "")) != "":
-                values[field.name] = _parse(field.name, text, hints[field.name])
-        values.update({name: value for name, value in overrides.items() if value is not None})
-        return cls(**values)
+        return cls(**_values(cls, environ, overrides))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """What whoever operates the platform may vary: nothing of it changes a row."""
+
+    alert_urls: str | None = field(default=None, repr=False)  # secrets: who is told, see `alerts`; by white space
+    price_per_gb: float = 0.0  # downloaded
+    price_per_core_hour: float = 0.0
+    budget_dollars: float | None = None  # of one batch; None is no limit
+    fresh_days: int = 45  # after the first day of its newest period a network is late
+    keep_runs_days: int = 180  # in Dagster's records; 0 keeps all
+
+    def __post_init__(self) -> None:
+        for name in ("price_per_gb", "price_per_core_hour", "budget_dollars"):
+            if not 0 <= (getattr(self, name) or 0) < math.inf:
+                raise SettingError(name, f"is {getattr(self, name)}; it must be 0 or more")
+        for name, least in (("fresh_days", 1), ("keep_runs_days", 0)):
+            if getattr(self, name) < least:
+                raise SettingError(name, f"is {getattr(self, name)}; it must be {least} or more")
+        if self.budget_dollars is not None and not (self.price_per_gb or self.price_per_core_hour):
+            raise SettingError(
+                "budget_dollars", "needs a price to count with; set MRF_PRICE_PER_GB or MRF_PRICE_PER_CORE_HOUR"
+            )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Operations:  # noqa: ANN401 - values of the fields
+        """From `MRF_*` variables, as `Settings`."""
+        return cls(**_values(cls, environ, overrides))
+
+
+def _values(kind: type[Any], environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given for the fields of a class of settings."""
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for each in fields(kind):
+        if (text := environ.get(f"MRF_{each.name.upper()}", "")) != "":
+            values[each.name] = _parse(each.name, text, hints[each.name])
+    return values | {name: value for name, value in overrides.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

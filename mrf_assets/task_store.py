@@ -4,6 +4,9 @@ A run knows its partition key alone; this says what to fetch for it. It is the o
 where signed URLs are stored, so the file is readable by its owner alone and stands
 outside what is published. Saving a network replaces its earlier plan as a whole; `renew` gives the
 files of one index the links that it has now.
+
+A batch is kept as what there was to do: its networks, in order, and the settings. How it went stands in
+Dagster's event log alone.
 """
 
 from __future__ import annotations
@@ -11,15 +14,17 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mrf_assets.disk import sqlite_refusal
+from mrf_assets.errors import SettingError, StoreError
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan, file_id_of
 from mrf_assets.urls import canonical_url
 
@@ -30,8 +35,24 @@ CREATE TABLE IF NOT EXISTS plan_sets (digest TEXT PRIMARY KEY, plans TEXT NOT NU
 CREATE TABLE IF NOT EXISTS renewals (
     index_sha256 TEXT PRIMARY KEY, read_time REAL NOT NULL, failure TEXT, missing TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS batches (
+    batch_id TEXT PRIMARY KEY, source_type TEXT NOT NULL, source_input TEXT NOT NULL, config TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS batch_networks (
+    batch_id TEXT, position INTEGER, network_id TEXT, priority INTEGER, PRIMARY KEY (batch_id, position));
 """
 _BUSY_SECONDS = 60.0
+_LOCK_ATTEMPTS, _LOCK_WAIT_SECONDS = 5, 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedBatch:
+    """What one batch was to do."""
+
+    batch_id: str
+    source_type: str
+    source_input: str  # canonical
+    priorities: dict[str, int]  # by network, in the order in which they are begun
+    config: dict[str, Any]  # the settings as plain values; no secret among them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +109,84 @@ class TaskStore:
                 (plans,) = connection.execute("SELECT plans FROM plan_sets WHERE digest = ?", [digest]).fetchone()
                 self._plans[digest] = tuple(Plan(**plan) for plan in json.loads(plans))
         return [_task(json.loads(task), self._plans[digest]) for task, digest in rows]
+
+    def count_files(self, network_ids: Iterable[str]) -> int:
+        """How many files are planned for these networks."""
+        wanted = set(network_ids)
+        with self._connect() as connection:
+            counts = connection.execute("SELECT network_id, count(*) FROM files GROUP BY 1").fetchall()
+        return sum(count for network_id, count in counts if network_id in wanted)
+
+    def save_batch(self, batch: PlannedBatch) -> None:
+        """Keep what a new batch is to do."""
+        rows = [
+            (batch.batch_id, position, network_id, priority)
+            for position, (network_id, priority) in enumerate(batch.priorities.items())
+        ]
+        with self._connect() as connection, connection:
+            connection.execute(
+                "INSERT INTO batches VALUES (?, ?, ?, ?)",
+                [batch.batch_id, batch.source_type, batch.source_input, json.dumps(batch.config)],
+            )
+            connection.executemany("INSERT INTO batch_networks VALUES (?, ?, ?, ?)", rows)
+
+    def load_batch(self, batch_id: str) -> PlannedBatch | None:
+        """What a batch was to do; None where it was not planned here."""
+        with self._connect() as connection:
+            row = connection.execute("SELECT * FROM batches WHERE batch_id = ?", [batch_id]).fetchone()
+            networks = connection.execute(
+                "SELECT network_id, priority FROM batch_networks WHERE batch_id = ? ORDER BY position", [batch_id]
+            ).fetchall()
+        if row is None:
+            return None
+        _, source_type, source_input, config = row
+        return PlannedBatch(
+            batch_id=batch_id,
+            source_type=source_type,
+            source_input=source_input,
+            priorities=dict(networks),
+            config=json.loads(config),
+        )
+
+    @contextmanager
+    def held(self, batch_id: str) -> Iterator[None]:
+        """Work on a batch, as the only process that does; the lock goes with the process.
+
+        Raises:
+            SettingError: Another process works on it.
+        """
+        path = self._lock_path(batch_id)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("w")
+        except OSError as error:
+            raise StoreError(str(path), f"cannot be locked ({error.strerror}); check the folder") from error
+        with file:
+            if not _locked(file):
+                raise SettingError("batch", f"{batch_id} is still running; `mrf status` shows it")
+            yield
+            path.unlink(missing_ok=True)
+
+    def is_held(self, batch_id: str) -> bool:
+        """Whether a process works on a batch."""
+        try:
+            with self._lock_path(batch_id).open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # it was never begun, or has ended
+            return False
+        return False
+
+    def _lock_path(self, batch_id: str) -> Path:
+        # The id may come from a person: it is no path.
+        return self.path.parent / "batches" / f"{sha256(batch_id.encode()).hexdigest()[:16]}.lock"
+
+    def latest_batch(self) -> str | None:
+        """The id of the batch that was planned last."""
+        with self._connect() as connection:
+            row = connection.execute("SELECT batch_id FROM batches ORDER BY rowid DESC LIMIT 1").fetchone()
+        return None if row is None else row[0]
 
     def networks(self) -> list[str]:
         """All planned networks, in key order."""
@@ -209,6 +308,16 @@ def _moved(task: FileTask, *, entry: FileTask) -> FileTask:
 def _row(task: FileTask) -> str:
     """A task without its plans, which are kept apart."""
     return json.dumps({name: value for name, value in asdict(task).items() if name != "plans"})
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take the lock; who only looks whether it is taken has it for an instant."""
+    for _ in range(_LOCK_ATTEMPTS):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_LOCK_WAIT_SECONDS)
+    return False
 
 
 def _task(row: dict[str, Any], plans: tuple[Plan, ...]) -> FileTask:

@@ -28,6 +28,7 @@ import dagster as dg
 
 from mrf_assets.console import PrintableFormatter
 from mrf_assets.definitions import build_defs
+from mrf_assets.defs.processes import MACHINE_TAG, WORKER_TAG, is_alive
 from mrf_assets.pipeline import Progress
 from mrf_assets.settings import Settings
 
@@ -40,8 +41,6 @@ _UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 BATCH_TAG = "mrf/batch"
-_WORKER_TAG = "mrf/worker"  # process id
-_MACHINE_TAG = "mrf/machine"  # on which it is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +165,8 @@ def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> Outcome:  
     tags = {
         **task.tags,
         "dagster/partition": task.network_id,
-        _WORKER_TAG: str(os.getpid()),
-        _MACHINE_TAG: platform.node(),
+        WORKER_TAG: str(os.getpid()),
+        MACHINE_TAG: platform.node(),
     }
     try:
         with dg.execute_job(job, instance=instance, run_config=task.run_config, tags=tags) as result:
@@ -264,7 +263,7 @@ class _Pool:
                     return
 
     def _unfinished(self, pid: int | None) -> Sequence[dg.DagsterRun]:
-        tags = {BATCH_TAG: self.batch_id, _WORKER_TAG: str(pid)}
+        tags = {BATCH_TAG: self.batch_id, WORKER_TAG: str(pid)}
         return self.instance.get_runs(dg.RunsFilter(tags=tags, statuses=_UNFINISHED))
 
     def _free_slots(self, run: dg.DagsterRun) -> None:
@@ -279,22 +278,12 @@ class _Pool:
 
 def settle_orphans(instance: dg.DagsterInstance) -> int:
     """Fail the runs of this machine's workers that are gone, such as after a power cut; returns how many."""
-    unfinished = dg.RunsFilter(tags={_MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
-    orphans = [run for run in instance.get_runs(unfinished) if not _lives(int(run.tags[_WORKER_TAG]))]
+    unfinished = dg.RunsFilter(tags={MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
+    orphans = [run for run in instance.get_runs(unfinished) if not is_alive(int(run.tags[WORKER_TAG]))]
     for run in orphans:
         instance.report_run_failed(run, "its worker process is gone; run it again")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return len(orphans)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's by now, but alive
-        return True
-    return True
 
 
 def _exit_words(code: int | None) -> str:
@@ -310,11 +299,13 @@ def run_networks(
     settings: Settings,
     *,
     on_start: Callable[[NetworkJob], None],
-    on_done: Callable[[Outcome], None],
+    on_done: Callable[[Outcome], bool],
     on_progress: Callable[[Progress], None],
     log_level: int = logging.INFO,
 ) -> int | None:
     """Run every job, at most `workers` at a time; callbacks come in this process, in order of events.
+
+    Once `on_done` gives False no other job is begun; those under way run to their end.
 
     Returns:
         The number of the signal that stopped the batch early, or None.
@@ -344,18 +335,20 @@ def _take(
     pool: _Pool,
     connection: Connection,
     on_start: Callable[[NetworkJob], None],
-    on_done: Callable[[Outcome], None],
+    on_done: Callable[[Outcome], bool],
     on_progress: Callable[[Progress], None],
 ) -> None:
     try:
         message = connection.recv()
     except (EOFError, ConnectionResetError):
-        on_done(pool.lost(connection))
+        if not on_done(pool.lost(connection)):
+            pool.waiting.clear()
         return
     if isinstance(message, Progress):
         on_progress(message)
         return
-    on_done(message)
+    if not on_done(message):
+        pool.waiting.clear()
     if job := pool.next_job(connection):
         on_start(job)
 

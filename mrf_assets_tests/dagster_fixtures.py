@@ -10,12 +10,14 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,13 +39,15 @@ DEADLINE_SECONDS = 90.0  # a busy machine must not fail a test
 _Found = TypeVar("_Found")
 
 
-def wait_for(what: str, look: Callable[[], _Found | None], seconds: float = DEADLINE_SECONDS) -> _Found:
+def wait_for(
+    what: str, look: Callable[[], _Found | None], seconds: float = DEADLINE_SECONDS, *, every_seconds: float = 0.05
+) -> _Found:
     """What `look` finds, once it finds something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := look():
             return found
-        time.sleep(0.05)
+        time.sleep(every_seconds)
     raise TimeoutError(what)
 
 
@@ -73,9 +77,12 @@ class Payer:
         self.server.put(self.path(letter), gzipped(render(made)))
         return self.url(letter)
 
-    def publish_index(self, letters: str, path: str = "/2026-11-05_index.json") -> str:
-        """Serve an index over networks, whether their files exist or not; gives its address."""
-        listed = [(self.url(letter), plans(2, seed=ord(letter))) for letter in letters]
+    def publish_index(
+        self, letters: str, path: str = "/2026-11-05_index.json", plan_counts: Mapping[str, int] | None = None
+    ) -> str:
+        """Serve an index over networks, whether their files exist or not; two plans use each, or as many as told."""
+        counts = plan_counts or {}
+        listed = [(self.url(letter), plans(counts.get(letter, 2), seed=ord(letter))) for letter in letters]
         return self.server.put(path, render(index(listed)))
 
 
@@ -185,3 +192,63 @@ def finished(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]
 def partitions_of(instance: dg.DagsterInstance, table: str) -> set[str]:
     """The partitions of a table that Dagster shows as materialized."""
     return set(instance.get_materialized_partitions(dg.AssetKey(table)))
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def answers(base_url: str) -> bool:
+    """Whether Dagster's UI is there."""
+    try:
+        with urllib.request.urlopen(f"{base_url}/server_info", timeout=2):  # noqa: S310 - our own server
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def dagster_dev(place: Place, **environment: str) -> Iterator[str]:
+    """`dagster dev` in a session of its own, with further variables in its environment; gives its address."""
+    with place.instance():  # makes DAGSTER_HOME
+        port = free_port()
+    with (place.root / "dagster.log").open("w") as log:
+        process = subprocess.Popen(
+            [*(sys.executable, "-m", "dagster", "dev"), *("-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))],
+            cwd=REPOSITORY,
+            env=place.environment | environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        base_url = f"http://127.0.0.1:{port}"
+        wait_for("the UI to answer", lambda: answers(base_url))
+        yield base_url
+    finally:
+        with suppress(subprocess.TimeoutExpired, ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(15)  # where SIGINT is ignored, so is SIGTERM
+        kill_all_of(place)
+        process.wait()
+
+
+def processes_of(place: Place) -> list[int]:
+    """Every process with this DAGSTER_HOME in its environment."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"DAGSTER_HOME={place.home}".encode() in environ.read_bytes().split(b"\0"):
+                found.append(int(environ.parent.name))
+    return found
+
+
+def kill_all_of(place: Place) -> None:
+    """Nothing outlives the tests; also what a power cut does."""
+    for pid in processes_of(place):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -78,6 +78,7 @@ class Request:
     path: str  # percent escapes decoded, without the query
     query: str
     headers: Mapping[str, str]  # names in lower case
+    body: bytes = b""  # of a POST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,6 +351,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        self._answer()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that http.server uses
         """Say nothing: tests read `requests`."""
 
@@ -360,12 +364,15 @@ class _Handler(BaseHTTPRequestHandler):
             path=unquote(parts.path),
             query=parts.query,
             headers={name.lower(): value for name, value in self.headers.items()},
+            body=self.rfile.read(int(self.headers.get("Content-Length", 0))),
         )
         owner = self.server.owner
         with owner._serving(request):  # noqa: SLF001 - one unit with its owner
             answer = owner._next_answer(request)  # noqa: SLF001
             stored = owner._stored(request.path)  # noqa: SLF001
-            if answer is not None and answer.stream is not None:
+            if request.method == "POST":  # a webhook: anything is taken, unless a script says otherwise
+                self._send(answer or Answer(), owner._stored_bytes((answer and answer.body) or b""))  # noqa: SLF001
+            elif answer is not None and answer.stream is not None:
                 self._send_stream(answer, answer.stream)
             elif answer is not None and (answer.body is not None or answer.status not in _SUCCESS):
                 self._send(answer, owner._stored_bytes(answer.body or b""))  # noqa: SLF001
@@ -423,7 +430,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in _merged(made, answer.headers).items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET" and stored is not None:
+        if self.command in ("GET", "POST") and stored is not None:
             self._send_body(answer, stored, first, last + 1)
 
     def _send_body(self, answer: Answer, stored: _Stored, first: int, end: int) -> None:

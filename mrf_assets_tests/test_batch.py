@@ -593,7 +593,9 @@ def test_a_batch_from_python_returns_its_summary(killed: Killed) -> None:
         "total_tasks": 3,
         "not_run": 0,
         "networks_not_run": 0,
+        "networks_left_out": 0,
         "interrupted_by": None,
+        "stopped_by_budget": False,
     }
 
 

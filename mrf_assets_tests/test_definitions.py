@@ -81,8 +81,10 @@ def test_the_catalog_is_made_of_all_tables() -> None:
 
 
 def test_the_checks_are_the_rules() -> None:
-    """No rule without a check, no check without a rule."""
-    assert {(check.table, check.name) for check in CHECKS} == set(_CHECK_SPECS)
+    """No rule without a check, no check without a rule; and whether a network is late."""
+    rules = {(check.table, check.name) for check in CHECKS}
+
+    assert rules | {("rates", "newest_period_is_recent")} == set(_CHECK_SPECS)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=_check_id)
@@ -104,7 +106,9 @@ def test_there_are_jobs_to_ingest_to_audit_and_to_enrich() -> None:
     """Dagster's own catch-all aside."""
     names = {job.name for job in defs.resolve_all_job_defs()}
 
-    assert {"ingest", "ingest_in_process", "audit", "enrich_npis", "write_catalog"} == names - {"__ASSET_JOB"}
+    expected = {"ingest", "ingest_in_process", "audit", "enrich_npis", "write_catalog", "late_networks", "prune_runs"}
+
+    assert expected == names - {"__ASSET_JOB"}
 
 
 def test_steps_run_in_processes_of_their_own() -> None:

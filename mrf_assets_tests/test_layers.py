@@ -8,20 +8,27 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mrf_assets"
 
 LAYERS = [
-    {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings", "views"},  # values
-    {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "generations", "queries"},  # tools
-    {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
-    {"pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"},  # composition
     {
-        "console",
-        "defs",
-        "definitions",
-        "workers",
-        "batch_orchestrator",
-        "cli",
-        "__main__",
-        "enrich_command",
-        "query_commands",
+        "errors",
+        "urls",
+        "tasks",
+        "network_id",
+        "schema",
+        "whitelist",
+        "limits",
+        "settings",
+        "views",
+        "priority",
+    },  # values
+    {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "generations", "queries", "alerts"},
+    {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
+    {
+        *("pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"),
+        "statistics",
+    },  # composition
+    {
+        *("console", "status_view", "defs", "definitions", "workers", "batch_orchestrator", "batch_commands"),
+        *("cli", "__main__", "enrich_command", "query_commands"),
     },  # shells
 ]
 STAGES = LAYERS[2]

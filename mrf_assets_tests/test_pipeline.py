@@ -234,7 +234,7 @@ def test_what_could_not_be_kept_is_published_as_rejects(tmp_path: Path, settings
     (reject,) = _rows(settings)[REJECTS.name]
 
     assert ("price", path.read_bytes().index(render(price))) == (reject["dropped"], reject["byte_offset"])
-    assert [1] == [file.rejects for file in result.files]
+    assert [{reject["reason"]: 1}] == [file.rejects for file in result.files]
 
 
 def test_plans_of_the_index_are_published(tmp_path: Path, settings: Settings) -> None:

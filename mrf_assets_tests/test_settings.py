@@ -10,7 +10,7 @@ import pytest
 
 from mrf_assets.errors import SettingError
 from mrf_assets.limits import Limits
-from mrf_assets.settings import EnrichSettings, Settings, dagster_home, default_host_state_dir
+from mrf_assets.settings import EnrichSettings, Operations, Settings, dagster_home, default_host_state_dir
 
 GIVEN = {
     "MRF_OUTPUT_DIR": "/data/out",
@@ -333,3 +333,53 @@ def test_a_grace_time_is_from_nothing_to_a_year(seconds: str) -> None:
     with pytest.raises(SettingError, match=r"grace_seconds: is .+; it must be from 0 to"):
         Settings.from_environment({"MRF_GRACE_SECONDS": seconds})
     assert 0 == Settings.from_environment({"MRF_GRACE_SECONDS": "0"}).grace_seconds
+
+
+OPERATIONS = {
+    "MRF_ALERT_URLS": "json://alerts.example/S3cr3t",
+    "MRF_PRICE_PER_GB": "0.01",
+    "MRF_PRICE_PER_CORE_HOUR": "0.05",
+    "MRF_BUDGET_DOLLARS": "20",
+    "MRF_FRESH_DAYS": "40",
+    "MRF_KEEP_RUNS_DAYS": "90",
+}
+
+
+def test_every_field_of_operations_is_read_from_the_environment() -> None:
+    """Each has its variable, and comes as its own kind."""
+    expected = Operations(
+        alert_urls="json://alerts.example/S3cr3t",
+        price_per_gb=0.01,
+        price_per_core_hour=0.05,
+        budget_dollars=20.0,
+        fresh_days=40,
+        keep_runs_days=90,
+    )
+
+    assert {f"MRF_{field.name.upper()}" for field in fields(Operations)} == OPERATIONS.keys()
+    assert expected == Operations.from_environment(OPERATIONS)
+    assert Operations() == Operations.from_environment({})
+
+
+def test_addresses_of_alerts_are_not_shown() -> None:
+    """They are secrets."""
+    assert "S3cr3t" not in repr(Operations.from_environment(OPERATIONS))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"MRF_PRICE_PER_GB": "-1"},
+        {"MRF_PRICE_PER_CORE_HOUR": "inf"},
+        {"MRF_BUDGET_DOLLARS": "nan", "MRF_PRICE_PER_GB": "1"},
+        {"MRF_FRESH_DAYS": "0"},
+        {"MRF_KEEP_RUNS_DAYS": "-1"},
+        {"MRF_BUDGET_DOLLARS": "5"},
+    ],
+)
+def test_an_impossible_value_of_operations_is_named(given: dict[str, str]) -> None:
+    """A budget without a price is one: it would never be reached."""
+    name = min(given).removeprefix("MRF_").lower()
+
+    with pytest.raises(SettingError, match=name):
+        Operations.from_environment(given)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from mrf_assets.errors import StoreError
-from mrf_assets.task_store import TaskStore
+from mrf_assets.errors import SettingError, StoreError
+from mrf_assets.task_store import PlannedBatch, TaskStore
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
 
 PLAN = Plan(
@@ -208,3 +208,73 @@ def test_two_processes_save_at_the_same_time(store: TaskStore, tmp_path: Path) -
 
     assert [0, 0] == [saver.returncode for saver in savers]
     assert [20] * 40 == [len(store.load(key)) for key in store.networks()]
+
+
+# --- batches --------------------------------------------------------------------------------
+
+BATCH = PlannedBatch(
+    batch_id="20261105_060000-ab12",
+    source_type="index",
+    source_input="https://mrf.example/index.json",
+    priorities={"b": 10, "a": 0, "c": 0},
+    config={"output_dir": "/data", "keep_periods": None},
+)
+
+
+def test_a_batch_comes_back_as_it_was(store: TaskStore) -> None:
+    """Its networks in their order."""
+    store.save_batch(BATCH)
+    found = store.load_batch(BATCH.batch_id)
+
+    assert found == BATCH
+    assert found
+    assert ["b", "a", "c"] == list(found.priorities)
+
+
+def test_an_unknown_batch_is_none(store: TaskStore) -> None:
+    """Whatever its name is."""
+    assert store.load_batch("../../etc/passwd' --") is None
+    assert not store.is_held("../../etc/passwd")
+    assert store.latest_batch() is None
+
+
+def test_the_latest_batch_is_the_one_that_was_planned_last(store: TaskStore) -> None:
+    """Not the one with the highest id."""
+    store.save_batch(replace(BATCH, batch_id="z"))
+    store.save_batch(BATCH)
+
+    assert BATCH.batch_id == store.latest_batch()
+
+
+def test_files_of_networks_are_counted(store: TaskStore) -> None:
+    """Of those that are asked for."""
+    store.save([_task("a"), _task("a", 2), _task("b"), _task("c")])
+
+    assert (3, 0) == (store.count_files(["a", "b"]), store.count_files(["nobody"]))
+
+
+def test_one_process_works_on_a_batch(store: TaskStore) -> None:
+    """A second one is told so; afterwards the batch is free again."""
+    with store.held("b"):
+        assert store.is_held("b")
+        assert not store.is_held("c")
+        with pytest.raises(SettingError, match="batch: b is still running"), store.held("b"):
+            pass
+    assert not store.is_held("b")
+    with store.held("b"):
+        pass
+
+
+def test_a_killed_process_holds_nothing(store: TaskStore, tmp_path: Path) -> None:
+    """The lock goes with it."""
+    code = "import sys; from mrf_assets.task_store import TaskStore; from pathlib import Path\n"
+    code += "with TaskStore(Path(sys.argv[1])).held('b'): print('held', flush=True); sys.stdin.read()"
+    arguments = [sys.executable, "-c", code, str(tmp_path / "plan.sqlite")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert "held\n" == process.stdout.readline()
+        assert store.is_held("b")
+        process.kill()
+        process.wait()
+
+    assert not store.is_held("b")

@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import dagster as dg
 import pytest
 from playwright.sync_api import Error as PageError, Page, expect, sync_playwright
 
-from mrf_assets_tests.dagster_fixtures import REPOSITORY, Payer, Place, key, wait_for
+from mrf_assets_tests.dagster_fixtures import Payer, Place, dagster_dev, key, wait_for
 from mrf_assets_tests.factory import document
 from mrf_assets_tests.mrf_server import MrfServer
 
@@ -35,6 +29,7 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _BROKEN, _DOUBTFUL = "b", "d"
 _SOUND = "acd"
 _PAGE_MILLISECONDS = 45_000
+_RUN_SECONDS = 150.0
 _BACKFILLS = "{partitionBackfillsOrError{... on PartitionBackfills{results{status numPartitions}}}}"
 
 
@@ -43,6 +38,7 @@ class Ui:
     """The UI in a browser."""
 
     place: Place
+    payer: Payer
     base_url: str
     page: Page
     errors: list[PageError] = field(default_factory=list)
@@ -53,12 +49,37 @@ class Ui:
         Dagster's pages come piece by piece: what one text's arrival promises for the next is nothing.
         """
         self.page.goto(self.base_url + path)
-        for text in shown:
-            expect(self.page.locator("body")).to_contain_text(text, use_inner_text=True, timeout=_PAGE_MILLISECONDS)
+        self.see(*shown)
 
     def click(self, text: str) -> None:
         """Click what has this text and can be seen; of several, what came last lies on top."""
         self.page.get_by_text(text).locator("visible=true").last.click()
+
+    def see(self, *texts: str | re.Pattern[str]) -> None:
+        """Wait until the page shows every one of these texts."""
+        for text in texts:
+            expect(self.page.locator("body")).to_contain_text(text, use_inner_text=True, timeout=_PAGE_MILLISECONDS)
+
+    def materialize(self, letters: str) -> None:
+        """Choose networks in the dialog, and launch them."""
+        self.open("/asset-groups", "Materialize all (6)")
+        self.click("Materialize all (6)")
+        self.click("Select a partition or create one")
+        for letter in letters:
+            self.click(key(letter))
+        self.page.keyboard.press("Escape")
+        self.page.get_by_role("button", name=re.compile(r"Launch (backfill|\d+ run)")).click()
+
+    def ended_run(self, letter: str, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+        """The latest run of a network that was started here, once it has ended as it should."""
+
+        def look() -> dg.DagsterRun | None:
+            of_network = dg.RunsFilter(tags={"dagster/partition": key(letter)}, statuses=[status])
+            with self.place.instance() as instance:
+                runs = instance.get_runs(of_network)
+            return next((run for run in runs if "mrf/batch" not in run.tags), None)
+
+        return wait_for(f"a run of {letter} to end with {status}", look, _RUN_SECONDS, every_seconds=0.5)
 
     def backfills(self) -> list[dict[str, str | int]]:
         """What Dagster says of the backfills."""
@@ -78,54 +99,6 @@ def _doubtful() -> dict[str, object]:
     return made
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _answers(base_url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{base_url}/server_info", timeout=2):  # noqa: S310 - our own server
-            return True
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
-def _dagster(place: Place) -> Iterator[str]:
-    """`dagster dev` in a session of its own; gives its address."""
-    port = _free_port()
-    with (place.root / "dagster.log").open("w") as log:
-        process = subprocess.Popen(
-            [*(sys.executable, "-m", "dagster", "dev"), *("-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))],
-            cwd=REPOSITORY,
-            env=place.environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        base_url = f"http://127.0.0.1:{port}"
-        wait_for("the UI to answer", lambda: _answers(base_url))
-        yield base_url
-    finally:
-        with contextlib.suppress(subprocess.TimeoutExpired, ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(15)  # where SIGINT is ignored, so is SIGTERM
-        _kill_all_of(place)
-        process.wait()
-
-
-def _kill_all_of(place: Place) -> None:
-    """Nothing outlives the tests: every process with this DAGSTER_HOME in its environment."""
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if f"DAGSTER_HOME={place.home}".encode() in environ.read_bytes().split(b"\0"):
-                os.kill(int(environ.parent.name), signal.SIGKILL)
-
-
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     """A batch, then the UI over it."""
@@ -139,13 +112,13 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             payer.publish(letter, _doubtful() if letter == _DOUBTFUL else None)
         assert 1 == place.run(payer.publish_index("abcd"), 1).returncode
         with (
-            _dagster(place) as base_url,
+            dagster_dev(place) as base_url,
             sync_playwright() as playwright,
             contextlib.closing(playwright.chromium.launch(executable_path=browser, args=_FLAGS)) as chromium,
         ):
             page = chromium.new_page(viewport={"width": 1400, "height": 1000})
             page.set_default_timeout(_PAGE_MILLISECONDS)
-            shown = Ui(place=place, base_url=base_url, page=page)
+            shown = Ui(place=place, payer=payer, base_url=base_url, page=page)
             page.on("pageerror", lambda error: shown.errors.append(error))  # noqa: PLW0108 - Playwright marks what it is given
             yield shown
 
@@ -187,13 +160,7 @@ def test_a_failed_run_says_why(ui: Ui) -> None:
 
 def test_a_backfill_is_launched_by_clicks(ui: Ui) -> None:
     """Three partitions are chosen in the dialog, and the daemon brings their runs to success."""
-    ui.open("/asset-groups", "Materialize all (6)")
-    ui.click("Materialize all (6)")
-    ui.click("Select a partition or create one")
-    for letter in _SOUND:
-        ui.click(key(letter))
-    ui.page.keyboard.press("Escape")
-    ui.page.get_by_role("button", name="Launch backfill").click()
+    ui.materialize(_SOUND)
 
     ended = wait_for(
         "the backfill to end", lambda: [it for it in ui.backfills() if str(it["status"]).startswith("COMPLETED")], 150
@@ -206,6 +173,27 @@ def test_a_backfill_is_launched_by_clicks(ui: Ui) -> None:
         run.tags["dagster/partition"]: run.status.value for run in runs
     }
     ui.open("/runs?view=backfills", "Manually launched", "Success")
+
+
+def test_a_failed_partition_is_read_repaired_and_retried(ui: Ui) -> None:
+    """From the red partition to its run, with the reason and the log; once the file is there a click makes it green."""
+    ui.materialize(_BROKEN)
+    failed = ui.ended_run(_BROKEN, dg.DagsterRunStatus.FAILURE)
+
+    ui.open("/assets/rates?view=partitions", "Failed (1)", key(_BROKEN))
+    ui.click(key(_BROKEN))
+    ui.see(f"Run {failed.run_id[:8]} failed, and did not materialize this asset.")
+    ui.page.get_by_role("link", name=failed.run_id[:8]).click()
+    ui.see("HTTP 404, the file is not there; get a newer index or drop the address")
+    ui.click("stderr")
+    ui.see(f"{key(_BROKEN)}: reading {ui.payer.server.url(Payer.path(_BROKEN))}")
+
+    ui.payer.publish(_BROKEN)
+    ui.page.get_by_role("button", name="Re-execute all (*)").click()
+    retried = ui.ended_run(_BROKEN, dg.DagsterRunStatus.SUCCESS)
+
+    assert failed.run_id == retried.parent_run_id
+    ui.open("/assets/rates?view=partitions", "Failed (0)", "Materialized (4)")
 
 
 def test_the_pages_raise_no_error(ui: Ui) -> None:

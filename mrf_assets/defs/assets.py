@@ -1,5 +1,6 @@
 """The assets: what a payer publishes, and the tables made of it."""
 
+import datetime as dt
 import logging
 import time
 from collections.abc import Iterator
@@ -7,8 +8,10 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mrf_assets.defs.checks import check_results, check_specs, standing_results
+from mrf_assets.defs.freshness import freshness_results, freshness_spec
 from mrf_assets.defs.metadata import data_version, failure_facts, table_facts
 from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.processes import end_with_parent
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
 from mrf_assets.pipeline import NetworkResult, Progress
@@ -47,7 +50,7 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def _spec(table: Table, code_version: str) -> dg.AssetSpec:
+def _spec(table: Table, code_version: str, fresh_days: int) -> dg.AssetSpec:
     return dg.AssetSpec(
         table.name,
         deps=[network_files],
@@ -58,17 +61,19 @@ def _spec(table: Table, code_version: str) -> dg.AssetSpec:
         owners=OWNERS,
         code_version=code_version,
         skippable=True,
+        # Of the table as a whole: that nothing at all was published for so long. Of each network: `freshness`.
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=fresh_days)),
         metadata={"dagster/column_schema": column_schema(table), "dagster/table_name": f"mrf.{table.name}"},
     )
 
 
-def network_tables(code_version: str) -> dg.AssetsDefinition:
+def network_tables(code_version: str, fresh_days: int) -> dg.AssetsDefinition:
     """The tables of a network; partitions made with another `code_version` are shown as stale."""
 
     @dg.multi_asset(
         name="network_tables",
-        specs=[_spec(table, code_version) for table in TABLES.values()],
-        check_specs=check_specs(),
+        specs=[_spec(table, code_version, fresh_days) for table in TABLES.values()],
+        check_specs=[*check_specs(), freshness_spec(fresh_days)],
         partitions_def=NETWORKS,
         can_subset=True,
         pool=POOL,
@@ -78,7 +83,11 @@ def network_tables(code_version: str) -> dg.AssetsDefinition:
 
         With checks alone selected, audits what is published.
         """
+        if _is_step_process(context):
+            end_with_parent()
         yield from _materialize(context, ingestor)
+        # Behind the publication, as it judges what is published.
+        yield from freshness_results(context.partition_key, ingestor, fresh_days, context.selected_asset_check_keys)
 
     return tables
 
@@ -115,9 +124,16 @@ def _leave(context: dg.AssetExecutionContext, result: NetworkResult) -> Iterator
     yield from standing_results(context.instance, context.partition_key, context.selected_asset_check_keys)
 
 
+def _is_step_process(context: dg.AssetExecutionContext) -> bool:
+    """Whether this process is there for one step of a run of the daemon, and has a run's process above it."""
+    return context.op_execution_context.job_def.executor_def.name == "multiprocess"
+
+
 def _ingest(context: dg.AssetExecutionContext, ingestor: Ingestor) -> NetworkResult:
     started, tasks = time.monotonic(), list[FileTask]()
     try:
+        if _is_step_process(context):  # `mrf run` has done it for its workers
+            ingestor.sweep()
         tasks = ingestor.tasks(context.partition_key)
         return ingestor.ingest(context.partition_key, tasks, _log_progress)
     except MrfError as error:

@@ -92,6 +92,10 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
             )
         return tasks
 
+    def sweep(self) -> None:
+        """Remove what killed processes left behind."""
+        Store(self.settings.output_dir).sweep()
+
     def ingest(self, network_id: str, tasks: list[FileTask], on_progress: Callable[[Progress], None]) -> NetworkResult:
         """Fetch, extract, audit and publish one network."""
         return ingest(network_id, tasks, self.settings, on_progress)

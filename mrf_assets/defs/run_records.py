@@ -1,4 +1,4 @@
-"""What the event log says of runs, as plain values: the source of the manifest."""
+"""What the event log says of runs, as plain values: the source of manifest and statistics."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any
 import dagster as dg
 
 from mrf_assets.manifest import NetworkRecord
+from mrf_assets.statistics import latest_runs
 
 _RUNS_AT_ONCE = 200
 _PARTITION = "dagster/partition"
 _BATCH = "mrf/batch"
+_BACKFILL = "dagster/backfill"  # what the UI launches is a batch too
+_WAITING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED)
+_FAILURE_REASON, _STEP_FAILURE = "dagster/failure_reason", "STEP_FAILURE"
 _AUDIT = "audit"  # the job of `jobs`
 _ERROR_CHARACTERS = 500
 _REPORTED_TABLE = "rates"  # every table's event carries the network's facts; one is enough
@@ -26,20 +30,74 @@ def latest_batch(instance: dg.DagsterInstance) -> str | None:
     return None
 
 
+def batch_runs(
+    instance: dg.DagsterInstance, batch_id: str, known: Mapping[str, NetworkRecord] | None = None
+) -> list[NetworkRecord]:
+    """Every run of a batch, the newest first; a batch of the UI goes by the id of its backfill.
+
+    `known` are records that were read before, by run id: of a run that has ended, none is read twice.
+    """
+    records = {
+        record.dagster_run.run_id: record
+        for tag in (_BATCH, _BACKFILL)
+        for record in _records(instance, dg.RunsFilter(tags={tag: batch_id}))
+    }
+    newest_first = sorted(records.values(), key=lambda record: -record.storage_id)
+    return list(_read_all(instance, newest_first, known))
+
+
 def batch_records(instance: dg.DagsterInstance, batch_id: str) -> dict[str, NetworkRecord]:
     """network_id -> its latest run in a batch."""
-    return _latest(instance, _records(instance, dg.RunsFilter(tags={_BATCH: batch_id})))
+    return latest_runs(batch_runs(instance, batch_id))
 
 
 def batch_record(instance: dg.DagsterInstance, batch_id: str, network_id: str) -> NetworkRecord | None:
     """One network's latest run in a batch."""
     runs = dg.RunsFilter(tags={_BATCH: batch_id, _PARTITION: network_id})
-    return _latest(instance, _records(instance, runs)).get(network_id)
+    return latest_runs(_read_all(instance, _records(instance, runs))).get(network_id)
 
 
 def all_records(instance: dg.DagsterInstance) -> dict[str, NetworkRecord]:
     """network_id -> its latest run, whoever started it."""
-    return _latest(instance, _records(instance, dg.RunsFilter()))
+    found: dict[str, NetworkRecord] = {}
+    for record in _records(instance, dg.RunsFilter()):  # newest first; the earlier ones are not read
+        if record.dagster_run.tags.get(_PARTITION) not in found:
+            found |= {read.network_id: read for read in _read_all(instance, [record])}
+    return found
+
+
+def records_by_batch(instance: dg.DagsterInstance, since: dt.datetime) -> dict[str, list[NetworkRecord]]:
+    """Batch id -> its runs that were made since then; newest batch first, and newest run first.
+
+    Runs that belong to none are together under the empty text.
+    """
+    batches: dict[str, list[dg.RunRecord]] = {}
+    for record in _records(instance, dg.RunsFilter(created_after=since)):
+        batches.setdefault(batch_of(record.dagster_run.tags) or "", []).append(record)
+    return {batch_id: list(_read_all(instance, records)) for batch_id, records in batches.items()}
+
+
+def batch_of(tags: Mapping[str, str]) -> str | None:
+    """The batch that a run belongs to, whoever started it."""
+    return tags.get(_BATCH) or tags.get(_BACKFILL)
+
+
+def published_facts(instance: dg.DagsterInstance, network_ids: Iterable[str]) -> dict[str, tuple[float, int | None]]:
+    """network_id -> when it was published last (seconds since 1970) and the bytes of its files, where it ever was."""
+    wanted = set(network_ids)
+    key = dg.AssetKey(_REPORTED_TABLE)
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    ids = sorted(storage_id for network_id, storage_id in latest.items() if network_id in wanted)
+    found: dict[str, tuple[float, int | None]] = {}
+    for start in range(0, len(ids), _RUNS_AT_ONCE):
+        chunk = dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[start : start + _RUNS_AT_ONCE])
+        for record in instance.fetch_materializations(chunk, limit=_RUNS_AT_ONCE).records:
+            if record.asset_materialization and record.partition_key:
+                size = record.asset_materialization.metadata.get("source_size_bytes")
+                found[record.partition_key] = (record.timestamp, size.value if size else None)  # type: ignore[assignment]  # an int, as `metadata` writes it
+    return found
 
 
 def _records(instance: dg.DagsterInstance, runs: dg.RunsFilter) -> Iterator[dg.RunRecord]:
@@ -49,16 +107,20 @@ def _records(instance: dg.DagsterInstance, runs: dg.RunsFilter) -> Iterator[dg.R
         cursor = page[-1].dagster_run.run_id
 
 
-def _latest(instance: dg.DagsterInstance, records: Iterable[dg.RunRecord]) -> dict[str, NetworkRecord]:
-    found: dict[str, NetworkRecord] = {}
-    for record in records:  # newest first
+def _read_all(
+    instance: dg.DagsterInstance,
+    records: Iterable[dg.RunRecord],
+    known: Mapping[str, NetworkRecord] | None = None,
+) -> Iterator[NetworkRecord]:
+    """The runs of networks among these; audits of what is published are none."""
+    for record in records:
         network_id = record.dagster_run.tags.get(_PARTITION)
-        if network_id and network_id not in found and not _is_audit(record.dagster_run):
-            found[network_id] = _read(instance, record, network_id)
-    return found
+        if network_id and not is_audit(record.dagster_run):
+            before = (known or {}).get(record.dagster_run.run_id)
+            yield before if before and before.ended else _read(instance, record, network_id)
 
 
-def _is_audit(run: dg.DagsterRun) -> bool:
+def is_audit(run: dg.DagsterRun) -> bool:
     """Checks alone: the job, or a selection in the UI that holds no table."""
     return run.job_name == _AUDIT or bool(run.asset_check_selection and not run.asset_selection)
 
@@ -73,7 +135,8 @@ def _read(instance: dg.DagsterInstance, record: dg.RunRecord, network_id: str) -
         error, facts = _failure(instance, run.run_id)
         if status == "canceled":
             error = "canceled"
-    ended = None if record.end_time is None else dt.datetime.fromtimestamp(record.end_time, tz=dt.UTC)
+    elif run.status in _WAITING:
+        status = "queued"
     seconds = None if record.end_time is None or record.start_time is None else record.end_time - record.start_time
     return NetworkRecord(
         network_id=network_id,
@@ -84,8 +147,14 @@ def _read(instance: dg.DagsterInstance, record: dg.RunRecord, network_id: str) -
         facts=facts,
         tags=run.tags,
         seconds=facts.get("duration_seconds", seconds),
-        ended=ended,
+        ended=_time(record.end_time),
+        started=_time(record.start_time),
+        is_lost=status == "failed" and run.tags.get(_FAILURE_REASON) != _STEP_FAILURE,
     )
+
+
+def _time(seconds: float | None) -> dt.datetime | None:
+    return None if seconds is None else dt.datetime.fromtimestamp(seconds, tz=dt.UTC)
 
 
 def _events(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> Iterator[dg.DagsterEvent]:

@@ -1,0 +1,176 @@
+"""The commands about batches that are there already: status, stats, retry-failed, resume."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from mrf_assets.catalog import write_catalog
+from mrf_assets.console import printable_json
+from mrf_assets.priority import Priority
+from mrf_assets.settings import Operations, Settings
+from mrf_assets.statistics import together
+from mrf_assets.status_view import StatusView, batches_table, status_lines
+
+_PIPED_WIDTH = 1_000  # characters
+BUDGET_EXIT_CODE = 3
+
+OUTPUT_DIR = click.option(
+    "--output-dir", type=click.Path(path_type=Path), help="The output folder of the batch.  [default: mrf_output]"
+)
+_BATCH = click.argument("batch_id", metavar="[BATCH]", required=False)
+_WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks at a time.")
+_VERBOSE = click.option("--verbose", is_flag=True, help="Everything that happens goes to the console.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+BUDGET = click.option(
+    "--budget",
+    "budget_dollars",
+    type=float,
+    help="Dollars that the batch may cost; it warns at 80 % and begins no network after 100 %.",
+)
+
+
+class PriorityName(click.Choice[str]):
+    """A priority by its name, in any case."""
+
+    def __init__(self) -> None:
+        super().__init__([each.name for each in Priority], case_sensitive=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click has it
+        """The priority."""
+        return value if isinstance(value, Priority) else Priority[super().convert(value, param, ctx)]
+
+
+@click.command()
+@_BATCH
+@OUTPUT_DIR
+@click.option("--watch", is_flag=True, help="Go on until the batch has ended.")
+@_JSON
+def status(batch_id: str | None, output_dir: Path | None, watch: bool, as_json: bool) -> None:
+    """Show how a batch goes, by default the latest: BATCH is its id, or that of a backfill of the UI.
+
+    The exit code is 0 where all its networks succeeded, else 1.
+    """
+    from mrf_assets.batch_orchestrator import batch_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
+
+    folder = Settings.from_environment(output_dir=output_dir).output_dir
+    operations = Operations.from_environment()
+    known: dict[str, Any] = {}
+    first = batch_statistics(folder, batch_id, operations=operations, known=known)
+    view = StatusView(_console(), time.sleep)
+    if watch and not as_json:
+        # The one that was the latest at first, though others begin meanwhile.
+        last = view.watch(lambda: batch_statistics(folder, first.batch_id, operations=operations, known=known))
+    else:
+        last = first
+        while watch and last.is_going_on:
+            time.sleep(view.every_seconds)
+            last = batch_statistics(folder, first.batch_id, operations=operations, known=known)
+        if as_json:
+            click.echo(printable_json(last.as_json(), indent=2))
+        else:
+            view.show(last)
+    sys.exit(0 if last.succeeded == last.networks else 1)
+
+
+@click.command()
+@OUTPUT_DIR
+@click.option("--days", type=click.IntRange(1), default=31, show_default=True, help="How far to look back.")
+@_JSON
+def stats(output_dir: Path | None, days: int, as_json: bool) -> None:
+    """Add up all batches of the last days, those of sensors and of the UI too."""
+    from mrf_assets.batch_orchestrator import all_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
+
+    folder = Settings.from_environment(output_dir=output_dir).output_dir
+    operations = Operations.from_environment()
+    since = dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=days)
+    batches = all_statistics(folder, since, operations=operations)
+    total = together(batches, operations)
+    if as_json:
+        value = {"total": total.as_json(), "batches": [each.as_json() for each in batches]}
+        click.echo(printable_json(value, indent=2))
+        return
+    console = _console()
+    console.print(batches_table(batches))
+    console.print("\n".join(status_lines(total)))
+
+
+@click.command("retry-failed")
+@_BATCH
+@OUTPUT_DIR
+@_WORKERS
+@BUDGET
+@_VERBOSE
+def retry_failed(**flags: Any) -> None:  # noqa: ANN401 - click's values
+    """Run the networks of a batch again that failed, by default of the latest, with its settings.
+
+    The runs belong to the same batch: its manifest and `mrf status` then tell how they went.
+    """
+    _continue(failed_only=True, **flags)
+
+
+@click.command()
+@_BATCH
+@OUTPUT_DIR
+@_WORKERS
+@BUDGET
+@_VERBOSE
+def resume(**flags: Any) -> None:  # noqa: ANN401 - click's values
+    """Go on with a batch that was interrupted, by default the latest, with its settings.
+
+    It runs what did not run to its end: networks that were not begun, were canceled, or whose process was
+    killed. Those that failed on their input are left to `retry-failed`.
+    """
+    _continue(failed_only=False, **flags)
+
+
+def _continue(
+    *,
+    failed_only: bool,
+    batch_id: str | None,
+    output_dir: Path | None,
+    workers: int,
+    budget_dollars: float | None,
+    verbose: bool,
+) -> None:
+    from mrf_assets.batch_orchestrator import continue_batch  # noqa: PLC0415 - imports Dagster, 1.5 s
+
+    folder = Settings.from_environment(output_dir=output_dir).output_dir
+    summary = continue_batch(
+        folder,
+        batch_id,
+        failed_only=failed_only,
+        workers=workers,
+        verbose=verbose,
+        operations=Operations.from_environment(budget_dollars=budget_dollars),
+    )
+    finish(summary, folder)
+
+
+def finish(summary: dict[str, Any], output_dir: Path) -> NoReturn:
+    """Bring the catalog up to date, and end with what the summary says."""
+    if not summary["interrupted_by"]:
+        write_catalog(output_dir.absolute())
+    sys.exit(exit_code(summary))
+
+
+def exit_code(summary: dict[str, Any]) -> int:
+    """0 all succeeded, 1 some failed or were not run, 3 the budget ended it, 128 + n stopped by signal n."""
+    if summary["interrupted_by"]:
+        return 128 + int(summary["interrupted_by"])
+    if summary["stopped_by_budget"] and summary["networks_not_run"]:
+        return BUDGET_EXIT_CODE
+    return 0 if not summary["failed"] and not summary["networks_not_run"] else 1
+
+
+def _console() -> Console:
+    console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH  # a line per fact, for grep
+    return console

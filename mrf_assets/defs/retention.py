@@ -1,0 +1,92 @@
+"""Forget old runs: Dagster's records grow by a quarter of a MB for each run of a network, and never shrink.
+
+Kept whatever its age: what goes on, the latest run of each network, and the run that published what is
+readable of it. The manifest, the partitions' colours and the plots' last point stay.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+
+from mrf_assets.defs.run_records import is_audit
+
+_RUNS_AT_ONCE = 500
+_RECORDS_AT_ONCE = 500
+_REPORTED_TABLE = "rates"  # all tables of a network are published by the same run
+_PARTITION = "dagster/partition"
+
+
+def prune_job(keep_runs_days: int) -> dg.JobDefinition:
+    """The job that forgets runs that ended more than `keep_runs_days` ago; with 0 it forgets none."""
+
+    @dg.op(name="forget_old_runs")
+    def forget_old_runs(context: dg.OpExecutionContext) -> None:
+        if not keep_runs_days:
+            context.log.info("MRF_KEEP_RUNS_DAYS is 0: all runs are kept")
+            return
+        before = dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=keep_runs_days)
+        forgotten = prune_runs(context.instance, before)
+        context.log.info("forgot %d runs that ended before %s", forgotten, before.date())
+        context.add_output_metadata({"runs": forgotten})
+
+    @dg.job(
+        name="prune_runs",
+        executor_def=dg.in_process_executor,
+        description="Forgets runs older than MRF_KEEP_RUNS_DAYS with their events and logs, but never the latest of a "
+        "network, nor the one that published what is readable.",
+    )
+    def prune() -> None:
+        forget_old_runs()
+
+    return prune
+
+
+def prune_runs(instance: dg.DagsterInstance, before: dt.datetime) -> int:
+    """Delete runs that ended before then, with their events and compute logs; returns how many."""
+    kept = _publishing_runs(instance)
+    old, seen = list[str](), set[str]()
+    for record in _all_runs(instance):  # newest first
+        run = record.dagster_run
+        network_id = run.tags.get(_PARTITION)
+        if network_id and network_id not in seen and not is_audit(run):
+            seen.add(network_id)
+            kept.add(run.run_id)
+        ended = record.end_time or record.update_timestamp.replace(tzinfo=dt.UTC).timestamp()
+        if run.is_finished and ended < before.timestamp():
+            old.append(run.run_id)
+    forgotten = [run_id for run_id in old if run_id not in kept]
+    for run_id in forgotten:
+        instance.delete_run(run_id)
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+        _delete_shard(instance, run_id)
+    return len(forgotten)
+
+
+def _all_runs(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
+    cursor = None
+    while page := instance.get_run_records(limit=_RUNS_AT_ONCE, cursor=cursor):
+        yield from page
+        cursor = page[-1].dagster_run.run_id
+
+
+def _publishing_runs(instance: dg.DagsterInstance) -> set[str]:
+    key = dg.AssetKey(_REPORTED_TABLE)
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    ids, found = sorted(latest.values()), set[str]()
+    for start in range(0, len(ids), _RECORDS_AT_ONCE):
+        chunk = dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[start : start + _RECORDS_AT_ONCE])
+        found |= {record.run_id for record in instance.fetch_materializations(chunk, limit=_RECORDS_AT_ONCE).records}
+    return found
+
+
+def _delete_shard(instance: dg.DagsterInstance, run_id: str) -> None:
+    """On SQLite each run has a file of its own, which Dagster empties and leaves (100 kB)."""
+    path_for_shard = getattr(instance.event_log_storage, "path_for_shard", None)
+    if path_for_shard is not None:
+        path = Path(path_for_shard(run_id))
+        for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+            each.unlink(missing_ok=True)

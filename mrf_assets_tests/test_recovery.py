@@ -1,0 +1,237 @@
+"""A backfill of twenty networks whose daemon, webserver and workers are killed in the middle.
+
+Three networks are held in the middle of their downloads, so that what is killed is known to be at work. First the
+webserver, the daemon and the worker of network a are killed; then, with three other networks held, everything at once,
+as a power cut does. Dagster is started again, and nobody does anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import dagster as dg
+import pytest
+import yaml
+
+from mrf_assets.defs.partitions import add_networks
+from mrf_assets.fetch import open_url
+from mrf_assets.schema import TABLES
+from mrf_assets.sources import read_source
+from mrf_assets.task_store import TaskStore
+from mrf_assets_tests.dagster_fixtures import (
+    REPOSITORY,
+    Payer,
+    Place,
+    answers,
+    free_port,
+    key,
+    kill_all_of,
+    wait_for,
+)
+from mrf_assets_tests.mrf_server import Gate, MrfServer
+
+_LETTERS = "abcdefghijklmnopqrst"
+_AT_FIRST, _AT_THE_CUT = "abc", "def"
+_SUCCESS, _FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
+_WAIT_SECONDS = 900.0  # twenty-four runs of 5 to 10 CPU seconds each; a busy machine must not fail a test
+
+pytestmark = pytest.mark.timeout(1_800)
+_Found = TypeVar("_Found")
+_LAUNCH = """mutation($it: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $it) { __typename ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message } } }"""
+
+
+class Dagster:
+    """A webserver and a daemon, each a process of its own that can be killed alone."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.base_url = ""
+
+    def start_webserver(self) -> subprocess.Popen[bytes]:
+        """Gives the process once it answers."""
+        port = free_port()
+        self.base_url = f"http://127.0.0.1:{port}"
+        started = self._start("dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml")
+        wait_for("the webserver to answer", lambda: answers(self.base_url))
+        return started
+
+    def start_daemon(self) -> subprocess.Popen[bytes]:
+        """Gives the process at once."""
+        return self._start("dagster._daemon", "run", "-w", "workspace.yaml")
+
+    def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self._place.root / "dagster.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                cwd=REPOSITORY,
+                env=self._place.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._started.append(process)
+        return process
+
+    def stop(self) -> None:
+        """End all of it, whatever state it is in."""
+        kill_all_of(self._place)
+        for process in self._started:
+            process.wait()
+
+    def backfill(self, letters: str) -> str:
+        """Ask for networks as the UI's dialog does; gives the backfill's id."""
+        wanted = {
+            "partitionNames": [key(letter) for letter in letters],
+            "assetSelection": [{"path": [table]} for table in TABLES],
+        }
+        request = urllib.request.Request(  # noqa: S310 - our own server
+            f"{self.base_url}/graphql",
+            json.dumps({"query": _LAUNCH, "variables": {"it": wanted}}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 - the same
+            launched = json.load(answer)["data"]["launchPartitionBackfill"]
+        assert "LaunchBackfillSuccess" == launched["__typename"], launched
+        return str(launched["backfillId"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What is there when all is over."""
+
+    place: Place
+    backfill_id: str
+    backfill_status: str
+    runs: list[dg.DagsterRun]
+
+
+def _settings(place: Place) -> None:
+    """The project's, with short intervals."""
+    config: dict[str, Any] = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
+    config["run_monitoring"] |= {"poll_interval_seconds": 1}
+    config["concurrency"]["runs"]["tag_concurrency_limits"][0]["limit"] = 3
+    place.home.mkdir(parents=True)
+    (place.home / "dagster.yaml").write_text(yaml.safe_dump(config))
+
+
+def _worker_of(instance: dg.DagsterInstance, letter: str) -> tuple[str, int]:
+    """The run of a network, and the process that works on it."""
+    (run,) = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": key(letter)}), limit=1)
+    for entry in instance.all_logs(run.run_id):
+        if found := re.search(r"^Started process for run \(pid: (\d+)\)", entry.message):
+            return run.run_id, int(found[1])
+    raise AssertionError(run.run_id)
+
+
+def _held(server: MrfServer, letters: str) -> dict[str, Gate]:
+    return {letter: server.hold(Payer.path(letter), at=20) for letter in letters}
+
+
+def _reached(gates: dict[str, Gate]) -> None:
+    for letter, gate in gates.items():
+        assert gate.reached.wait(_WAIT_SECONDS), letter
+
+
+def _wait(what: str, look: Callable[[], _Found | None]) -> _Found:
+    return wait_for(what, look, _WAIT_SECONDS, every_seconds=0.5)
+
+
+@contextmanager
+def _planned(place: Place) -> Iterator[tuple[MrfServer, dg.DagsterInstance]]:
+    """Twenty networks, registered and planned."""
+    _settings(place)
+    with MrfServer() as server, place.instance() as instance:
+        payer = Payer(server)
+        for letter in _LETTERS:
+            payer.publish(letter)
+        tasks = read_source("index", payer.publish_index(_LETTERS), open_url)
+        add_networks(instance, list(TaskStore.under(place.output).save(tasks)))
+        yield server, instance
+
+
+@pytest.fixture(scope="module")
+def recovered(tmp_path_factory: pytest.TempPathFactory) -> Recovered:
+    """All of it, once."""
+    place = Place(tmp_path_factory.mktemp("recovery"))
+    with _planned(place) as (server, instance):
+        dagster = Dagster(place)
+        try:
+            first, cut = _held(server, _AT_FIRST), _held(server, _AT_THE_CUT)
+            webserver, daemon = dagster.start_webserver(), dagster.start_daemon()
+            backfill_id = dagster.backfill(_LETTERS)
+            _reached(first)
+
+            run_id, worker = _worker_of(instance, "a")
+            failed = dg.RunsFilter(run_ids=[run_id], statuses=[_FAILURE])
+            for killed in (webserver.pid, daemon.pid, worker):
+                os.kill(killed, signal.SIGKILL)
+            dagster.start_webserver()
+            dagster.start_daemon()
+            _wait("the killed run to be seen", lambda: instance.get_runs_count(failed))
+            for gate in first.values():
+                gate.release()
+
+            _reached(cut)
+            dagster.stop()
+            succeeded = dg.RunsFilter(statuses=[_SUCCESS])
+            for gate in cut.values():
+                gate.release()
+            dagster.start_webserver()
+            dagster.start_daemon()
+            _wait("all networks", lambda: instance.get_runs_count(succeeded) == len(_LETTERS))
+            status = _wait("the backfill to end", lambda: _ended(instance, backfill_id))
+            runs = list(instance.get_runs())
+        finally:
+            dagster.stop()
+    return Recovered(place=place, backfill_id=backfill_id, backfill_status=status, runs=runs)
+
+
+def _ended(instance: dg.DagsterInstance, backfill_id: str) -> str | None:
+    backfill = instance.get_backfill(backfill_id)
+    assert backfill is not None
+    return backfill.status.value if backfill.status.value.startswith("COMPLETED") else None
+
+
+def test_every_network_is_published(recovered: Recovered) -> None:
+    """Nothing is lost: all tables of all twenty, and nothing in the making."""
+    assert sorted(map(key, _LETTERS)) == recovered.place.networks()
+    assert [] == recovered.place.leftovers()
+
+
+def test_every_network_is_published_once(recovered: Recovered) -> None:
+    """Nothing comes twice: one run of each network succeeded, and it told of its tables once."""
+    successes = Counter(run.tags["dagster/partition"] for run in recovered.runs if run.status == _SUCCESS)
+    with recovered.place.instance() as instance:
+        key_of = dg.AssetKey("rates")
+        told = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=key_of), limit=1_000).records
+
+    assert dict.fromkeys(map(key, _LETTERS), 1) == dict(successes)
+    assert dict.fromkeys(map(key, _LETTERS), 1) == dict(Counter(record.partition_key for record in told))
+
+
+def test_only_what_was_killed_is_repeated(recovered: Recovered) -> None:
+    """The run of the killed worker, and the three of the power cut; the others survived the end of the daemon."""
+    failed = sorted(run.tags["dagster/partition"] for run in recovered.runs if run.status == _FAILURE)
+
+    assert [key(letter) for letter in "a" + _AT_THE_CUT] == failed
+    assert len(_LETTERS) + 4 == len(recovered.runs)
+
+
+def test_the_backfill_ends_well(recovered: Recovered) -> None:
+    """All its runs carry its id, those that were repeated too."""
+    assert "COMPLETED_SUCCESS" == recovered.backfill_status
+    assert {recovered.backfill_id} == {run.tags["dagster/backfill"] for run in recovered.runs}

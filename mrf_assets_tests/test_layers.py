@@ -8,13 +8,19 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mrf_assets"
 
 LAYERS = [
-    {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings", "priority"},  # values
+    {
+        *("errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings", "priority"),
+        "index_registry",
+    },  # values
     {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "alerts"},  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes"},  # stages
-    {"pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "statistics"},  # composition
+    {
+        *("pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "statistics"),
+        *("index_store", "index_reader", "index_watch"),
+    },  # composition
     {
         *("console", "status_view", "defs", "definitions", "workers", "batch_orchestrator", "batch_commands"),
-        *("cli", "__main__", "enrich_command"),
+        *("cli", "__main__", "enrich_command", "index_cli"),
     },  # shells
 ]
 STAGES = LAYERS[2]

@@ -12,13 +12,13 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from itertools import chain, islice
 
-from mrf_assets.errors import IndexShrunk, MrfError, NotModified
-from mrf_assets.fetch import FetchOptions, Validators, open_url
+from mrf_assets.errors import IndexShrunk, MrfError, NotModified, TimeSpent
+from mrf_assets.fetch import FetchOptions, Gate, Turn, Validators, open_url
 from mrf_assets.index_registry import RegisteredIndex
 from mrf_assets.index_store import IndexStatus, IndexStore, Reading
 from mrf_assets.settings import Settings
@@ -55,13 +55,40 @@ def _codes_digest(index: RegisteredIndex) -> str | None:
     return None if index.cpt_whitelist is None else read_code_whitelist(index.cpt_whitelist).sha256
 
 
+class _ImpatientGate:
+    """Asks hosts in turn as everybody does, and gives up where the turn does not come in time."""
+
+    def __init__(self, gate: Gate, deadline: float) -> None:
+        self._gate, self._deadline = gate, deadline
+
+    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> AbstractContextManager[Turn]:
+        del sleep
+
+        def wait(seconds: float) -> None:
+            if time.monotonic() + seconds > self._deadline:
+                raise TimeSpent(host, "all its places are taken; it is asked later")
+            time.sleep(seconds)
+
+        return self._gate.turn(host, sleep=wait)
+
+
+def quick_options(settings: Settings, seconds: float) -> FetchOptions:
+    """For questions that a tick waits for: one attempt, in about so many seconds."""
+    options = FetchOptions.of(settings)
+    return replace(
+        options,
+        connect_seconds=min(seconds, options.connect_seconds),
+        read_seconds=min(seconds, options.read_seconds),
+        total_seconds=seconds,
+        max_retries=0,
+        gate=_ImpatientGate(options.gate, time.monotonic() + seconds),
+    )
+
+
 def is_unmodified(index: RegisteredIndex, known: Validators, settings: Settings) -> bool:
     """Whether the server says at once that an index is as it was; False in doubt, for a reading to find out."""
-    options = replace(
-        FetchOptions.of(settings), connect_seconds=_QUICK_SECONDS, read_seconds=_QUICK_SECONDS, max_retries=0
-    )
     try:
-        with open_url(index.url, options, if_changed_from=known):
+        with open_url(index.url, quick_options(settings, _QUICK_SECONDS), if_changed_from=known):
             return False
     except NotModified:
         return True

@@ -333,14 +333,13 @@ class IndexStore:
 
     # Files are asked about.
 
-    def probe_due(self, names: Sequence[str], before: float, limit: int) -> list[str]:
-        """Networks of these indexes that nobody asked about since `before`, the longest waiting first."""
-        marks = ", ".join("?" * len(names))
+    def probe_due(self, name: str, before: float, limit: int) -> list[str]:
+        """Networks of an index that nobody asked about since `before`, the longest waiting first."""
         with self._connect() as connection:
             rows = connection.execute(
-                f"SELECT network_id FROM network WHERE retired_at IS NULL AND index_name IN ({marks})"  # noqa: S608 - placeholders
+                "SELECT network_id FROM network WHERE retired_at IS NULL AND index_name = ?"
                 " AND told = version AND (probed_at IS NULL OR probed_at <= ?) ORDER BY probed_at LIMIT ?",
-                (*names, before, limit),
+                (name, before, limit),
             )
             return [network_id for (network_id,) in rows]
 

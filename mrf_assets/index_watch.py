@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import logging
 import multiprocessing as mp
+import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrf_assets.errors import MrfError
-from mrf_assets.fetch import FetchOptions, Validators, probe
-from mrf_assets.index_reader import is_unmodified, new_batch_id, read_registered, request_digest
+from mrf_assets.fetch import Validators, probe
+from mrf_assets.index_reader import is_unmodified, new_batch_id, quick_options, read_registered, request_digest
 from mrf_assets.index_registry import RegisteredIndex, read_registry
 from mrf_assets.index_store import IndexStatus, IndexStore, Offer
 from mrf_assets.schema import FILES
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 _READERS_AT_ONCE = 2
 _PROBES_AT_ONCE = 8
-_PROBE_SECONDS = 10.0  # one server's patience is not the tick's
+_PROBE_SECONDS = 10.0  # all files that are asked about in a tick
 _TELLINGS_AT_ONCE = 1_000  # observations of a tick
 _PARTITIONS_AT_ONCE = 25_000  # keys added in a tick: 0.5 s
 _FIRST_RETRY_SECONDS = 60.0  # after a failure; then twice as long each time, at most the poll interval
@@ -152,38 +153,46 @@ class IndexWatch:
         return True
 
     def _probe(self, indexes: Sequence[RegisteredIndex], deadline: float, batch_id: str) -> None:
-        """Ask about the files of networks whose turn it is, as many as the tick allows."""
-        plan, store = TaskStore.under(self._settings.output_dir), Store(self._settings.output_dir.absolute())
-        left = self._watching.sensor_max_probes
-        options = replace(
-            FetchOptions.of(self._settings),
-            connect_seconds=_PROBE_SECONDS,
-            read_seconds=_PROBE_SECONDS,
-            total_seconds=_PROBE_SECONDS,
-            max_retries=0,
-        )
+        """Ask about the files of networks whose turn it is, as many as the tick allows.
+
+        Whoever does not answer in time is asked when the turn comes again: a dead host must not hold up the rest.
+        """
+        seconds = min(_PROBE_SECONDS, deadline - time.monotonic())
+        due = self._due_files(indexes) if seconds > 0 else {}
+        if not due:
+            return
+        options, store = quick_options(self._settings, seconds), Store(self._settings.output_dir.absolute())
         with ThreadPoolExecutor(_PROBES_AT_ONCE, thread_name_prefix="probe") as pool:
-            for index in indexes:
-                before = self._now() - index.poll_minutes * 60
-                due = self._store.probe_due([index.name], before, left) if index.probe_files and left else []
-                for network_id in due:
-                    tasks = plan.load(network_id)
-                    left -= len(tasks)
-                    answers = {task.file_id: pool.submit(probe, task.url, options) for task in tasks}
-                    wait(answers.values(), max(deadline - time.monotonic(), 0.0))
-                    if not all(answer.done() for answer in answers.values()):
-                        pool.shutdown(wait=False, cancel_futures=True)
-                        return
-                    said = {file_id: answer.result() for file_id, answer in answers.items()}
-                    self._compare(network_id, tasks, said, store, batch_id)
-                    if left <= 0:
-                        return
+            asked = {
+                (network_id, task.file_id): pool.submit(probe, task.url, options)
+                for network_id, tasks in due.items()
+                for task in random.sample(tasks, len(tasks))  # of a network with too many, others every time
+            }
+            wait(asked.values(), seconds)
+            pool.shutdown(wait=False, cancel_futures=True)
+            for network_id, tasks in due.items():
+                answers = {task.file_id: asked[network_id, task.file_id] for task in tasks}
+                said = {file_id: it.result() for file_id, it in answers.items() if it.done() and not it.cancelled()}
+                self._compare(network_id, tasks, said, store, batch_id)
+
+    def _due_files(self, indexes: Sequence[RegisteredIndex]) -> dict[str, list[FileTask]]:
+        """The files to ask about, by network: those first that have waited longest."""
+        plan, left = TaskStore.under(self._settings.output_dir), self._watching.sensor_max_probes
+        found: dict[str, list[FileTask]] = {}
+        for index in indexes:
+            before = self._now() - index.poll_minutes * 60
+            for network_id in self._store.probe_due(index.name, before, left) if index.probe_files else ():
+                found[network_id] = plan.load(network_id)
+                left -= len(found[network_id])
+                if left <= 0:
+                    return found
+        return found
 
     def _compare(
         self,
         network_id: str,
         tasks: Sequence[FileTask],
-        said: dict[str, Validators | None],
+        said: Mapping[str, Validators | None],
         store: Store,
         batch_id: str,
     ) -> None:
@@ -192,7 +201,7 @@ class IndexWatch:
         published: dict[str, Validators] | None = None
         noted: list[tuple[str, str]] = []
         for task in tasks:
-            found = said[task.file_id]
+            found = said.get(task.file_id)
             mark = "" if found is None else _mark(found)
             if found is None or not mark or mark == marks.get(task.file_id):
                 continue

@@ -7,6 +7,7 @@ ticks, is seen in `test_sensors` and `test_index_sensor_live`.
 from __future__ import annotations
 
 import json
+import socket
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -217,6 +218,21 @@ def test_only_so_many_files_are_asked_about_in_a_tick(watched: Watched) -> None:
 
     assert 3 == len(first)
     assert {watched.payer.path(letter) for letter in "abcd"} == set(watched.payer.server.counts("HEAD"))
+
+
+def test_a_host_that_does_not_answer_holds_nobody_up(watched: Watched) -> None:
+    """What was asked in vain waits for its next turn, and the others have theirs."""
+    watched.watching = replace(watched.watching, sensor_max_probes=2, sensor_tick_seconds=1.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
+        dead = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        urls = [dead + watched.payer.path(letter) for letter in "ab"] + [watched.payer.url(letter) for letter in "cd"]
+        watched.payer.server.put(INDEX, render(index([(url, plans(1)) for url in urls])))
+        watched.tick()
+
+        watched.tick()
+        watched.tick(minutes=0)
+
+    assert {watched.payer.path(letter) for letter in "cd"} == set(watched.payer.server.counts("HEAD"))
 
 
 def test_a_new_period_of_a_network_runs_it(watched: Watched) -> None:

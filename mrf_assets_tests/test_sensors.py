@@ -123,6 +123,19 @@ def test_the_requested_runs_publish(ticking: Ticking) -> None:
     assert {key("a")} == ticking.instance.get_materialized_partitions(dg.AssetKey("rates"))
 
 
+def test_what_is_published_already_is_not_read_again(ticking: Ticking) -> None:
+    """The first look at an index that the command line has worked off costs no download."""
+    request = (ticking.tick().run_requests or [])[0]
+    job = build_defs(ticking.settings, watching=ticking.watching).resolve_job_def("ingest_in_process")
+    for _ in range(2):
+        result = job.execute_in_process(
+            instance=ticking.instance, run_config=request.run_config, partition_key=key("a"), tags=request.tags
+        )
+
+    assert result.success
+    assert 1 == ticking.payer.server.count(ticking.payer.path("a"))
+
+
 def test_runs_keep_to_the_whitelist_of_their_index(ticking: Ticking) -> None:
     """Whoever starts them: it goes with the plan."""
     codes = ticking.root / "codes.csv"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 
@@ -10,6 +12,7 @@ from mrf_assets.alerts import Alert, send_alert
 from mrf_assets.defs import jobs
 from mrf_assets.defs.assets import network_files
 from mrf_assets.defs.partitions import add_networks
+from mrf_assets.defs.resources import config_of
 from mrf_assets.index_store import Offer
 from mrf_assets.index_watch import IndexWatch
 from mrf_assets.priority import PRIORITY_TAG
@@ -21,6 +24,8 @@ _WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 
 def index_sensor(settings: Settings, watching: IndexWatching, operations: Operations) -> dg.SensorDefinition:
     """The sensor that watches the indexes of the registry."""
+    # A network that is new to the registry may be published already, by the command line.
+    config = {"resources": {"ingestor": {"config": config_of(replace(settings, skip_unchanged=True))}}}
 
     @dg.sensor(
         name="index_sensor",
@@ -44,7 +49,7 @@ def index_sensor(settings: Settings, watching: IndexWatching, operations: Operat
         # Not as requests of the result: the daemon asks for each key by itself whether it is there, 5,000 in a minute
         # (benchmarks/NOTES.md).
         add_networks(context.instance, tick.partitions)
-        requests = [_run_request(offer) for offer in tick.offers if offer.needs_run]
+        requests = [_run_request(offer, config) for offer in tick.offers if offer.needs_run]
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else tick.summary,
@@ -55,7 +60,7 @@ def index_sensor(settings: Settings, watching: IndexWatching, operations: Operat
     return sensor
 
 
-def _run_request(offer: Offer) -> dg.RunRequest:
+def _run_request(offer: Offer, config: dict[str, Any]) -> dg.RunRequest:
     tags = {
         # With it the request counts as resolved: Dagster would load all keys of the instance for each one.
         "dagster/partition": offer.network_id,
@@ -73,6 +78,7 @@ def _run_request(offer: Offer) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=offer.run_key,
         partition_key=offer.network_id,
+        run_config=config,
         tags={name: value[:_TAG_CHARACTERS] for name, value in tags.items() if value},
     )
 

@@ -29,6 +29,7 @@ from mrf_assets.enrich_command import enrich
 from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, SettingError, StreamError
 from mrf_assets.extract import READERS
 from mrf_assets.fetch import FetchOptions, open_url, probe
+from mrf_assets.index_cli import index_commands
 from mrf_assets.pipeline import NetworkResult, Wanted, ingest
 from mrf_assets.settings import Operations, Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
@@ -113,6 +114,7 @@ def cli() -> None:
 
 for _command in (batch_commands.status, batch_commands.stats, batch_commands.retry_failed, batch_commands.resume):
     cli.add_command(_command)
+cli.add_command(index_commands)
 
 
 @cli.command()

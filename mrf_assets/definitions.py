@@ -9,18 +9,23 @@ from mrf_assets.defs.alerts import alert_sensors
 from mrf_assets.defs.assets import network_files, network_tables
 from mrf_assets.defs.catalog import catalog
 from mrf_assets.defs.resources import Ingestor
+from mrf_assets.defs.sensors import index_sensor
 from mrf_assets.errors import ListFileError
 from mrf_assets.pipeline import Wanted
 from mrf_assets.schema import LAYOUT_VERSION
-from mrf_assets.settings import EnrichSettings, Operations, Settings
+from mrf_assets.settings import EnrichSettings, IndexWatching, Operations, Settings
 
 
 def build_defs(
-    settings: Settings | None = None, enrich: EnrichSettings | None = None, operations: Operations | None = None
+    settings: Settings | None = None,
+    enrich: EnrichSettings | None = None,
+    operations: Operations | None = None,
+    watching: IndexWatching | None = None,
 ) -> dg.Definitions:
     """Definitions for these settings; without any, for those of the environment, as a daemon runs them."""
     settings = settings or Settings.for_daemon()
     operations = operations or Operations.from_environment()
+    watching = watching or IndexWatching.from_environment()
     scheduled = schedules.build_schedules(settings, operations)
     return dg.Definitions(
         assets=[
@@ -34,7 +39,7 @@ def build_defs(
             *scheduled.jobs,
         ],
         schedules=scheduled.schedules,
-        sensors=[enrichment.new_providers, *alert_sensors(operations)],
+        sensors=[enrichment.new_providers, *alert_sensors(operations), index_sensor(settings, watching, operations)],
         resources={
             "ingestor": Ingestor.of(settings),
             "enricher": enrichment.Enricher.of(enrich or EnrichSettings.from_environment()),

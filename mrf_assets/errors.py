@@ -10,6 +10,7 @@ this tree and stays a traceback.
     │   ├── SettingError      a setting or flag that cannot be used
     │   ├── ListFileError     a whitelist that cannot be read
     │   └── QueryError        SQL that DuckDB refuses
+    ├── IndexShrunk           a watched index names far less than before: taken for broken
     ├── FetchError            a file could not be had                      (one network fails)
     │   ├── NotFoundAtSource
     │   ├── HttpStatusError
@@ -110,6 +111,20 @@ class QueryError(InputError):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+class IndexShrunk(MrfError):
+    """A watched index names so much less than before that it is taken for broken."""
+
+    def __init__(self, url: str, what: str, before: int, now: int) -> None:
+        super().__init__(url, what, before, now)
+        self.url, self.what, self.before, self.now = url, what, before, now
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url} names {self.now} {self.what} and had {self.before}: too few to be believed; if it is right, "
+            "lower smallest_share of this index in the registry"
+        )
 
 
 class FetchError(MrfError):

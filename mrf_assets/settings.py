@@ -19,6 +19,7 @@ from mrf_assets.limits import MIB, Limits
 
 _DAY_SECONDS = 86_400
 _YEAR_SECONDS = 366 * _DAY_SECONDS
+_LONGEST_TICK_SECONDS = 50  # Dagster gives a sensor 60, and takes some for itself
 _STORES = ("s3", "gs", "az")
 _LIMITS = Limits()
 _LEAST_ELEMENT_BYTES = 2 * MIB  # two blocks: what is longer is seen where blocks end
@@ -185,6 +186,38 @@ class Operations:
     def from_environment(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Operations:  # noqa: ANN401 - values of the fields
         """From `MRF_*` variables, as `Settings`."""
         return cls(**_values(cls, environ, overrides))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexWatching:
+    """How indexes are watched: nothing of it changes a row."""
+
+    index_registry: Path | None = None  # which indexes; None: `indexes.toml` in DAGSTER_HOME
+    sensor_enabled: bool = True  # whether the sensor runs from the start
+    sensor_interval_seconds: int = 60  # between two ticks
+    sensor_tick_seconds: float = 20.0  # for one tick, of the 60 that Dagster allows
+    sensor_max_runs: int = 100  # requested in a tick, those that wait in the queue counted
+    sensor_max_probes: int = 500  # files asked about in a tick
+
+    def __post_init__(self) -> None:
+        for name in ("sensor_interval_seconds", "sensor_max_runs", "sensor_max_probes"):
+            if getattr(self, name) < 1:
+                raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more")
+        if not 0 < self.sensor_tick_seconds <= _LONGEST_TICK_SECONDS:
+            raise SettingError(
+                "sensor_tick_seconds",
+                f"is {self.sensor_tick_seconds}; it must be more than 0 and at most {_LONGEST_TICK_SECONDS}",
+            )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> IndexWatching:  # noqa: ANN401 - values of the fields
+        """From `MRF_*` variables, as `Settings`."""
+        return cls(**_values(cls, environ, overrides))
+
+    @property
+    def registry(self) -> Path:
+        """The registry's file. It belongs to an instance: daemon, webserver and shell share DAGSTER_HOME, no folder."""
+        return (self.index_registry or dagster_home() / "indexes.toml").absolute()
 
 
 def _values(kind: type[Any], environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:

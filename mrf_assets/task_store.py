@@ -17,7 +17,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -80,6 +80,7 @@ class TaskStore:
         """Replace the plans of the networks that occur; returns network_id -> number of files, in order."""
         saved: dict[str, int] = {}
         indexes = set[str | None]()  # they were read just now
+        last: tuple[tuple[Plan, ...] | None, str] = (None, "")
         with self._connect() as connection, connection:
             for task in tasks:
                 if task.network_id not in saved:
@@ -88,13 +89,14 @@ class TaskStore:
                 if task.index_url not in indexes:
                     indexes.add(task.index_url)
                     connection.execute("DELETE FROM renewals WHERE index_sha256 = ?", [_digest(task.index_url or "")])
-                row = asdict(task)
-                # Files of one structure share thousands of plans: each distinct list is kept once.
-                plans = json.dumps(row.pop("plans"))
-                digest = _digest(plans)
-                connection.execute("INSERT OR IGNORE INTO plan_sets VALUES (?, ?)", [digest, plans])
+                # Files of one structure share thousands of plans: each distinct list is kept once, and told
+                # apart from the one before by identity, for sources hand the same tuple on.
+                if task.plans is not last[0]:
+                    plans = json.dumps([plain(plan) for plan in task.plans])
+                    last = task.plans, _digest(plans)
+                    connection.execute("INSERT OR IGNORE INTO plan_sets VALUES (?, ?)", [last[1], plans])
                 connection.execute(
-                    "INSERT INTO files VALUES (?, ?, ?, ?)", [task.network_id, task.position, json.dumps(row), digest]
+                    "INSERT INTO files VALUES (?, ?, ?, ?)", [task.network_id, task.position, _row(task), last[1]]
                 )
             connection.execute("DELETE FROM plan_sets WHERE digest NOT IN (SELECT plans FROM files)")
         return saved
@@ -301,13 +303,20 @@ def _moved(task: FileTask, *, entry: FileTask) -> FileTask:
     if task.place != entry.place:
         return task
     return replace(
-        entry, position=task.position, output_prefix=task.output_prefix, index_url=task.index_url, plans=task.plans
+        entry,
+        position=task.position,
+        output_prefix=task.output_prefix,
+        index_url=task.index_url,
+        plans=task.plans,
+        extra_args=task.extra_args,
     )
 
 
 def _row(task: FileTask) -> str:
     """A task without its plans, which are kept apart."""
-    return json.dumps({name: value for name, value in asdict(task).items() if name != "plans"})
+    row = plain(task) | {"identity": plain(task.identity)}
+    del row["plans"]
+    return json.dumps(row)
 
 
 def _locked(file: IO[str]) -> bool:
@@ -318,6 +327,11 @@ def _locked(file: IO[str]) -> bool:
             return True
         time.sleep(_LOCK_WAIT_SECONDS)
     return False
+
+
+def plain(value: FileTask | NetworkIdentity | Plan) -> dict[str, Any]:
+    """A value's fields by name; `asdict` copies all that is in them, and took a third of reading a large index."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _task(row: dict[str, Any], plans: tuple[Plan, ...]) -> FileTask:

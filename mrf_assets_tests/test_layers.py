@@ -9,26 +9,21 @@ PACKAGE = Path(__file__).parent.parent / "mrf_assets"
 
 LAYERS = [
     {
-        "errors",
-        "urls",
-        "tasks",
-        "network_id",
-        "schema",
-        "whitelist",
-        "limits",
-        "settings",
-        "views",
-        "priority",
+        *("errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings", "views", "priority"),
+        "index_registry",
     },  # values
-    {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "generations", "queries", "alerts"},
+    {
+        *("stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "generations", "queries"),
+        "alerts",
+    },  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
     {
         *("pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"),
-        "statistics",
+        *("statistics", "index_store", "index_reader", "index_watch"),
     },  # composition
     {
         *("console", "status_view", "defs", "definitions", "workers", "batch_orchestrator", "batch_commands"),
-        *("cli", "__main__", "enrich_command", "query_commands"),
+        *("cli", "__main__", "enrich_command", "query_commands", "index_cli"),
     },  # shells
 ]
 STAGES = LAYERS[2]

@@ -10,7 +10,14 @@ import pytest
 
 from mrf_assets.errors import SettingError
 from mrf_assets.limits import Limits
-from mrf_assets.settings import EnrichSettings, Operations, Settings, dagster_home, default_host_state_dir
+from mrf_assets.settings import (
+    EnrichSettings,
+    IndexWatching,
+    Operations,
+    Settings,
+    dagster_home,
+    default_host_state_dir,
+)
 
 GIVEN = {
     "MRF_OUTPUT_DIR": "/data/out",
@@ -383,3 +390,53 @@ def test_an_impossible_value_of_operations_is_named(given: dict[str, str]) -> No
 
     with pytest.raises(SettingError, match=name):
         Operations.from_environment(given)
+
+
+WATCHING = {
+    "MRF_INDEX_REGISTRY": "/etc/indexes.toml",
+    "MRF_SENSOR_ENABLED": "false",
+    "MRF_SENSOR_INTERVAL_SECONDS": "5",
+    "MRF_SENSOR_TICK_SECONDS": "2.5",
+    "MRF_SENSOR_MAX_RUNS": "7",
+    "MRF_SENSOR_MAX_PROBES": "8",
+}
+
+
+def test_every_field_of_index_watching_is_read_from_the_environment() -> None:
+    """Each has its variable, and comes as its own kind."""
+    expected = IndexWatching(
+        index_registry=Path("/etc/indexes.toml"),
+        sensor_enabled=False,
+        sensor_interval_seconds=5,
+        sensor_tick_seconds=2.5,
+        sensor_max_runs=7,
+        sensor_max_probes=8,
+    )
+
+    assert {f"MRF_{field.name.upper()}" for field in fields(IndexWatching)} == WATCHING.keys()
+    assert expected == IndexWatching.from_environment(WATCHING)
+    assert IndexWatching() == IndexWatching.from_environment({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sensor_interval_seconds", 0),
+        ("sensor_max_runs", 0),
+        ("sensor_max_probes", 0),
+        ("sensor_tick_seconds", 0.0),
+        ("sensor_tick_seconds", 51.0),
+    ],
+)
+def test_an_impossible_value_of_index_watching_is_named(name: str, value: float) -> None:
+    """A tick must end before Dagster ends it."""
+    with pytest.raises(SettingError, match=f"^{name}: is "):
+        IndexWatching(**{name: value})  # type: ignore[arg-type]  # of several kinds
+
+
+def test_the_registry_stands_in_dagster_home_unless_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemon, webserver and shell have that in common."""
+    monkeypatch.setenv("DAGSTER_HOME", "/srv/dagster")
+
+    assert Path("/srv/dagster/indexes.toml") == IndexWatching().registry
+    assert Path("/etc/x.toml") == IndexWatching(index_registry=Path("/etc/x.toml")).registry

@@ -66,8 +66,8 @@ def _monthly_refresh(settings: Settings) -> dg.ScheduleDefinition:
         job=jobs.ingest,
         cron_schedule=_EACH_MONTH,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="The eighth of a month: one run for each network that did not leave its index, of low priority. What "
-        "is published as it is now is not downloaded again.",
+        description="The eighth of a month: one run for each network that did not leave its index, of low priority. "
+        "What is published as it is now is not downloaded again.",
     )
     def monthly_refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         month = f"{context.scheduled_execution_time.astimezone(dt.UTC):%Y-%m}"

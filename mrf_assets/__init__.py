@@ -5,7 +5,7 @@ Read it in the order in which data flows; imports run the same way, downwards on
 values       errors, urls, tasks, network_id, schema, whitelist, limits, settings, priority
 tools        stream, yajl, part_processes, hosts, batch, alerts
 stages       sources, fetch, extract, store, part_filter, checks, nppes
-composition  pipeline, task_store, manifest, enrichment, statistics
+composition  pipeline, task_store, manifest, enrichment, statistics, budget
 shells       defs, definitions, workers, batch_orchestrator, console, status_view,
              batch_commands, enrich_command, cli
 """

@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings", "priority"},  # values
     {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "alerts"},  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes"},  # stages
-    {"pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "statistics"},  # composition
+    {"pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "statistics", "budget"},  # composition
     {
         *("console", "status_view", "defs", "definitions", "workers", "batch_orchestrator", "batch_commands"),
         *("cli", "__main__", "enrich_command"),

@@ -2,12 +2,13 @@
 
 Read it in the order in which data flows; imports run the same way, downwards only.
 
-values       errors, urls, tasks, network_id, schema, whitelist, limits, settings, priority,
+values       errors, urls, tasks, network_id, schema, whitelist, limits, settings, priority, views,
              index_registry
-tools        stream, yajl, part_processes, hosts, batch, alerts
-stages       sources, fetch, extract, store, part_filter, checks, nppes
-composition  pipeline, task_store, manifest, enrichment, statistics,
+tools        stream, zip_stream, yajl, part_processes, hosts, disk, batch, generations, queries, alerts
+stages       sources, fetch, extract, store, part_filter, checks, nppes, catalog
+composition  pipeline, task_store, manifest, unchanged, renewal, enrichment, data_dictionary,
+             statistics, budget,
              index_store, index_reader, index_watch
 shells       defs, definitions, workers, batch_orchestrator, console, status_view,
-             batch_commands, enrich_command, index_cli, cli
+             batch_commands, enrich_command, query_commands, index_cli, cli
 """

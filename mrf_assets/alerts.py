@@ -16,8 +16,9 @@ from mrf_assets.errors import SettingError
 
 logger = logging.getLogger(__name__)
 
-# Apprise warns with the address in its text ("An invalid Discord Webhook Token (...)").
-logging.getLogger("apprise").disabled = True
+# Apprise warns with the address in its text ("An invalid Discord Webhook Token (...)"). A filter, as Dagster's
+# `dictConfig` enables every logger that was disabled.
+logging.getLogger("apprise").addFilter(lambda _record: False)
 
 _MOST_CHARACTERS = 1_800  # Discord refuses more than 2,000
 _TITLE_CHARACTERS = 150

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -21,7 +21,8 @@ from typing import Any
 
 import dagster as dg
 
-from mrf_assets.alerts import Alert, check_alert_urls, send_alert
+from mrf_assets.alerts import check_alert_urls, send_alert
+from mrf_assets.budget import Budget
 from mrf_assets.console import BatchConsole
 from mrf_assets.defs.partitions import add_networks
 from mrf_assets.defs.resources import Ingestor, config_of
@@ -41,7 +42,7 @@ from mrf_assets.manifest import NetworkRecord, build_manifest, write_manifest
 from mrf_assets.pipeline import Wanted
 from mrf_assets.priority import PRIORITY_TAG, Priority, priority_of, score
 from mrf_assets.settings import Operations, Settings, dagster_home
-from mrf_assets.statistics import WARN_SHARE, BatchStatistics, batch_alert, cost_of, count, latest_runs
+from mrf_assets.statistics import BatchStatistics, batch_alert, count, latest_runs
 from mrf_assets.store import Store
 from mrf_assets.task_store import PlannedBatch, TaskStore
 from mrf_assets.tasks import FileTask
@@ -332,7 +333,8 @@ class _Run:
         console = BatchConsole(len(jobs), self.workers, log_dir, with_bar=not self.verbose)
         outcomes: dict[str, Outcome] = {}
         with dg.DagsterInstance.get() as instance:
-            budget = _Budget(instance, self.batch.batch_id, self.operations, console.warn)
+            runs_before = batch_runs(instance, self.batch.batch_id)
+            budget = Budget(self.batch.batch_id, runs_before, self.operations, console.warn)
 
             def ended(outcome: Outcome) -> bool:
                 outcomes[outcome.network_id] = outcome
@@ -371,7 +373,7 @@ class _Run:
         runs: list[NetworkRecord],
         outcomes: dict[str, Outcome],
         console: BatchConsole,
-        budget: _Budget,
+        budget: Budget,
         interrupted_by: int | None,
     ) -> dict[str, Any]:
         records = latest_runs(runs)
@@ -446,60 +448,6 @@ class _Run:
             log_path=None if log_file is None else settings.output_dir / log_file,
             echo=self.verbose,
         )
-
-
-class _Budget:
-    """What a batch may cost: warns once at 80 %, ends it at 100 %. Without a budget it allows all."""
-
-    def __init__(
-        self, instance: dg.DagsterInstance, batch_id: str, operations: Operations, warn: Callable[[str], None]
-    ) -> None:
-        self._operations, self._warn, self._batch_id = operations, warn, batch_id
-        before = batch_runs(instance, batch_id) if self.is_set else []
-        self._cost = cost_of(before, operations)
-        self._has_warned = False
-
-    @property
-    def is_set(self) -> bool:
-        """Whether there is one."""
-        return self._operations.budget_dollars is not None
-
-    @property
-    def is_used_up(self) -> bool:
-        """Whether nothing more may begin."""
-        return (self._cost.budget_share or 0.0) >= 1.0
-
-    @property
-    def has_some_left(self) -> bool:
-        """Whether anything may begin at all; tells where not."""
-        if self.is_used_up:
-            self._warn(self.reason)
-        return not self.is_used_up
-
-    @property
-    def reason(self) -> str:
-        """Why the batch ends early."""
-        return (
-            f"The budget of {self._operations.budget_dollars:,.2f} dollars is used up ({self._cost.dollars:,.2f}); "
-            "no other network is begun. `mrf resume` with a larger MRF_BUDGET_DOLLARS goes on."
-        )
-
-    def allows_more(self, record: NetworkRecord) -> bool:
-        """Count a network that has ended; False once the budget is used up."""
-        if not self.is_set:
-            return True
-        was_used_up = self.is_used_up
-        self._cost = self._cost.plus(cost_of([record], self._operations))
-        share = self._cost.budget_share or 0.0
-        if self.is_used_up and not was_used_up:
-            self._warn(self.reason)  # the alert at the batch's end tells it too
-        elif WARN_SHARE <= share < 1.0 and not self._has_warned:
-            self._has_warned = True
-            text = f"{share:.0%} of the budget of {self._operations.budget_dollars:,.2f} dollars is used."
-            self._warn(text)
-            alert = Alert(title=f"Budget of batch {self._batch_id}", lines=(text,), severity="warning")
-            send_alert(alert, self._operations.alert_urls)
-        return not self.is_used_up
 
 
 def batch_statistics(

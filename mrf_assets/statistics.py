@@ -17,7 +17,6 @@ from mrf_assets.manifest import NetworkRecord
 from mrf_assets.settings import Operations
 
 _HOUR_SECONDS = 3_600.0
-WARN_SHARE = 0.8  # of the budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

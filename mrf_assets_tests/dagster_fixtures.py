@@ -179,10 +179,10 @@ def run_arguments(index_url: str, workers: int) -> Sequence[str]:
     return ("run", "--source", "index", "--input", index_url, "--workers", str(workers))
 
 
-def finished(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+def finished(process: subprocess.Popen[str], seconds: float = DEADLINE_SECONDS) -> subprocess.CompletedProcess[str]:
     """A process once it has ended; one that does not end is killed."""
     try:
-        out, err = process.communicate(timeout=DEADLINE_SECONDS)
+        out, err = process.communicate(timeout=seconds)
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         raise

@@ -19,7 +19,7 @@ LAYERS = [
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
     {
         *("pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"),
-        *("statistics", "index_store", "index_reader", "index_watch"),
+        *("statistics", "budget", "index_store", "index_reader", "index_watch"),
     },  # composition
     {
         *("console", "status_view", "defs", "definitions", "workers", "batch_orchestrator", "batch_commands"),

@@ -30,6 +30,7 @@ _BROKEN, _DOUBTFUL = "b", "d"
 _SOUND = "acd"
 _PAGE_MILLISECONDS = 45_000
 _RUN_SECONDS = 150.0
+_TABLES = "/locations/__repository__@mrf_assets/asset-groups/network_tables/lineage"
 _BACKFILLS = "{partitionBackfillsOrError{... on PartitionBackfills{results{status numPartitions}}}}"
 
 
@@ -62,7 +63,7 @@ class Ui:
 
     def materialize(self, letters: str) -> None:
         """Choose networks in the dialog, and launch them."""
-        self.open("/asset-groups", "Materialize all (6)")
+        self.open(_TABLES, "Materialize all (6)")
         self.click("Materialize all (6)")
         self.click("Select a partition or create one")
         for letter in letters:
@@ -125,9 +126,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
 
 def test_the_lineage_shows_the_groups(ui: Ui) -> None:
     """From the payer's files to the tables."""
-    ui.open(
-        "/asset-groups", "Materialize all (6)", re.compile(r"\bsource\s+1\b"), re.compile(r"\bnetwork_tables\s+6\b")
-    )
+    ui.open("/asset-groups", "Materialize all", re.compile(r"\bsource\s+1\b"), re.compile(r"\bnetwork_tables\s+6\b"))
 
 
 def test_the_partitions_show_what_failed(ui: Ui) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mrf_assets.defs.checks import check_results, check_specs, standing_results
-from mrf_assets.defs.freshness import freshness_results, freshness_spec
+from mrf_assets.defs.freshness import FRESHNESS_CHECK, freshness_results, freshness_spec
 from mrf_assets.defs.metadata import data_version, failure_facts, table_facts
 from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.processes import end_with_parent
@@ -121,7 +121,8 @@ def _leave(context: dg.AssetExecutionContext, result: NetworkResult) -> Iterator
         facts = table_facts(table, result, context.run.tags)
         context.log_event(dg.AssetObservation(table.name, partition=context.partition_key, metadata=facts))
     # Dagster planned the checks with the run, and shows those without a result as skipped.
-    yield from standing_results(context.instance, context.partition_key, context.selected_asset_check_keys)
+    rules = [key for key in context.selected_asset_check_keys if key.name != FRESHNESS_CHECK]
+    yield from standing_results(context.instance, context.partition_key, rules)
 
 
 def _is_step_process(context: dg.AssetExecutionContext) -> bool:

@@ -19,7 +19,7 @@ from mrf_assets.store import Store
 
 _TABLE = "rates"
 _FILES = "network_files"
-_NAME = "newest_period_is_recent"
+FRESHNESS_CHECK = "newest_period_is_recent"
 _RECORDS_AT_ONCE = 500
 _RETIRED = "retired"  # what the sensor of indexes observes of a network that left its index
 
@@ -29,7 +29,7 @@ def freshness_spec(fresh_days: int) -> dg.AssetCheckSpec:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # as those of `checks`
         return dg.AssetCheckSpec(
-            _NAME,
+            FRESHNESS_CHECK,
             asset=_TABLE,
             partitions_def=NETWORKS,
             description=f"The newest period of the network began no more than {fresh_days} days ago (MRF_FRESH_DAYS).",
@@ -40,12 +40,12 @@ def freshness_results(
     network_id: str, ingestor: Ingestor, fresh_days: int, selected: Iterable[dg.AssetCheckKey]
 ) -> Iterator[dg.AssetCheckResult]:
     """The check's result, if it is selected, as the network is published now."""
-    if dg.AssetCheckKey(dg.AssetKey(_TABLE), _NAME) not in selected:
+    if dg.AssetCheckKey(dg.AssetKey(_TABLE), FRESHNESS_CHECK) not in selected:
         return
     newest, days = _age(Store(ingestor.settings.output_dir).periods(network_id), today())
     yield dg.AssetCheckResult(
         asset_key=_TABLE,
-        check_name=_NAME,
+        check_name=FRESHNESS_CHECK,
         passed=days <= fresh_days,
         severity=dg.AssetCheckSeverity.WARN,
         description=_words(newest, days, fresh_days),
@@ -63,7 +63,7 @@ def late_networks_job(operations: Operations) -> dg.JobDefinition:
             # A run of no partition can tell of many by events alone; a check's result would be of none of them.
             evaluation = dg.AssetCheckEvaluation(
                 asset_key=dg.AssetKey(_TABLE),
-                check_name=_NAME,
+                check_name=FRESHNESS_CHECK,
                 passed=False,
                 severity=dg.AssetCheckSeverity.WARN,
                 partition=network_id,

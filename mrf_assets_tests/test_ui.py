@@ -63,8 +63,8 @@ class Ui:
 
     def materialize(self, letters: str) -> None:
         """Choose networks in the dialog, and launch them."""
-        self.open(_TABLES, "Materialize all (6)")
-        self.click("Materialize all (6)")
+        self.open(_TABLES, "Materialize all")
+        self.click("Materialize all")
         self.click("Select a partition or create one")
         for letter in letters:
             self.click(key(letter))

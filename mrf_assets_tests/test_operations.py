@@ -11,12 +11,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from mrf_assets.batch_orchestrator import batch_statistics, continue_batch
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.partitions import NETWORKS, add_networks
 from mrf_assets.defs.retention import prune_runs
 from mrf_assets.fetch import open_url
 from mrf_assets.settings import Operations, Settings
 from mrf_assets.sources import SourceOptions, read_source
+from mrf_assets.statistics import BatchStatistics
 from mrf_assets.task_store import TaskStore
 from mrf_assets_tests.dagster_fixtures import Payer, Place, key
 from mrf_assets_tests.mrf_server import MrfServer
@@ -286,3 +288,43 @@ def test_the_monthly_refresh_says_where_there_is_nothing(bench: Bench) -> None:
     context = dg.build_schedule_context(instance=bench.instance, scheduled_execution_time=_NOW)
 
     assert "No networks are registered." == schedule.evaluate_tick(context).skip_message
+
+
+# --- batches that were not planned by the command line ----------------------------------------
+
+
+def test_failed_networks_of_a_sensors_batch_are_retried(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command line, under the same id; what succeeded is left alone."""
+    monkeypatch.setenv("DAGSTER_HOME", str(bench.place.home))
+    monkeypatch.setenv("MRF_OUTPUT_DIR", str(bench.place.output))
+    bench.publish("a")
+    bench.run("a", batch="nightly")
+    bench.run("b", batch="nightly")
+    bench.publish("b")
+    before = bench.server.counts()
+
+    summary = continue_batch(bench.place.output, "nightly", failed_only=True)
+
+    assert ("nightly", 2, 0) == (summary["batch_id"], summary["networks_successful"], summary["networks_failed"])
+    assert {Payer.path("b"): 1} == dict(bench.server.counts() - before)
+    found = batch_statistics(bench.place.output, "nightly")
+    assert (2, 2, 0) == (found.networks, found.succeeded, found.failed)
+
+
+def test_a_backfill_goes_by_its_own_id(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the command line has repeated a part of it."""
+    monkeypatch.setenv("DAGSTER_HOME", str(bench.place.home))
+    bench.publish("a")
+    for letter in "ab":
+        bench.run(letter)
+    for run in bench.instance.get_runs():
+        bench.instance.add_run_tags(run.run_id, {"dagster/backfill": "abcdefgh"})
+    assert (2, 1, 1) == _counts(batch_statistics(bench.place.output, "abcdefgh"))
+    bench.publish("b")
+    bench.run("b", batch="abcdefgh")
+
+    assert (2, 2, 0) == _counts(batch_statistics(bench.place.output, "abcdefgh"))
+
+
+def _counts(found: BatchStatistics) -> tuple[int, int, int]:
+    return found.networks, found.succeeded, found.failed

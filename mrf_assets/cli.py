@@ -24,6 +24,7 @@ from rich.table import Table
 
 from mrf_assets import query_commands
 from mrf_assets.catalog import write_catalog
+from mrf_assets.check_command import check
 from mrf_assets.console import PrintableFormatter, printable, printable_json
 from mrf_assets.enrich_command import enrich
 from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, SettingError, StreamError
@@ -136,7 +137,7 @@ def run(workers: int, source: str, location: str, verbose: bool, force: bool | N
     )
     if summary["interrupted_by"]:
         sys.exit(128 + summary["interrupted_by"])
-    write_catalog(given.output_dir.absolute())
+    write_catalog(given.output_dir.absolute(), given.taxonomy_codes)
     sys.exit(0 if not summary["failed"] and not summary["networks_not_run"] else 1)
 
 
@@ -234,6 +235,7 @@ def manifest(output_dir: Path | None, batch_id: str | None, everything: bool, ou
 
 cli.add_command(query_commands.catalog)
 cli.add_command(query_commands.query)
+cli.add_command(check)
 
 
 def _split_flags(flags: dict[str, Any], plans: tuple[Plan, ...] = ()) -> tuple[SourceOptions, dict[str, Any]]:

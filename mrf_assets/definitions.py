@@ -6,7 +6,7 @@ import dagster as dg
 
 from mrf_assets.defs import enrichment, jobs
 from mrf_assets.defs.assets import network_files, network_tables
-from mrf_assets.defs.catalog import catalog
+from mrf_assets.defs.catalog import catalog, catalog_checks
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import ListFileError
 from mrf_assets.pipeline import Wanted
@@ -19,7 +19,15 @@ def build_defs(settings: Settings | None = None, enrich: EnrichSettings | None =
     settings = settings or Settings.for_daemon()
     return dg.Definitions(
         assets=[network_files, network_tables(_code_version(settings)), *enrichment.ASSETS, catalog],
-        jobs=[jobs.ingest, jobs.ingest_in_process, jobs.audit, enrichment.enrich_npis, jobs.write_catalog],
+        asset_checks=[catalog_checks],
+        jobs=[
+            jobs.ingest,
+            jobs.ingest_in_process,
+            jobs.audit,
+            enrichment.enrich_npis,
+            jobs.write_catalog,
+            jobs.audit_catalog,
+        ],
         sensors=[enrichment.new_providers],
         resources={
             "ingestor": Ingestor.of(settings),

@@ -74,6 +74,7 @@ class Settings:
     read_ahead: bool = True  # fetch and decompress in a thread beside the extraction
     max_parallel_steps: int = 2  # step processes of one Dagster run
     query_memory_mb: int = 1_024  # that a query may take; the rest waits on disk
+    taxonomy_codes: Path | None = None  # CSV of what each specialty does, for ghost rates; None judges none
     # How far a file may go before it is refused; reasons stand beside the defaults, in `limits`.
     max_inflation: int = _LIMITS.max_inflation  # decompressed bytes for each compressed one
     max_json_bytes: int | None = _LIMITS.max_json_bytes  # of a decompressed file; None sets no bound

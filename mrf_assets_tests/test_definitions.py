@@ -104,7 +104,9 @@ def test_there_are_jobs_to_ingest_to_audit_and_to_enrich() -> None:
     """Dagster's own catch-all aside."""
     names = {job.name for job in defs.resolve_all_job_defs()}
 
-    assert {"ingest", "ingest_in_process", "audit", "enrich_npis", "write_catalog"} == names - {"__ASSET_JOB"}
+    assert {"ingest", "ingest_in_process", "audit", "enrich_npis", "write_catalog", "audit_catalog"} == names - {
+        "__ASSET_JOB"
+    }
 
 
 def test_steps_run_in_processes_of_their_own() -> None:

@@ -11,7 +11,17 @@ LAYERS = [
     {"errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings", "views"},  # values
     {"stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "generations", "queries"},  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
-    {"pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"},  # composition
+    {
+        "pipeline",
+        "task_store",
+        "manifest",
+        "unchanged",
+        "renewal",
+        "enrichment",
+        "data_dictionary",
+        "catalog_checks",
+        "quality",
+    },  # composition
     {
         "console",
         "defs",
@@ -22,6 +32,7 @@ LAYERS = [
         "__main__",
         "enrich_command",
         "query_commands",
+        "check_command",
     },  # shells
 ]
 STAGES = LAYERS[2]

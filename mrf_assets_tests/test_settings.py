@@ -41,6 +41,7 @@ GIVEN = {
     "MRF_READ_AHEAD": "no",
     "MRF_MAX_PARALLEL_STEPS": "3",
     "MRF_QUERY_MEMORY_MB": "64",
+    "MRF_TAXONOMY_CODES": "/data/taxonomies.csv",
     "MRF_MAX_INFLATION": "14",
     "MRF_MAX_JSON_BYTES": "15",
     "MRF_MAX_ZIP_MEMBERS": "16",

@@ -86,6 +86,8 @@ def _result(check: Check, by_period: Mapping[str, CheckResult]) -> dg.AssetCheck
         "sql": dg.MetadataValue.md(f"```sql\n{check.sql}\n```"),
         "periods": dg.MetadataValue.text(", ".join(by_period)),
     }
+    if check.threshold is not None:
+        metadata["threshold"] = dg.MetadataValue.float(check.threshold)
     samples = "\n".join(result.sample for result in by_period.values() if result.sample)
     if samples:
         metadata["sample"] = dg.MetadataValue.md(f"```json\n{samples.replace('`', chr(39))}\n```")

@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 
 from mrf_assets.errors import ListFileError, StoreError
 from mrf_assets.generations import PublishedFile, published_files
-from mrf_assets.schema import TABLES, Table
+from mrf_assets.schema import RATE_CHANGES, TABLES, Table
 from mrf_assets.views import (
+    CHANGES,
     DERIVED,
     NETWORKS,
     PLACE,
@@ -45,6 +46,7 @@ _SQL_TYPES = {
     pa.int32(): "INTEGER",
     pa.bool_(): "BOOLEAN",
     pa.date32(): "DATE",
+    pa.float64(): "DOUBLE",
 }
 _Layout = tuple[tuple[str, str], ...]  # (column, Arrow type)
 
@@ -65,11 +67,12 @@ def connect(
     memory_mb: int | None = None,
     threads: int | None = None,
     taxonomy_codes: Path | None = None,
+    networks: Sequence[str] | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection to what is published now; nothing is written below `output_dir`.
 
     `memory_mb` bounds what DuckDB takes; what does not fit waits in the system's temporary folder.
-    `taxonomy_codes` is a CSV of the columns of the view of that name.
+    `taxonomy_codes` is a CSV of the columns of the view of that name; `networks` narrows the views to some.
 
     Raises:
         StoreError: Something that is published cannot be read.
@@ -82,7 +85,7 @@ def connect(
         config["threads"] = threads
     connection = duckdb.connect(config=config)
     try:
-        define_views(connection, Path(output_dir), taxonomy_codes)
+        define_views(connection, Path(output_dir), taxonomy_codes, networks)
     except BaseException:
         connection.close()
         raise
@@ -114,10 +117,13 @@ def write_catalog(output_dir: Path, taxonomy_codes: Path | None = None) -> Catal
 
 
 def define_views(
-    connection: duckdb.DuckDBPyConnection, output_dir: Path, taxonomy_codes: Path | None = None
+    connection: duckdb.DuckDBPyConnection,
+    output_dir: Path,
+    taxonomy_codes: Path | None = None,
+    networks: Sequence[str] | None = None,
 ) -> Catalog:
     """Make all views in a database, with their comments."""
-    files = published_files(output_dir.absolute())
+    files = [it for it in published_files(output_dir.absolute()) if networks is None or it.network_id in networks]
     latest: dict[str, str] = {}
     for file in files:
         latest[file.network_id] = max(file.period, latest.get(file.network_id, ""))
@@ -130,6 +136,7 @@ def define_views(
         history = f"{table.name}_history"
         of_all = "Of every published period: say which, or group by it."
         _create_view(connection, history, _union(table, of_table), f"{table.grain} {of_all}", table_docs(table))
+    _create_changes(connection, output_dir.absolute() / "reference" / CHANGES.name)
     _create_taxonomies(connection, output_dir.absolute() / _DIRECTORY, taxonomy_codes)
     for view in VIEWS:
         _create_view(connection, view.name, view.sql, view.grain, view.columns)
@@ -157,6 +164,18 @@ def _create_table(connection: duckdb.DuckDBPyConnection, view: View, rows: pa.Ta
     connection.execute(f"CREATE TABLE {view.name} AS SELECT * FROM _listed")  # noqa: S608 - a constant
     connection.unregister("_listed")
     _comment(connection, "TABLE", view.name, view.grain, view.columns)
+
+
+def _create_changes(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Over the files that are there now; one that is written anew is replaced in one step."""
+    paths = sorted(folder.glob(f"network_id=*/{CHANGES.name}.parquet"))
+    columns = ", ".join(f"CAST(NULL AS {_sql_type(it.type)}) AS {it.name}" for it in RATE_CHANGES.columns)
+    sql = f"SELECT {columns} WHERE false"
+    if paths:
+        listed = ", ".join(_literal(str(path)) for path in paths)
+        names = ", ".join(CHANGES.columns)
+        sql = f"SELECT {names} FROM read_parquet([{listed}], hive_partitioning = false)"  # noqa: S608 - literals
+    _create_view(connection, CHANGES.name, sql, CHANGES.grain, CHANGES.columns)
 
 
 def _create_taxonomies(connection: duckdb.DuckDBPyConnection, directory: Path, codes: Path | None) -> None:

@@ -22,7 +22,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets import query_commands
+from mrf_assets import query_commands, report_command
 from mrf_assets.catalog import write_catalog
 from mrf_assets.check_command import check
 from mrf_assets.console import PrintableFormatter, printable, printable_json
@@ -236,6 +236,7 @@ def manifest(output_dir: Path | None, batch_id: str | None, everything: bool, ou
 cli.add_command(query_commands.catalog)
 cli.add_command(query_commands.query)
 cli.add_command(check)
+cli.add_command(report_command.changes)
 
 
 def _split_flags(flags: dict[str, Any], plans: tuple[Plan, ...] = ()) -> tuple[SourceOptions, dict[str, Any]]:

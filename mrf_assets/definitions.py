@@ -7,6 +7,7 @@ import dagster as dg
 from mrf_assets.defs import enrichment, jobs
 from mrf_assets.defs.assets import network_files, network_tables
 from mrf_assets.defs.catalog import catalog, catalog_checks
+from mrf_assets.defs.changes import rate_changes
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import ListFileError
 from mrf_assets.pipeline import Wanted
@@ -18,7 +19,7 @@ def build_defs(settings: Settings | None = None, enrich: EnrichSettings | None =
     """Definitions for these settings; without any, for those of the environment, as a daemon runs them."""
     settings = settings or Settings.for_daemon()
     return dg.Definitions(
-        assets=[network_files, network_tables(_code_version(settings)), *enrichment.ASSETS, catalog],
+        assets=[network_files, network_tables(_code_version(settings)), *enrichment.ASSETS, catalog, rate_changes],
         asset_checks=[catalog_checks],
         jobs=[
             jobs.ingest,
@@ -27,6 +28,7 @@ def build_defs(settings: Settings | None = None, enrich: EnrichSettings | None =
             enrichment.enrich_npis,
             jobs.write_catalog,
             jobs.audit_catalog,
+            jobs.compare_months,
         ],
         sensors=[enrichment.new_providers],
         resources={

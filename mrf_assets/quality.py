@@ -1,4 +1,4 @@
-"""All rules over what is published: those of every ingest, and those that compare."""
+"""All rules over what is published: those of every ingest, those that compare, and those of drift."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import datetime as dt
 from collections.abc import Sequence
 
 from mrf_assets.catalog import connect
-from mrf_assets.catalog_checks import audit_catalog
+from mrf_assets.catalog_checks import CATALOG_CHECKS, audit_catalog
+from mrf_assets.changes import drift_checks
 from mrf_assets.checks import CheckResult, audit
 from mrf_assets.pipeline import Wanted
 from mrf_assets.settings import Settings
@@ -16,7 +17,7 @@ from mrf_assets.store import Store
 def check_networks(
     settings: Settings, networks: Sequence[str] = (), *, as_of: dt.date | None = None
 ) -> dict[str, list[CheckResult]]:
-    """Apply both sets to the latest period of networks, by default of all; network -> a result for each rule.
+    """Apply them to the latest period of networks, by default of all; network -> a result for each rule.
 
     Raises:
         MrfError: As its class says; nothing is changed in any case.
@@ -25,7 +26,8 @@ def check_networks(
     with connect(
         settings.output_dir, memory_mb=settings.query_memory_mb, taxonomy_codes=settings.taxonomy_codes
     ) as connection:
-        compared = audit_catalog(connection, networks, as_of=as_of)
+        checks = (*CATALOG_CHECKS, *drift_checks(settings))
+        compared = audit_catalog(connection, networks, as_of=as_of, checks=checks)
     return {
         network: [*audit(store.tables(network, store.periods(network)[-1]), codes), *results]
         for network, results in compared.items()

@@ -6,6 +6,7 @@
     rates_by_npi        ├ flat shapes of `rates`, latest periods
     rates_by_plan       ┘
     rates_flagged       `rates` with what is implausible about a price, latest periods
+    rate_changes        what changed since the period before, where the asset of that name is materialized
     networks            what is published
     taxonomy_codes      what each specialty does, as the user says
     provider_taxonomies the specialties of providers, out of `provider_directory`
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mrf_assets.schema import PLANS, PROVIDER_SETS, PROVIDERS, RATES, TABLES, Table
+from mrf_assets.schema import PLANS, PROVIDER_SETS, PROVIDERS, RATE_CHANGES, RATES, TABLES, Table
 
 Docs = Mapping[str, str]  # column -> what it means
 
@@ -54,6 +55,12 @@ TAXONOMY_CODES = View(
         "billing_code": "The code, literally.",
     },
     "",  # a table, made from the user's file
+)
+CHANGES = View(
+    RATE_CHANGES.name,
+    f"{RATE_CHANGES.grain} Of the networks whose asset rate_changes is materialized, or `mrf changes` was run for.",
+    {column.name: column.doc for column in RATE_CHANGES.columns},
+    "",  # over files that may not be there
 )
 PROVIDER_TAXONOMIES = View(
     "provider_taxonomies",
@@ -264,4 +271,4 @@ JOIN (
 def view_names() -> tuple[str, ...]:
     """Every view of the catalog."""
     tables = [name for table in TABLES for name in (table, f"{table}_history")]
-    return (*tables, *(view.name for view in (*VIEWS, NETWORKS, TAXONOMY_CODES, PROVIDER_TAXONOMIES)))
+    return (*tables, *(view.name for view in (*VIEWS, CHANGES, NETWORKS, TAXONOMY_CODES, PROVIDER_TAXONOMIES)))

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from mrf_assets.catalog_checks import CATALOG_CHECKS
+from mrf_assets.changes import DRIFT_CHECKS
 from mrf_assets.checks import CHECKS
 from mrf_assets.cli import main
 from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES
 from mrf_assets.store import Store
 from mrf_assets_tests.table_rows import LABEL, Row, batch, row
 
+RULES = len(CHECKS) + len(CATALOG_CHECKS) + len(DRIFT_CHECKS)
 Check = Callable[..., tuple[int, str, str]]
 
 
@@ -54,8 +56,7 @@ def test_sound_networks_pass(check: Check, tmp_path: Path) -> None:
     _publish(tmp_path / "lake", "a", negotiated_rate=Decimal(10))
     _publish(tmp_path / "lake", "b", negotiated_rate=Decimal(11))
 
-    rules = len(CHECKS) + len(CATALOG_CHECKS)
-    assert (0, f"2 network(s), {rules} rules: 0 error(s), 0 warning(s).\n", "") == check("--strict")
+    assert (0, f"2 network(s), {RULES} rules: 0 error(s), 0 warning(s).\n", "") == check("--strict")
 
 
 def test_a_warning_is_reported_and_fails_strictly_alone(check: Check, tmp_path: Path) -> None:
@@ -83,7 +84,11 @@ def test_json_has_every_rule_of_the_networks_asked_for(check: Check, tmp_path: P
     code, out, _ = check("a", "--format", "json")
     lines = [json.loads(line) for line in out.splitlines()]
     (failed,) = [line for line in lines if not line["passed"] and line["rule"] != "same_content_once"]
-    assert (0, {"a"}, len(CHECKS) + len(CATALOG_CHECKS)) == (code, {it["network_id"] for it in lines}, len(lines))
+    assert (0, {"a"}, RULES) == (
+        code,
+        {it["network_id"] for it in lines},
+        len(lines),
+    )
     assert ("expiration_date_present", 1) == (failed["rule"], failed["offending_rows"])
     assert [{"file_id": "f", "billing_code_type": "CPT", "billing_code": "10001"}] == failed["sample"]
 

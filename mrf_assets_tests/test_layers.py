@@ -20,6 +20,7 @@ LAYERS = [
         "enrichment",
         "data_dictionary",
         "catalog_checks",
+        "changes",
         "quality",
     },  # composition
     {
@@ -33,6 +34,7 @@ LAYERS = [
         "enrich_command",
         "query_commands",
         "check_command",
+        "report_command",
     },  # shells
 ]
 STAGES = LAYERS[2]

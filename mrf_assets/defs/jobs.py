@@ -32,3 +32,8 @@ audit_catalog = dg.define_asset_job(
     selection=dg.AssetSelection.checks_for_assets("catalog"),
     description="Apply the rules that compare prices, months and networks to all that is published.",
 )
+compare_months = dg.define_asset_job(
+    "compare_months",
+    selection=dg.AssetSelection.assets("rate_changes"),
+    description="What changed in networks between their two latest periods.",
+)

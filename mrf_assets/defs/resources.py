@@ -38,6 +38,10 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     min_free_bytes: int = _DEFAULTS.min_free_bytes
     query_memory_mb: int = _DEFAULTS.query_memory_mb
     taxonomy_codes: str | None = None
+    drift_rows_share: float = _DEFAULTS.drift_rows_share
+    drift_codes_share: float = _DEFAULTS.drift_codes_share
+    drift_groups_share: float = _DEFAULTS.drift_groups_share
+    drift_median_share: float = _DEFAULTS.drift_median_share
     grace_seconds: float = _DEFAULTS.grace_seconds
     part_processes: int | None = _DEFAULTS.part_processes
     read_ahead: bool = _DEFAULTS.read_ahead

@@ -7,8 +7,9 @@ values       errors, urls, tasks, network_id, schema, whitelist, limits, setting
 tools        stream, zip_stream, yajl, part_processes, hosts, disk, batch, generations, queries, alerts
 stages       sources, fetch, extract, store, part_filter, checks, nppes, catalog
 composition  pipeline, task_store, manifest, unchanged, renewal, enrichment, data_dictionary,
-             statistics, budget,
+             statistics, budget, catalog_checks, changes, quality,
              index_store, index_reader, index_watch
 shells       defs, definitions, workers, batch_orchestrator, console, status_view,
-             batch_commands, enrich_command, query_commands, index_cli, cli
+             batch_commands, enrich_command, query_commands, check_command, report_command,
+             index_cli, cli
 """

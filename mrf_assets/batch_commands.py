@@ -141,22 +141,22 @@ def _continue(
 ) -> None:
     from mrf_assets.batch_orchestrator import continue_batch  # noqa: PLC0415 - imports Dagster, 1.5 s
 
-    folder = Settings.from_environment(output_dir=output_dir).output_dir
+    settings = Settings.from_environment(output_dir=output_dir)
     summary = continue_batch(
-        folder,
+        settings.output_dir,
         batch_id,
         failed_only=failed_only,
         workers=workers,
         verbose=verbose,
         operations=Operations.from_environment(budget_dollars=budget_dollars),
     )
-    finish(summary, folder)
+    finish(summary, settings)
 
 
-def finish(summary: dict[str, Any], output_dir: Path) -> NoReturn:
+def finish(summary: dict[str, Any], settings: Settings) -> NoReturn:
     """Bring the catalog up to date, and end with what the summary says."""
     if not summary["interrupted_by"]:
-        write_catalog(output_dir.absolute())
+        write_catalog(settings.output_dir.absolute(), settings.taxonomy_codes)
     sys.exit(exit_code(summary))
 
 

@@ -8,6 +8,7 @@ error, and the catalog is made again. What the views are stands in `views`.
 from __future__ import annotations
 
 import contextlib
+import csv
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -19,12 +20,24 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.errors import StoreError
+from mrf_assets.errors import ListFileError, StoreError
 from mrf_assets.generations import PublishedFile, published_files
-from mrf_assets.schema import TABLES, Table
-from mrf_assets.views import DERIVED, NETWORKS, PLACE, VIEWS, Docs, table_docs
+from mrf_assets.schema import RATE_CHANGES, TABLES, Table
+from mrf_assets.views import (
+    CHANGES,
+    DERIVED,
+    NETWORKS,
+    PLACE,
+    PROVIDER_TAXONOMIES,
+    TAXONOMY_CODES,
+    VIEWS,
+    Docs,
+    View,
+    table_docs,
+)
 
 CATALOG_NAME = "catalog.duckdb"
+_DIRECTORY = Path("reference") / "provider_directory.parquet"  # of the asset of that name
 _ABANDONED_SECONDS = 3_600
 _HIVE = "hive_partitioning = true, hive_types = {'network_id': VARCHAR, 'period': VARCHAR}, file_row_number = true"
 _SQL_TYPES = {
@@ -33,6 +46,7 @@ _SQL_TYPES = {
     pa.int32(): "INTEGER",
     pa.bool_(): "BOOLEAN",
     pa.date32(): "DATE",
+    pa.float64(): "DOUBLE",
 }
 _Layout = tuple[tuple[str, str], ...]  # (column, Arrow type)
 
@@ -48,14 +62,21 @@ class Catalog:
 
 
 def connect(
-    output_dir: Path | str, *, memory_mb: int | None = None, threads: int | None = None
+    output_dir: Path | str,
+    *,
+    memory_mb: int | None = None,
+    threads: int | None = None,
+    taxonomy_codes: Path | None = None,
+    networks: Sequence[str] | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection to what is published now; nothing is written below `output_dir`.
 
     `memory_mb` bounds what DuckDB takes; what does not fit waits in the system's temporary folder.
+    `taxonomy_codes` is a CSV of the columns of the view of that name; `networks` narrows the views to some.
 
     Raises:
         StoreError: Something that is published cannot be read.
+        ListFileError: `taxonomy_codes` cannot be read.
     """
     config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(Path(gettempdir(), "mrf_duckdb"))}
     if memory_mb is not None:
@@ -64,14 +85,14 @@ def connect(
         config["threads"] = threads
     connection = duckdb.connect(config=config)
     try:
-        define_views(connection, Path(output_dir))
+        define_views(connection, Path(output_dir), taxonomy_codes, networks)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def write_catalog(output_dir: Path) -> Catalog:
+def write_catalog(output_dir: Path, taxonomy_codes: Path | None = None) -> Catalog:
     """Write `<output_dir>/catalog.duckdb`, replacing it in one step; who reads the old one may go on.
 
     Raises:
@@ -83,7 +104,7 @@ def write_catalog(output_dir: Path) -> Catalog:
         state.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(state)
         with duckdb.connect(str(partial)) as connection:
-            made = define_views(connection, output_dir)
+            made = define_views(connection, output_dir, taxonomy_codes)
         partial.replace(output_dir / CATALOG_NAME)
     except (OSError, duckdb.IOException) as error:
         raise StoreError(
@@ -95,9 +116,14 @@ def write_catalog(output_dir: Path) -> Catalog:
     return Catalog(networks=made.networks, periods=made.periods, files=made.files, path=output_dir / CATALOG_NAME)
 
 
-def define_views(connection: duckdb.DuckDBPyConnection, output_dir: Path) -> Catalog:
+def define_views(
+    connection: duckdb.DuckDBPyConnection,
+    output_dir: Path,
+    taxonomy_codes: Path | None = None,
+    networks: Sequence[str] | None = None,
+) -> Catalog:
     """Make all views in a database, with their comments."""
-    files = published_files(output_dir.absolute())
+    files = [it for it in published_files(output_dir.absolute()) if networks is None or it.network_id in networks]
     latest: dict[str, str] = {}
     for file in files:
         latest[file.network_id] = max(file.period, latest.get(file.network_id, ""))
@@ -110,6 +136,8 @@ def define_views(connection: duckdb.DuckDBPyConnection, output_dir: Path) -> Cat
         history = f"{table.name}_history"
         of_all = "Of every published period: say which, or group by it."
         _create_view(connection, history, _union(table, of_table), f"{table.grain} {of_all}", table_docs(table))
+    _create_changes(connection, output_dir.absolute() / "reference" / CHANGES.name)
+    _create_taxonomies(connection, output_dir.absolute() / _DIRECTORY, taxonomy_codes)
     for view in VIEWS:
         _create_view(connection, view.name, view.sql, view.grain, view.columns)
     periods = sorted({(file.network_id, file.period) for file in files})
@@ -128,10 +156,56 @@ def _create_networks(
             "is_latest": pa.array([latest[network] == period for network, period in periods], pa.bool_()),
         }
     )
+    _create_table(connection, NETWORKS, rows)
+
+
+def _create_table(connection: duckdb.DuckDBPyConnection, view: View, rows: pa.Table) -> None:
     connection.register("_listed", rows)
-    connection.execute(f"CREATE TABLE {NETWORKS.name} AS SELECT * FROM _listed")  # noqa: S608 - a constant
+    connection.execute(f"CREATE TABLE {view.name} AS SELECT * FROM _listed")  # noqa: S608 - a constant
     connection.unregister("_listed")
-    _comment(connection, "TABLE", NETWORKS.name, NETWORKS.grain, NETWORKS.columns)
+    _comment(connection, "TABLE", view.name, view.grain, view.columns)
+
+
+def _create_changes(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Over the files that are there now; one that is written anew is replaced in one step."""
+    paths = sorted(folder.glob(f"network_id=*/{CHANGES.name}.parquet"))
+    columns = ", ".join(f"CAST(NULL AS {_sql_type(it.type)}) AS {it.name}" for it in RATE_CHANGES.columns)
+    sql = f"SELECT {columns} WHERE false"
+    if paths:
+        listed = ", ".join(_literal(str(path)) for path in paths)
+        names = ", ".join(CHANGES.columns)
+        sql = f"SELECT {names} FROM read_parquet([{listed}], hive_partitioning = false)"  # noqa: S608 - literals
+    _create_view(connection, CHANGES.name, sql, CHANGES.grain, CHANGES.columns)
+
+
+def _create_taxonomies(connection: duckdb.DuckDBPyConnection, directory: Path, codes: Path | None) -> None:
+    _create_table(connection, TAXONOMY_CODES, _read_taxonomies(codes))
+    sql = "SELECT CAST(NULL AS BIGINT) AS npi, CAST(NULL AS VARCHAR) AS taxonomy WHERE false"
+    if directory.exists():
+        listed = "unnest(list_distinct(list_append(coalesce(taxonomy_codes, []), primary_taxonomy_code)))"
+        rows = f"SELECT npi, {listed} AS taxonomy FROM read_parquet({_literal(str(directory))})"  # noqa: S608 - a literal
+        sql = f"SELECT npi, taxonomy FROM ({rows}) WHERE taxonomy IS NOT NULL"  # noqa: S608 - the same
+    _create_view(connection, PROVIDER_TAXONOMIES.name, sql, PROVIDER_TAXONOMIES.grain, PROVIDER_TAXONOMIES.columns)
+
+
+def _read_taxonomies(path: Path | None) -> pa.Table:
+    """The user's table: NUCC's names of columns and codes are not ours to ship."""
+    schema = pa.schema([(name, pa.string()) for name in TAXONOMY_CODES.columns])
+    if path is None:
+        return schema.empty_table()
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if missing := set(schema.names) - set(rows.fieldnames or ()):
+                raise ListFileError(
+                    str(path), f"has no column {', '.join(sorted(missing))}; name all three in its head"
+                )
+            listed = [{name: (row[name] or "").strip().upper() for name in schema.names} for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ListFileError(str(path), f"cannot be read ({error}); check the path, and that it is a CSV") from error
+    if incomplete := [number for number, row in enumerate(listed, 2) if not all(row.values())]:
+        raise ListFileError(str(path), f"lacks a value in line {incomplete[0]}; fill all three columns")
+    return pa.Table.from_pylist(listed, schema=schema)
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, name: str, sql: str, grain: str, columns: Docs) -> None:

@@ -36,6 +36,7 @@ class Check:
     sql: str
     population_sql: str = ""  # how many rows could offend; needed where some may
     tolerated_share: float = 0.0  # of the population
+    threshold: float | None = None  # the $threshold of the SQL
 
     @property
     def blocking(self) -> bool:
@@ -75,6 +76,7 @@ def _luhn() -> str:
 # Distinct hashes are cheaper to find than distinct keys; keys whose hash is the same are compared.
 _PROVIDER_KEY = "file_id, provider_group_id, tin_type, tin_value, npi"
 _NPI_SHAPE = "npi BETWEEN 1000000000 AND 2999999999"
+MOST_DOLLARS = 100_000_000  # no price is more; Turquoise Health's cap
 
 _RULES = (
     Check(
@@ -179,6 +181,15 @@ WHERE (SELECT count(*) FROM (SELECT DISTINCT code_whitelist_sha256, tin_whitelis
 WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate <= 0""",
     ),
     Check(
+        name="dollars_below_cap",
+        table="rates",
+        severity="warn",
+        explanation=f"No amount in dollars is more than ${MOST_DOLLARS:,}; revenue codes of millions were seen.",
+        threshold=MOST_DOLLARS,
+        sql="""SELECT file_id, billing_code_type, billing_code, negotiated_type, negotiated_rate FROM rates
+WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate > $threshold""",
+    ),
+    Check(
         name="percentage_in_range",
         table="rates",
         severity="warn",
@@ -233,6 +244,15 @@ WHERE NOT EXISTS (
         explanation="An EIN has nine digits.",
         sql="""SELECT DISTINCT file_id, provider_group_id, tin_value FROM providers
 WHERE tin_type = 'ein' AND NOT coalesce(strlen(tin_value) = 9 AND tin_value NOT GLOB '*[!0-9]*', false)""",
+    ),
+    Check(
+        name="npi_tin_shape",
+        table="providers",
+        severity="warn",
+        explanation="A TIN of the type npi is an NPI: ten digits that begin with 1 or 2.",
+        sql="""SELECT DISTINCT file_id, provider_group_id, tin_value FROM providers
+WHERE tin_type = 'npi' AND NOT coalesce(
+    strlen(tin_value) = 10 AND tin_value NOT GLOB '*[!0-9]*' AND tin_value[1] IN ('1', '2'), false)""",
     ),
     Check(
         name="nothing_rejected",
@@ -298,17 +318,18 @@ def _whitelist_table(codes: CodeWhitelist | None) -> pa.Table:
 
 
 def _apply(connection: duckdb.DuckDBPyConnection, check: Check) -> CheckResult:
-    offending = _count(connection, f"SELECT count(*) FROM ({check.sql})")  # noqa: S608 - rules of this module
+    given = {} if check.threshold is None else {"threshold": check.threshold}
+    offending = _count(connection, f"SELECT count(*) FROM ({check.sql})", given)  # noqa: S608 - rules of this module
     sample = ""
     if offending:
-        rows = connection.execute(f"SELECT * FROM ({check.sql}) LIMIT {_SAMPLE_ROWS}")  # noqa: S608 - the same
+        rows = connection.execute(f"SELECT * FROM ({check.sql}) LIMIT {_SAMPLE_ROWS}", given)  # noqa: S608 - the same
         names = [column[0] for column in rows.description or ()]
         sample = "\n".join(json.dumps(dict(zip(names, row, strict=True)), default=str) for row in rows.fetchall())
-    population = _count(connection, check.population_sql) if check.population_sql else None
+    population = _count(connection, check.population_sql, {}) if check.population_sql else None
     return CheckResult(check=check, offending_rows=offending, population=population, sample=sample)
 
 
-def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
-    row = connection.execute(sql).fetchone()
+def _count(connection: duckdb.DuckDBPyConnection, sql: str, given: Mapping[str, float]) -> int:
+    row = connection.execute(sql, given).fetchone()
     assert row is not None
     return int(row[0])

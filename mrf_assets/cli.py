@@ -22,8 +22,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets import batch_commands, query_commands
+from mrf_assets import batch_commands, query_commands, report_command
 from mrf_assets.batch_commands import PriorityName
+from mrf_assets.check_command import check
 from mrf_assets.console import PrintableFormatter, printable, printable_json
 from mrf_assets.enrich_command import enrich
 from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, SettingError, StreamError
@@ -154,7 +155,7 @@ def run(workers: int, source: str, location: str, verbose: bool, force: bool | N
     )
     if summary["networks_left_out"]:
         click.echo(f"Left out: {summary['networks_left_out']} network(s) of a priority below {min_priority.name}.")
-    batch_commands.finish(summary, given.output_dir)
+    batch_commands.finish(summary, given)
 
 
 @cli.command()
@@ -251,6 +252,8 @@ def manifest(output_dir: Path | None, batch_id: str | None, everything: bool, ou
 
 cli.add_command(query_commands.catalog)
 cli.add_command(query_commands.query)
+cli.add_command(check)
+cli.add_command(report_command.changes)
 
 
 def _split_flags(flags: dict[str, Any], plans: tuple[Plan, ...] = ()) -> tuple[SourceOptions, dict[str, Any]]:

@@ -7,7 +7,8 @@ import dagster as dg
 from mrf_assets.defs import enrichment, jobs, schedules
 from mrf_assets.defs.alerts import alert_sensors
 from mrf_assets.defs.assets import network_files, network_tables
-from mrf_assets.defs.catalog import catalog
+from mrf_assets.defs.catalog import catalog, catalog_checks
+from mrf_assets.defs.changes import rate_changes
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.defs.sensors import index_sensor
 from mrf_assets.errors import ListFileError
@@ -32,10 +33,12 @@ def build_defs(
             network_files,
             network_tables(_code_version(settings), operations.fresh_days),
             *enrichment.ASSETS,
-            catalog,
+            *(catalog, rate_changes),
         ],
+        asset_checks=[catalog_checks],
         jobs=[
             *(jobs.ingest, jobs.ingest_in_process, jobs.audit, enrichment.enrich_npis, jobs.write_catalog),
+            *(jobs.audit_catalog, jobs.compare_months),
             *scheduled.jobs,
         ],
         schedules=scheduled.schedules,

@@ -31,10 +31,11 @@ _FORMATS = ("table", "csv", "json", "parquet")
 
 @click.command()
 @click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
-def catalog(output_dir: Path | None) -> None:
+@click.option("--taxonomy-codes", type=_PATH, help="CSV of what each specialty does, for rates_flagged.")
+def catalog(output_dir: Path | None, taxonomy_codes: Path | None) -> None:
     """Write catalog.duckdb: documented views over what is published, for any DuckDB."""
-    settings = Settings.from_environment(output_dir=output_dir)
-    made = write_catalog(settings.output_dir.absolute())
+    settings = Settings.from_environment(output_dir=output_dir, taxonomy_codes=taxonomy_codes)
+    made = write_catalog(settings.output_dir.absolute(), settings.taxonomy_codes)
     click.echo(f"{made.path}: {made.networks:,} network(s), {made.periods:,} period(s), {made.files:,} file(s)")
 
 
@@ -63,7 +64,8 @@ def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> 
     if form == "parquet" and output is None:
         raise SettingError("--format", "parquet needs a file; give --output")
     settings = Settings.from_environment(output_dir=flags["output_dir"], query_memory_mb=flags["memory_mb"])
-    with _told(asked.name), connect(settings.output_dir, memory_mb=settings.query_memory_mb) as connection:
+    view = connect(settings.output_dir, memory_mb=settings.query_memory_mb, taxonomy_codes=settings.taxonomy_codes)
+    with _told(asked.name), view as connection:
         if not connection.execute("SELECT * FROM networks LIMIT 1").fetchall():
             click.echo(f"Nothing is published in {settings.output_dir}.", err=True)
         given = asked.bind(_given(flags["params"]), _parameters(asked))

@@ -371,6 +371,37 @@ PROVIDER_DIRECTORY = Table(
     ),
 )
 
+RATE_CHANGES = Table(
+    "rate_changes",
+    "One row per price that was added, removed or changed between the two latest periods of a network.",
+    (
+        Column("network_id", _TEXT, "The network, Dagster's partition key.", nullable=False),
+        Column("period", _TEXT, "The latest period, YYYY-MM.", nullable=False),
+        Column("previous_period", _TEXT, "The one before it.", nullable=False),
+        Column("change", _TEXT, "added, removed or changed.", nullable=False, words=("added", "removed", "changed")),
+        Column("negotiation_arrangement", _TEXT, "ffs, bundle or capitation."),
+        Column("billing_code_type", _TEXT, "CPT, HCPCS, MS-DRG and so on."),
+        Column("billing_code", _TEXT, "The code."),
+        Column("severity_of_illness", _TEXT, "DRG severity of illness (schema v2)."),
+        Column("negotiated_type", _TEXT, "negotiated, derived, fee schedule, percentage or per diem."),
+        Column("rate_unit", _TEXT, "What the rates are; never mix two units in one statistic."),
+        Column("billing_class", _TEXT, "professional, institutional or both."),
+        Column("setting", _TEXT, "inpatient, outpatient or both (schema v2)."),
+        Column("service_codes", _TEXTS, "Places of service, sorted; empty where there are none."),
+        Column("billing_code_modifiers", _TEXTS, "Modifiers, sorted; empty where there are none."),
+        Column("previous_rate", RATE_TYPE, "The rate in the previous period; null where it was added."),
+        Column("rate", RATE_TYPE, "The rate in the latest period; null where it was removed."),
+        Column("difference", RATE_TYPE, "rate less previous_rate; null unless changed."),
+        Column("ratio", pa.float64(), "rate to previous_rate; null unless changed from more than 0."),
+        Column("tins", pa.int32(), "TINs that it holds for.", nullable=False),
+        Column("first_tins", _TEXTS, "Up to five of them, as type:value."),
+        Column("previous_file_id", _TEXT, "A file that has the previous price; with the next column, who it is for."),
+        Column("previous_provider_set_id", pa.int64(), "The set in that file."),
+        Column("file_id", _TEXT, "A file that has the latest price; with the next column, who it is for."),
+        Column("provider_set_id", pa.int64(), "The set in that file."),
+    ),
+)
+
 # In the names of published files: a reader that meets another layout looks into the file.
 _COLUMNS = [(table.name, column.name, str(column.type)) for table in TABLES.values() for column in table.columns]
 LAYOUT = sha256(repr(_COLUMNS).encode()).hexdigest()[:4]

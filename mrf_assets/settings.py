@@ -75,6 +75,12 @@ class Settings:
     read_ahead: bool = True  # fetch and decompress in a thread beside the extraction
     max_parallel_steps: int = 2  # step processes of one Dagster run
     query_memory_mb: int = 1_024  # that a query may take; the rest waits on disk
+    taxonomy_codes: Path | None = None  # CSV of what each specialty does, for ghost rates; None judges none
+    # How far a network may move since its period before; guesses, as no payer's habits are published.
+    drift_rows_share: float = 0.25  # of its prices, more or fewer
+    drift_codes_share: float = 0.1
+    drift_groups_share: float = 0.25
+    drift_median_share: float = 0.2  # of a code's median dollars
     # How far a file may go before it is refused; reasons stand beside the defaults, in `limits`.
     max_inflation: int = _LIMITS.max_inflation  # decompressed bytes for each compressed one
     max_json_bytes: int | None = _LIMITS.max_json_bytes  # of a decompressed file; None sets no bound
@@ -139,6 +145,9 @@ class Settings:
         if self.max_nesting_depth not in _NESTING_DEPTHS:
             least, most = _NESTING_DEPTHS[0], _NESTING_DEPTHS[-1]
             raise SettingError("max_nesting_depth", f"is {self.max_nesting_depth}; it must be {least} to {most}")
+        for name in ("drift_rows_share", "drift_codes_share", "drift_groups_share", "drift_median_share"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SettingError(name, f"is {getattr(self, name)}; it must be 0 or more")
         if not 0 <= self.remote_reference_failure_share <= 1:
             raise SettingError(
                 "remote_reference_failure_share", f"is {self.remote_reference_failure_share}; it must be 0 to 1"

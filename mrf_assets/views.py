@@ -5,9 +5,13 @@
     rates_by_group      ┐
     rates_by_npi        ├ flat shapes of `rates`, latest periods
     rates_by_plan       ┘
+    rates_flagged       `rates` with what is implausible about a price, latest periods
+    rate_changes        what changed since the period before, where the asset of that name is materialized
     networks            what is published
+    taxonomy_codes      what each specialty does, as the user says
+    provider_taxonomies the specialties of providers, out of `provider_directory`
 
-Whoever adds a question that many ask (changes since last month, implausible rates) adds a `View` here:
+Whoever adds a question that many ask adds a `View` here:
 `catalog` makes it, documents it in the database, and the data dictionary lists it.
 """
 
@@ -16,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mrf_assets.schema import PLANS, PROVIDER_SETS, PROVIDERS, RATES, TABLES, Table
+from mrf_assets.schema import PLANS, PROVIDER_SETS, PROVIDERS, RATE_CHANGES, RATES, TABLES, Table
 
 Docs = Mapping[str, str]  # column -> what it means
 
@@ -40,6 +44,29 @@ NETWORKS = View(
     "One row per network and period that is published.",
     {**PLACE, "is_latest": "True for the period that the views without `_history` show."},
     "",  # a table, made from the output folder
+)
+
+TAXONOMY_CODES = View(
+    "taxonomy_codes",
+    "One row per specialty and code that it performs, out of the file that `MRF_TAXONOMY_CODES` names; else empty.",
+    {
+        "taxonomy": "NUCC taxonomy code, or its beginning: 207R stands for all of internal medicine.",
+        "billing_code_type": "The type of the code, upper case.",
+        "billing_code": "The code, literally.",
+    },
+    "",  # a table, made from the user's file
+)
+CHANGES = View(
+    RATE_CHANGES.name,
+    f"{RATE_CHANGES.grain} Of the networks whose asset rate_changes is materialized, or `mrf changes` was run for.",
+    {column.name: column.doc for column in RATE_CHANGES.columns},
+    "",  # over files that may not be there
+)
+PROVIDER_TAXONOMIES = View(
+    "provider_taxonomies",
+    "One row per NPI and specialty, out of the asset provider_directory; empty where that is not materialized.",
+    {"npi": "National Provider Identifier.", "taxonomy": "NUCC taxonomy code."},
+    "",  # over a file that may not be there
 )
 
 _DOLLARS = "negotiated_type IN ('negotiated', 'derived', 'fee schedule')"
@@ -138,7 +165,73 @@ _PLAN_COLUMNS = (
 )  # fmt: skip
 _BY_PLAN = _flat(*((PLANS, name) for name in _PLAN_COLUMNS))
 
+# The log-scale fence of Turquoise Health: 1.5 interquartile ranges beyond the quartiles, and a range counts as 1.0 at
+# least, so that a code with one common price makes no outlier of all others (tq-cld.pages.dev).
+FENCES_SQL = """SELECT
+    network_id AS fenced_network, billing_code_type AS fenced_type, billing_code AS fenced_code,
+    billing_class AS fenced_class,
+    quantile_cont(ln(CAST(dollars AS DOUBLE)), [0.25, 0.75]) AS quartiles,
+    1.5 * greatest(quartiles[2] - quartiles[1], 1.0) AS reach,
+    exp(quartiles[1] - reach) AS lower_fence,
+    exp(quartiles[2] + reach) AS upper_fence
+FROM rates
+WHERE dollars > 0
+GROUP BY network_id, billing_code_type, billing_code, billing_class
+HAVING count(*) >= 40"""
+FENCED = """fenced_network = network_id AND fenced_type = billing_code_type AND fenced_code = billing_code
+    AND fenced_class IS NOT DISTINCT FROM billing_class"""
+OUTSIDE_FENCE = "dollars > 0 AND NOT CAST(dollars AS DOUBLE) BETWEEN lower_fence AND upper_fence"
+# A set is judged by those of its providers whose specialty is known; one that fits is enough.
+MISFITS_SQL = """SELECT
+    network_id AS misfit_network, file_id AS misfit_file, provider_set_id AS misfit_set,
+    s.billing_code_type AS misfit_type, s.billing_code AS misfit_code
+FROM (
+    SELECT DISTINCT network_id, period, file_id, provider_set_id, billing_code_type, billing_code
+    FROM rates
+    SEMI JOIN taxonomy_codes USING (billing_code_type, billing_code)
+) s
+JOIN provider_sets USING (network_id, period, file_id, provider_set_id)
+JOIN providers USING (network_id, period, file_id, provider_group_id)
+JOIN provider_taxonomies n USING (npi)
+LEFT JOIN taxonomy_codes t
+    ON t.billing_code_type = s.billing_code_type AND t.billing_code = s.billing_code
+    AND starts_with(n.taxonomy, t.taxonomy)
+GROUP BY ALL
+HAVING count(t.taxonomy) = 0"""
+MISFIT = """misfit_network = network_id AND misfit_file = file_id AND misfit_set = provider_set_id
+    AND misfit_type = billing_code_type AND misfit_code = billing_code"""
+FLAGS: Mapping[str, str] = {  # why a price is implausible -> SQL
+    "not_positive": "rate_unit IS NOT NULL AND negotiated_rate <= 0",
+    "above_cap": "rate_unit <> 'percent' AND negotiated_rate > 100000000",
+    "percentage_over_100": "percentage > 100",
+    "outside_fence": OUTSIDE_FENCE,
+    "no_fitting_specialty": "misfit_set IS NOT NULL",
+}
+_FLAGGED = {name: _RATES[name] for name in _FLAT} | {
+    "is_implausible": "True where one of the rules of implausible_by holds.",
+    "implausible_by": f"The rules: {', '.join(FLAGS)}; empty for a price without objection. outside_fence: dollars "
+    "far from those of the network for the code and class, on a log scale, judged from 40 prices on. "
+    "no_fitting_specialty: none of the price's providers has a specialty that does this (a ghost rate), judged where "
+    "`taxonomy_codes` has the code and `provider_taxonomies` a provider.",
+}
+
 VIEWS = (
+    View(
+        "rates_flagged",
+        "One row per negotiated price, with what is implausible about it. Nothing is left out: filter by "
+        "`NOT is_implausible`.",
+        _FLAGGED,
+        f"""SELECT {", ".join(_FLAT)}, len(implausible_by) > 0 AS is_implausible, implausible_by
+FROM (
+    SELECT *, list_filter(
+        [{", ".join(f"CASE WHEN {sql} THEN '{flag}' END" for flag, sql in FLAGS.items())}],
+        lambda flag: flag IS NOT NULL
+    ) AS implausible_by
+    FROM rates
+    LEFT JOIN ({FENCES_SQL}) ON {FENCED}
+    LEFT JOIN ({MISFITS_SQL}) ON {MISFIT}
+)""",  # noqa: S608 - names of this module
+    ),
     View(
         "rates_by_group",
         f"One row per price and provider group that it holds for; prices without providers are not here. {_FAN_OUT}",
@@ -178,4 +271,4 @@ JOIN (
 def view_names() -> tuple[str, ...]:
     """Every view of the catalog."""
     tables = [name for table in TABLES for name in (table, f"{table}_history")]
-    return (*tables, *(view.name for view in VIEWS), NETWORKS.name)
+    return (*tables, *(view.name for view in (*VIEWS, CHANGES, NETWORKS, TAXONOMY_CODES, PROVIDER_TAXONOMIES)))

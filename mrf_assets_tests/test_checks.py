@@ -118,6 +118,7 @@ DEFECTS = [
         ),
         offending=2,
     ),
+    Defect("rates.dollars_below_cap", "more than a price", _set("rates", negotiated_rate=Decimal(100_000_001))),
     Defect(
         "rates.percentage_in_range",
         "a fraction and too much",
@@ -136,6 +137,8 @@ DEFECTS = [
     Defect("providers.npi_check_digit", "a wrong last digit", _set("providers", npi=1_234_567_894)),
     Defect("providers.ein_shape", "an EIN of eight digits", _set("providers", tin_value="12345678")),
     Defect("providers.ein_shape", "an EIN that is missing", _set("providers", tin_value=None)),
+    Defect("providers.npi_tin_shape", "an EIN as NPI", _set("providers", tin_type="npi")),
+    Defect("providers.npi_tin_shape", "a missing NPI", _set("providers", tin_type="npi", tin_value=None)),
     Defect("rejects.nothing_rejected", "a reject", _add("rejects", row(REJECTS))),
     Defect("providers.known_tin_type", "a word of its own", _set("providers", tin_type="ssn")),
     Defect("rates.known_negotiation_arrangement", "a word of its own", _set("rates", negotiation_arrangement="x")),

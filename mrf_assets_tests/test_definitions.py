@@ -36,7 +36,7 @@ def test_the_definitions_load() -> None:
 
 def test_the_assets_are_the_tables_their_source_and_the_providers() -> None:
     """Each table of the schema is an asset, made from the payer's files; four are about all networks."""
-    assert {*TABLES, "network_files", *_PROVIDERS, "catalog"} == set(_SPECS)
+    assert {*TABLES, "network_files", *_PROVIDERS, "catalog", "rate_changes"} == set(_SPECS)
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
@@ -108,7 +108,7 @@ def test_there_are_jobs_to_ingest_to_audit_and_to_enrich() -> None:
 
     expected = {"ingest", "ingest_in_process", "audit", "enrich_npis", "write_catalog", "late_networks", "prune_runs"}
 
-    assert expected == names - {"__ASSET_JOB"}
+    assert expected | {"audit_catalog", "compare_months"} == names - {"__ASSET_JOB"}
 
 
 def test_steps_run_in_processes_of_their_own() -> None:

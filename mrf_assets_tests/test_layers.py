@@ -19,11 +19,11 @@ LAYERS = [
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
     {
         *("pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"),
-        *("statistics", "budget", "index_store", "index_reader", "index_watch"),
+        *("catalog_checks", "changes", "quality", "statistics", "budget", "index_store", "index_reader", "index_watch"),
     },  # composition
     {
         *("console", "status_view", "defs", "definitions", "workers", "batch_orchestrator", "batch_commands"),
-        *("cli", "__main__", "enrich_command", "query_commands", "index_cli"),
+        *("cli", "__main__", "enrich_command", "query_commands", "index_cli", "check_command", "report_command"),
     },  # shells
 ]
 STAGES = LAYERS[2]

@@ -1,14 +1,20 @@
-"""The catalog as an asset: one DuckDB file of views over all networks."""
+"""The catalog as an asset: one DuckDB file of views over all networks, and the rules that look at all of them."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 
-from mrf_assets.catalog import write_catalog
+from mrf_assets.catalog import connect, write_catalog
+from mrf_assets.catalog_checks import CATALOG_CHECKS, audit_catalog
+from mrf_assets.checks import Check, CheckResult
 from mrf_assets.defs.assets import OWNERS
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
 from mrf_assets.schema import TABLES
+
+_MOST_NETWORKS, _MOST_ROWS = 100, 20  # in metadata
 
 
 @dg.asset(
@@ -21,7 +27,7 @@ from mrf_assets.schema import TABLES
 def catalog(ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
     """`catalog.duckdb`: documented views over all networks, the latest period and all of them."""
     try:
-        made = write_catalog(Path(ingestor.output_dir))
+        made = write_catalog(Path(ingestor.output_dir), ingestor.settings.taxonomy_codes)
     except MrfError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     return dg.MaterializeResult(
@@ -31,4 +37,54 @@ def catalog(ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-ar
             "files": made.files,
             "path": dg.MetadataValue.path(str(made.path)),
         }
+    )
+
+
+@dg.multi_asset_check(
+    name="catalog_checks",
+    specs=[
+        dg.AssetCheckSpec(
+            check.name,
+            asset="catalog",
+            description=f"{check.explanation}\n\nSelects the offending rows:\n\n```sql\n{check.sql}\n```",
+        )
+        for check in CATALOG_CHECKS
+    ],
+    can_subset=True,
+)
+def catalog_checks(context: dg.AssetCheckExecutionContext, ingestor: Ingestor) -> Iterator[dg.AssetCheckResult]:
+    """The second set of rules, which compare prices, months and networks; on demand, as they read all rates."""
+    selected = {key.name for key in context.selected_asset_check_keys}
+    checks = [check for check in CATALOG_CHECKS if check.name in selected]
+    settings = ingestor.settings
+    try:
+        with connect(
+            settings.output_dir, memory_mb=settings.query_memory_mb, taxonomy_codes=settings.taxonomy_codes
+        ) as connection:
+            found = audit_catalog(connection, checks=checks)
+    except MrfError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    for number, check in enumerate(checks):
+        yield _result(check, {network: results[number] for network, results in found.items()})
+
+
+def _result(check: Check, by_network: dict[str, CheckResult]) -> dg.AssetCheckResult:
+    failed = {network: result for network, result in by_network.items() if not result.passed}
+    samples = [{"network_id": network, "rows": result.offending_rows} for network, result in failed.items()]
+    return dg.AssetCheckResult(
+        asset_key="catalog",
+        check_name=check.name,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=check.explanation if not failed else f"{len(failed)} network(s) fail: {check.explanation}",
+        metadata={
+            "failed_networks": len(failed),
+            "networks": len(by_network),
+            "offending_rows": sum(result.offending_rows for result in by_network.values()),
+            "tolerated_share": check.tolerated_share,
+            "networks_that_fail": dg.MetadataValue.json(samples[:_MOST_NETWORKS]),
+            "sample": dg.MetadataValue.json(
+                [json.loads(line) for result in failed.values() for line in result.sample.splitlines()][:_MOST_ROWS]
+            ),
+        },
     )

@@ -39,21 +39,21 @@ def _specs() -> list[dg.AssetCheckSpec]:
 
 
 def check_results(
-    by_period: Mapping[str, list[CheckResult]], selected: Iterable[dg.AssetCheckKey]
+    by_period: Mapping[str, list[CheckResult]],
+    selected: Iterable[dg.AssetCheckKey],
+    checks: Iterable[Check] = CHECKS,
 ) -> Iterator[dg.AssetCheckResult]:
     """Dagster's results of the selected rules; the periods of a network are judged as one."""
     wanted = {(key.asset_key.to_user_string(), key.name) for key in selected}
-    for check in CHECKS:
+    for check in checks:
         if (check.table, check.name) in wanted:
-            yield _result(
-                check,
-                {
-                    period: result
-                    for period, results in by_period.items()
-                    for result in results
-                    if result.check == check
-                },
-            )
+            found = {
+                period: result
+                for period, results in by_period.items()
+                for result in results
+                if (result.check.table, result.check.name) == (check.table, check.name)
+            }
+            yield _result(next((it.check for it in found.values()), check), found)
 
 
 def standing_results(
@@ -86,6 +86,8 @@ def _result(check: Check, by_period: Mapping[str, CheckResult]) -> dg.AssetCheck
         "sql": dg.MetadataValue.md(f"```sql\n{check.sql}\n```"),
         "periods": dg.MetadataValue.text(", ".join(by_period)),
     }
+    if check.threshold is not None:
+        metadata["threshold"] = dg.MetadataValue.float(check.threshold)
     samples = "\n".join(result.sample for result in by_period.values() if result.sample)
     if samples:
         metadata["sample"] = dg.MetadataValue.md(f"```json\n{samples.replace('`', chr(39))}\n```")

@@ -24,6 +24,16 @@ audit = dg.define_asset_job(
 )
 write_catalog = dg.define_asset_job(
     "write_catalog",
-    selection=dg.AssetSelection.assets("catalog"),
+    selection=dg.AssetSelection.assets("catalog").without_checks(),
     description="Write catalog.duckdb anew, over what is published.",
+)
+audit_catalog = dg.define_asset_job(
+    "audit_catalog",
+    selection=dg.AssetSelection.checks_for_assets("catalog"),
+    description="Apply the rules that compare prices, months and networks to all that is published.",
+)
+compare_months = dg.define_asset_job(
+    "compare_months",
+    selection=dg.AssetSelection.assets("rate_changes"),
+    description="What changed in networks between their two latest periods.",
 )

@@ -18,10 +18,10 @@ from mrf_assets.store import Store
 from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import FileTask
 
-# What is the executor's or a query's is no matter of a single step.
-_NAMES = tuple(field.name for field in fields(Settings) if field.name not in ("max_parallel_steps", "query_memory_mb"))
+# What is the executor's is no matter of a single step.
+_NAMES = tuple(field.name for field in fields(Settings) if field.name != "max_parallel_steps")
 _DEFAULTS = Settings()
-_PATHS = ("output_dir", "cpt_whitelist", "tin_whitelist", "host_state_dir")
+_PATHS = ("output_dir", "cpt_whitelist", "tin_whitelist", "host_state_dir", "taxonomy_codes")
 
 
 class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value is handed to a step but itself
@@ -37,6 +37,12 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     keep_periods: int | None = _DEFAULTS.keep_periods
     skip_unchanged: bool | None = _DEFAULTS.skip_unchanged
     min_free_bytes: int = _DEFAULTS.min_free_bytes
+    query_memory_mb: int = _DEFAULTS.query_memory_mb
+    taxonomy_codes: str | None = None
+    drift_rows_share: float = _DEFAULTS.drift_rows_share
+    drift_codes_share: float = _DEFAULTS.drift_codes_share
+    drift_groups_share: float = _DEFAULTS.drift_groups_share
+    drift_median_share: float = _DEFAULTS.drift_median_share
     grace_seconds: float = _DEFAULTS.grace_seconds
     part_processes: int | None = _DEFAULTS.part_processes
     read_ahead: bool = _DEFAULTS.read_ahead

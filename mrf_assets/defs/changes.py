@@ -1,0 +1,92 @@
+"""Month over month as an asset: what changed in a network, and whether it drifted."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from mrf_assets.changes import DRIFT_CHECKS, Changes, write_changes
+from mrf_assets.defs.assets import OWNERS, column_schema
+from mrf_assets.defs.checks import check_results
+from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.resources import Ingestor
+from mrf_assets.errors import MrfError
+from mrf_assets.schema import RATE_CHANGES
+
+
+def _check_specs() -> list[dg.AssetCheckSpec]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # as in `defs.checks`
+        return [
+            dg.AssetCheckSpec(
+                check.name,
+                asset=RATE_CHANGES.name,
+                description=f"{check.explanation}\n\n```sql\n{check.sql}\n```",
+                partitions_def=NETWORKS,
+            )
+            for check in DRIFT_CHECKS
+        ]
+
+
+@dg.multi_asset(
+    name=RATE_CHANGES.name,
+    specs=[
+        dg.AssetSpec(
+            RATE_CHANGES.name,
+            deps=["rates", "provider_sets", "providers"],
+            description=RATE_CHANGES.grain,
+            partitions_def=NETWORKS,
+            group_name="answers",
+            kinds={"parquet", "duckdb"},
+            owners=OWNERS,
+            metadata={
+                "dagster/column_schema": column_schema(RATE_CHANGES),
+                "dagster/table_name": f"mrf.{RATE_CHANGES.name}",
+            },
+        )
+    ],
+    check_specs=_check_specs(),
+    partitions_def=NETWORKS,
+)
+def rate_changes(
+    context: dg.AssetExecutionContext, ingestor: Ingestor
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]  # a file, no value
+    """Added, removed and changed prices between the two latest periods of one network."""
+    try:
+        changes = write_changes(ingestor.settings, context.partition_key)
+    except MrfError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    yield dg.MaterializeResult(asset_key=RATE_CHANGES.name, metadata=_facts(changes))
+    by_period = {changes.period: list(changes.drift)} if changes.period else {}
+    yield from check_results(by_period, context.selected_asset_check_keys, DRIFT_CHECKS)
+
+
+def _facts(changes: Changes) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "dagster/partition_row_count": changes.rows,
+        "path": dg.MetadataValue.path(changes.path),
+        "compared": changes.period is not None,
+    }
+    if changes.period is None:
+        return facts
+    shifts = [
+        {
+            "billing_code_type": it.billing_code_type,
+            "billing_code": it.billing_code,
+            "previous_median_dollars": it.previous_median_dollars,
+            "median_dollars": it.median_dollars,
+            "ratio": it.ratio,
+        }
+        for it in changes.shifts
+    ]
+    return facts | {
+        "period": changes.period,
+        "previous_period": changes.previous_period,
+        "added": changes.added,
+        "removed": changes.removed,
+        "raised": changes.raised,
+        "lowered": changes.lowered,
+        **({} if changes.median_ratio is None else {"median_ratio": changes.median_ratio}),
+        "largest_shifts_of_medians": dg.MetadataValue.json(shifts),
+    }

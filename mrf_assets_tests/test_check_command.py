@@ -1,0 +1,107 @@
+"""`mrf check`: a report for people, lines for machines, and an exit code for CI."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from mrf_assets.catalog_checks import CATALOG_CHECKS
+from mrf_assets.changes import DRIFT_CHECKS
+from mrf_assets.checks import CHECKS
+from mrf_assets.cli import main
+from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES
+from mrf_assets.store import Store
+from mrf_assets_tests.table_rows import LABEL, Row, batch, row
+
+RULES = len(CHECKS) + len(CATALOG_CHECKS) + len(DRIFT_CHECKS)
+Check = Callable[..., tuple[int, str, str]]
+
+
+def _publish(root: Path, network: str, **rate: object) -> None:
+    rows: dict[str, tuple[Row, ...]] = {
+        RATES.name: (row(RATES, **rate),),
+        PROVIDERS.name: (row(PROVIDERS),),
+        PROVIDER_SETS.name: (row(PROVIDER_SETS),),
+        FILES.name: (row(FILES, repairs={}),),
+    }
+    with Store(root).stage(network) as stage:
+        with stage.part(LABEL) as writer:
+            for table in (RATES, PROVIDERS, PROVIDER_SETS, FILES):
+                writer.write(table.name, batch(table, *rows[table.name]))
+        stage.settle(LABEL, "2999-11")  # never old
+        stage.publish("2999-11")
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Check:
+    """Run the command over `lake`."""
+    monkeypatch.setenv("MRF_OUTPUT_DIR", str(tmp_path / "lake"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(("check", *arguments))
+        captured = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return end.value.code, captured.out, captured.err
+
+    return call
+
+
+def test_sound_networks_pass(check: Check, tmp_path: Path) -> None:
+    """One line says how much was judged."""
+    _publish(tmp_path / "lake", "a", negotiated_rate=Decimal(10))
+    _publish(tmp_path / "lake", "b", negotiated_rate=Decimal(11))
+
+    assert (0, f"2 network(s), {RULES} rules: 0 error(s), 0 warning(s).\n", "") == check("--strict")
+
+
+def test_a_warning_is_reported_and_fails_strictly_alone(check: Check, tmp_path: Path) -> None:
+    """With rule, network and rows."""
+    _publish(tmp_path / "lake", "a", negotiated_rate=Decimal(0))
+
+    code, out, _ = check()
+    (line,) = [line for line in out.splitlines() if "dollars_are_positive" in line]
+    assert ["warn", "rates.dollars_are_positive", "a", "1", ""] == [cell.strip() for cell in line.split("│")[1:6]]
+    assert (0, 1) == (code, check("--strict")[0])
+
+
+def test_an_error_fails(check: Check, tmp_path: Path) -> None:
+    """What would never have been published."""
+    _publish(tmp_path / "lake", "a", provider_set_id=99)
+
+    assert 1 == check()[0]
+
+
+def test_json_has_every_rule_of_the_networks_asked_for(check: Check, tmp_path: Path) -> None:
+    """One object a line, with a sample where something offends."""
+    _publish(tmp_path / "lake", "a", expiration_date=None)
+    _publish(tmp_path / "lake", "b")
+
+    code, out, _ = check("a", "--format", "json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    (failed,) = [line for line in lines if not line["passed"] and line["rule"] != "same_content_once"]
+    assert (0, {"a"}, RULES) == (
+        code,
+        {it["network_id"] for it in lines},
+        len(lines),
+    )
+    assert ("expiration_date_present", 1) == (failed["rule"], failed["offending_rows"])
+    assert [{"file_id": "f", "billing_code_type": "CPT", "billing_code": "10001"}] == failed["sample"]
+
+
+def test_nothing_to_judge_is_no_success(check: Check) -> None:
+    """An empty folder in CI is a mistake."""
+    code, _, err = check()
+
+    assert (2, True) == (code, "nothing is published in" in err)
+
+
+def test_a_network_that_is_not_there_is_told(check: Check, tmp_path: Path) -> None:
+    """With those that are."""
+    _publish(tmp_path / "lake", "a")
+
+    assert (2, "", "Error: network: z is not published; there are: a\n") == check("z")

@@ -4,7 +4,8 @@ Read it in the order in which data flows; imports run the same way, downwards on
 
 values       errors, urls, tasks, network_id, schema, whitelist, limits, settings, priority, views,
              index_registry
-tools        stream, zip_stream, yajl, part_processes, hosts, disk, batch, generations, queries, alerts
+tools        stream, zip_stream, yajl, part_processes, hosts, disk, batch, generations, queries, alerts,
+             reference
 stages       sources, fetch, extract, store, part_filter, checks, nppes, catalog
 composition  pipeline, task_store, manifest, unchanged, renewal, enrichment, data_dictionary,
              statistics, budget, catalog_checks, changes, quality,

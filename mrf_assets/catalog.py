@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from mrf_assets.errors import ListFileError, StoreError
 from mrf_assets.generations import PublishedFile, published_files
-from mrf_assets.schema import RATE_CHANGES, TABLES, Table
+from mrf_assets.reference import Reference
+from mrf_assets.schema import PROVIDER_DIRECTORY as DIRECTORY, RATE_CHANGES, TABLES, Table
 from mrf_assets.views import (
     CHANGES,
     DERIVED,
@@ -37,7 +38,6 @@ from mrf_assets.views import (
 )
 
 CATALOG_NAME = "catalog.duckdb"
-_DIRECTORY = Path("reference") / "provider_directory.parquet"  # of the asset of that name
 _ABANDONED_SECONDS = 3_600
 _HIVE = "hive_partitioning = true, hive_types = {'network_id': VARCHAR, 'period': VARCHAR}, file_row_number = true"
 _SQL_TYPES = {
@@ -47,6 +47,7 @@ _SQL_TYPES = {
     pa.bool_(): "BOOLEAN",
     pa.date32(): "DATE",
     pa.float64(): "DOUBLE",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
 }
 _Layout = tuple[tuple[str, str], ...]  # (column, Arrow type)
 
@@ -137,7 +138,8 @@ def define_views(
         of_all = "Of every published period: say which, or group by it."
         _create_view(connection, history, _union(table, of_table), f"{table.grain} {of_all}", table_docs(table))
     _create_changes(connection, output_dir.absolute() / "reference" / CHANGES.name)
-    _create_taxonomies(connection, output_dir.absolute() / _DIRECTORY, taxonomy_codes)
+    _create_taxonomies(connection, Reference(output_dir.absolute()).directory, taxonomy_codes)
+    _create_view(connection, DIRECTORY.name, _directory(output_dir.absolute()), DIRECTORY.grain, _docs_of(DIRECTORY))
     for view in VIEWS:
         _create_view(connection, view.name, view.sql, view.grain, view.columns)
     periods = sorted({(file.network_id, file.period) for file in files})
@@ -251,6 +253,25 @@ def _nothing(table: Table) -> str:
     place = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in PLACE)
     inner = f"SELECT {place}, {columns}, CAST(NULL AS BIGINT) AS file_row_number WHERE false"
     return f"SELECT * EXCLUDE (file_row_number){derived} FROM ({inner})"  # noqa: S608 - names of `schema`
+
+
+def _directory(output_dir: Path) -> str:
+    """SQL of the provider directory; of no rows before it was made."""
+    path = Reference(output_dir).directory
+    try:
+        had = dict(_layout(pq.read_schema(path)))
+    except FileNotFoundError:
+        had, source = {}, "(SELECT 1) WHERE false"
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StoreError(str(path), f"cannot be read ({error}); materialize provider_directory again") from error
+    else:
+        source = f"read_parquet({_literal(str(path))})"
+    columns = ", ".join(_converted(column.name, column.type, had) for column in DIRECTORY.columns)
+    return f"SELECT {columns} FROM {source}"  # noqa: S608 - names of `schema`, the path as a literal
+
+
+def _docs_of(table: Table) -> Docs:
+    return {column.name: column.doc for column in table.columns}
 
 
 def _sql_type(kind: pa.DataType) -> str:

@@ -7,6 +7,8 @@
     rates_by_plan       ┘
     rates_flagged       `rates` with what is implausible about a price, latest periods
     rate_changes        what changed since the period before, where the asset of that name is materialized
+    provider_directory  who the NPIs are; empty before it was made
+    rates_by_provider   rates_by_npi with names, specialties and places
     networks            what is published
     taxonomy_codes      what each specialty does, as the user says
     provider_taxonomies the specialties of providers, out of `provider_directory`
@@ -20,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mrf_assets.schema import PLANS, PROVIDER_SETS, PROVIDERS, RATE_CHANGES, RATES, TABLES, Table
+from mrf_assets.schema import PLANS, PROVIDER_DIRECTORY, PROVIDER_SETS, PROVIDERS, RATE_CHANGES, RATES, TABLES, Table
 
 Docs = Mapping[str, str]  # column -> what it means
 
@@ -214,6 +216,12 @@ _FLAGGED = {name: _RATES[name] for name in _FLAT} | {
     "no_fitting_specialty: none of the price's providers has a specialty that does this (a ghost rate), judged where "
     "`taxonomy_codes` has the code and `provider_taxonomies` a provider.",
 }
+_WHO = (
+    "provider_name", "entity_type", "credential", "primary_taxonomy_code",
+    "practice_city", "practice_state", "practice_postal_code",
+)  # fmt: skip
+_DIRECTORY = {column.name: column.doc for column in PROVIDER_DIRECTORY.columns}
+_BY_PROVIDER = {**_BY_NPI, **{name: _DIRECTORY[name] for name in _WHO}, "npi_status": _DIRECTORY["status"]}
 
 VIEWS = (
     View(
@@ -251,6 +259,15 @@ JOIN provider_sets USING (network_id, period, file_id, provider_set_id)
 JOIN providers USING (network_id, period, file_id, provider_group_id)""",  # noqa: S608 - names of this module
     ),
     View(
+        "rates_by_provider",
+        "One row per row of rates_by_npi, with what `provider_directory` says of the NPI; null where it says nothing. "
+        f"{_FAN_OUT}",
+        _BY_PROVIDER,
+        f"""SELECT {", ".join(f"r.{name}" for name in _BY_NPI)}, {", ".join(f"d.{name}" for name in _WHO)},
+    d.status AS npi_status
+FROM rates_by_npi r LEFT JOIN provider_directory d USING (npi)""",  # noqa: S608 - names of this module
+    ),
+    View(
         "rates_by_plan",
         "One row per price and plan that uses its file, by the index, or by the file's own header where no index "
         f"says. Prices of files without a plan are not here. {_FAN_OUT}",
@@ -271,4 +288,5 @@ JOIN (
 def view_names() -> tuple[str, ...]:
     """Every view of the catalog."""
     tables = [name for table in TABLES for name in (table, f"{table}_history")]
-    return (*tables, *(view.name for view in (*VIEWS, CHANGES, NETWORKS, TAXONOMY_CODES, PROVIDER_TAXONOMIES)))
+    others = (*VIEWS, CHANGES, NETWORKS, TAXONOMY_CODES, PROVIDER_TAXONOMIES)
+    return (*tables, PROVIDER_DIRECTORY.name, *(view.name for view in others))

@@ -75,8 +75,8 @@ def test_a_table_depends_on_the_files_of_the_payer(table: str) -> None:
 
 
 def test_the_catalog_is_made_of_all_tables() -> None:
-    """One file for all networks, behind each of their tables."""
-    assert set(TABLES) == {dep.asset_key.to_user_string() for dep in _SPECS["catalog"].deps}
+    """One file for all networks, behind each of their tables and the directory of providers."""
+    assert {*TABLES, "provider_directory"} == {dep.asset_key.to_user_string() for dep in _SPECS["catalog"].deps}
     assert _SPECS["catalog"].partitions_def is None
 
 

@@ -12,6 +12,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+from mrf_assets.catalog import connect
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.enrichment import ASSETS, new_providers
 from mrf_assets.enrichment.directory_checks import DIRECTORY_CHECKS
@@ -106,6 +107,21 @@ def test_the_providers_of_all_networks_are_named(shop: Shop) -> None:
         expected = basic.get("organization_name") or f"{basic['first_name']} {basic['last_name']}"
         assert ("matched", expected, "api") == (row["status"], row["provider_name"], row["source"])
     assert {1} == set(shop.api.requests.values())
+
+
+def test_the_catalog_names_the_providers_of_a_price(shop: Shop) -> None:
+    """Before the directory is made the names are null; afterwards each NPI of a price has one."""
+    named = "SELECT count(*), count(provider_name) FROM rates_by_provider WHERE npi IS NOT NULL"
+    with connect(shop.lake) as connection:
+        ((before, names_before),) = connection.execute(named).fetchall()
+    shop.run()
+
+    with connect(shop.lake) as connection:
+        ((after, names_after),) = connection.execute(named).fetchall()
+        directory = connection.execute("SELECT npi FROM provider_directory ORDER BY npi").fetchall()
+    assert (before, 0, before) == (after, names_before, names_after)
+    assert before > 0
+    assert shop.npis() == [npi for (npi,) in directory]
 
 
 def test_an_npi_counts_the_prices_that_name_it(shop: Shop) -> None:

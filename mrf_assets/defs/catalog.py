@@ -12,13 +12,13 @@ from mrf_assets.checks import Check, CheckResult
 from mrf_assets.defs.assets import OWNERS
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
-from mrf_assets.schema import TABLES
+from mrf_assets.schema import PROVIDER_DIRECTORY, TABLES
 
 _MOST_NETWORKS, _MOST_ROWS = 100, 20  # in metadata
 
 
 @dg.asset(
-    deps=list(TABLES),
+    deps=[*TABLES, PROVIDER_DIRECTORY.name],
     group_name="answers",
     kinds={"duckdb"},
     owners=OWNERS,

@@ -20,10 +20,10 @@ from mrf_assets.defs.resources import Ingestor
 from mrf_assets.enrichment import batch_options
 from mrf_assets.enrichment.directory import write_directory
 from mrf_assets.enrichment.directory_checks import DIRECTORY_CHECKS, DirectoryFigures, audit_directory
-from mrf_assets.enrichment.reference import Reference
 from mrf_assets.enrichment.registry import MANY, MODES, Mode, RegistryResult, RegistryUpdate, write_npis
 from mrf_assets.errors import MrfError
 from mrf_assets.fetch import FetchOptions, open_url
+from mrf_assets.reference import Reference
 from mrf_assets.schema import NPI_REGISTRY, NPIS, PROVIDER_DIRECTORY, Table
 from mrf_assets.settings import MOST_WORKERS, EnrichSettings
 

@@ -9,9 +9,9 @@ from tempfile import gettempdir
 import duckdb
 import pyarrow as pa
 
-from mrf_assets.enrichment.reference import Reference, write_table
 from mrf_assets.errors import SettingError
 from mrf_assets.nppes.matching import best_match, registry_names
+from mrf_assets.reference import Reference, write_table
 from mrf_assets.schema import NPI_REGISTRY, PROVIDER_DIRECTORY
 
 _ROWS_AT_ONCE = 10_000

@@ -39,10 +39,10 @@ from mrf_assets.batch import (
 )
 from mrf_assets.enrichment.inputs import INVALID
 from mrf_assets.enrichment.published import published_npis
-from mrf_assets.enrichment.reference import Reference, write_table
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.nppes import NppesClient, npi_problem
 from mrf_assets.nppes.bulk import BulkRegistry
+from mrf_assets.reference import Reference, write_table
 from mrf_assets.schema import NPI_REGISTRY, NPIS
 from mrf_assets.settings import EnrichSettings
 from mrf_assets.stream import Opener

@@ -41,13 +41,13 @@ from mrf_assets.batch import (
 from mrf_assets.enrichment.files import RunFiles, utc_now, write_json
 from mrf_assets.enrichment.inputs import INVALID, EnrichmentInput
 from mrf_assets.enrichment.quality import Quality
-from mrf_assets.enrichment.reference import Reference
 from mrf_assets.errors import Problem, SettingError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.nppes import NppesClient
 from mrf_assets.nppes.bulk import BulkRegistry
 from mrf_assets.nppes.bulk_index import BulkIndex
 from mrf_assets.nppes.matching import best_match, registry_names
+from mrf_assets.reference import Reference
 from mrf_assets.schema import ENRICHED
 from mrf_assets.settings import EnrichSettings
 

@@ -126,14 +126,16 @@ class Ledger:
 
     def claim(self, count: int, least_priority: float | None = None) -> list[Item]:
         """The next items to do, the most important first; they are running now."""
+        least = float("-inf") if least_priority is None else least_priority
         with self._transaction() as db:
             rows = db.execute(
-                "SELECT position, key, priority, facts FROM items WHERE state = 'pending' AND priority >= ? "
-                "ORDER BY priority DESC, position LIMIT ?",
-                [float("-inf") if least_priority is None else least_priority, count],
+                "UPDATE items SET state = 'running' WHERE position IN (SELECT position FROM items "
+                "WHERE state = 'pending' AND priority >= ? ORDER BY priority DESC, position LIMIT ?) "
+                "RETURNING priority, position, key, facts",
+                [least, count],
             ).fetchall()
-            db.executemany("UPDATE items SET state = 'running' WHERE position = ?", [(row[0],) for row in rows])
-        return [Item(key=key, priority=priority, facts=orjson.loads(facts)) for _, key, priority, facts in rows]
+        rows.sort(key=lambda row: (-row[0], row[1]))  # RETURNING promises no order
+        return [Item(key=key, priority=priority, facts=orjson.loads(facts)) for priority, _, key, facts in rows]
 
     def release(self) -> int:
         """What is running is to be done again: at the end of a run, and after a crash."""

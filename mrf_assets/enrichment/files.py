@@ -14,6 +14,7 @@ from mrf_assets.batch import Failure, Ledger, Statistics
 
 _LISTED_IDS = 1_000  # a million ids in a file that is rewritten all the time would cost more than the look-ups
 _LEAST_SECONDS = 1.0  # between two writes of the progress
+_REST = 50  # times as long as a write took: counting a million items takes a second
 
 
 class RunFiles:
@@ -24,11 +25,12 @@ class RunFiles:
         self.ledger = progress.with_suffix(".sqlite")
         self.report = progress.with_name("enrichment_report.json")
         self.errors = progress.with_name("enrichment_errors.log")
-        self._written = -_LEAST_SECONDS
+        self._next_write = 0.0
 
     def write_progress(self, ledger: Ledger, statistics: Statistics, *, now: bool = False) -> None:
-        """State of the batch as one JSON object; at most once a second unless it must be `now`."""
-        if not now and time.monotonic() - self._written < _LEAST_SECONDS:
+        """State of the batch as one JSON object; not too often, unless it must be `now`."""
+        began = time.monotonic()
+        if not now and began < self._next_write:
             return
         counts = ledger.counts()
         write_json(
@@ -47,7 +49,8 @@ class RunFiles:
                 "errors": dict(ledger.reasons()),
             },
         )
-        self._written = time.monotonic()
+        ended = time.monotonic()
+        self._next_write = ended + max(_LEAST_SECONDS, _REST * (ended - began))
 
     def log_failures(self, failures: Iterable[Failure]) -> None:
         """One JSON line for each item that was given up."""

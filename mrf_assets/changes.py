@@ -21,8 +21,8 @@ import pyarrow as pa
 from mrf_assets.catalog import connect
 from mrf_assets.catalog_checks import audit_catalog
 from mrf_assets.checks import Check, CheckResult
-from mrf_assets.enrichment.reference import write_table
 from mrf_assets.errors import QueryError, SettingError, StoreError
+from mrf_assets.reference import write_table
 from mrf_assets.schema import RATE_CHANGES
 from mrf_assets.settings import Settings
 

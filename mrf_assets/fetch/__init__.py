@@ -9,6 +9,7 @@ Yields what `stream` calls a `RawFile`. Read it in this order:
     retries       when another attempt follows, and after how long
     silent_hosts  who is not worth another attempt for a while
     exchange      one request and its redirects, up to the head of the answer
+    opened        what all opened files tell of themselves
     http_file     a body that goes on where it broke
     local_file, object_store   the same, of our disk and of s3, gs, az
     probing       `probe`: what is said of a file, without reading it (over http(s): `http_probe`)

@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from mrf_assets.errors import ChecksumMismatch, ConnectionLostError, NotModified, SourceChanged
 from mrf_assets.fetch.exchange import Answer, Client, status_error
+from mrf_assets.fetch.opened import OpenedFile
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
@@ -39,13 +40,11 @@ class _Broken(Exception):
         self.how, self.is_drip = how, is_drip
 
 
-class HttpFile:
+class HttpFile(OpenedFile):
     """One file over http(s), as a `RawFile`. `open` sends the first request."""
 
     def __init__(self, url: str, options: FetchOptions) -> None:
-        self.url = canonical_url(url)
-        self.transfer = TransferCounts()
-        self.validators = Validators()
+        super().__init__(canonical_url(url), Validators(), TransferCounts())
         self._closed = threading.Event()
         self._reading = threading.Lock()
         self._retries = Retries(self.url, options, self.transfer, options.wait or self._sleep)
@@ -56,31 +55,10 @@ class HttpFile:
         self._end: int | None = None  # of the body that is being read, in bytes of the file
         self._offset = 0  # bytes handed out
         self._progress_at = 0  # bytes handed out when the connection was last lost
-        self._digest = hashlib.sha256()
         self._md5: tuple[bytes, hashlib._Hash] | None = None
         self._trusts_ranges = True
         self._is_whole = False
         self._broken: _Broken | None = None
-
-    @property
-    def size_bytes(self) -> int | None:
-        """Announced size, where known."""
-        return self.validators.size_bytes
-
-    @property
-    def etag(self) -> str | None:
-        """HTTP ETag, where given."""
-        return self.validators.etag
-
-    @property
-    def sha256(self) -> str:
-        """Of the bytes that were handed out."""
-        return self._digest.hexdigest()
-
-    @property
-    def last_modified(self) -> str | None:
-        """HTTP Last-Modified, where given."""
-        return self.validators.last_modified
 
     def open(self, if_changed_from: Validators | None = None) -> None:
         """Ask for the file.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,37 +9,18 @@ from email.utils import formatdate
 from typing import IO
 
 from mrf_assets.errors import FetchError, NotFoundAtSource
+from mrf_assets.fetch.opened import OpenedFile
 from mrf_assets.fetch.validators import Validators
 from mrf_assets.stream import TransferCounts
 from mrf_assets.urls import canonical_url, local_path
 
 
-class LocalFile:
+class LocalFile(OpenedFile):
     """An opened local file, as a `RawFile`."""
 
     def __init__(self, url: str, file: IO[bytes], validators: Validators, transfer: TransferCounts) -> None:
-        self.url, self._file, self.validators, self.transfer = url, file, validators, transfer
-        self._digest = hashlib.sha256()
-
-    @property
-    def sha256(self) -> str:
-        """Of the bytes that were handed out."""
-        return self._digest.hexdigest()
-
-    @property
-    def size_bytes(self) -> int | None:
-        """Size when it was opened."""
-        return self.validators.size_bytes
-
-    @property
-    def etag(self) -> str | None:
-        """Size and time of change, as web servers make ETags of files."""
-        return self.validators.etag
-
-    @property
-    def last_modified(self) -> str | None:
-        """As HTTP writes it."""
-        return self.validators.last_modified
+        super().__init__(url, validators, transfer)
+        self._file = file
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes; empty at the end."""

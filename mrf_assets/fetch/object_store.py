@@ -6,7 +6,6 @@ Where a store is and who asks is said by settings alone, never by the address: a
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from mrf_assets.errors import (
     SourceChanged,
     UnsupportedUrl,
 )
+from mrf_assets.fetch.opened import OpenedFile
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
@@ -37,38 +37,17 @@ _AWS_ERROR = re.compile(r"AWS Error (\w+)")
 _REFUSALS = re.compile(r"ACCESS_DENIED|HTTP status 40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED|AuthenticationFailed")
 
 
-class StoreFile:
+class StoreFile(OpenedFile):
     """An opened object, as a `RawFile`; a read that fails is tried again where it was."""
 
     def __init__(self, url: str, options: FetchOptions, transfer: TransferCounts) -> None:
-        self.url, self.transfer = canonical_url(url), transfer
+        super().__init__(canonical_url(url), Validators(), transfer)
         self._options, self._retries = options, Retries(self.url, options, transfer, options.wait or time.sleep)
         self._system, self._path = _located(url, options)
         self._file: NativeFile | None = None
         self._offset, self._held = 0, memoryview(b"")
-        self._digest = hashlib.sha256()
         self._reopen()
         self.validators = self._validators()
-
-    @property
-    def size_bytes(self) -> int | None:
-        """Size of the object."""
-        return self.validators.size_bytes
-
-    @property
-    def etag(self) -> str | None:
-        """The store's ETag, where pyarrow tells it."""
-        return self.validators.etag
-
-    @property
-    def sha256(self) -> str:
-        """Of the bytes that were handed out."""
-        return self._digest.hexdigest()
-
-    @property
-    def last_modified(self) -> str | None:
-        """As the store writes it."""
-        return self.validators.last_modified
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes; empty at the end."""

@@ -11,6 +11,6 @@ composition  pipeline, task_store, manifest, unchanged, renewal, enrichment, dat
              statistics, budget, catalog_checks, changes, quality,
              index_store, index_reader, index_watch
 shells       defs, definitions, workers, batch_orchestrator, console, status_view,
-             batch_commands, enrich_command, query_commands, check_command, report_command,
+             batch_commands, enrich_command, query_commands, check_command, report, report_command,
              index_cli, cli
 """

@@ -35,7 +35,7 @@ _CODE_SHAPES = {
     "CPT": "[0-9]{4}[0-9AFMTU]",
     "HCPCS": "[A-Z][0-9]{4}|[0-9]{4}[0-9AFMTU]",
     "MS-DRG": "[0-9]{3}",
-    "RC": "[0-9]{4}",
+    "RC": "[0-9]{3,4}",  # payers leave out the first zero
     "CDT": "D[0-9]{4}",
     "APC": "[0-9]{4}",
     "EAPG": "[0-9]{3,5}",

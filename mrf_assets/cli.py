@@ -254,6 +254,7 @@ cli.add_command(query_commands.catalog)
 cli.add_command(query_commands.query)
 cli.add_command(check)
 cli.add_command(report_command.changes)
+cli.add_command(report_command.report)
 
 
 def _split_flags(flags: dict[str, Any], plans: tuple[Plan, ...] = ()) -> tuple[SourceOptions, dict[str, Any]]:

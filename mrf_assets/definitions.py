@@ -9,6 +9,7 @@ from mrf_assets.defs.alerts import alert_sensors
 from mrf_assets.defs.assets import network_files, network_tables
 from mrf_assets.defs.catalog import catalog, catalog_checks
 from mrf_assets.defs.changes import rate_changes
+from mrf_assets.defs.report import report
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.defs.sensors import index_sensor
 from mrf_assets.errors import ListFileError
@@ -33,12 +34,12 @@ def build_defs(
             network_files,
             network_tables(_code_version(settings), operations.fresh_days),
             *enrichment.ASSETS,
-            *(catalog, rate_changes),
+            *(catalog, rate_changes, report),
         ],
         asset_checks=[catalog_checks],
         jobs=[
             *(jobs.ingest, jobs.ingest_in_process, jobs.audit, enrichment.enrich_npis, jobs.write_catalog),
-            *(jobs.audit_catalog, jobs.compare_months),
+            *(jobs.audit_catalog, jobs.compare_months, jobs.write_report),
             *scheduled.jobs,
         ],
         schedules=scheduled.schedules,

@@ -41,6 +41,34 @@ def changes(networks: tuple[str, ...], memory_mb: int | None, **settings: Any) -
     console.print(table)
 
 
+@click.command()
+@click.argument("networks", nargs=-1)
+@click.option("--output", type=_PATH, help="Write it there.  [default: report.html in the output folder]")
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    help="Show the prices of this code; may be repeated.  [default: those of most networks]",
+)
+@click.option("--codes", "most_codes", type=click.IntRange(1, 50), default=6, show_default=True, help="How many codes.")
+@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
+@click.option("--memory-mb", type=int, help="Memory that a query may take.  [default: 1024]")
+def report(
+    networks: tuple[str, ...],
+    output: Path | None,
+    codes: tuple[str, ...],
+    most_codes: int,
+    memory_mb: int | None,
+    **settings: Any,  # noqa: ANN401 - click's values
+) -> None:
+    """Write one HTML page about NETWORKS, by default about all: coverage, prices, changes, quality and run times."""
+    from mrf_assets.report import write_report  # noqa: PLC0415 - imports matplotlib, 0.5 s
+
+    given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
+    made = write_report(given, networks, path=output, codes=codes, most_codes=most_codes)
+    click.echo(f"{made.path}: {len(made.figures.coverage):,} network(s)")
+
+
 def _row(made: Changes) -> list[str]:
     if made.period is None:
         return [printable(made.network_id), "one period", *[""] * 7]

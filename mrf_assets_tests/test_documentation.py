@@ -94,3 +94,20 @@ def test_the_examples_of_the_batch_engine_run() -> None:
 
     assert "capitation has 10 letters" in done.stdout
     assert "of 200 done" in done.stdout
+
+
+def test_the_example_answers_three_questions() -> None:
+    """examples/three_questions.py: three of its four networks got dearer by 4 %, the fourth did not."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "three_questions.py"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    _, first, second, third = re.split(r"^(?=[123]\. )", done.stdout, flags=re.MULTILINE)
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in third.splitlines() if line[:1] == "│"]
+    assert [[f"demo~{name}", "60", "0", "1.040"] for name in ("amber", "birch", "cedar")] == cells
+    assert {"demo~amber", "demo~birch", "demo~cedar", "demo~dune"} == set(re.findall(r"demo~[a-z]+", first))
+    assert 3 == second.count("demo~")

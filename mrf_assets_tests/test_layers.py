@@ -24,6 +24,7 @@ LAYERS = [
     {
         *("console", "status_view", "defs", "definitions", "workers", "batch_orchestrator", "batch_commands"),
         *("cli", "__main__", "enrich_command", "query_commands", "index_cli", "check_command", "report_command"),
+        "report",
     },  # shells
 ]
 STAGES = LAYERS[2]

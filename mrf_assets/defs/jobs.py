@@ -37,3 +37,8 @@ compare_months = dg.define_asset_job(
     selection=dg.AssetSelection.assets("rate_changes"),
     description="What changed in networks between their two latest periods.",
 )
+write_report = dg.define_asset_job(
+    "write_report",
+    selection=dg.AssetSelection.assets("report"),
+    description="Write report.html anew, over what is published.",
+)

@@ -1,0 +1,5 @@
+"""One page about what is published: figures out of the catalog -> charts -> one self-contained HTML file."""
+
+from mrf_assets.report.page import REPORT_NAME, Report, write_report
+
+__all__ = ["REPORT_NAME", "Report", "write_report"]

@@ -1,0 +1,135 @@
+"""The charts of the report: figures -> matplotlib -> SVG for the page, PNG for Dagster.
+
+matplotlib weighs 80 MB with what it needs, but is well kept and typed, and draws SVG and PNG without a browser or a
+script; pygal weighs 1 MB, but its SVG asks another host for a script unless told not to, and it draws no PNG alone.
+Colors are the light theme's; in SVG they become the CSS variables of the page, so that one chart fits both themes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mrf_assets.changes import Changes
+from mrf_assets.console import printable
+from mrf_assets.report.figures import CodePrices, Run, Spread
+
+INK, MUTED, FIRST, SECOND, THIRD, FOURTH = "#1b2129", "#6a7480", "#2f6fb3", "#c2571a", "#2b8a57", "#8a5fb0"
+COLORS = {INK: "ink", MUTED: "muted", FIRST: "first", SECOND: "second", THIRD: "third", FOURTH: "fourth"}
+_MOST_ROWS = 25  # of one chart
+_LABEL_CHARACTERS = 26
+_WIDTH_INCHES = 5.0  # 360 points: a phone's width, where a point of text is a pixel
+_STYLE: dict[Any, Any] = {  # keys are matplotlib's, a type of 300 words
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a payer's `$` is no formula
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+Chart = Callable[[], Figure]
+
+
+def svg(chart: Chart, title: str) -> str:
+    """A chart as an `<svg>` for a page that defines the colors."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
+        out = io.StringIO()
+        chart().savefig(out, format="svg", transparent=True, metadata=_METADATA)
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r' id="(figure|axes|patch|text|line2d|matplotlib\.axis|LineCollection|legend)_?\d+"', "", text)
+    for color, name in COLORS.items():
+        text = text.replace(color, f"var(--{name})")
+    return text.replace("<svg", '<svg role="img"', 1)
+
+
+def png(chart: Chart) -> str:
+    """A chart as a data URI."""
+    with mpl.rc_context(_STYLE):
+        out = io.BytesIO()
+        chart().savefig(out, format="png", dpi=110, facecolor="white")
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def distribution(code: CodePrices) -> Figure:
+    """Of each network: the line spans the middle 80 % of its prices, the box 50 %, the mark is the median."""
+    shown = code.networks[:_MOST_ROWS][::-1]
+    figure, axes = _canvas(len(shown), [it.network_id for it in shown])
+    rows = range(len(shown))
+    axes.hlines(rows, [it.p10 for it in shown], [it.p90 for it in shown], color=MUTED, linewidth=1.5, zorder=1)
+    axes.barh(
+        rows, [it.p75 - it.p25 for it in shown], left=[it.p25 for it in shown], height=0.55, color=FIRST, zorder=2
+    )
+    axes.plot([it.median for it in shown], rows, "|", color=SECOND, markersize=11, markeredgewidth=2.5, zorder=3)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("dollars")
+    return figure
+
+
+def spread(spreads: Sequence[Spread]) -> Figure:
+    """Highest median to lowest median, code by code."""
+    shown = spreads[:_MOST_ROWS][::-1]
+    figure, axes = _canvas(len(shown), [it.title for it in shown])
+    bars = axes.barh(range(len(shown)), [it.ratio for it in shown], height=0.6, color=FIRST)
+    axes.bar_label(bars, [f"{it.ratio:,.1f}x" for it in shown], padding=3, color=INK)
+    axes.set_xlim(0, max(it.ratio for it in shown) * 1.18)
+    axes.set_xlabel("highest median / lowest median")
+    return figure
+
+
+def changed(changes: Sequence[Changes]) -> Figure:
+    """Prices by what happened to them, network by network."""
+    shown = changes[:_MOST_ROWS][::-1]
+    figure, axes = _canvas(len(shown), [it.network_id for it in shown], legend=True)
+    left = [0] * len(shown)
+    for name, color in (("raised", SECOND), ("lowered", THIRD), ("added", FIRST), ("removed", FOURTH)):
+        counts = [getattr(it, name) for it in shown]
+        axes.barh(range(len(shown)), counts, left=left, height=0.6, color=color, label=name)
+        left = [before + count for before, count in zip(left, counts, strict=True)]
+    axes.set_xlim(0, max(1, *left) * 1.05)
+    axes.set_xlabel("prices")
+    figure.legend(loc="outside upper center", ncols=4, columnspacing=1, handlelength=1)
+    return figure
+
+
+def run_times(runs: Sequence[Run]) -> Figure:
+    """Seconds of the slowest networks."""
+    shown = [it for it in runs if it.seconds is not None][:_MOST_ROWS][::-1]
+    figure, axes = _canvas(len(shown), [it.network_id for it in shown])
+    colors = [FIRST if it.status == "success" else SECOND for it in shown]
+    axes.barh(range(len(shown)), [it.seconds or 0 for it in shown], height=0.6, color=colors)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("seconds")
+    return figure
+
+
+def _canvas(rows: int, labels: Sequence[str], *, legend: bool = False) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH_INCHES, 0.7 + 0.26 * rows + 0.3 * legend), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_yticks(range(rows), [_short(label) for label in labels])
+    axes.set_ylim(-0.7, rows - 0.3)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+    axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.10g}"))
+    return figure, axes
+
+
+def _short(label: str) -> str:
+    label = printable(label)
+    return label if len(label) <= _LABEL_CHARACTERS else f"{label[: _LABEL_CHARACTERS - 1]}…"

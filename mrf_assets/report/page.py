@@ -1,0 +1,116 @@
+"""The report as one HTML file: nothing is loaded from anywhere, and every text of a stranger is escaped."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from mrf_assets.checks import Check, CheckResult
+from mrf_assets.console import printable
+from mrf_assets.errors import StoreError
+from mrf_assets.report import charts
+from mrf_assets.report.figures import Figures, read_figures
+from mrf_assets.settings import Settings
+
+REPORT_NAME = "report.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A report that was written, and what is in it."""
+
+    path: Path
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A rule that objects, over all networks."""
+
+    check: Check
+    networks: list[str]
+    rows: int
+    sample: str
+
+
+def write_report(
+    settings: Settings,
+    networks: Sequence[str] = (),
+    *,
+    path: Path | None = None,
+    codes: Sequence[str] = (),
+    most_codes: int = 6,
+) -> Report:
+    """Write the report of some networks, by default of all, into the output folder; visible when it is whole.
+
+    Raises:
+        MrfError: As its class says.
+    """
+    path = path or settings.output_dir.absolute() / REPORT_NAME
+    figures = read_figures(settings, networks, codes, most_codes)
+    partial_path = path.with_name(f".{path.name}.partial")
+    try:
+        partial_path.write_text(render(figures), encoding="utf-8")
+        partial_path.replace(path)
+    except OSError as error:
+        raise StoreError(str(path), f"cannot be written ({error.strerror}); check the folder") from error
+    finally:
+        partial_path.unlink(missing_ok=True)
+    return Report(path=path, figures=figures)
+
+
+def render(figures: Figures) -> str:
+    """The page."""
+    environment = Environment(
+        loader=PackageLoader("mrf_assets", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["shown"] = _shown
+    environment.filters["lines"] = lambda text: "\n".join(_shown(line) for line in text.splitlines())
+    return environment.get_template("page.html.j2").render(
+        figures=figures,
+        distributions=[
+            (code, _chart(partial(charts.distribution, code), f"prices-{number}"))
+            for number, code in enumerate(figures.code_prices)
+        ],
+        spread_chart=_chart(partial(charts.spread, figures.spreads), "spread") if figures.spreads else "",
+        changes_chart=_chart(partial(charts.changed, figures.changes), "changes") if figures.changes else "",
+        runs_chart=_chart(partial(charts.run_times, figures.runs), "runs") if figures.runs else "",
+        rules=max((len(results) for results in figures.checks.values()), default=0),
+        findings=_findings(figures.checks),
+        made_at=f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d %H:%M} UTC",
+        version=version("mrf_assets"),
+    )
+
+
+def _shown(text: object) -> str:
+    return printable("?" if text is None else str(text))
+
+
+def _chart(chart: charts.Chart, title: str) -> Markup:
+    return Markup(charts.svg(chart, title))  # noqa: S704 - made by matplotlib, which escapes the texts in it
+
+
+def _findings(checks: Mapping[str, Sequence[CheckResult]]) -> list[Finding]:
+    """By rule, errors first, then those that most networks fail."""
+    failed: dict[tuple[str, str], list[tuple[str, CheckResult]]] = {}
+    for network, results in checks.items():
+        for result in results:
+            if not result.passed:
+                failed.setdefault((result.check.table, result.check.name), []).append((network, result))
+    findings = [
+        Finding(
+            check=found[0][1].check,
+            networks=[network for network, _ in found],
+            rows=sum(result.offending_rows for _, result in found),
+            sample=found[0][1].sample,
+        )
+        for found in failed.values()
+    ]
+    return sorted(findings, key=lambda it: (not it.check.blocking, -len(it.networks), it.check.name))

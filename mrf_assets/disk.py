@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -11,6 +12,15 @@ from mrf_assets.errors import DiskFull, StoreError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SQLITE_LOG_INDEX_BYTES = 32_768  # https://sqlite.org/walformat.html, section 2
+
+
+def sync(path: Path) -> None:
+    """Down to the disk: after a power cut a rename must not point to files without content."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def require_room(folder: Path, kept_bytes: int, coming_bytes: int = 0) -> None:

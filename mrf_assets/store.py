@@ -29,7 +29,7 @@ from typing import Final, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.disk import refusal
+from mrf_assets.disk import refusal, sync
 from mrf_assets.errors import StoreError
 from mrf_assets.generations import (
     FileName,
@@ -187,8 +187,8 @@ class Stage:
         for path in list(staged.iterdir()):
             if name := FileName.of(path.name):
                 path = path.rename(staged / name.published(generation))  # noqa: PLW2901 - the same file
-            _sync(path)
-        _sync(staged)
+            sync(path)
+        sync(staged)
         files = [file for name, paths in _tables(staged).items() for file in _describe(name, paths, target)]
         hold(self._root, staged, target, generation)
         self._dismiss(target)
@@ -199,7 +199,7 @@ class Stage:
                 raise
             _exchange(staged, target)
             self._dismiss(staged)  # what was really replaced: others may have published in between
-        _sync(target.parent)
+        sync(target.parent)
         remove_dismissed(self._root)
         return files
 
@@ -349,15 +349,6 @@ def _describe(table: str, paths: Sequence[Path], target: Path) -> Iterator[Table
         yield TableFile(
             table=table, path=target / path.name, rows=pq.read_metadata(path).num_rows, size_bytes=path.stat().st_size
         )
-
-
-def _sync(path: Path) -> None:
-    """Down to the disk: after a power cut a rename must not point to files without content."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _exchange(staged: Path, target: Path) -> None:

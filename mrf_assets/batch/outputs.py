@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from mrf_assets.batch.ledger import Part
 from mrf_assets.batch.values import Row
+from mrf_assets.disk import sync
 from mrf_assets.errors import StoreError
 
 _PART = re.compile(r"\Apart-([0-9]{6})\.parquet\Z")
@@ -96,9 +97,9 @@ class ParquetParts:
         with _refusals(self.path):
             pq.write_table(rows, partial, compression=_COMPRESSION)
             size_bytes = partial.stat().st_size
-            _sync(partial)
+            sync(partial)
             partial.replace(target)
-            _sync(self.path)
+            sync(self.path)
         return Part(name=target.name, rows=rows.num_rows, size_bytes=size_bytes)
 
     def read(self) -> Iterator[pa.Table]:
@@ -208,11 +209,3 @@ _READERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str], Any]], ...]
 
 def _from_text(text: str, kind: pa.DataType) -> Any:  # noqa: ANN401 - a value of that type
     return None if text == "" else next(read for is_kind, read in _READERS if is_kind(kind))(text)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

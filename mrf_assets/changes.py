@@ -29,8 +29,15 @@ from mrf_assets.settings import Settings
 _ROWS_AT_ONCE = 50_000
 _MOST_SHIFTS = 20
 
-_KEY = """negotiation_arrangement, billing_code_type, billing_code, severity_of_illness, negotiated_type, rate_unit,
-    billing_class, setting, service_codes, billing_code_modifiers"""
+# Prices are grouped by a number for their conditions, which are few: benchmarks/NOTES.md, "Rules and changes".
+_SCALARS = (
+    "negotiation_arrangement", "billing_code_type", "severity_of_illness", "negotiated_type", "rate_unit",
+    "billing_class", "setting",
+)  # fmt: skip
+_LISTS = ("service_codes", "billing_code_modifiers", "bundled_codes", "covered_services")
+_CONDITIONS = ", ".join((*_SCALARS, *_LISTS))
+_RANKED = ", ".join((*_SCALARS, "places", "modifiers", "contents"))
+_SAME_CONDITIONS = " AND ".join(f"raw.{name} IS NOT DISTINCT FROM c.{name}" for name in (*_SCALARS, *_LISTS))
 _CHANGES_SQL = f"""WITH members AS (
     SELECT DISTINCT period, file_id, provider_group_id,
         concat(tin_type, ':', coalesce(tin_value, CAST(npi AS VARCHAR))) AS tin
@@ -45,33 +52,39 @@ sets AS (
     WHERE network_id = $network
     GROUP BY period, file_id, provider_set_id
 ),
-prices AS (
-    SELECT
-        r.period = $now AS is_now, file_id, provider_set_id, negotiated_rate,
-        r.* EXCLUDE (period, file_id, provider_set_id, negotiated_rate, service_codes, billing_code_modifiers),
-        list_sort(list_distinct(coalesce(service_codes, []))) AS service_codes,
-        list_sort(list_distinct(coalesce(billing_code_modifiers, []))) AS billing_code_modifiers,
-        hash(bundled_codes, covered_services) AS contents,
-        parties, tins, first_tins
-    FROM rates_history r
-    LEFT JOIN sets USING (period, file_id, provider_set_id)
-    WHERE network_id = $network AND r.period IN ($before, $now)
+raw AS (
+    SELECT period = $now AS is_now, period, file_id, provider_set_id, billing_code, negotiated_rate, {_CONDITIONS}
+    FROM rates_history
+    WHERE network_id = $network AND period IN ($before, $now)
+),
+conditions AS (
+    SELECT *, dense_rank() OVER (ORDER BY {_RANKED}) AS condition
+    FROM (
+        SELECT *,
+            list_sort(list_distinct(coalesce(service_codes, []))) AS places,
+            list_sort(list_distinct(coalesce(billing_code_modifiers, []))) AS modifiers,
+            hash(bundled_codes, covered_services) AS contents
+        FROM (SELECT DISTINCT {_CONDITIONS} FROM raw)
+    )
 ),
 once AS (
     SELECT
-        {_KEY}, contents, parties, negotiated_rate, bool_or(is_now) AS is_now, any_value(tins) AS tins,
+        billing_code, condition, parties, negotiated_rate, bool_or(is_now) AS is_now, any_value(tins) AS tins,
         any_value(first_tins) AS first_tins, min(file_id) AS file_id, min(provider_set_id) AS provider_set_id
-    FROM prices
-    GROUP BY {_KEY}, contents, parties, negotiated_rate
+    FROM raw
+    JOIN conditions c ON {_SAME_CONDITIONS}
+    LEFT JOIN sets USING (period, file_id, provider_set_id)
+    GROUP BY billing_code, condition, parties, negotiated_rate
     HAVING bool_and(is_now) = bool_or(is_now)
 ),
 placed AS (
-    SELECT *, row_number() OVER (PARTITION BY {_KEY}, contents, parties, is_now ORDER BY negotiated_rate) AS place
+    SELECT *,
+        row_number() OVER (PARTITION BY billing_code, condition, parties, is_now ORDER BY negotiated_rate) AS place
     FROM once
 ),
 paired AS (
     SELECT
-        {_KEY}, contents, parties, place,
+        billing_code, condition, parties, place,
         max(negotiated_rate) FILTER (NOT is_now) AS previous_rate,
         max(negotiated_rate) FILTER (is_now) AS rate,
         coalesce(any_value(tins), 0) AS tins, any_value(first_tins) AS first_tins,
@@ -80,16 +93,19 @@ paired AS (
         max(file_id) FILTER (is_now) AS file_id,
         max(provider_set_id) FILTER (is_now) AS provider_set_id
     FROM placed
-    GROUP BY {_KEY}, contents, parties, place
+    GROUP BY billing_code, condition, parties, place
 )
 SELECT
     $network AS network_id, $now AS period, $before AS previous_period,
     CASE WHEN rate IS NULL THEN 'removed' WHEN previous_rate IS NULL THEN 'added' ELSE 'changed' END AS change,
-    {_KEY}, previous_rate, rate, rate - previous_rate AS difference,
+    negotiation_arrangement, billing_code_type, billing_code, severity_of_illness, negotiated_type, rate_unit,
+    billing_class, setting, places AS service_codes, modifiers AS billing_code_modifiers,
+    previous_rate, rate, rate - previous_rate AS difference,
     CASE WHEN previous_rate > 0 THEN CAST(rate AS DOUBLE) / CAST(previous_rate AS DOUBLE) END AS ratio,
     CAST(tins AS INTEGER) AS tins, first_tins,
     previous_file_id, previous_provider_set_id, file_id, provider_set_id
 FROM paired
+JOIN (SELECT DISTINCT ON (condition) * FROM conditions) USING (condition)
 ORDER BY billing_code_type, billing_code, change, previous_rate, rate, billing_class"""  # noqa: S608 - constants
 
 _TWO_LATEST = """(

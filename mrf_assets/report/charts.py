@@ -76,7 +76,7 @@ def distribution(code: CodePrices) -> Figure:
     axes.barh(
         rows, [it.p75 - it.p25 for it in shown], left=[it.p25 for it in shown], height=0.55, color=FIRST, zorder=2
     )
-    axes.plot([it.median for it in shown], rows, "|", color=SECOND, markersize=11, markeredgewidth=2.5, zorder=3)
+    axes.plot([it.median for it in shown], rows, "|", color=INK, markersize=11, markeredgewidth=2.5, zorder=3)
     axes.set_xlim(left=0)
     axes.set_xlabel("dollars")
     return figure

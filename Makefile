@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz soak ui bench docs lint clean
+.PHONY: demo test fuzz soak ui bench bench-catalog docs lint clean
 
 demo: $(VENV)/.installed  ## The main job on 22 made-up networks, then one query
 	$(BIN)/python examples/demo.py run
@@ -41,3 +41,6 @@ bench: $(VENV)/.installed  ## Speed and memory beside peers and limits; BENCH=--
 	test -d $(VENV)-peer || $(PYTHON) -m venv $(VENV)-peer
 	$(VENV)-peer/bin/pip install --quiet --disable-pip-version-check cms-mrf-extractor
 	$(BIN)/python -m benchmarks.bench_extract --peer $(abspath $(VENV)-peer/bin/mrf-extract) $(BENCH)
+
+bench-catalog: $(VENV)/.installed  ## The shipped queries on 50 networks and 20 million prices, beside the flat layout
+	$(BIN)/python -m benchmarks.bench_catalog $(BENCH)

@@ -38,6 +38,12 @@ HERE = Path(__file__).parent
 _MB = 1_000_000
 _ROWS_AT_ONCE = 50_000
 _NOT_FLAT = ("rates", "provider_sets")  # what one flat row per price and group takes the place of
+_HUNGRY = (
+    ("price_distribution", f"code {COMMON_CODE}"),
+    ("network_extremes", "all codes"),
+    ("multi_tin_providers", "none"),
+)
+_MEMORY_MB = (256, 512, 1_024)
 _DOLLARS = (
     "negotiated_type IN ('negotiated', 'derived', 'fee schedule')"
     " AND coalesce(negotiation_arrangement, '') NOT IN ('bundle', 'capitation') AND negotiated_rate > 0"
@@ -66,6 +72,7 @@ class Figures:
 
     cold_seconds: float  # of the whole process, from its start to its end
     warm_seconds: float
+    warm_cpu_seconds: float
     rows: int
     peak_mb: float
     read_mb: float  # from the disk, by the whole process
@@ -84,7 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.work:
-        _work(Job(**options.work))
+        try:
+            told = asdict(_work(Job(**options.work)))
+        except duckdb.OutOfMemoryException:
+            told = None
+        print(json.dumps(told))
         return
     payer = Payer(networks=options.networks, rates=options.rates)
     lake = options.data / payer.name
@@ -94,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flat = _write_flat(lake, payer.keys[: options.flat_networks], options.data / f"{payer.name}-flat")
     bench = Bench(lake, flat, options.memory_mb, options.repetitions)
     sections = []
-    for lines in (bench.catalog(), bench.queries(), bench.row_groups(), bench.beside_flat()):
+    for lines in (bench.catalog(), bench.queries(), bench.memory(), bench.row_groups(), bench.beside_flat()):
         section = "\n".join(lines)
         print(section, flush=True)
         sections.append(section)
@@ -126,20 +137,35 @@ class Bench:
     def queries(self) -> Iterator[str]:
         """Every shipped query, cold and warm."""
         yield f"\n### Shipped queries (`query_memory_mb` {self._memory_mb:,})\n"
-        yield "| query | parameters | rows | cold s | read MB | warm s | peak MB |"
-        yield "|---|---|---:|---:|---:|---:|---:|"
+        yield "| query | parameters | rows | cold s | read MB | warm s | warm CPU s | peak MB |"
+        yield "|---|---|---:|---:|---:|---:|---:|---:|"
         for name, told, params in self._asked():
             query = shipped(name)
-            wanted = set(duckdb.extract_statements(query.sql)[0].named_parameters)
-            found = self._measure(query.sql, query.bind(params, wanted))
+            found = self._measure(query.sql, query.bind(params, _names(query.sql)))
             yield (
                 f"| {name} | {told} | {found.rows:,} | {found.cold_seconds:.2f} | {found.read_mb:,.0f} "
-                f"| {found.warm_seconds:.2f} | {found.peak_mb:,.0f} |"
+                f"| {found.warm_seconds:.2f} | {found.warm_cpu_seconds:.2f} | {found.peak_mb:,.0f} |"
             )
+
+    def memory(self) -> Iterator[str]:
+        """The queries that hold most, with less and more memory."""
+        yield "\n### Memory by `query_memory_mb`\n"
+        yield "What does not fit goes to disk, but for the values of medians: then the query is refused in one line.\n"
+        yield "| query | setting | peak MB | warm s |"
+        yield "|---|---:|---:|---:|"
+        asked = {(name, told): params for name, told, params in self._asked()}
+        for key in _HUNGRY:
+            query = shipped(key[0])
+            for memory_mb in _MEMORY_MB:
+                found = self._run(query.sql, query.bind(asked[key], _names(query.sql)), memory_mb)
+                peak, warm = (f"{found.peak_mb:,.0f}", f"{found.warm_seconds:.2f}") if found else ("refused", "")
+                yield f"| {key[0]}, {key[1]} | {memory_mb:,} | {peak} | {warm} |"
 
     def row_groups(self) -> Iterator[str]:
         """Row groups of `rates` by DuckDB's profile, beside those that have the code."""
         yield "\n### Row groups of `rates` that a query for one code reads (DuckDB's profile)\n"
+        yield "Those read without having the code are false positives of the bloom filters (5 % at most are asked for)."
+        yield "`provider_rates` reads fewer than have it: the sets of the provider leave whole networks out.\n"
         yield "| code | query | prices | row groups | have the code | read | read without having it |"
         yield "|---|---|---:|---:|---:|---:|---:|"
         rows = Settings().rate_batch_size
@@ -157,8 +183,8 @@ class Bench:
                         asked |= {"npi": str(_one(connection, "SELECT min(npi) FROM providers"))}
                     else:
                         asked |= {"billing_code_type": kind}
-                    wanted = set(duckdb.extract_statements(query.sql)[0].named_parameters)
-                    read, total = _row_groups_of_rates(connection, query.sql, query.bind(asked, wanted))
+                    given = query.bind(asked, _names(query.sql))
+                    read, total = _row_groups_of_rates(connection, query.sql, given)
                     more = max(0, read - needed)
                     yield f"| {code} | {name} | {prices:,} | {total:,} | {needed:,} | {read:,} | {more:,} |"
 
@@ -198,6 +224,7 @@ class Bench:
             for what, a, b, digits in (
                 ("cold s", ours.cold_seconds, other.cold_seconds, 2),
                 ("warm s", ours.warm_seconds, other.warm_seconds, 3),
+                ("warm CPU s", ours.warm_cpu_seconds, other.warm_cpu_seconds, 3),
                 ("read MB, cold", ours.read_mb, other.read_mb, 1),
                 ("peak MB", ours.peak_mb, other.peak_mb, 0),
             ):
@@ -258,40 +285,47 @@ class Bench:
         return [ranked[0], ranked[len(ranked) // 2], ranked[-1]]
 
     def _measure(self, sql: str, params: Mapping[str, str]) -> Figures:
+        found = self._run(sql, params, self._memory_mb)
+        assert found is not None, f"{self._memory_mb} MB are too few"
+        return found
+
+    def _run(self, sql: str, params: Mapping[str, str], memory_mb: int) -> Figures | None:
+        """One job, cold and warm; None where it needs more memory."""
         for path in (*self._flat.values(), *(path for paths in self._by_table().values() for path in paths)):
             _forget(path)
         job = Job(
-            lake=str(self._lake), memory_mb=self._memory_mb, sql=sql, params=params, repetitions=self._repetitions
+            lake=str(self._lake),
+            memory_mb=memory_mb,
+            sql=sql,
+            params=params,
+            repetitions=self._repetitions,
         )
         command = [sys.executable, "-m", "benchmarks.bench_catalog", *job.arguments]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=_environment())
-        return Figures(**json.loads(done.stdout))
+        told = json.loads(done.stdout)
+        return Figures(**told) if told else None
 
 
-def _work(job: Job) -> None:
-    """Ask as `mrf query` does, in this process; tells its figures."""
+def _work(job: Job) -> Figures:
+    """Ask as `mrf query` does, in this process."""
     began = _process_start()
     with closing(connect(job.lake, memory_mb=job.memory_mb)) as connection:
         rows = _drain(connection, job)
         cold = time.time() - began
         read_mb = _kernel("io", "read_bytes") / _MB
-        warm = []
+        warm, warm_cpu = [], []
         for _ in range(job.repetitions):
-            again = time.monotonic()
+            again, again_cpu = time.monotonic(), time.process_time()
             _drain(connection, job)
             warm.append(time.monotonic() - again)
-    print(
-        json.dumps(
-            asdict(
-                Figures(
-                    cold_seconds=cold,
-                    warm_seconds=statistics.median(warm),
-                    rows=rows,
-                    peak_mb=_kernel("status", "VmHWM") / 1024,
-                    read_mb=read_mb,
-                )
-            )
-        )
+            warm_cpu.append(time.process_time() - again_cpu)
+    return Figures(
+        cold_seconds=cold,
+        warm_seconds=statistics.median(warm),
+        warm_cpu_seconds=statistics.median(warm_cpu),
+        rows=rows,
+        peak_mb=_kernel("status", "VmHWM") * 1024 / _MB,
+        read_mb=read_mb,
     )
 
 
@@ -327,6 +361,11 @@ def _forget(path: Path) -> None:
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(handle)
+
+
+def _names(sql: str) -> set[str]:
+    """The parameters that a query names."""
+    return set(duckdb.extract_statements(sql)[0].named_parameters)
 
 
 def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
@@ -386,6 +425,7 @@ Written by `make bench-catalog` on {dt.datetime.now(tz=dt.UTC):%Y-%m-%d}: {os.cp
 {payer.rates:,} prices, `query_memory_mb` {memory_mb:,}. Cold: a new process, imports included, the pages of all data
 dropped from the page cache; `read MB` is what it then read from the disk. Warm: the median of further runs in that
 process. Peak memory is of the process, Python and libraries included, which stand beside what DuckDB may take.
+Load average of the last 15 minutes: {os.getloadavg()[2]:.1f}; where it is above the cores, trust CPU seconds.
 """
     path.write_text(head + "\n".join(sections) + "\n")
 

@@ -87,14 +87,14 @@ def _result(check: Check, by_period: Mapping[str, CheckResult]) -> dg.AssetCheck
         "periods": dg.MetadataValue.text(", ".join(by_period)),
     }
     if check.threshold is not None:
-        metadata["threshold"] = dg.MetadataValue.float(check.threshold)
+        metadata["threshold"] = dg.MetadataValue.float(float(check.threshold))
     samples = "\n".join(result.sample for result in by_period.values() if result.sample)
     if samples:
         metadata["sample"] = dg.MetadataValue.md(f"```json\n{samples.replace('`', chr(39))}\n```")
     populations = [result.population for result in by_period.values() if result.population is not None]
     if populations:
         metadata["population"] = dg.MetadataValue.int(sum(populations))
-        metadata["tolerated_share"] = dg.MetadataValue.float(check.tolerated_share)
+        metadata["tolerated_share"] = dg.MetadataValue.float(float(check.tolerated_share))
     return dg.AssetCheckResult(
         asset_key=check.table,
         check_name=check.name,

@@ -226,7 +226,6 @@ class Interrupted:
     place: Place
     during: dict[str, Any]
     refused: subprocess.CompletedProcess[str]
-    watched: subprocess.CompletedProcess[str]
     resumed: subprocess.CompletedProcess[str]
     asked: Counter[str]
     after: dict[str, Any]
@@ -245,17 +244,15 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
         process = place.start(*run_arguments(payer.publish_index("abcd"), 1))
         assert gate.reached.wait(60)
         during, refused = _status(place), place.mrf("resume")
-        with place.start("status", "--watch") as watching:
-            os.killpg(process.pid, signal.SIGKILL)
-            (run,) = [run for run in _runs(place) if run.tags["dagster/partition"] == key("c")]
-            os.kill(int(run.tags["mrf/worker"]), signal.SIGKILL)
-            process.communicate()
-            gate.release()
-            before = server.counts()
-            resumed = place.mrf("resume")
-            watched = finished(watching)
+        os.killpg(process.pid, signal.SIGKILL)
+        (run,) = [run for run in _runs(place) if run.tags["dagster/partition"] == key("c")]
+        os.kill(int(run.tags["mrf/worker"]), signal.SIGKILL)
+        process.communicate()
+        gate.release()
+        before = server.counts()
+        resumed = place.mrf("resume")
         return Interrupted(
-            place=place, during=during, refused=refused, watched=watched, resumed=resumed,
+            place=place, during=during, refused=refused, resumed=resumed,
             asked=server.counts() - before, after=_status(place), leftovers=place.leftovers(),
         )  # fmt: skip
 
@@ -283,14 +280,6 @@ def test_resume_runs_what_did_not_run_to_its_end(interrupted: Interrupted) -> No
     assert 1 == interrupted.resumed.returncode
     assert [key(letter) for letter in "acd"] == interrupted.place.networks()
     assert [] == interrupted.leftovers
-
-
-def test_watch_ends_with_the_batch(interrupted: Interrupted) -> None:
-    """For a pipe it is a line whenever a number changes, and the numbers at the end."""
-    lines = interrupted.watched.stdout.splitlines()
-
-    assert lines[0].startswith("Processing ")
-    assert any(line.startswith("Successful: ") for line in lines)
 
 
 def test_what_is_lost_with_its_process_is_not_what_failed(interrupted: Interrupted) -> None:

@@ -28,7 +28,7 @@ import dagster as dg
 
 from mrf_assets.console import PrintableFormatter
 from mrf_assets.definitions import build_defs
-from mrf_assets.defs.processes import MACHINE_TAG, WORKER_TAG, is_alive
+from mrf_assets.defs.processes import LOST, MACHINE_TAG, WORKER_TAG, is_orphan, worker_tags
 from mrf_assets.pipeline import Progress
 from mrf_assets.settings import Settings
 
@@ -164,9 +164,8 @@ def _work(parent: Connection, settings: Settings, log_level: int) -> None:
 def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> Outcome:  # noqa: ANN401 - Dagster's reconstructable job is not public
     tags = {
         **task.tags,
+        **worker_tags(),
         "dagster/partition": task.network_id,
-        WORKER_TAG: str(os.getpid()),
-        MACHINE_TAG: platform.node(),
     }
     try:
         with dg.execute_job(job, instance=instance, run_config=task.run_config, tags=tags) as result:
@@ -279,9 +278,9 @@ class _Pool:
 def settle_orphans(instance: dg.DagsterInstance) -> int:
     """Fail the runs of this machine's workers that are gone, such as after a power cut; returns how many."""
     unfinished = dg.RunsFilter(tags={MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
-    orphans = [run for run in instance.get_runs(unfinished) if not is_alive(int(run.tags[WORKER_TAG]))]
+    orphans = [run for run in instance.get_runs(unfinished) if is_orphan(run.tags)]
     for run in orphans:
-        instance.report_run_failed(run, "its worker process is gone; run it again")
+        instance.report_run_failed(run, LOST)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return len(orphans)
 

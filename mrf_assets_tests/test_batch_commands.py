@@ -226,6 +226,7 @@ class Interrupted:
     place: Place
     during: dict[str, Any]
     refused: subprocess.CompletedProcess[str]
+    watched: list[str]
     resumed: subprocess.CompletedProcess[str]
     asked: Counter[str]
     after: dict[str, Any]
@@ -244,15 +245,19 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
         process = place.start(*run_arguments(payer.publish_index("abcd"), 1))
         assert gate.reached.wait(60)
         during, refused = _status(place), place.mrf("resume")
-        os.killpg(process.pid, signal.SIGKILL)
-        (run,) = [run for run in _runs(place) if run.tags["dagster/partition"] == key("c")]
-        os.kill(int(run.tags["mrf/worker"]), signal.SIGKILL)
-        process.communicate()
+        with place.start("status", "--watch") as watching:
+            assert watching.stdout is not None
+            told = watching.stdout.readline()  # it looks while the batch goes on
+            os.killpg(process.pid, signal.SIGKILL)
+            (run,) = [run for run in _runs(place) if run.tags["dagster/partition"] == key("c")]
+            os.kill(int(run.tags["mrf/worker"]), signal.SIGKILL)
+            process.communicate()
+            watched = finished(watching)
         gate.release()
         before = server.counts()
         resumed = place.mrf("resume")
         return Interrupted(
-            place=place, during=during, refused=refused, resumed=resumed,
+            place=place, during=during, refused=refused, watched=[told, *watched.stdout.splitlines()], resumed=resumed,
             asked=server.counts() - before, after=_status(place), leftovers=place.leftovers(),
         )  # fmt: skip
 
@@ -280,6 +285,16 @@ def test_resume_runs_what_did_not_run_to_its_end(interrupted: Interrupted) -> No
     assert 1 == interrupted.resumed.returncode
     assert [key(letter) for letter in "acd"] == interrupted.place.networks()
     assert [] == interrupted.leftovers
+
+
+def test_watch_ends_with_the_batch_though_it_was_killed(interrupted: Interrupted) -> None:
+    """For a pipe it is a line whenever a number changes, and the numbers at the end."""
+    first, *later = interrupted.watched
+
+    assert first.startswith("Processing 2/4 (50%): successful 1, failed 1, running 1")
+    assert later[0].startswith("Processing 3/4 (75%): successful 1, failed 2, running 0")
+    assert {"Successful: 1", "Failed: 2", "Pending: 1"} <= set(later)
+    assert f"  ❌ {key('c')}: its worker process is gone; run it again" in later
 
 
 def test_what_is_lost_with_its_process_is_not_what_failed(interrupted: Interrupted) -> None:

@@ -2,21 +2,35 @@
 
 import multiprocessing
 import os
+import platform
 import threading
+from collections.abc import Mapping
+
+import psutil
 
 WORKER_TAG = "mrf/worker"  # process id
 MACHINE_TAG = "mrf/machine"  # on which it is one
+LOST = "its worker process is gone; run it again"
 
 
-def is_alive(pid: int) -> bool:
-    """Whether there is a process with this id."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+def worker_tags() -> dict[str, str]:
+    """On a run that this process works on itself, as those of the command line do."""
+    return {WORKER_TAG: str(os.getpid()), MACHINE_TAG: platform.node()}
+
+
+def is_orphan(tags: Mapping[str, str]) -> bool:
+    """Whether the worker of an unfinished run is gone; of another machine's, and of Dagster's own, it cannot be told.
+
+    One that was killed and whom nobody has waited for is gone too: in a container without an init it stays listed.
+    """
+    if WORKER_TAG not in tags or tags.get(MACHINE_TAG) != platform.node():
         return False
-    except PermissionError:  # somebody else's by now, but alive
+    try:
+        return psutil.Process(int(tags[WORKER_TAG])).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return True
-    return True
+    except psutil.AccessDenied:  # somebody else's by now, but alive
+        return False
 
 
 def end_with_parent() -> None:

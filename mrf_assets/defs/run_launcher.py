@@ -6,7 +6,6 @@ a day. With it, run monitoring fails them and run retries start them again. `dag
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import dagster as dg
@@ -17,7 +16,7 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Wor
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 
-from mrf_assets.defs.processes import MACHINE_TAG, WORKER_TAG, is_alive
+from mrf_assets.defs.processes import LOST, WORKER_TAG, is_orphan
 
 _ANSWER_SECONDS = 10
 
@@ -54,6 +53,6 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     @staticmethod
     def _of_command_line(run: dg.DagsterRun) -> CheckRunHealthResult:
-        if run.tags.get(MACHINE_TAG) != platform.node() or is_alive(int(run.tags[WORKER_TAG])):
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its worker process is gone")
+        if is_orphan(run.tags):
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, LOST)
+        return CheckRunHealthResult(WorkerStatus.RUNNING)

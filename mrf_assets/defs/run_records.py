@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from mrf_assets.defs.processes import LOST, is_orphan
 from mrf_assets.manifest import NetworkRecord
 from mrf_assets.statistics import latest_runs
 
@@ -135,6 +136,8 @@ def _read(instance: dg.DagsterInstance, record: dg.RunRecord, network_id: str) -
         error, facts = _failure(instance, run.run_id)
         if status == "canceled":
             error = "canceled"
+    elif is_orphan(run.tags):  # nobody has settled it yet; it will not go on
+        status, error = "failed", LOST
     elif run.status in _WAITING:
         status = "queued"
     seconds = None if record.end_time is None or record.start_time is None else record.end_time - record.start_time

@@ -7,10 +7,10 @@ values       errors, urls, tasks, network_id, schema, whitelist, limits, setting
 tools        stream, zip_stream, yajl, part_processes, hosts, disk, batch, generations, queries, alerts,
              reference
 stages       sources, fetch, extract, store, part_filter, checks, nppes, catalog
-composition  pipeline, task_store, manifest, unchanged, renewal, enrichment, data_dictionary,
+composition  pipeline, results, task_store, manifest, unchanged, renewal, enrichment, data_dictionary,
              statistics, budget, catalog_checks, changes, quality,
              index_store, index_reader, index_watch
-shells       defs, definitions, workers, batch_orchestrator, console, status_view,
+shells       defs, definitions, workers, batch_history, batch_orchestrator, console, status_view,
              batch_commands, enrich_command, query_commands, check_command, report, report_command,
              index_cli, cli
 """

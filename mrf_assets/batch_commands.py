@@ -57,7 +57,7 @@ def status(batch_id: str | None, output_dir: Path | None, watch: bool, as_json: 
 
     The exit code is 0 where all its networks succeeded, else 1.
     """
-    from mrf_assets.batch_orchestrator import batch_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
+    from mrf_assets.batch_history import batch_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
 
     folder = Settings.from_environment(output_dir=output_dir).output_dir
     operations = Operations.from_environment()
@@ -85,7 +85,7 @@ def status(batch_id: str | None, output_dir: Path | None, watch: bool, as_json: 
 @_JSON
 def stats(output_dir: Path | None, days: int, as_json: bool) -> None:
     """Add up all batches of the last days, those of sensors and of the UI too."""
-    from mrf_assets.batch_orchestrator import all_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
+    from mrf_assets.batch_history import all_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
 
     folder = Settings.from_environment(output_dir=output_dir).output_dir
     operations = Operations.from_environment()

@@ -9,11 +9,9 @@ import datetime as dt
 import logging
 import os
 import secrets
-import shutil
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -22,18 +20,16 @@ from typing import Any
 import dagster as dg
 
 from mrf_assets.alerts import check_alert_urls, send_alert
+from mrf_assets.batch_history import STARTED_FORM, ensure_dagster_home, latest_batch_of, plan_of, started_at
 from mrf_assets.budget import Budget
 from mrf_assets.console import BatchConsole
 from mrf_assets.defs.partitions import add_networks
 from mrf_assets.defs.resources import Ingestor, config_of
 from mrf_assets.defs.run_records import (
-    all_records,
     batch_record,
     batch_records,
     batch_runs,
-    latest_batch,
     published_facts,
-    records_by_batch,
 )
 from mrf_assets.disk import require_room
 from mrf_assets.errors import SettingError
@@ -41,8 +37,8 @@ from mrf_assets.extract import READERS
 from mrf_assets.manifest import NetworkRecord, build_manifest, write_manifest
 from mrf_assets.pipeline import Wanted
 from mrf_assets.priority import PRIORITY_TAG, Priority, priority_of, score
-from mrf_assets.settings import Operations, Settings, dagster_home
-from mrf_assets.statistics import BatchStatistics, batch_alert, count, latest_runs
+from mrf_assets.settings import Operations, Settings
+from mrf_assets.statistics import batch_alert, count, latest_runs
 from mrf_assets.store import Store
 from mrf_assets.task_store import PlannedBatch, TaskStore
 from mrf_assets.tasks import FileTask
@@ -52,7 +48,6 @@ from mrf_assets.workers import BATCH_TAG, NetworkJob, Outcome, run_networks, set
 _TAG_CHARACTERS = 250  # an index's address in a run tag
 _DAY_SECONDS = 86_400
 MANIFEST_NAME = "manifest.json"
-_STARTED = "%Y%m%d_%H%M%S"  # the form of the time in batch ids and log folders, UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +64,7 @@ class Batch:
         """A batch that starts now."""
         started = _now()
         return cls(
-            batch_id=f"{started:{_STARTED}}-{secrets.token_hex(2)}",
+            batch_id=f"{started:{STARTED_FORM}}-{secrets.token_hex(2)}",
             started=started,
             source_type=source_type,
             source_input=canonical_url(source_input),
@@ -83,23 +78,6 @@ class Batch:
             "mrf/source_type": self.source_type,
             "mrf/source_input": self.source_input[:_TAG_CHARACTERS],
         }
-
-
-def ensure_dagster_home() -> Path:
-    """Make DAGSTER_HOME usable: the folder, and instance settings if it has none."""
-    home = dagster_home()
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        if not (home / "dagster.yaml").exists():
-            here = Path(__file__).parent
-            packaged = here / "dagster.yaml"  # in a wheel; in a checkout it stands one folder up
-            shutil.copyfile(packaged if packaged.exists() else here.parent / "dagster.yaml", home / "dagster.yaml")
-    except OSError as error:
-        raise SettingError(
-            "DAGSTER_HOME", f"{home} cannot be used ({error.strerror}); set it to a folder of yours"
-        ) from None
-    os.environ["DAGSTER_HOME"] = str(home)  # Dagster and the worker processes read it there
-    return home
 
 
 def execute_batch(
@@ -199,11 +177,11 @@ def continue_batch(
     """
     operations = operations or Operations.from_environment()
     folder = Path(output_dir).absolute()
-    plan = _plan_of(folder)
+    plan = plan_of(folder)
     ensure_dagster_home()
     with dg.DagsterInstance.get() as instance:
         settle_orphans(instance)
-        batch_id = batch_id or _latest_batch(instance, plan)
+        batch_id = batch_id or latest_batch_of(instance, plan)
         records = {} if batch_id is None else batch_records(instance, batch_id)
         planned = None if batch_id is None else plan.load_batch(batch_id) or _planned_elsewhere(batch_id, records)
         if planned is None:
@@ -220,7 +198,7 @@ def continue_batch(
     run = _Run(
         batch=Batch(
             batch_id=planned.batch_id,
-            started=_started(planned.batch_id, records.values()),
+            started=started_at(planned.batch_id, records.values()),
             source_type=planned.source_type,
             source_input=planned.source_input,
         ),
@@ -326,7 +304,7 @@ class _Run:
     def _execute(self) -> dict[str, Any]:
         settings = _share_cores(self.settings, at_a_time=max(min(self.workers, len(self.networks)), 1))
         Store(settings.output_dir).sweep()
-        log_dir = f"logs/{_now():{_STARTED}}" if self.workers > 1 else None
+        log_dir = f"logs/{_now():{STARTED_FORM}}" if self.workers > 1 else None
         if log_dir:
             (settings.output_dir / log_dir).mkdir(parents=True, exist_ok=True)
         jobs = [self._job(key, settings, log_dir) for key in self.networks]
@@ -448,109 +426,6 @@ class _Run:
             log_path=None if log_file is None else settings.output_dir / log_file,
             echo=self.verbose,
         )
-
-
-def batch_statistics(
-    output_dir: Path | str,
-    batch_id: str | None = None,
-    *,
-    operations: Operations | None = None,
-    known: dict[str, NetworkRecord] | None = None,
-) -> BatchStatistics:
-    """How a batch goes: one of the command line or the sensors, or a backfill of the UI by its id.
-
-    `known` keeps the records by run id for the next call, which then reads only what is new.
-
-    Raises:
-        SettingError: There is no such batch.
-    """
-    plan = _plan_of(Path(output_dir).absolute())
-    ensure_dagster_home()
-    with dg.DagsterInstance.get() as instance:
-        batch_id = batch_id or _latest_batch(instance, plan)
-        planned = None if batch_id is None else plan.load_batch(batch_id)
-        runs = [] if batch_id is None else batch_runs(instance, batch_id, known)
-    if planned is None and not runs:
-        raise SettingError("batch", f"{batch_id or 'none'} is not known to DAGSTER_HOME={dagster_home()}")
-    if known is not None:
-        known.update({run.run_id: run for run in runs})
-    networks = list(planned.priorities) if planned else []
-    counted = count(batch_id, networks, runs, operations or Operations.from_environment())
-    return replace(counted, is_driven=planned is not None and plan.is_held(planned.batch_id))
-
-
-def all_statistics(
-    output_dir: Path | str, since: dt.datetime, *, operations: Operations | None = None
-) -> list[BatchStatistics]:
-    """The statistics of every batch that ran since then, the newest first; runs without a batch are one."""
-    plan = _plan_of(Path(output_dir).absolute())
-    ensure_dagster_home()
-    operations = operations or Operations.from_environment()
-    found = []
-    with dg.DagsterInstance.get() as instance:
-        for batch_id, runs in records_by_batch(instance, since).items():
-            planned = plan.load_batch(batch_id)
-            found.append(count(batch_id or None, list(planned.priorities) if planned else [], runs, operations))
-    return found
-
-
-def _latest_batch(instance: dg.DagsterInstance, plan: TaskStore) -> str | None:
-    """The batch that ran last; one that was planned after it and has not begun goes before."""
-    ran, planned = latest_batch(instance), plan.latest_batch()
-    if ran is None or planned is None:
-        return ran or planned
-    return planned if planned > ran and not batch_runs(instance, planned) else ran
-
-
-def _plan_of(output_dir: Path) -> TaskStore:
-    if not Store(output_dir).state_dir.is_dir():
-        raise SettingError("--output-dir", f"{output_dir} holds no plan; name the folder that `mrf run` wrote to")
-    return TaskStore.under(output_dir)
-
-
-def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything: bool = False) -> dict[str, Any]:
-    """The manifest of a batch (by default the latest), or of the latest run of every network.
-
-    Raises:
-        SettingError: There is no such batch, or nothing was ever planned under this folder.
-    """
-    plan = _plan_of(output_dir)
-    ensure_dagster_home()
-    with dg.DagsterInstance.get() as instance:
-        batch_id = None if everything else batch_id or latest_batch(instance)
-        if batch_id is None and not everything:
-            raise SettingError(
-                "DAGSTER_HOME", f"no batch has run with {dagster_home()}; set it as for `mrf run`, or use --all"
-            )
-        records = all_records(instance) if batch_id is None else batch_records(instance, batch_id)
-    if batch_id is not None and not records:
-        raise SettingError(
-            "--batch", f"{batch_id} has no runs in DAGSTER_HOME={dagster_home()}; without --batch it is the latest"
-        )
-    tags = next(iter(records.values())).tags if batch_id else {}
-    planned = None if batch_id is None else plan.load_batch(batch_id)
-    return build_manifest(
-        batch_id=batch_id,
-        extraction_run=_started(batch_id, records.values()).isoformat(timespec="seconds"),
-        source_type=tags.get("mrf/source_type"),
-        source_input=tags.get("mrf/source_input"),
-        output_dir=output_dir,
-        networks=[
-            (record, tasks)
-            for key, record in records.items()
-            if record.status not in ("running", "queued") and ((tasks := plan.load(key)) or record.facts)
-        ],
-        planned_files=None if planned is None else plan.count_files(planned.priorities),
-    )
-
-
-def _started(batch_id: str | None, records: Iterable[NetworkRecord]) -> dt.datetime:
-    """When a batch began, from its id or its first run; now, for an export over all batches."""
-    if batch_id is None:
-        return _now()
-    with suppress(ValueError):
-        return dt.datetime.strptime(batch_id.partition("-")[0], _STARTED).replace(tzinfo=dt.UTC)
-    return min((each.started for each in records if each.started), default=_now())
 
 
 def _log_file(log_dir: str | None, network_id: str) -> str | None:

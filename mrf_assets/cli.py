@@ -31,7 +31,8 @@ from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, Se
 from mrf_assets.extract import READERS
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.index_cli import index_commands
-from mrf_assets.pipeline import NetworkResult, Wanted, ingest
+from mrf_assets.pipeline import Wanted, ingest
+from mrf_assets.results import NetworkResult
 from mrf_assets.settings import Operations, Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
 from mrf_assets.store import Store, row_counts
@@ -238,7 +239,7 @@ def extract(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - cl
 @click.option("--output", type=_PATH, help="Write it there.  [default: print it]")
 def manifest(output_dir: Path | None, batch_id: str | None, everything: bool, output: Path | None) -> None:
     """Export the manifest out of run metadata."""
-    from mrf_assets.batch_orchestrator import export_manifest  # noqa: PLC0415 - imports Dagster, 1.5 s
+    from mrf_assets.batch_history import export_manifest  # noqa: PLC0415 - imports Dagster, 1.5 s
     from mrf_assets.manifest import write_manifest  # noqa: PLC0415 - goes with it
 
     settings = Settings.from_environment(output_dir=output_dir)

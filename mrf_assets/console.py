@@ -21,7 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from mrf_assets.pipeline import Progress
+from mrf_assets.results import Progress
 from mrf_assets.statistics import BatchStatistics
 from mrf_assets.tasks import FileTask
 

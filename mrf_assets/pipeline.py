@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.checks import CheckResult, audit
+from mrf_assets.checks import audit
 from mrf_assets.disk import require_room
-from mrf_assets.errors import AccessRefused, AuditFailed, SettingError
+from mrf_assets.errors import AccessRefused, SettingError
 from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.part_filter import kept_rows
 from mrf_assets.part_processes import in_processes
 from mrf_assets.renewal import renewed_task
+from mrf_assets.results import FileResult, NetworkResult, Progress
 from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
-from mrf_assets.store import PartWriter, Stage, Store, TableFile, part_labels, refusals
+from mrf_assets.store import PartWriter, Stage, Store, part_labels, refusals
 from mrf_assets.stream import DecompressedFile, Opener, TransferCounts, open_json, read_ahead
 from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import FileTask
@@ -45,80 +46,6 @@ _COLLECT_EVERY = 500_000  # objects made
 # mrf_assets_tests/factory.py at 60 MB. What a whitelist keeps of a file cannot be told before.
 _TABLES_SHARE = {"gzip": 0.7, "zip": 0.7, "plain": 0.1}
 _ROOM_EVERY_BYTES = 32 << 20  # of JSON
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far one file is."""
-
-    network_id: str
-    filename: str
-    read_bytes: int  # compressed
-    size_bytes: int | None  # compressed, where announced
-    json_bytes: int
-    rate_rows: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileResult:
-    """What came of one source file."""
-
-    task: FileTask
-    period: str
-    row: dict[str, Any]  # of `files`
-    rejects: dict[str, int]  # by reason
-    transfer: TransferCounts
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkResult:
-    """What came of one network."""
-
-    network_id: str
-    files: list[FileResult]
-    checks: dict[str, list[CheckResult]]  # by period
-    carried_parts: list[str] = field(default_factory=list)  # published before, kept beside what was read
-    published: list[TableFile] = field(default_factory=list)  # empty where blocking checks failed
-    pruned_periods: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0  # of this process and of those that it waited for
-    unchanged_since: dt.datetime | None = None  # where nothing was read: when what is published was extracted
-
-    @property
-    def periods(self) -> list[str]:
-        """The periods that the files belong to, oldest first."""
-        return sorted({file.period for file in self.files})
-
-    @property
-    def repairs(self) -> Counter[str]:
-        """How often each kind of repair was made, over all files."""
-        return sum((Counter(file.row["repairs"]) for file in self.files), Counter())
-
-    @property
-    def rejects(self) -> Counter[str]:
-        """How many values were rejected for each reason, over all files."""
-        return sum((Counter(file.rejects) for file in self.files), Counter())
-
-    @property
-    def failed_checks(self) -> tuple[str, ...]:
-        """Blocking checks that failed, as table.name."""
-        return tuple(
-            sorted(
-                {
-                    f"{result.check.table}.{result.check.name}"
-                    for results in self.checks.values()
-                    for result in results
-                    if result.check.blocking and not result.passed
-                }
-            )
-        )
-
-    def require_published(self) -> None:
-        """Raise AuditFailed if the audit stopped the publication."""
-        if self.failed_checks:
-            raise AuditFailed(self.network_id, self.failed_checks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ import dagster as dg
 from mrf_assets.console import PrintableFormatter
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.processes import LOST, MACHINE_TAG, WORKER_TAG, is_orphan, worker_tags
-from mrf_assets.pipeline import Progress
+from mrf_assets.results import Progress
 from mrf_assets.settings import Settings
 
 _GRACE_SECONDS = 30.0  # for an interrupted run to clean up behind itself

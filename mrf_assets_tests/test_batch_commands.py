@@ -19,7 +19,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from mrf_assets.batch_orchestrator import batch_statistics
+from mrf_assets.batch_history import batch_statistics
 from mrf_assets_tests.dagster_fixtures import SECRET, Payer, Place, finished, key, run_arguments
 from mrf_assets_tests.factory import document, gzipped, render
 from mrf_assets_tests.mrf_server import MrfServer

@@ -35,7 +35,8 @@ from mrf_assets.errors import (
 )
 from mrf_assets.fetch import FetchOptions, probe
 from mrf_assets.fetch.gate import OPEN_GATE
-from mrf_assets.pipeline import NetworkResult, ingest
+from mrf_assets.pipeline import ingest
+from mrf_assets.results import NetworkResult
 from mrf_assets.schema import FILES
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store

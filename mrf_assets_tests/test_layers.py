@@ -18,17 +18,26 @@ LAYERS = [
     },  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
     {
-        *("pipeline", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"),
+        *("pipeline", "results", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"),
         *("catalog_checks", "changes", "quality", "statistics", "budget", "index_store", "index_reader", "index_watch"),
     },  # composition
     {
-        *("console", "status_view", "defs", "definitions", "workers", "batch_orchestrator", "batch_commands"),
-        *("cli", "__main__", "enrich_command", "query_commands", "index_cli", "check_command", "report_command"),
+        *("console", "status_view", "defs", "definitions", "workers", "batch_history", "batch_orchestrator"),
+        *(
+            "batch_commands",
+            "cli",
+            "__main__",
+            "enrich_command",
+            "query_commands",
+            "index_cli",
+            "check_command",
+            "report_command",
+        ),
         "report",
     },  # shells
 ]
 STAGES = LAYERS[2]
-DAGSTER_HOMES = {"defs", "definitions", "workers", "batch_orchestrator"}
+DAGSTER_HOMES = {"defs", "definitions", "workers", "batch_history", "batch_orchestrator"}
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from mrf_assets.batch_orchestrator import batch_statistics, continue_batch
+from mrf_assets.batch_history import batch_statistics
+from mrf_assets.batch_orchestrator import continue_batch
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.partitions import NETWORKS, add_networks
 from mrf_assets.defs.retention import prune_runs

@@ -25,7 +25,8 @@ from mrf_assets.errors import (
     StoreError,
     TruncatedFile,
 )
-from mrf_assets.pipeline import NetworkResult, Progress, ingest
+from mrf_assets.pipeline import ingest
+from mrf_assets.results import NetworkResult, Progress
 from mrf_assets.schema import FILES, PLANS, PROVIDER_SETS, PROVIDERS, RATES, REJECTS, TABLES
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store, row_counts

@@ -14,8 +14,9 @@ import pytest
 from mrf_assets.errors import AccessRefused
 from mrf_assets.fetch import open_url
 from mrf_assets.limits import Limits
-from mrf_assets.pipeline import NetworkResult, ingest
+from mrf_assets.pipeline import ingest
 from mrf_assets.renewal import renewed_task
+from mrf_assets.results import NetworkResult
 from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, read_index
 from mrf_assets.store import Store

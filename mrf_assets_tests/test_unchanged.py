@@ -15,7 +15,8 @@ import pytest
 
 from mrf_assets.errors import NotFoundAtSource
 from mrf_assets.fetch import Validators, probe
-from mrf_assets.pipeline import NetworkResult, ingest
+from mrf_assets.pipeline import ingest
+from mrf_assets.results import NetworkResult
 from mrf_assets.schema import FILES
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store

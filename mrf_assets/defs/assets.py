@@ -14,7 +14,7 @@ from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.processes import end_with_parent
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
-from mrf_assets.pipeline import NetworkResult, Progress
+from mrf_assets.results import NetworkResult, Progress
 from mrf_assets.schema import TABLES, Table
 from mrf_assets.tasks import FileTask
 

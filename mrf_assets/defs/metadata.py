@@ -16,7 +16,7 @@ from typing import Any
 
 import dagster as dg
 
-from mrf_assets.pipeline import FileResult, NetworkResult
+from mrf_assets.results import FileResult, NetworkResult
 from mrf_assets.schema import Table
 from mrf_assets.store import row_counts
 from mrf_assets.tasks import FileTask

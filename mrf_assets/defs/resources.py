@@ -12,7 +12,8 @@ import dagster as dg
 from mrf_assets.checks import CheckResult, audit
 from mrf_assets.errors import SettingError
 from mrf_assets.index_reader import WHITELIST_ARGUMENT
-from mrf_assets.pipeline import NetworkResult, Progress, Wanted, ingest
+from mrf_assets.pipeline import Wanted, ingest
+from mrf_assets.results import NetworkResult, Progress
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
 from mrf_assets.task_store import TaskStore

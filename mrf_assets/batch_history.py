@@ -1,0 +1,145 @@
+"""What is known of batches that were begun: statistics and manifest, out of plan and event log."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from mrf_assets.defs.run_records import all_records, batch_records, batch_runs, latest_batch, records_by_batch
+from mrf_assets.errors import SettingError
+from mrf_assets.manifest import NetworkRecord, build_manifest
+from mrf_assets.settings import Operations, dagster_home
+from mrf_assets.statistics import BatchStatistics, count
+from mrf_assets.store import Store
+from mrf_assets.task_store import TaskStore
+
+STARTED_FORM = "%Y%m%d_%H%M%S"  # of the time in batch ids and log folders, UTC
+
+
+def ensure_dagster_home() -> Path:
+    """Make DAGSTER_HOME usable: the folder, and instance settings if it has none."""
+    home = dagster_home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "dagster.yaml").exists():
+            here = Path(__file__).parent
+            packaged = here / "dagster.yaml"  # in a wheel; in a checkout it stands one folder up
+            shutil.copyfile(packaged if packaged.exists() else here.parent / "dagster.yaml", home / "dagster.yaml")
+    except OSError as error:
+        raise SettingError(
+            "DAGSTER_HOME", f"{home} cannot be used ({error.strerror}); set it to a folder of yours"
+        ) from None
+    os.environ["DAGSTER_HOME"] = str(home)  # Dagster and the worker processes read it there
+    return home
+
+
+def batch_statistics(
+    output_dir: Path | str,
+    batch_id: str | None = None,
+    *,
+    operations: Operations | None = None,
+    known: dict[str, NetworkRecord] | None = None,
+) -> BatchStatistics:
+    """How a batch goes: one of the command line or the sensors, or a backfill of the UI by its id.
+
+    `known` keeps the records by run id for the next call, which then reads only what is new.
+
+    Raises:
+        SettingError: There is no such batch.
+    """
+    plan = plan_of(Path(output_dir).absolute())
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        batch_id = batch_id or latest_batch_of(instance, plan)
+        planned = None if batch_id is None else plan.load_batch(batch_id)
+        runs = [] if batch_id is None else batch_runs(instance, batch_id, known)
+    if planned is None and not runs:
+        raise SettingError("batch", f"{batch_id or 'none'} is not known to DAGSTER_HOME={dagster_home()}")
+    if known is not None:
+        known.update({run.run_id: run for run in runs})
+    networks = list(planned.priorities) if planned else []
+    counted = count(batch_id, networks, runs, operations or Operations.from_environment())
+    return replace(counted, is_driven=planned is not None and plan.is_held(planned.batch_id))
+
+
+def all_statistics(
+    output_dir: Path | str, since: dt.datetime, *, operations: Operations | None = None
+) -> list[BatchStatistics]:
+    """The statistics of every batch that ran since then, the newest first; runs without a batch are one."""
+    plan = plan_of(Path(output_dir).absolute())
+    ensure_dagster_home()
+    operations = operations or Operations.from_environment()
+    found = []
+    with dg.DagsterInstance.get() as instance:
+        for batch_id, runs in records_by_batch(instance, since).items():
+            planned = plan.load_batch(batch_id)
+            found.append(count(batch_id or None, list(planned.priorities) if planned else [], runs, operations))
+    return found
+
+
+def latest_batch_of(instance: dg.DagsterInstance, plan: TaskStore) -> str | None:
+    """The batch that ran last; one that was planned after it and has not begun goes before."""
+    ran, planned = latest_batch(instance), plan.latest_batch()
+    if ran is None or planned is None:
+        return ran or planned
+    return planned if planned > ran and not batch_runs(instance, planned) else ran
+
+
+def plan_of(output_dir: Path) -> TaskStore:
+    """The plan of an output folder; SettingError where nothing was ever planned under it."""
+    if not Store(output_dir).state_dir.is_dir():
+        raise SettingError("--output-dir", f"{output_dir} holds no plan; name the folder that `mrf run` wrote to")
+    return TaskStore.under(output_dir)
+
+
+def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything: bool = False) -> dict[str, Any]:
+    """The manifest of a batch (by default the latest), or of the latest run of every network.
+
+    Raises:
+        SettingError: There is no such batch, or nothing was ever planned under this folder.
+    """
+    plan = plan_of(output_dir)
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        batch_id = None if everything else batch_id or latest_batch(instance)
+        if batch_id is None and not everything:
+            raise SettingError(
+                "DAGSTER_HOME", f"no batch has run with {dagster_home()}; set it as for `mrf run`, or use --all"
+            )
+        records = all_records(instance) if batch_id is None else batch_records(instance, batch_id)
+    if batch_id is not None and not records:
+        raise SettingError(
+            "--batch", f"{batch_id} has no runs in DAGSTER_HOME={dagster_home()}; without --batch it is the latest"
+        )
+    tags = next(iter(records.values())).tags if batch_id else {}
+    planned = None if batch_id is None else plan.load_batch(batch_id)
+    return build_manifest(
+        batch_id=batch_id,
+        extraction_run=started_at(batch_id, records.values()).isoformat(timespec="seconds"),
+        source_type=tags.get("mrf/source_type"),
+        source_input=tags.get("mrf/source_input"),
+        output_dir=output_dir,
+        networks=[
+            (record, tasks)
+            for key, record in records.items()
+            if record.status not in ("running", "queued") and ((tasks := plan.load(key)) or record.facts)
+        ],
+        planned_files=None if planned is None else plan.count_files(planned.priorities),
+    )
+
+
+def started_at(batch_id: str | None, records: Iterable[NetworkRecord]) -> dt.datetime:
+    """When a batch began, from its id or its first run; now, for an export over all batches."""
+    if batch_id is None:
+        return dt.datetime.now(tz=dt.UTC)
+    with suppress(ValueError):
+        return dt.datetime.strptime(batch_id.partition("-")[0], STARTED_FORM).replace(tzinfo=dt.UTC)
+    return min((each.started for each in records if each.started), default=dt.datetime.now(tz=dt.UTC))

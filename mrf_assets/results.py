@@ -1,0 +1,88 @@
+"""What comes of a network and of its files, and how far a file is."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from mrf_assets.checks import CheckResult
+from mrf_assets.errors import AuditFailed
+from mrf_assets.store import TableFile
+from mrf_assets.stream import TransferCounts
+from mrf_assets.tasks import FileTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far one file is."""
+
+    network_id: str
+    filename: str
+    read_bytes: int  # compressed
+    size_bytes: int | None  # compressed, where announced
+    json_bytes: int
+    rate_rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileResult:
+    """What came of one source file."""
+
+    task: FileTask
+    period: str
+    row: dict[str, Any]  # of `files`
+    rejects: dict[str, int]  # by reason
+    transfer: TransferCounts
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkResult:
+    """What came of one network."""
+
+    network_id: str
+    files: list[FileResult]
+    checks: dict[str, list[CheckResult]]  # by period
+    carried_parts: list[str] = field(default_factory=list)  # published before, kept beside what was read
+    published: list[TableFile] = field(default_factory=list)  # empty where blocking checks failed
+    pruned_periods: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0  # of this process and of those that it waited for
+    unchanged_since: dt.datetime | None = None  # where nothing was read: when what is published was extracted
+
+    @property
+    def periods(self) -> list[str]:
+        """The periods that the files belong to, oldest first."""
+        return sorted({file.period for file in self.files})
+
+    @property
+    def repairs(self) -> Counter[str]:
+        """How often each kind of repair was made, over all files."""
+        return sum((Counter(file.row["repairs"]) for file in self.files), Counter())
+
+    @property
+    def rejects(self) -> Counter[str]:
+        """How many values were rejected for each reason, over all files."""
+        return sum((Counter(file.rejects) for file in self.files), Counter())
+
+    @property
+    def failed_checks(self) -> tuple[str, ...]:
+        """Blocking checks that failed, as table.name."""
+        return tuple(
+            sorted(
+                {
+                    f"{result.check.table}.{result.check.name}"
+                    for results in self.checks.values()
+                    for result in results
+                    if result.check.blocking and not result.passed
+                }
+            )
+        )
+
+    def require_published(self) -> None:
+        """Raise AuditFailed if the audit stopped the publication."""
+        if self.failed_checks:
+            raise AuditFailed(self.network_id, self.failed_checks)

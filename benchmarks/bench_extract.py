@@ -85,6 +85,7 @@ LARGE = [
     ),
     Case(shape="skewed", megabytes=1300, groups=5000, wanted=False, contenders=(*_ALL, WRITE), repetitions=1),
     Case(shape="skewed", megabytes=1300, wanted=True, contenders=(FAST, IJSON, SIMDJSON), repetitions=1),
+    Case(shape="shuffled-keys", megabytes=1300, wanted=False, contenders=(FAST, IJSON, DUCKDB), repetitions=1),
 ]  # fmt: skip
 
 

@@ -246,7 +246,7 @@ _FATAL = [
         name="longer than announced",
         prepare=_always(Answer(headers=_headers(Content_Length=str(_HALF)), cut_after=len(_DATA))),
         error=TruncatedFile,
-        text="ended early",
+        text=f"ended early: the gzip stream stops at byte {_HALF};",
     ),
     Fatal(
         name="shorter than announced",
@@ -318,7 +318,7 @@ _FATAL = [
         name="gzip that ends early",
         prepare=_always(Answer(body=_DATA[:_HALF])),
         error=TruncatedFile,
-        text="ended early",
+        text=f"ended early: the gzip stream stops at byte {_HALF};",
     ),
 ]
 

@@ -626,6 +626,20 @@ def test_the_signature_is_not_in_an_error(server: MrfServer, settings: Settings,
 # --- what cannot be done --------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("reader", ["fast", "ijson"])
+@pytest.mark.parametrize("left", [0.01, 0.5, 0.99])
+def test_an_archive_that_ends_early_is_told_as_one(
+    tmp_path: Path, settings: Settings, reader: str, left: float
+) -> None:
+    """However little of it arrived: the JSON in it is not what stops."""
+    whole = gzipped(render(document(seed=1, codes=40)))
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(whole[: int(len(whole) * left)])
+
+    with pytest.raises(TruncatedFile, match=f"the gzip stream stops at byte {path.stat().st_size};"):
+        ingest("acme", [_task(path)], replace(settings, reader=reader))
+
+
 def test_an_unknown_reader_is_told_before_anything_is_done(server: MrfServer, settings: Settings) -> None:
     """With those that are there."""
     given = Settings(output_dir=settings.output_dir, reader="abacus")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrf_assets.errors import LimitExceeded, MalformedJson, TruncatedFile
+from mrf_assets.errors import LimitExceeded, MalformedJson, MrfError, TruncatedFile
 from mrf_assets.limits import Limits, too_deep, too_long
 
 Positions = NDArray[np.int64]
@@ -241,6 +241,7 @@ class BracketStream:
         self._next = 0  # index in _found
         self._spent = True
         self.blocks_read = 0
+        self._failure: MrfError | None = None  # of the blocks
         self._malformed: MalformedJson | LimitExceeded | None = None
         self._bracket_stop = 0  # offset behind the last bracket
 
@@ -263,8 +264,10 @@ class BracketStream:
         return b"" if self._kept_from is None else self.text(self._kept_from)
 
     def rest(self) -> Iterator[bytes]:
-        """The blocks that were not read."""
-        return self._blocks
+        """The blocks that were not read, or why they cannot be."""
+        if self._failure is not None:
+            raise self._failure
+        yield from self._blocks
 
     def next(self, level: int) -> Bracket:
         """The next bracket at this level or further out.
@@ -354,13 +357,19 @@ class BracketStream:
         return Brackets(found.offsets[:cut], found.kinds[:cut], found.levels[:cut])
 
     def _read(self) -> bytes:
-        block = next(self._blocks, b"")
-        if len(block) >= self._least or not block:
-            return block
-        parts, size = [block], len(block)
-        while size < self._least and (block := next(self._blocks, b"")):
-            parts.append(block)
-            size += len(block)
+        parts, size = list[bytes](), 0
+        while size < self._least and self._failure is None:
+            try:
+                block = next(self._blocks, b"")
+            except MrfError as failure:
+                self._failure = failure  # what was read before it comes first
+            else:
+                if not block:
+                    break
+                parts.append(block)
+                size += len(block)
+        if self._failure is not None and not parts:
+            raise self._failure
         return b"".join(parts)
 
     def finish(self, offset: int) -> None:

@@ -9,10 +9,8 @@ the process. Absolute figures are this machine's; trust the ratios inside one ta
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,13 +19,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from benchmarks.made_payer import COMMON_CODE, PLAN_NAME, Payer, make
+from benchmarks.results import CATALOG, RESULTS, write_chapter
 from mrf_assets.catalog import connect, write_catalog
 from mrf_assets.generations import published_files
 from mrf_assets.queries import shipped
@@ -79,8 +77,14 @@ class Figures:
     read_mb: float  # from the disk, by the whole process
 
 
+_ABOUT = """A made-up payer (`made_payer.py`) of {networks} networks and {rates:,} prices, `query_memory_mb`
+    {memory_mb:,}. Cold: a new process, imports included, the pages of all data dropped from the page cache; `read MB`
+    is what it then read from the disk. Warm: the median of further runs in that process. Peak memory is of the
+    process, Python and libraries included, which stand beside what DuckDB may take."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the payer, measure, print, and write RESULTS_CATALOG.md."""
+    """Make the payer, measure, print, and write its chapter of RESULTS.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--rates", type=int, default=20_000_000, help="of all networks together")
@@ -88,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--memory-mb", type=int, default=Settings().query_memory_mb)
     parser.add_argument("--repetitions", type=int, default=3, help="of warm runs")
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "mrf_assets_bench_catalog")
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS_CATALOG.md")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--work", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.work:
@@ -110,7 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         section = "\n".join(lines)
         print(section, flush=True)
         sections.append(section)
-    _write(options.results, payer, options.memory_mb, sections)
+    about = _ABOUT.format(networks=payer.networks, rates=payer.rates, memory_mb=options.memory_mb)
+    libraries = ("duckdb", "pyarrow", "numpy")
+    write_chapter(
+        CATALOG, sections, command="make bench-catalog", about=about, libraries=libraries, path=options.results
+    )
 
 
 class Bench:
@@ -418,20 +426,6 @@ def _write_flat(lake: Path, keys: Sequence[str], folder: Path) -> dict[str, Path
             )
         partial.replace(path)
     return written
-
-
-def _write(path: Path, payer: Payer, memory_mb: int, sections: Sequence[str]) -> None:
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "pyarrow", "numpy"))
-    head = f"""# Measured: catalog and queries
-
-Written by `make bench-catalog` on {dt.datetime.now(tz=dt.UTC):%Y-%m-%d}: {os.cpu_count()} cores, Python
-{platform.python_version()}, {libraries}. A made-up payer (`made_payer.py`) of {payer.networks} networks and
-{payer.rates:,} prices, `query_memory_mb` {memory_mb:,}. Cold: a new process, imports included, the pages of all data
-dropped from the page cache; `read MB` is what it then read from the disk. Warm: the median of further runs in that
-process. Peak memory is of the process, Python and libraries included, which stand beside what DuckDB may take.
-Load average of the last 15 minutes: {os.getloadavg()[2]:.1f}; where it is above the cores, trust CPU seconds.
-"""
-    path.write_text(head + "\n".join(sections) + "\n")
 
 
 if __name__ == "__main__":

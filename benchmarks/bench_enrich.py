@@ -13,7 +13,6 @@ import contextlib
 import datetime as dt
 import json
 import logging
-import platform
 import resource
 import subprocess
 import sys
@@ -23,17 +22,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
+from benchmarks.results import ENGINE, write_chapter
 from mrf_assets.batch import Answer, Batch, BatchOptions, Item, Ledger, LookUp, Pool, Statistics, output_at
 from mrf_assets.nppes import NppesClient
 from mrf_assets.nppes.answers import read_answer
 from mrf_assets.schema import NPI_REGISTRY
 from mrf_assets_tests.nppes_factory import answer, make_npis, provider
 
-RESULTS = Path(__file__).with_name("ENRICH.md")
 _FAST = 1 / 1_000  # seconds between starts: the workers are the limit
 _PERCENT = 100
+_ABOUT = """The stub of the registry is a process of its own, on loopback. Ratios are to the same engine with one
+    worker in the same invocation."""
 
 
 @contextlib.contextmanager
@@ -250,17 +249,15 @@ def main() -> None:
         "limits": limits,
         "overhead": lambda: overhead(large=given.full),
     }
-    how = f"python -m benchmarks.bench_enrich{' --full' if given.full else ''}"
-    versions = f"{platform.python_implementation()} {platform.python_version()}, pyarrow {pa.__version__}"
-    today = dt.datetime.now(tz=dt.UTC).date()
-    told = [f"# Measured: the batch engine\n\nWritten by `{how}` on {today}: {versions}. A stub on loopback.\n"]
+    told = []
     for name, measure in sections.items():
         if given.only in (None, name):
-            lines = [*measure(), ""]
-            print("\n".join(lines), flush=True)
-            told += lines
+            section = "\n".join(["", *measure()])
+            print(section, flush=True)
+            told.append(section)
     if given.only is None:
-        RESULTS.write_text("\n".join(told))
+        command = f"python -m benchmarks.bench_enrich{' --full' if given.full else f' --scale {given.scale}'}"
+        write_chapter(ENGINE, told, command=command, about=_ABOUT, libraries=("aiohttp", "pyarrow"))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,8 @@ trust the ratios inside one table.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -20,17 +18,20 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 from isal import igzip
 
 from benchmarks.contenders import CONTENDERS
+from benchmarks.results import READER, RESULTS, write_chapter
 from mrf_assets_tests.factory import SHAPES, write_large
 
 HERE = Path(__file__).parent
 FAST, IJSON, DUCKDB, PEER = "mrf_assets fast", "mrf_assets ijson", "duckdb read_json", "cms-mrf-extractor + duckdb"
 IGZIP, SIMDJSON, WRITE = "limit: igzip", "limit: igzip + simdjson", "limit: igzip + scan + parquet"
+_ABOUT = """CPU seconds are the kernel's account of each whole process, children, imports and audit included; medians
+    over interleaved repetitions. `CPU / fast` says how many times as much CPU a contender took as the fast reader in
+    the same table. Files are generated (`mrf_assets_tests/factory.py`), the same for everyone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peer", help="the mrf-extract program of cms-mrf-extractor, in an environment of its own")
     parser.add_argument("--large", action="store_true", help="1.3 GB files too (an hour on two cores)")
     parser.add_argument("--most-repetitions", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     options.data.mkdir(parents=True, exist_ok=True)
     os.environ["PEER_MRF_EXTRACT"] = options.peer or ""
@@ -107,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         section = "\n".join(_table(case, measure(case, contenders, options.data), options.data))
         print(section, flush=True)
         sections.append(section)
-    _write(options.results, sections)
+    command = f"make bench{' BENCH=--large' if options.large else ''}"
+    libraries = ("pyarrow", "duckdb", "ijson", "isal", "numpy")
+    write_chapter(READER, sections, command=command, about=_ABOUT, libraries=libraries, path=options.results)
 
 
 def measure(case: Case, contenders: Sequence[str], data: Path) -> dict[str, list[Figures]]:
@@ -185,19 +188,6 @@ def _json_mb(file: Path) -> float:
             size = sum(map(len, iter(lambda: stream.read(1 << 20), b"")))
         known.write_text(str(size))
     return int(known.read_text()) / 1e6
-
-
-def _write(path: Path, sections: Sequence[str]) -> None:
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("pyarrow", "duckdb", "ijson", "isal", "numpy"))
-    head = f"""# Measured
-
-Written by `make bench` on {dt.datetime.now(tz=dt.UTC):%Y-%m-%d}: {os.cpu_count()} cores,
-Python {platform.python_version()}, {libraries}. CPU seconds are the kernel's account of each whole
-process, children, imports and audit included; medians over interleaved repetitions. `CPU / fast` says how
-many times as much CPU a contender took as the fast reader in the same table. Files are generated
-(`mrf_assets_tests/factory.py`), the same for everyone.
-"""
-    path.write_text(head + "\n".join(sections) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Measure ticks of the index sensor over an index of 100,000 files.
+"""Ticks of the index sensor over an index of 100,000 files, and the UI's page of so many partitions.
 
-    python -m benchmarks.bench_sensor [--files 100000] [--home DIR]
+    python -m benchmarks.bench_sensor [--files 100000]
 
 The index is served over loopback; ticks are evaluated as the code server does, and what comes of them is
-taken over by a Dagster instance on SQLite, observations as the daemon does it, without the runs.
-With `--home` the instance stays, to open its pages in the UI.
+taken over by a Dagster instance on SQLite, observations as the daemon does it, without the runs. Then
+`dagster dev` serves that instance to a headless Chromium.
 """
 
 from __future__ import annotations
@@ -15,22 +15,29 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 from dagster._serdes import serialize_value
+from playwright.sync_api import expect, sync_playwright
 
+from benchmarks.results import SENSOR, write_chapter
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.sensors import index_sensor
 from mrf_assets.index_registry import add_index
 from mrf_assets.settings import IndexWatching, Operations, Settings
+from mrf_assets_tests.dagster_fixtures import Place, dagster_dev
 from mrf_assets_tests.factory import index, plans, render
 from mrf_assets_tests.mrf_server import MrfServer
 
-_REPOSITORY = Path(__file__).parent.parent
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_PAGE = "/assets/rates?view=partitions"
+_PAGE_MILLISECONDS = 120_000
+_ABOUT = """An index in which every file is a network, over loopback, Dagster on SQLite. A tick's answer is what it
+    hands to the daemon, which needs the time in "taken over" for its observations; the runs come on top. Peak RSS is
+    of the process that evaluates all the ticks, and serves the index too."""
 
 
 def _index(server: MrfServer, files: int, changed: int = 0) -> bytes:
@@ -55,6 +62,10 @@ class _Meter:
         self.home = home
         self.cursor: str | None = None
         self.keys = 0
+        self.lines = [
+            "| tick | wall s | CPU s | peak RSS MB | answer MB | cursor bytes | runs | partitions | taken over s |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        ]
 
     def tick(self, what: str) -> dg.SensorExecutionData:
         """Evaluate one tick, tell of it, and take it over."""
@@ -74,11 +85,11 @@ class _Meter:
             taken = time.perf_counter() - started
             self.keys = len(instance.get_dynamic_partitions(NETWORKS.name or ""))
         self.cursor = found.cursor
-        print(
+        self.lines.append(
             f"| {what} | {seconds:.2f} | {cpu:.2f} | {_peak_mb():.0f} | {answer / 1e6:.2f} | {len(found.cursor or '')} "
-            f"| {len(found.run_requests or ())} | {self.keys} | {taken:.1f} |",
-            flush=True,
+            f"| {len(found.run_requests or ())} | {self.keys:,} | {taken:.1f} |"
         )
+        print(self.lines[-1], flush=True)
         return found
 
 
@@ -87,33 +98,45 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-@contextmanager
-def _home(given: Path | None) -> Iterator[Path]:
-    if given is not None:
-        given.mkdir(parents=True, exist_ok=True)
-        yield given
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
+def _page(place: Place, shown: str) -> list[str]:
+    """How long the partitions page takes until it shows these words; nothing where there is no browser."""
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if browser is None:
+        return ["No browser is installed: the page was not measured."]
+    lines = [f"| {_PAGE} | s until the keys are there |", "|---|---:|"]
+    with (
+        dagster_dev(place) as base_url,
+        sync_playwright() as playwright,
+        closing(
+            playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        ) as chromium,
+    ):
+        for visit in ("first visit", "second visit"):
+            page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+            started = time.perf_counter()
+            page.goto(base_url + _PAGE)
+            expect(page.locator("body")).to_contain_text(shown, use_inner_text=True, timeout=_PAGE_MILLISECONDS)
+            lines.append(f"| {visit} | {time.perf_counter() - started:.1f} |")
+            page.close()
+    print("\n".join(lines), flush=True)
+    return lines
 
 
 def main() -> None:
-    """Print the table of RESULTS.md."""
+    """Measure, print, and write the chapter of RESULTS.md."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--files", type=int, default=100_000)
-    arguments.add_argument("--home", type=Path)
     given = arguments.parse_args()
-    with _home(given.home) as home, MrfServer() as server:
-        shutil.copy(_REPOSITORY / "dagster.yaml", home)
-        os.environ["DAGSTER_HOME"] = str(home)
+    with tempfile.TemporaryDirectory() as folder, MrfServer() as server:
+        place = Place(Path(folder))
+        with place.instance():
+            pass
+        os.environ["DAGSTER_HOME"] = str(place.home)
         content = _index(server, given.files)
         url = server.put("/2026-11-05_index.json", content)
         values = {"url": url, "payer": "Bench", "poll_minutes": 1e-6, "probe_files": False}
-        add_index(home / "indexes.toml", "bench", values, replace=True)
-        meter = _Meter(home, home / "lake")
-        print(f"Index: {len(content) / 1e6:.1f} MB of JSON, {given.files} files and networks.\n")
-        print("| tick | wall s | CPU s | peak RSS MB | answer MB | cursor bytes | runs | partitions | taken over s |")
-        print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+        add_index(place.home / "indexes.toml", "bench", values, replace=True)
+        meter = _Meter(place.home, place.output)
         meter.tick("the index is new")
         while not meter.tick("until it is read").run_requests:
             pass
@@ -123,9 +146,21 @@ def main() -> None:
         server.put("/2026-11-05_index.json", _index(server, given.files, changed=3))
         meter.tick("3 files changed")
         readers = resource.getrusage(resource.RUSAGE_CHILDREN)
-        print(f"\nReaders: {readers.ru_utime + readers.ru_stime:.1f} CPU s in all.")
-        for path in sorted((home / "lake" / ".mrf").glob("*.sqlite")):
-            print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+        kept = ", ".join(
+            f"`{path.name}` has {path.stat().st_size / 1e6:.1f} MB"
+            for path in sorted((place.output / ".mrf").glob("*.sqlite"))
+        )
+        told = (
+            f"\nThe processes that read the index, twice in all: {readers.ru_utime + readers.ru_stime:.1f} s of CPU, "
+            f"{readers.ru_maxrss / 1e3:.0f} MB at most. {kept}."
+        )
+        print(told, flush=True)
+        title = f"### An index of {given.files:,} files, {len(content) / 1e6:.0f} MB of JSON\n"
+        page = ["\n### The UI with as many partitions, headless Chromium\n", *_page(place, f"({given.files:,})")]
+        section = "\n".join((title, *meter.lines, told, *page))
+        write_chapter(
+            SENSOR, ["", section], command="python -m benchmarks.bench_sensor", about=_ABOUT, libraries=("dagster",)
+        )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mrf_assets.errors import DiskFull, StoreError
@@ -46,6 +48,27 @@ def refusal(folder: Path, error: OSError) -> StoreError:
     return StoreError(
         str(folder), f"cannot be written ({error.strerror or error}); check the folder, its owner and its disk"
     )
+
+
+@contextmanager
+def sqlite_refusals(path: Path, what: str) -> Iterator[None]:
+    """What stands in the way of a database becomes a StoreError; `what` could not be done with it."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise sqlite_refusal(path, what, error) from error
+
+
+@contextmanager
+def sqlite_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, for a connection with `isolation_level=None`: it takes the lock for writing at once."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 def sqlite_refusal(path: Path, what: str, error: OSError | sqlite3.Error) -> StoreError:

@@ -17,14 +17,14 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from typing import IO
 
-from mrf_assets.errors import StoreError
+from mrf_assets.disk import sqlite_refusals, sqlite_transaction
 from mrf_assets.fetch import Validators
 from mrf_assets.index_registry import RegisteredIndex
 from mrf_assets.urls import canonical_url
@@ -448,14 +448,8 @@ class IndexStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connect() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+        with self._connect() as connection, sqlite_transaction(connection):
+            yield connection
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
@@ -468,14 +462,8 @@ class IndexStore:
                 connection.executescript(_SCHEMA)
                 yield connection
 
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(
-                str(self._path), f"the memory of indexes cannot be kept ({error}); check the folder and its owner"
-            ) from error
+    def _refusals(self) -> AbstractContextManager[None]:
+        return sqlite_refusals(self._path, "the memory of indexes cannot be kept")
 
 
 def _memory(connection: sqlite3.Connection) -> tuple[str, int]:

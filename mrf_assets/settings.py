@@ -180,9 +180,7 @@ class Operations:
     keep_runs_days: int = 180  # in Dagster's records; 0 keeps all
 
     def __post_init__(self) -> None:
-        for name in ("price_per_gb", "price_per_core_hour", "budget_dollars"):
-            if not 0 <= (getattr(self, name) or 0) < math.inf:
-                raise SettingError(name, f"is {getattr(self, name)}; it must be 0 or more")
+        _refuse_below_zero(self, "price_per_gb", "price_per_core_hour", "budget_dollars")
         for name, least in (("fresh_days", 1), ("keep_runs_days", 0)):
             if getattr(self, name) < least:
                 raise SettingError(name, f"is {getattr(self, name)}; it must be {least} or more")
@@ -261,14 +259,22 @@ class EnrichSettings(Settings):
             raise SettingError(
                 "max_requests_per_minute", f"is {self.max_requests_per_minute}; it must be 1 or more, or absent"
             )
-        for name in ("price_per_1000_requests", "price_per_gb", "price_per_hour", "rate_limit_delay"):
-            if not 0 <= getattr(self, name) <= _DAY_SECONDS:
-                raise SettingError(name, f"is {getattr(self, name)}; it must be 0 or more, and at most {_DAY_SECONDS}")
+        _refuse_below_zero(self, "price_per_1000_requests", "price_per_gb", "price_per_hour")
+        if not 0 <= self.rate_limit_delay <= _DAY_SECONDS:
+            raise SettingError(
+                "rate_limit_delay", f"is {self.rate_limit_delay}; it must be 0 or more, and at most {_DAY_SECONDS}"
+            )
         if not 0 < self.npi_timeout_seconds <= _DAY_SECONDS:
             raise SettingError(
                 "npi_timeout_seconds",
                 f"is {self.npi_timeout_seconds}; it must be more than 0 and at most {_DAY_SECONDS}",
             )
+
+
+def _refuse_below_zero(settings: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= (getattr(settings, name) or 0) < math.inf:
+            raise SettingError(name, f"is {getattr(settings, name)}; it must be 0 or more")
 
 
 def _parse(name: str, text: str, hint: object) -> Any:  # noqa: ANN401 - the field's type

@@ -23,7 +23,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from mrf_assets.disk import sqlite_refusal
+from mrf_assets.disk import sqlite_refusal, sqlite_refusals
 from mrf_assets.errors import SettingError, StoreError
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan, file_id_of
 from mrf_assets.urls import canonical_url
@@ -274,7 +274,7 @@ class TaskStore:
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        try:
+        with sqlite_refusals(self.path, "the plan cannot be kept"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch(mode=0o600)
             with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as connection:
@@ -282,8 +282,6 @@ class TaskStore:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.executescript(_SCHEMA)
                 yield connection
-        except (OSError, sqlite3.Error) as error:
-            raise sqlite_refusal(self.path, "the plan cannot be kept", error) from error
 
 
 def _digest(text: str) -> str:

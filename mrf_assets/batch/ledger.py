@@ -12,7 +12,7 @@ import fcntl
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any, Self
 import orjson
 
 from mrf_assets.batch.values import Failure, Item, Outcome, Result, Row
+from mrf_assets.disk import sqlite_refusals, sqlite_transaction
 from mrf_assets.errors import StoreError
 
 _SCHEMA = """
@@ -84,25 +85,13 @@ class Ledger:
         self._db.close()
         self._lock.close()
 
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(
-                str(self.path), f"the batch cannot be kept ({error}); check the folder, its owner and its disk"
-            ) from error
+    def _refusals(self) -> AbstractContextManager[None]:
+        return sqlite_refusals(self.path, "the batch cannot be kept")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._refusals():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        with self._refusals(), sqlite_transaction(self._db):
+            yield self._db
 
     # Items.
 

@@ -150,6 +150,27 @@ def test_answers_that_take_much_longer_slow_down(later_seconds: float, is_slowed
     assert is_slowed == (rates[-1] < rates[29])
 
 
+def test_a_service_that_stays_slower_is_not_asked_ever_more_slowly() -> None:
+    """Answers of 50 ms, then of 2.5 s for good: some starts fewer, and then as many as before."""
+    clock = Clock()
+    limiter = limited(clock, 20.0)
+    rates = []
+
+    async def work() -> None:
+        for seconds in [0.05] * 30 + [2.5] * 3_000:
+            start = await _start(limiter, clock)
+            clock.now += 0.05
+            ended = Start(at=clock.now - seconds, cuts=start.cuts, was_held=True)
+            limiter.accepted(ended)
+            rates.append(limiter.pace.rate)
+
+    run(work)
+
+    assert min(rates) < rates[29]
+    assert rates[-1] > rates[29]
+    assert clock.now - 1_000 < 3_000 / 10
+
+
 def test_options_make_the_limiter() -> None:
     """First rate out of the delay, ceiling out of the cap per minute; without adaptation both are fixed."""
     adaptive = limiter_of(BatchOptions(rate_limit_delay_seconds=0.25, max_requests_per_minute=120))

@@ -243,6 +243,20 @@ def test_a_dead_service_ends_the_batch() -> None:
     assert len(outcomes) < 60
 
 
+def test_a_service_that_refuses_everything_ends_the_batch_long_before_each_item_is_given_up() -> None:
+    """Each may be refused many times, a minute apart; what is not done stays to be done."""
+
+    async def refuse(_item: Item) -> Answer:
+        raise refusal()
+
+    pool = make(refuse, max_workers=20, give_up_refused_seconds=0.05, max_refusals=10**6)
+
+    outcomes = run(pool, items(1_000))
+
+    assert "everything was refused" in (pool.stop.reason or "")
+    assert 20 == len(outcomes) == pool.statistics.unfinished
+
+
 def test_a_stop_takes_no_further_item_and_lets_what_is_under_way_end() -> None:
     """Ctrl-C loses no answer that is on its way."""
     stop = Stop()

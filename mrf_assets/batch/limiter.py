@@ -1,8 +1,8 @@
 """When the next request may start: one turnstile for all workers of a process.
 
 The arithmetic is that of downloads (`hosts.pace`). Here the state needs no file, for one process talks
-to a service; and answers that take much longer than they did count as a refusal, for a service that
-queues instead of refusing is heard too.
+to a service; and answers that take much longer than they did slow the starts, for a service that queues
+instead of refusing is heard too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _MINUTE_SECONDS = 60.0
 _SMOOTHING = 0.2
 _TOO_SLOW = 6.0  # times the usual answer time
 _SLACK_SECONDS = 0.25  # a jump from 5 to 50 ms says nothing
+_GETS_USED = 0.02  # of what an answer takes longer: a service that is slower from now on is not asked ever more slowly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ class StartLimiter:
         """
         now = self._clock()
         if self._is_slow(now - start.at):
-            self.pace.refused(now, self._limits, cuts_at_start=start.cuts, long_answers=0)
+            self.pace.slowed(now, self._limits, cuts_at_start=start.cuts)
         elif start.was_held or self.pace.refusals_in_row:
             self.pace.accepted(now, self._limits, cuts_at_start=start.cuts)
 
@@ -89,7 +90,8 @@ class StartLimiter:
     def _is_slow(self, seconds: float) -> bool:
         is_first = self._usual_seconds == inf
         self._smoothed_seconds += (1 if is_first else _SMOOTHING) * (seconds - self._smoothed_seconds)
-        self._usual_seconds = min(self._usual_seconds, self._smoothed_seconds)
+        longer = 0.0 if is_first else max(self._smoothed_seconds - self._usual_seconds, 0.0)
+        self._usual_seconds = min(self._usual_seconds + _GETS_USED * longer, self._smoothed_seconds)
         return self._smoothed_seconds > _TOO_SLOW * (self._usual_seconds + _SLACK_SECONDS)
 
     def _wait_seconds(self, now: float) -> float:

@@ -72,6 +72,7 @@ class Pool:
         self._allowed = min(options.first_workers or options.max_workers, options.max_workers)
         self._steady = 0
         self._failures_in_a_row = 0
+        self._refused_since: float | None = None
 
     async def outcomes(self, items: Iterator[Item]) -> AsyncIterator[Outcome]:
         """Yield each item's outcome as it comes, fastest first; takes an item only when a worker is free.
@@ -153,6 +154,7 @@ class Pool:
             raise LookUpFailed(UNEXPECTED, f"{type(error).__name__}: {error}", is_passing=False) from error
         else:
             self.statistics.requests_accepted += 1
+            self._refused_since = None
             self.limiter.accepted(start)
             return answer
         finally:
@@ -163,10 +165,19 @@ class Pool:
             self.statistics.requests_refused += 1
             self.limiter.refused(start, failure.retry_after_seconds)
             self._steady = 0
+            self._learn_refusal(failure)
             if self.options.first_workers is not None:
                 self._allowed = max(self._allowed // 2, min(self.options.first_workers, self.options.max_workers))
         else:
             self.statistics.requests_failed += 1
+
+    def _learn_refusal(self, failure: LookUpFailed) -> None:
+        """A service that only refuses is down: waiting for each item's refusals would take hours."""
+        now = time.monotonic()
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        seconds = now - self._refused_since
+        if seconds > self.options.give_up_refused_seconds and not self.stop.requested:
+            self.stop.request(f"everything was refused for {seconds:.0f} s (the last: {failure.reason})")
 
     def _is_final(self, failure: LookUpFailed, retries: int, refusals: int) -> bool:
         if failure.is_refusal:

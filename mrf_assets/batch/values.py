@@ -81,6 +81,7 @@ class BatchOptions:
     max_requests_per_minute: int | None = None
     checkpoint_interval: int = 10  # outcomes per commit
     give_up_after: int = 50  # failures without one success between them: the service is down
+    give_up_refused_seconds: float = 1_800.0  # of 429 and 503 without one answer between them: the same
     grace_seconds: float = 10.0  # for what is under way, once the batch is to stop
     limit: int | None = None  # items in this run
     least_priority: float | None = None

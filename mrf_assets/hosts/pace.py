@@ -132,17 +132,27 @@ class Pace:
         tried_one_more = self.places is not None and long_answers + 1 >= self.places
         if long_answers and (self.refusals_in_row > 1 or tried_one_more):
             self._take_places(now, long_answers)
-        if was_burst:
-            pass  # says nothing of the rate
-        elif self.refused_rate is None:
+        if not was_burst:  # which says nothing of the rate
+            self._cut()
+        self.pause(now, self._pause_seconds)
+        return True
+
+    def slowed(self, now: float, limits: HostLimits, *, cuts_at_start: int) -> None:
+        """Its answers take much longer than they did: fewer starts, and no pause, for it does answer."""
+        self.last_used = now
+        if limits.adaptive and cuts_at_start == self.cuts:
+            self.cuts += 1
+            self.refusals_in_row = 0
+            self._cut()
+
+    def _cut(self) -> None:
+        if self.refused_rate is None:
             self.rate *= SLOW_START_CUT
             self.refused_rate = self.rate / CUT
         else:
             self.refused_rate = self.rate
             self.rate *= CUT
         self.rate = max(self.rate, MIN_RATE)
-        self.pause(now, self._pause_seconds)
-        return True
 
     @property
     def _pause_seconds(self) -> float:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from mrf_assets.defs.run_records import all_records, batch_records, batch_runs, latest_batch, records_by_batch
+from mrf_assets.defs.processes import WORKER_TAG
+from mrf_assets.defs.run_records import (
+    PARTITION,
+    all_records,
+    batch_records,
+    batch_runs,
+    latest_batch,
+    records_by_batch,
+)
 from mrf_assets.errors import SettingError
 from mrf_assets.manifest import NetworkRecord, build_manifest
 from mrf_assets.settings import Operations, dagster_home
@@ -86,11 +95,21 @@ def all_statistics(
 
 
 def latest_batch_of(instance: dg.DagsterInstance, plan: TaskStore) -> str | None:
-    """The batch that ran last; one that was planned after it and has not begun goes before."""
-    ran, planned = latest_batch(instance), plan.latest_batch()
+    """The batch of this output folder that ran last; one that was planned after it and has not begun goes before."""
+    ran, planned = latest_batch(instance, partial(belongs_to, plan)), plan.latest_batch()
     if ran is None or planned is None:
         return ran or planned
     return planned if planned > ran and not batch_runs(instance, planned) else ran
+
+
+def belongs_to(plan: TaskStore, tags: Mapping[str, str]) -> bool:
+    """Whether a run wrote to the plan's folder: several folders may share one DAGSTER_HOME.
+
+    Batches of the command line are planned; of those of sensors and the UI the networks are.
+    """
+    if WORKER_TAG in tags:
+        return plan.load_batch(tags.get("mrf/batch", "")) is not None
+    return bool(plan.load(tags.get(PARTITION, "")))
 
 
 def plan_of(output_dir: Path) -> TaskStore:
@@ -109,10 +128,11 @@ def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything
     plan = plan_of(output_dir)
     ensure_dagster_home()
     with dg.DagsterInstance.get() as instance:
-        batch_id = None if everything else batch_id or latest_batch(instance)
+        batch_id = None if everything else batch_id or latest_batch(instance, partial(belongs_to, plan))
         if batch_id is None and not everything:
             raise SettingError(
-                "DAGSTER_HOME", f"no batch has run with {dagster_home()}; set it as for `mrf run`, or use --all"
+                "DAGSTER_HOME",
+                f"no batch of {output_dir} has run with {dagster_home()}; set it as for `mrf run`, or use --all",
             )
         records = all_records(instance) if batch_id is None else batch_records(instance, batch_id)
     if batch_id is not None and not records:

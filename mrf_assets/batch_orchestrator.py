@@ -20,7 +20,7 @@ from typing import Any
 import dagster as dg
 
 from mrf_assets.alerts import check_alert_urls, send_alert
-from mrf_assets.batch_history import STARTED_FORM, ensure_dagster_home, latest_batch_of, plan_of, started_at
+from mrf_assets.batch_history import STARTED_FORM, belongs_to, ensure_dagster_home, latest_batch_of, plan_of, started_at
 from mrf_assets.budget import Budget
 from mrf_assets.console import BatchConsole
 from mrf_assets.defs.partitions import add_networks
@@ -183,7 +183,7 @@ def continue_batch(
         settle_orphans(instance)
         batch_id = batch_id or latest_batch_of(instance, plan)
         records = {} if batch_id is None else batch_records(instance, batch_id)
-        planned = None if batch_id is None else plan.load_batch(batch_id) or _planned_elsewhere(batch_id, records)
+        planned = None if batch_id is None else plan.load_batch(batch_id) or _planned_elsewhere(batch_id, records, plan)
         if planned is None:
             raise SettingError("batch", f"{batch_id or 'none'} is not known here; `mrf stats` lists them")
         # The folder may have been moved since.
@@ -213,10 +213,14 @@ def continue_batch(
     return run.execute() | {"networks_left_out": 0}
 
 
-def _planned_elsewhere(batch_id: str, records: dict[str, NetworkRecord]) -> PlannedBatch | None:
+def _planned_elsewhere(batch_id: str, records: dict[str, NetworkRecord], plan: TaskStore) -> PlannedBatch | None:
     """A batch of a sensor or of the UI: the networks that it has runs of, and the settings of the environment."""
     if not records:
         return None
+    if strangers := [key for key, record in records.items() if not belongs_to(plan, record.tags)]:
+        raise SettingError(
+            "batch", f"{batch_id} has networks that {plan.path} does not know ({strangers[0]}); check --output-dir"
+        )
     tags = next(iter(records.values())).tags
     return PlannedBatch(
         batch_id=batch_id,

@@ -17,7 +17,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -211,14 +211,24 @@ def answers(base_url: str) -> bool:
         return False
 
 
+def dagster_dev(place: Place, **environment: str) -> AbstractContextManager[str]:
+    """`dagster dev` with further variables in its environment; gives its address."""
+    return _served(place, ("dagster", "dev"), environment)
+
+
+def dagster_webserver(place: Place) -> AbstractContextManager[str]:
+    """The UI alone, without the daemon; gives its address."""
+    return _served(place, ("dagster_webserver",), {})
+
+
 @contextmanager
-def dagster_dev(place: Place, **environment: str) -> Iterator[str]:
-    """`dagster dev` in a session of its own, with further variables in its environment; gives its address."""
+def _served(place: Place, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
+    """One of Dagster's servers in a session of its own."""
     with place.instance():  # makes DAGSTER_HOME
         port = free_port()
     with (place.root / "dagster.log").open("w") as log:
         process = subprocess.Popen(
-            [*(sys.executable, "-m", "dagster", "dev"), *("-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))],
+            [sys.executable, "-m", *command, *("-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))],
             cwd=REPOSITORY,
             env=place.environment | environment,
             stdout=log,

@@ -308,6 +308,36 @@ def test_what_is_lost_with_its_process_is_not_what_failed(interrupted: Interrupt
     assert {(key("b"), "STEP_FAILURE"), (key("c"), None)} == reasons
 
 
+# --- several output folders of one DAGSTER_HOME ---------------------------------------------
+
+
+def test_a_batch_is_looked_for_in_its_own_output_folder(tmp_path: Path) -> None:
+    """The latest of all may belong to another folder, whose networks must not come into this one."""
+    place = Place(tmp_path)
+    with MrfServer() as server:
+        payer = Payer(server)
+        payer.publish("a")
+        ours = place.run(payer.publish_index("ab", "/2026-11-05_ours.json"), 1, "--output-dir", "ours")
+        theirs = place.run(payer.publish_index("cd", "/2026-11-05_theirs.json"), 1, "--output-dir", "theirs")
+        assert (1, 1) == (ours.returncode, theirs.returncode)
+        for letter in "bcd":
+            payer.publish(letter)
+        status = json.loads(place.mrf("status", "--json", "--output-dir", "ours").stdout)
+        manifest = json.loads(place.mrf("manifest", "--output-dir", "ours").stdout)
+        before = server.counts()
+        retried = place.mrf("retry-failed", "--output-dir", "ours")
+        asked = server.counts() - before
+        foreign = json.loads(place.mrf("status", "--json", "--output-dir", "theirs").stdout)["batch_id"]
+        refused = place.mrf("retry-failed", foreign, "--output-dir", "ours")
+
+    assert (2, [key("b")]) == (status["networks"], [failure["network_id"] for failure in status["failures"]])
+    assert status["batch_id"] == manifest["batch_id"] != foreign
+    assert (0, {Payer.path("b"): 1}) == (retried.returncode, dict(asked))
+    assert 2 == refused.returncode
+    assert f"{foreign} has networks that " in refused.stderr
+    assert "check --output-dir" in refused.stderr
+
+
 # --- order and budget -----------------------------------------------------------------------
 
 

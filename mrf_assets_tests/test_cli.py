@@ -494,8 +494,9 @@ def test_a_manifest_of_another_home_says_what_to_do(mrf: Mrf, place: Place, paye
     told = mrf("manifest", "--output-dir", "lake")
 
     assert (2, "") == (told.code, told.out)
-    assert (
-        f"Error: DAGSTER_HOME: no batch has run with {place.home}; set it as for `mrf run`, or use --all\n" == told.err
+    assert told.err == (
+        f"Error: DAGSTER_HOME: no batch of {place.output} has run with {place.home}; set it as for `mrf run`, "
+        "or use --all\n"
     )
 
 

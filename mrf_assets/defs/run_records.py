@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -13,7 +13,7 @@ from mrf_assets.manifest import NetworkRecord
 from mrf_assets.statistics import latest_runs
 
 _RUNS_AT_ONCE = 200
-_PARTITION = "dagster/partition"
+PARTITION = "dagster/partition"
 _BATCH = "mrf/batch"
 _BACKFILL = "dagster/backfill"  # what the UI launches is a batch too
 _WAITING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED)
@@ -23,11 +23,17 @@ _ERROR_CHARACTERS = 500
 _REPORTED_TABLE = "rates"  # every table's event carries the network's facts; one is enough
 
 
-def latest_batch(instance: dg.DagsterInstance) -> str | None:
-    """The id of the batch that was started last."""
+def latest_batch(instance: dg.DagsterInstance, is_ours: Callable[[Mapping[str, str]], bool]) -> str | None:
+    """The id of the batch that was started last, of those whose latest run has tags that are ours."""
+    passed_over = set[str]()
     for record in _records(instance, dg.RunsFilter()):
-        if batch_id := record.dagster_run.tags.get(_BATCH):
+        tags = record.dagster_run.tags
+        batch_id = tags.get(_BATCH)
+        if batch_id is None or batch_id in passed_over:
+            continue
+        if is_ours(tags):
             return batch_id
+        passed_over.add(batch_id)
     return None
 
 
@@ -54,7 +60,7 @@ def batch_records(instance: dg.DagsterInstance, batch_id: str) -> dict[str, Netw
 
 def batch_record(instance: dg.DagsterInstance, batch_id: str, network_id: str) -> NetworkRecord | None:
     """One network's latest run in a batch."""
-    runs = dg.RunsFilter(tags={_BATCH: batch_id, _PARTITION: network_id})
+    runs = dg.RunsFilter(tags={_BATCH: batch_id, PARTITION: network_id})
     return latest_runs(_read_all(instance, _records(instance, runs))).get(network_id)
 
 
@@ -62,7 +68,7 @@ def all_records(instance: dg.DagsterInstance) -> dict[str, NetworkRecord]:
     """network_id -> its latest run, whoever started it."""
     found: dict[str, NetworkRecord] = {}
     for record in _records(instance, dg.RunsFilter()):  # newest first; the earlier ones are not read
-        if record.dagster_run.tags.get(_PARTITION) not in found:
+        if record.dagster_run.tags.get(PARTITION) not in found:
             found |= {read.network_id: read for read in _read_all(instance, [record])}
     return found
 
@@ -115,7 +121,7 @@ def _read_all(
 ) -> Iterator[NetworkRecord]:
     """The runs of networks among these; audits of what is published are none."""
     for record in records:
-        network_id = record.dagster_run.tags.get(_PARTITION)
+        network_id = record.dagster_run.tags.get(PARTITION)
         if network_id and not is_audit(record.dagster_run):
             before = (known or {}).get(record.dagster_run.run_id)
             yield before if before and before.ended else _read(instance, record, network_id)

@@ -222,7 +222,7 @@ def dagster_webserver(place: Place) -> AbstractContextManager[str]:
 
 
 @contextmanager
-def _served(place: Place, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
+def _served(place: Place, command: Sequence[str], environment: dict[str, str]) -> Iterator[str]:
     """One of Dagster's servers in a session of its own."""
     with place.instance():  # makes DAGSTER_HOME
         port = free_port()

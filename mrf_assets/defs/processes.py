@@ -9,13 +9,16 @@ from collections.abc import Mapping
 import psutil
 
 WORKER_TAG = "mrf/worker"  # process id
+STARTED_TAG = "mrf/worker_started"  # when it began, Unix seconds: a process id is given again after a restart
 MACHINE_TAG = "mrf/machine"  # on which it is one
+_CLOCK_SECONDS = 5.0  # by which the machine's clock may be set meanwhile
 LOST = "its worker process is gone; run it again"
 
 
 def worker_tags() -> dict[str, str]:
     """On a run that this process works on itself, as those of the command line do."""
-    return {WORKER_TAG: str(os.getpid()), MACHINE_TAG: platform.node()}
+    began = psutil.Process().create_time()
+    return {WORKER_TAG: str(os.getpid()), STARTED_TAG: f"{began:.2f}", MACHINE_TAG: platform.node()}
 
 
 def is_orphan(tags: Mapping[str, str]) -> bool:
@@ -26,7 +29,9 @@ def is_orphan(tags: Mapping[str, str]) -> bool:
     if WORKER_TAG not in tags or tags.get(MACHINE_TAG) != platform.node():
         return False
     try:
-        return psutil.Process(int(tags[WORKER_TAG])).status() == psutil.STATUS_ZOMBIE
+        process = psutil.Process(int(tags[WORKER_TAG]))
+        is_another = abs(process.create_time() - float(tags[STARTED_TAG])) > _CLOCK_SECONDS
+        return is_another or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:  # somebody else's by now, but alive

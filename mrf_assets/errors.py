@@ -43,13 +43,17 @@ this tree and stays a traceback.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 _TOLD = 20  # problems listed in full before "and n more"
 
 
 class MrfError(Exception):
     """Base of all expected failures; `str()` is one line for a person."""
+
+    spent: Mapping[str, int] = MappingProxyType({})  # what was fetched in vain: `results.spent` has the names
 
 
 class InputError(MrfError):

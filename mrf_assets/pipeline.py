@@ -23,13 +23,13 @@ import pyarrow.parquet as pq
 
 from mrf_assets.checks import audit
 from mrf_assets.disk import require_room
-from mrf_assets.errors import AccessRefused, SettingError
+from mrf_assets.errors import AccessRefused, MrfError, SettingError
 from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.part_filter import kept_rows
 from mrf_assets.part_processes import in_processes
 from mrf_assets.renewal import renewed_task
-from mrf_assets.results import FileResult, NetworkResult, Progress
+from mrf_assets.results import FileResult, NetworkResult, Progress, spent, spent_on, spent_together
 from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets.store import PartWriter, Stage, Store, part_labels, refusals
@@ -108,7 +108,7 @@ def ingest(
         if processes > 1:
             files = in_processes(work.ingest_file, parts, processes, on_progress)
         else:
-            files = [work.ingest_file(part, on_progress) for part in parts]
+            files = list(_one_by_one(work, parts, on_progress))
         # What reading took is kept for more of it: 90 to 110 MB of a 1.3 GB file, which the audit would stand beside.
         pa.default_memory_pool().release_unused()
         result = NetworkResult(
@@ -124,6 +124,21 @@ def ingest(
             published = [file for period in stage.periods() for file in stage.publish(period)]
             result = replace(result, published=published, pruned_periods=_prune(store, result, settings))
     return replace(result, seconds=time.monotonic() - started, cpu_seconds=_cpu_seconds() - cpu_before)
+
+
+def _one_by_one(
+    work: _Work, parts: Sequence[tuple[FileTask, str]], on_progress: Callable[[Progress], None]
+) -> Iterator[FileResult]:
+    """Every part; the error of one tells what the parts before it took, too."""
+    so_far: dict[str, int] = {}
+    for part in parts:
+        try:
+            file = work.ingest_file(part, on_progress)
+        except MrfError as error:
+            error.spent = spent_together(so_far, error.spent)
+            raise
+        so_far = spent_together(so_far, spent_on([file]))
+        yield file
 
 
 def _cpu_seconds() -> float:
@@ -218,6 +233,7 @@ class _Work:
             ExitStack() as reading,
         ):
             source = open_json(raw, limits=self.settings.limits)
+            reading.enter_context(_noting_what_is_spent(source))
             blocks = read_ahead(source.blocks()) if self.settings.read_ahead else source.blocks()
             watched = self._watched(reading.enter_context(closing(blocks)), source, task, tally, on_progress)
             reading.callback(raw.close)  # before the thread that reads ahead is waited for
@@ -368,6 +384,16 @@ def _known_row(task: FileTask, *, settings: Settings, wanted: Wanted) -> dict[st
         "referenced_groups_only": wanted.leaves_groups_out(settings),
         "layout_version": LAYOUT_VERSION,
     }
+
+
+@contextmanager
+def _noting_what_is_spent(source: DecompressedFile) -> Iterator[None]:
+    """On the error that ends it: a download that failed costs what it cost."""
+    try:
+        yield
+    except MrfError as error:
+        error.spent = spent_together(spent(source.size_bytes, source.raw.transfer), error.spent)
+        raise
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,27 @@ class FileResult:
     rejects: dict[str, int]  # by reason
     transfer: TransferCounts
     seconds: float
+
+
+def spent(size_bytes: int, transfer: TransferCounts) -> dict[str, int]:
+    """What it took to fetch a file, by the names that run metadata has."""
+    return {
+        "source_size_bytes": size_bytes,
+        "requests": transfer.requests,
+        "retries": transfer.retries,
+        "rate_limited": transfer.rate_limited,
+    }
+
+
+def spent_on(files: Iterable[FileResult]) -> dict[str, int]:
+    """The same for several."""
+    return spent_together(*(spent(file.row["size_bytes"], file.transfer) for file in files))
+
+
+def spent_together(*each: Mapping[str, int]) -> dict[str, int]:
+    """Sums, by name."""
+    names = dict.fromkeys(name for one in each for name in one)
+    return {name: sum(one.get(name, 0) for one in each) for name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

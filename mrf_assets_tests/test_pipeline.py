@@ -623,6 +623,22 @@ def test_the_signature_is_not_in_an_error(server: MrfServer, settings: Settings,
     assert SECRET not in f"{caught.value} {caught.value!r}"
 
 
+def test_a_failure_tells_what_was_fetched_in_vain(server: MrfServer, settings: Settings) -> None:
+    """A download that fails costs what it cost, and so do the parts before it."""
+    whole = gzipped(render(document(seed=1, codes=40)))
+    server.put("a.json.gz", whole)
+    server.put("b.json.gz", whole[:-100])
+    server.script("b.json.gz", Answer(status=429, headers={"Retry-After": "0"}))
+    parts = [_task(server.url(name), part=part, parts=2) for part, name in ((1, "a.json.gz"), (2, "b.json.gz"))]
+
+    with pytest.raises(TruncatedFile) as told:
+        ingest("acme", parts, replace(settings, max_retries=2))
+
+    assert told.value.spent == {
+        "source_size_bytes": 2 * len(whole) - 100, "requests": 3, "retries": 1, "rate_limited": 1
+    }  # fmt: skip
+
+
 # --- what cannot be done --------------------------------------------------------------------
 
 

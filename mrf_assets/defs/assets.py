@@ -3,7 +3,7 @@
 import datetime as dt
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -14,7 +14,7 @@ from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.processes import end_with_parent
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
-from mrf_assets.results import NetworkResult, Progress
+from mrf_assets.results import NetworkResult, Progress, spent_on
 from mrf_assets.schema import TABLES, Table
 from mrf_assets.tasks import FileTask
 
@@ -104,7 +104,7 @@ def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Resu
     yield from check_results(result.checks, context.selected_asset_check_keys)
     if result.failed_checks:
         tasks = [file.task for file in result.files]
-        raise _failure(context, tasks, _refusal(result), result.seconds)
+        raise _failure(context, tasks, _refusal(result), result.seconds, spent_on(result.files))
     version = data_version(result)
     for table in TABLES.values():
         facts = table_facts(table, result, context.run.tags)
@@ -138,7 +138,7 @@ def _ingest(context: dg.AssetExecutionContext, ingestor: Ingestor) -> NetworkRes
         tasks = ingestor.tasks(context.partition_key)
         return ingestor.ingest(context.partition_key, tasks, _log_progress)
     except MrfError as error:
-        raise _failure(context, tasks, str(error), time.monotonic() - started) from None
+        raise _failure(context, tasks, str(error), time.monotonic() - started, error.spent) from None
 
 
 def _audit(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Iterator[dg.AssetCheckResult]:
@@ -157,9 +157,12 @@ def _refusal(result: NetworkResult) -> str:
     return ""
 
 
-def _failure(context: dg.AssetExecutionContext, tasks: list[FileTask], error: str, seconds: float) -> dg.Failure:
+def _failure(
+    context: dg.AssetExecutionContext, tasks: list[FileTask], error: str, seconds: float, spent: Mapping[str, int]
+) -> dg.Failure:
     """Bad input is not cured by trying again, so no retry."""
-    return dg.Failure(error, metadata=failure_facts(tasks, context.run.tags, error, seconds), allow_retries=False)
+    facts = failure_facts(tasks, context.run.tags, error, seconds, spent)
+    return dg.Failure(error, metadata=facts, allow_retries=False)
 
 
 def _log_progress(progress: Progress) -> None:

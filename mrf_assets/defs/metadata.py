@@ -16,7 +16,7 @@ from typing import Any
 
 import dagster as dg
 
-from mrf_assets.results import FileResult, NetworkResult
+from mrf_assets.results import FileResult, NetworkResult, spent_on
 from mrf_assets.schema import Table
 from mrf_assets.store import row_counts
 from mrf_assets.tasks import FileTask
@@ -39,16 +39,22 @@ def task_facts(tasks: Sequence[FileTask], tags: Mapping[str, str]) -> dict[str, 
     }
 
 
-def failure_facts(tasks: Sequence[FileTask], tags: Mapping[str, str], error: str, seconds: float) -> dict[str, Any]:
-    """Metadata of a failed network."""
+def failure_facts(
+    tasks: Sequence[FileTask], tags: Mapping[str, str], error: str, seconds: float, spent: Mapping[str, int]
+) -> dict[str, Any]:
+    """Metadata of a failed network; `spent` is what was fetched in vain, where it is known."""
     facts = task_facts(tasks, tags) if tasks else {}
-    return facts | {
-        "success": False,
-        "duration_seconds": round(seconds, 3),
-        "extraction_timestamp": _told(None),
-        "error": error[-_ERROR_CHARACTERS:],
-        "files": dg.MetadataValue.json([_planned_file(task) for task in tasks[:_MOST_FILES]]),
-    }
+    return (
+        facts
+        | dict(spent)
+        | {
+            "success": False,
+            "duration_seconds": round(seconds, 3),
+            "extraction_timestamp": _told(None),
+            "error": error[-_ERROR_CHARACTERS:],
+            "files": dg.MetadataValue.json([_planned_file(task) for task in tasks[:_MOST_FILES]]),
+        }
+    )
 
 
 def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -57,16 +63,11 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
     published = [file for file in result.published if file.table == table.name]
     rows = row_counts(result.published)
     rows_in = rows[table.name]
-    source_bytes = sum(file.row["size_bytes"] for file in result.files)
     json_bytes = sum(file.row["json_size_bytes"] for file in result.files)
     folder = published[-1].path.parent
     totals = {
         name: sum(file.row[name] for file in result.files)
         for name in ("items_read", "items_kept", "prices_read", "prices_rejected", "prices_filtered")
-    }
-    transfers = {
-        name: sum(getattr(file.transfer, name) for file in result.files)
-        for name in ("requests", "retries", "rate_limited")
     }
     facts = (
         task_facts(tasks, tags)
@@ -77,7 +78,6 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
             "periods": ", ".join(result.periods),
             "carried_parts": ", ".join(result.carried_parts) or "none",
             "size_bytes": sum(file.size_bytes for file in published),
-            "source_size_bytes": source_bytes,
             "source_json_bytes": json_bytes,
             "duration_seconds": round(result.seconds, 3),
             "repairs_total": sum(result.repairs.values()),
@@ -96,7 +96,7 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
             "summary": dg.MetadataValue.md(_summary(result, rows)),
         }
         | totals
-        | transfers
+        | spent_on(result.files)
     )
     if result.unchanged_since is None:  # what was not done has no speed
         facts |= {

@@ -155,8 +155,7 @@ def _continue(
 
 def finish(summary: dict[str, Any], settings: Settings) -> NoReturn:
     """Bring the catalog up to date, and end with what the summary says."""
-    if not summary["interrupted_by"]:
-        write_catalog(settings.output_dir.absolute(), settings.taxonomy_codes)
+    write_catalog(settings.output_dir.absolute(), settings.taxonomy_codes)
     sys.exit(exit_code(summary))
 
 

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from mrf_assets import batch_commands, query_commands, report_command
 from mrf_assets.batch_commands import PriorityName
+from mrf_assets.catalog import write_catalog
 from mrf_assets.check_command import check
 from mrf_assets.console import PrintableFormatter, printable, printable_json
 from mrf_assets.enrich_command import enrich
@@ -229,6 +230,7 @@ def extract(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - cl
     (task,) = read_source("url", url, _opener(given), options, SourceTally())
     result = ingest(task.network_id, [task], given)
     result.require_published()
+    write_catalog(given.output_dir.absolute(), given.taxonomy_codes)
     _tell_result(result)
 
 

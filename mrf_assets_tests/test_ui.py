@@ -124,9 +124,17 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             yield shown
 
 
-def test_the_lineage_shows_the_group_of_the_tables(ui: Ui) -> None:
-    """From where all of them can be materialized."""
-    ui.open(_TABLES, "Materialize all", "network_tables")
+def test_the_lineage_shows_the_groups(ui: Ui) -> None:
+    """From the payer's files to the answers; the four are folded, each with how many assets it has."""
+    ui.open("/asset-groups", "Materialize all")
+    for group in ("source", "network_tables", "providers", "answers"):
+        in_graph_and_list = ui.page.get_by_text(group, exact=True)
+        expect(in_graph_and_list.locator("visible=true")).not_to_have_count(0, timeout=_PAGE_MILLISECONDS)
+
+
+def test_the_lineage_of_a_table_goes_from_its_files_to_what_is_made_of_it(ui: Ui) -> None:
+    """Both ways from the group of tables; the table shows its checks."""
+    ui.open("/assets/rates?view=lineage", "network_files", "catalog", "rate_changes", re.compile(r"\d+ / 16 Passed"))
 
 
 def test_the_partitions_show_what_failed(ui: Ui) -> None:

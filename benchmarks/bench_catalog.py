@@ -173,7 +173,7 @@ class Bench:
     def row_groups(self) -> Iterator[str]:
         """Row groups of `rates` by DuckDB's profile, beside those that have the code."""
         yield "\n### Row groups of `rates` that a query for one code reads (DuckDB's profile)\n"
-        yield "Those read without having the code are false positives of the bloom filters (5 % at most are asked for)."
+        yield "Those read without having the code are false positives of the bloom filters (0.1 % are asked for)."
         yield "`provider_rates` reads fewer than have it: the sets of the provider leave whole networks out.\n"
         yield "| code | query | prices | row groups | have the code | read | read without having it |"
         yield "|---|---|---:|---:|---:|---:|---:|"

@@ -50,8 +50,9 @@ _PERIOD = re.compile(r"\A[0-9]{4}-[0-9]{2}\Z")
 # High-cardinality integers: a dictionary only costs time and space (benchmarks/RESULTS.md).
 _WITHOUT_DICTIONARY = {"npi"}
 # Queries ask for one of these; a row group that does not have it is not read (benchmarks/NOTES.md, "Look-ups").
-_LOOKED_UP = {"billing_code", "npi", "tin_value"}
-_FILTER: Final = {"ndv": 50_000, "fpp": 0.05}  # the most values a row group has by default; filters fold down to fewer
+# By column, the share of row groups that are read in vain: of codes a row group has few, and exactness costs little.
+_LOOKED_UP = {"billing_code": 0.001, "npi": 0.05, "tin_value": 0.05}
+_MOST_VALUES: Final = 50_000  # that a row group has by default; filters fold down to fewer
 _GRACE_SECONDS: Final = 3_600.0
 _COMPRESSION: Final = "zstd"
 
@@ -88,7 +89,11 @@ def _dictionary_columns(table: Table) -> list[str]:
 
 
 def _bloom_filters(table: Table) -> dict[str, dict[str, float]]:
-    return {column.name: dict(_FILTER) for column in table.columns if column.name in _LOOKED_UP}
+    return {
+        column.name: {"ndv": _MOST_VALUES, "fpp": _LOOKED_UP[column.name]}
+        for column in table.columns
+        if column.name in _LOOKED_UP
+    }
 
 
 def _leaves(path: str, kind: pa.DataType) -> Iterator[str]:

@@ -12,15 +12,12 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import shutil
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 from dagster._serdes import serialize_value
-from playwright.sync_api import expect, sync_playwright
 
 from benchmarks.results import SENSOR, write_chapter
 from mrf_assets.definitions import build_defs
@@ -28,13 +25,12 @@ from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.sensors import index_sensor
 from mrf_assets.index_registry import add_index
 from mrf_assets.settings import IndexWatching, Operations, Settings
+from mrf_assets_tests.browser import chromium, opened
 from mrf_assets_tests.dagster_fixtures import Place, dagster_webserver
 from mrf_assets_tests.factory import index, plans, render
 from mrf_assets_tests.mrf_server import MrfServer
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _PAGE = "/assets/rates?view=partitions"
-_PAGE_MILLISECONDS = 120_000
 READING = "while it is read, the first and the last of many"
 _ABOUT = """An index in which every file is a network, over loopback, Dagster on SQLite. A tick's answer is what it
     hands to the daemon, which needs the time in "taken over" for its observations; the runs come on top. Peak RSS is
@@ -103,25 +99,15 @@ def _peak_mb() -> float:
 
 
 def _page(place: Place, shown: str) -> list[str]:
-    """How long the partitions page takes until it shows these words; nothing where there is no browser."""
-    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if browser is None:
-        return ["No browser is installed: the page was not measured."]
+    """How long the partitions page takes until it shows these words."""
     lines = [f"| {_PAGE} | s until the keys are there |", "|---|---:|"]
-    with (
-        dagster_webserver(place) as base_url,
-        sync_playwright() as playwright,
-        closing(
-            playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
-        ) as chromium,
-    ):
+    with dagster_webserver(place) as base_url, chromium() as browser:
         for visit in ("first visit", "second visit"):
-            page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+            ui = opened(browser, base_url)
             started = time.perf_counter()
-            page.goto(base_url + _PAGE)
-            expect(page.locator("body")).to_contain_text(shown, use_inner_text=True, timeout=_PAGE_MILLISECONDS)
+            ui.open(_PAGE, shown)
             lines.append(f"| {visit} | {time.perf_counter() - started:.1f} |")
-            page.close()
+            ui.page.close()
     print("\n".join(lines), flush=True)
     return lines
 

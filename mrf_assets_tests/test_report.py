@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,7 +17,7 @@ from typing import Literal
 
 import dagster as dg
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from mrf_assets.cli import main
 from mrf_assets.definitions import build_defs
@@ -28,11 +27,10 @@ from mrf_assets.report.figures import MANIFEST_NAME
 from mrf_assets.schema import FILES, PLANS, PROVIDER_SETS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
+from mrf_assets_tests import browser
 from mrf_assets_tests.lake import Lake, make_lake
 from mrf_assets_tests.table_rows import LABEL, batch, row
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _SCRIPT = "<script>document.title='owned'</script>"
 _IMAGE = "<img src=https://evil.example/x onerror=\"document.title='owned'\">"
 _HOSTILE = f"{_SCRIPT}{_IMAGE}&amp;'\" ${{7*7}} {{{{ 7*7 }}}} $\\frac{{1}}{{2}}$ \x1b[31m\u202eevil"
@@ -212,14 +210,8 @@ class Shown:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """A browser."""
-    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(_BROWSERS)} is installed")
-    with (
-        sync_playwright() as playwright,
-        contextlib.closing(playwright.chromium.launch(executable_path=found, args=_FLAGS)) as browser,
-    ):
-        yield browser
+    with browser.chromium() as started:
+        yield started
 
 
 @contextlib.contextmanager

@@ -6,70 +6,47 @@ Chromium is installed.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import shutil
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import dagster as dg
 import pytest
-from playwright.sync_api import Error as PageError, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
+from mrf_assets_tests.browser import PAGE_MILLISECONDS, Ui, chromium, opened
 from mrf_assets_tests.dagster_fixtures import Payer, Place, dagster_dev, key, wait_for
 from mrf_assets_tests.factory import document
 from mrf_assets_tests.mrf_server import MrfServer
 
 pytestmark = pytest.mark.browser
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _BROKEN, _DOUBTFUL = "b", "d"
 _SOUND = "acd"
-_PAGE_MILLISECONDS = 45_000
 _RUN_SECONDS = 150.0
 _TABLES = "/locations/__repository__@mrf_assets/asset-groups/network_tables/lineage"
 _BACKFILLS = "{partitionBackfillsOrError{... on PartitionBackfills{results{status numPartitions}}}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ui:
-    """The UI in a browser."""
+class Desk:
+    """A payer, what was ingested of it, and the UI over it."""
 
     place: Place
     payer: Payer
-    base_url: str
-    page: Page
-    errors: list[PageError] = field(default_factory=list)
-
-    def open(self, path: str, *shown: str | re.Pattern[str]) -> None:
-        """Go to a page and wait until it shows every one of these texts.
-
-        Dagster's pages come piece by piece: what one text's arrival promises for the next is nothing.
-        """
-        self.page.goto(self.base_url + path)
-        self.see(*shown)
-
-    def click(self, text: str) -> None:
-        """Click what has this text and can be seen; of several, what came last lies on top."""
-        self.page.get_by_text(text).locator("visible=true").last.click()
-
-    def see(self, *texts: str | re.Pattern[str]) -> None:
-        """Wait until the page shows every one of these texts."""
-        for text in texts:
-            expect(self.page.locator("body")).to_contain_text(text, use_inner_text=True, timeout=_PAGE_MILLISECONDS)
+    ui: Ui
 
     def materialize(self, letters: str) -> None:
         """Choose networks in the dialog, and launch them."""
-        self.open(_TABLES, "Materialize all")
-        self.click("Materialize all")
-        self.click("Select a partition or create one")
+        self.ui.open(_TABLES, "Materialize all")
+        self.ui.click("Materialize all")
+        self.ui.click("Select a partition or create one")
         for letter in letters:
-            self.click(key(letter))
-        self.page.keyboard.press("Escape")
-        self.page.get_by_role("button", name=re.compile(r"Launch (backfill|\d+ run)")).click()
+            self.ui.click(key(letter))
+        self.ui.page.keyboard.press("Escape")
+        self.ui.page.get_by_role("button", name=re.compile(r"Launch (backfill|\d+ run)")).click()
 
     def ended_run(self, letter: str, status: dg.DagsterRunStatus) -> dg.DagsterRun:
         """The latest run of a network that was started here, once it has ended as it should."""
@@ -85,7 +62,7 @@ class Ui:
     def backfills(self) -> list[dict[str, str | int]]:
         """What Dagster says of the backfills."""
         request = urllib.request.Request(  # noqa: S310 - our own server
-            f"{self.base_url}/graphql",
+            f"{self.ui.base_url}/graphql",
             json.dumps({"query": _BACKFILLS}).encode(),
             {"Content-Type": "application/json"},
         )
@@ -101,54 +78,45 @@ def _doubtful() -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """A batch, then the UI over it."""
-    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if browser is None:
-        pytest.skip(f"no browser: none of {', '.join(_BROWSERS)} is installed")
     place = Place(tmp_path_factory.mktemp("ui"))
-    with MrfServer() as server:
+    with chromium() as browser, MrfServer() as server:
         payer = Payer(server)
         for letter in _SOUND:
             payer.publish(letter, _doubtful() if letter == _DOUBTFUL else None)
         assert 1 == place.run(payer.publish_index("abcd"), 1).returncode
-        with (
-            dagster_dev(place) as base_url,
-            sync_playwright() as playwright,
-            contextlib.closing(playwright.chromium.launch(executable_path=browser, args=_FLAGS)) as chromium,
-        ):
-            page = chromium.new_page(viewport={"width": 1400, "height": 1000})
-            page.set_default_timeout(_PAGE_MILLISECONDS)
-            shown = Ui(place=place, payer=payer, base_url=base_url, page=page)
-            page.on("pageerror", lambda error: shown.errors.append(error))  # noqa: PLW0108 - Playwright marks what it is given
-            yield shown
+        with dagster_dev(place) as base_url:
+            yield Desk(place=place, payer=payer, ui=opened(browser, base_url))
 
 
-def test_the_lineage_shows_the_groups(ui: Ui) -> None:
+def test_the_lineage_shows_the_groups(desk: Desk) -> None:
     """From the payer's files to the answers; the four are folded, each with how many assets it has."""
-    ui.open("/asset-groups", "Materialize all")
+    desk.ui.open("/asset-groups", "Materialize all")
     for group in ("source", "network_tables", "providers", "answers"):
-        in_graph_and_list = ui.page.get_by_text(group, exact=True)
-        expect(in_graph_and_list.locator("visible=true")).not_to_have_count(0, timeout=_PAGE_MILLISECONDS)
+        in_graph_and_list = desk.ui.page.get_by_text(group, exact=True)
+        expect(in_graph_and_list.locator("visible=true")).not_to_have_count(0, timeout=PAGE_MILLISECONDS)
 
 
-def test_the_lineage_of_a_table_goes_from_its_files_to_what_is_made_of_it(ui: Ui) -> None:
+def test_the_lineage_of_a_table_goes_from_its_files_to_what_is_made_of_it(desk: Desk) -> None:
     """Both ways from the group of tables; the table shows its checks."""
-    ui.open("/assets/rates?view=lineage", "network_files", "catalog", "rate_changes", re.compile(r"\d+ / 16 Passed"))
+    desk.ui.open(
+        "/assets/rates?view=lineage", "network_files", "catalog", "rate_changes", re.compile(r"\d+ / 16 Passed")
+    )
 
 
-def test_the_partitions_show_what_failed(ui: Ui) -> None:
+def test_the_partitions_show_what_failed(desk: Desk) -> None:
     """One network failed, three are there; each by its name."""
-    ui.open(
+    desk.ui.open(
         "/assets/rates?view=partitions",
         *("Failed (1)", "Materialized (3)", "Missing (0)"),
         *(key(letter) for letter in "abcd"),
     )
 
 
-def test_a_check_shows_its_sql_and_the_offending_rows(ui: Ui) -> None:
+def test_a_check_shows_its_sql_and_the_offending_rows(desk: Desk) -> None:
     """What is judged, and how many rows of the last network were objected to."""
-    ui.open(
+    desk.ui.open(
         "/assets/rates?view=checks&checkDetail=dollars_are_positive",
         "WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate <= 0",
         re.compile(r"Evaluation result\s+Failed"),
@@ -157,54 +125,54 @@ def test_a_check_shows_its_sql_and_the_offending_rows(ui: Ui) -> None:
     )
 
 
-def test_a_failed_run_says_why(ui: Ui) -> None:
+def test_a_failed_run_says_why(desk: Desk) -> None:
     """The address and what to do, in the run's own events."""
-    with ui.place.instance() as instance:
+    with desk.place.instance() as instance:
         (run,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
 
-    ui.open(f"/runs/{run.run_id}", "HTTP 404, the file is not there; get a newer index or drop the address")
+    desk.ui.open(f"/runs/{run.run_id}", "HTTP 404, the file is not there; get a newer index or drop the address")
 
 
-def test_a_backfill_is_launched_by_clicks(ui: Ui) -> None:
+def test_a_backfill_is_launched_by_clicks(desk: Desk) -> None:
     """Three partitions are chosen in the dialog, and the daemon brings their runs to success."""
-    ui.materialize(_SOUND)
+    desk.materialize(_SOUND)
 
     ended = wait_for(
-        "the backfill to end", lambda: [it for it in ui.backfills() if str(it["status"]).startswith("COMPLETED")], 150
+        "the backfill to end", lambda: [it for it in desk.backfills() if str(it["status"]).startswith("COMPLETED")], 150
     )
 
     assert [{"status": "COMPLETED_SUCCESS", "numPartitions": 3}] == ended
-    with ui.place.instance() as instance:
+    with desk.place.instance() as instance:
         runs = [run for run in instance.get_runs() if "dagster/backfill" in run.tags]
     assert {key(letter): "SUCCESS" for letter in _SOUND} == {
         run.tags["dagster/partition"]: run.status.value for run in runs
     }
-    ui.open("/runs?view=backfills", "Manually launched", "Success")
+    desk.ui.open("/runs?view=backfills", "Manually launched", "Success")
 
 
-def test_a_failed_partition_is_read_repaired_and_retried(ui: Ui) -> None:
+def test_a_failed_partition_is_read_repaired_and_retried(desk: Desk) -> None:
     """From the red partition to its run, with the reason and the log; once the file is there a click makes it green."""
-    ui.materialize(_BROKEN)
-    failed = ui.ended_run(_BROKEN, dg.DagsterRunStatus.FAILURE)
+    desk.materialize(_BROKEN)
+    failed = desk.ended_run(_BROKEN, dg.DagsterRunStatus.FAILURE)
 
-    ui.open("/assets/rates?view=partitions", "Failed (1)", key(_BROKEN))
-    ui.click(key(_BROKEN))
-    ui.see(f"Run {failed.run_id[:8]} failed, and did not materialize this asset.")
-    ui.page.get_by_role("link", name=failed.run_id[:8]).click()
-    ui.see("HTTP 404, the file is not there; get a newer index or drop the address")
-    ui.click("stderr")
-    ui.see(f"{key(_BROKEN)}: reading {ui.payer.server.url(Payer.path(_BROKEN))}")
+    desk.ui.open("/assets/rates?view=partitions", "Failed (1)", key(_BROKEN))
+    desk.ui.click(key(_BROKEN))
+    desk.ui.see(f"Run {failed.run_id[:8]} failed, and did not materialize this asset.")
+    desk.ui.page.get_by_role("link", name=failed.run_id[:8]).click()
+    desk.ui.see("HTTP 404, the file is not there; get a newer index or drop the address")
+    desk.ui.click("stderr")
+    desk.ui.see(f"{key(_BROKEN)}: reading {desk.payer.server.url(Payer.path(_BROKEN))}")
 
-    ui.payer.publish(_BROKEN)
-    ui.page.get_by_role("button", name="Re-execute all (*)").click()
-    retried = ui.ended_run(_BROKEN, dg.DagsterRunStatus.SUCCESS)
+    desk.payer.publish(_BROKEN)
+    desk.ui.page.get_by_role("button", name="Re-execute all (*)").click()
+    retried = desk.ended_run(_BROKEN, dg.DagsterRunStatus.SUCCESS)
 
     assert failed.run_id == retried.parent_run_id
-    ui.open("/assets/rates?view=partitions", "Failed (0)", "Materialized (4)")
+    desk.ui.open("/assets/rates?view=partitions", "Failed (0)", "Materialized (4)")
 
 
-def test_the_pages_raise_no_error(ui: Ui) -> None:
+def test_the_pages_raise_no_error(desk: Desk) -> None:
     """None that was opened so far."""
-    ui.open("/overview", "Overview")
+    desk.ui.open("/overview", "Overview")
 
-    assert [] == ui.errors
+    assert [] == desk.ui.errors

@@ -298,6 +298,27 @@ def test_failed_records_are_tried_again_into_another_file(desk: Desk) -> None:
     assert numbers(NPIS[1:10]) == [row["npi"] for row in desk.rows()]
 
 
+@pytest.mark.parametrize("flag", ["--resume", "--retry-failed"])
+@pytest.mark.parametrize("output", ["out", "out.csv"])
+def test_a_lost_checkpoint_costs_no_row(desk: Desk, flag: str, output: str) -> None:
+    """Gone on with from elsewhere, or with another --checkpoint: refused, and all rows stay."""
+    desk.write_input(NPIS[:10])
+    desk.run("--input", "npis.csv", "--output", output)
+    other = ("--input", "npis.csv", "--output", output, "--checkpoint", "other/progress.json")
+
+    code, _, err = desk.run(*other, flag)
+
+    assert 2 == code
+    assert "other/progress.sqlite is not there" in err
+    assert 10 == len(desk.rows(output))
+
+    desk.run("--input", "npis.csv", "--output", "other/out", "--checkpoint", "other/progress.json", "--limit", "1")
+    code, _, err = desk.run(*other, flag)
+    assert 1 == code
+    assert "does not name" in err
+    assert 10 == len(desk.rows(output))
+
+
 def _interrupted(desk: Desk, how: signal.Signals, *flags: str) -> tuple[subprocess.Popen[str], str]:
     """A run that gets a signal while requests are under way; the registry is silent from the 15th on."""
     reached = threading.Event()
@@ -497,6 +518,8 @@ def test_the_check_reaches_the_registry(desk: Desk) -> None:
         ((*FLAGS, "--max-age", "1d", "--fresh"), "contradicts --fresh"),
         ((*FLAGS, "--ramp", "10:30"), "FROM:TO"),
         ((*FLAGS, "--max-workers", "21"), "1<=x<=20"),
+        ((*FLAGS, "--resume"), "--resume: "),
+        ((*FLAGS, "--retry-failed", "--dry-run"), "enrichment_progress.sqlite is not there; give the --checkpoint"),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_exit_code_2(desk: Desk, flags: tuple[str, ...], told: str) -> None:

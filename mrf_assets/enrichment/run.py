@@ -80,6 +80,12 @@ class EnrichOptions:
             raise SettingError("--stages", f"{', '.join(sorted(unknown))}: choose among {', '.join(STAGES)}")
         if "npi" not in self.stages:
             raise SettingError("--stages", "npi must be among them; the others build on it")
+        ledger = RunFiles(self.checkpoint).ledger
+        if (self.resume or self.retry_failed) and not ledger.exists():
+            flag = "--retry-failed" if self.retry_failed else "--resume"
+            raise SettingError(
+                flag, f"{ledger.absolute()} is not there; give the --checkpoint of the batch, or start over without it"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from mrf_assets.batch import (
     Answer,
@@ -433,6 +433,25 @@ def test_a_new_start_that_fails_leaves_the_old_batch(ledger: Ledger, output: Out
     assert 30 == len(keys_in(output))
 
 
+@pytest.mark.parametrize("is_reading", [False, True])
+def test_a_new_start_does_not_replace_a_ledger_that_is_open_elsewhere(
+    ledger: Ledger, output: Output, is_reading: bool
+) -> None:
+    """A person looks into it with sqlite3: the log of the old ledger would be taken for the new one's."""
+    go(ledger, output, Counting())
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as shell:
+        shell.execute("BEGIN" if is_reading else "SELECT 1")
+        shell.execute("SELECT count(*) FROM items").fetchone()
+        ledger.note("a", "b")
+
+        with pytest.raises(StoreError, match="is open in another program"):
+            start_over(ledger, output, SCHEMA, items(5))
+        assert {"done": 30} == dict(ledger.counts())
+
+    start_over(ledger, output, SCHEMA, items(5))
+    assert {"pending": 5} == dict(ledger.counts())
+
+
 def test_rows_that_were_written_and_are_gone_are_told(ledger: Ledger, output: Output) -> None:
     """Going on would leave a hole that nobody sees."""
     go(ledger, output, Counting())
@@ -552,6 +571,7 @@ _CELLS = st.fixed_dictionaries(
 
 
 @given(st.lists(_CELLS, min_size=1, max_size=20))
+@example([row_of("\r", text="a\rb")])
 def test_a_csv_gives_back_what_was_put_in(rows: list[dict[str, Any]]) -> None:
     """Types, nulls, quotes, line breaks, and text that looks like a formula."""
     with TemporaryDirectory() as folder:

@@ -130,6 +130,19 @@ class ParquetParts:
                     yield pa.Table.from_batches([batch])
 
 
+class _Lines:
+    """Lines that end in a line feed, though both signs of a line's end are quoted; Python quotes its own alone."""
+
+    END = "\r\n"
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, line: str) -> None:
+        """One line."""
+        self.written.append(line.removesuffix(self.END) + "\n")
+
+
 class CsvFile:
     """One CSV file with a header; lists are JSON, times ISO 8601, and no cell is a formula."""
 
@@ -171,14 +184,14 @@ class CsvFile:
 
     def append(self, rows: pa.Table, parts: int) -> Part:  # noqa: ARG002 - one file, however many appends
         """Append lines."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        lines = _Lines()
+        writer = csv.writer(lines, lineterminator=_Lines.END)
         columns = [[_to_text(value) for value in column.to_pylist()] for column in rows.columns]
         writer.writerows(zip(*columns, strict=True))
         with _refusals(self.path), self.path.open("ab") as file:
             if file.tell() == 0:
                 file.write(self._header())
-            file.write(text.getvalue().encode())
+            file.write("".join(lines.written).encode())
             file.flush()
             os.fsync(file.fileno())
             size_bytes = file.tell()

@@ -66,7 +66,9 @@ class Batch:
         statistics, options = self._pool.statistics, self._pool.options
         counts = self._ledger.counts()
         statistics.total = counts.total()
-        statistics.completed_before, statistics.failed_before = counts["done"], counts["failed"]
+        # What it counts already was done by a run before this one with the same statistics.
+        statistics.completed_before = max(counts["done"] - statistics.completed, 0)
+        statistics.failed_before = max(counts["failed"] - statistics.failed, 0)
         fresh: list[Outcome] = []
         writing = asyncio.ensure_future(asyncio.sleep(0))  # one part at a time, beside the look-ups
         try:

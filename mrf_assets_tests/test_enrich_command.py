@@ -410,6 +410,32 @@ def test_a_dry_run_tells_all_problems_of_the_input(desk: Desk) -> None:
     assert "line 4: no NPI" in err
 
 
+@pytest.mark.parametrize("rates", ["nan", "inf", "many"])
+def test_a_priority_that_is_no_number_is_told_with_its_line(desk: Desk, rates: str) -> None:
+    """By the dry run, and by the run, which goes on without that line."""
+    (desk.folder / "npis.csv").write_text(f"npi,rates\n{NPIS[0]},{rates}\n{NPIS[1]},2\n")
+
+    code, _, err = desk.run(*FLAGS, "--dry-run")
+    assert 2 == code
+    assert "line 2" in err
+    assert "rates is no number" in err
+
+    assert 0 == desk.run(*FLAGS)[0]
+    assert [int(NPIS[1])] == [row["npi"] for row in desk.rows()]
+
+
+def test_invalid_lines_that_a_resumed_run_meets_first_are_logged(desk: Desk) -> None:
+    """S4.47: once each, whichever run meets them."""
+    desk.write_input([NPIS[0], "123"])
+    desk.run(*FLAGS)
+    desk.write_input([NPIS[0], "123", "456"])
+    desk.run(*FLAGS, "--resume")
+    desk.run(*FLAGS, "--resume")
+
+    lines = (desk.folder / "enrichment_errors.log").read_text().splitlines()
+    assert ["line 3", "line 4"] == [json.loads(line)["id"] for line in lines]
+
+
 def test_a_budget_stops_the_run(desk: Desk) -> None:
     """S4.65: resumable, and told."""
     desk.write_input(NPIS)
@@ -494,6 +520,25 @@ def test_the_stage_deep_completes_what_the_registry_does_not_tell(desk: Desk) ->
     assert ("matched", "bulk", month) == tuple(found[unknown][name] for name in ("status", "source", "source_file"))
 
 
+def test_what_the_stage_deep_downloads_is_paid_for(desk: Desk) -> None:
+    """By GB, in the cost and in what was received; the dry run counts it too."""
+    month = "NPPES_Data_Dissemination_November_2026_V2.zip"
+    archive = bulk_zip([bulk_row(NPIS[0])])
+    desk.write_input(NPIS[:1])
+    desk.environ["MRF_PRICE_PER_GB"] = "1000"
+    flags = (*FLAGS, "--stages", "npi,deep", "--delay", "0")
+    with MrfServer({"/NPI_Files.html": listing(month), f"/{month}": archive}) as cms:
+        desk.environ["MRF_NPI_FILES_URL"] = cms.url("/NPI_Files.html")
+        _, out, _ = desk.run(*flags, "--dry-run")
+        assert "$1100.00" in out
+        desk.run(*flags)
+
+    report = desk.json("enrichment_report.json")
+    received = report["statistics"]["received_bytes"]
+    assert received > len(archive)
+    assert received / 1e6 == pytest.approx(report["cost_dollars"], abs=1e-6)
+
+
 def test_the_check_reaches_the_registry(desk: Desk) -> None:
     """S2.38; a registry that is down is told, with exit code 1."""
     code, out, _ = desk.run("--check")
@@ -519,6 +564,10 @@ def test_the_check_reaches_the_registry(desk: Desk) -> None:
         ((*FLAGS, "--ramp", "10:30"), "FROM:TO"),
         ((*FLAGS, "--max-workers", "21"), "1<=x<=20"),
         ((*FLAGS, "--resume"), "--resume: "),
+        ((*FLAGS, "--checkpoint", "x.sqlite"), "--checkpoint: x.sqlite is the name of a file that stands beside"),
+        ((*FLAGS, "--checkpoint", "enrichment_report.json"), "name another"),
+        ((*FLAGS, "--budget", "5"), "--budget: needs a price to count with; set MRF_PRICE_PER_1000_REQUESTS"),
+        ((*FLAGS, "--budget", "5", "--dry-run"), "--budget: needs a price"),
         ((*FLAGS, "--retry-failed", "--dry-run"), "enrichment_progress.sqlite is not there; give the --checkpoint"),
     ],
 )

@@ -25,7 +25,7 @@ from mrf_assets.schema import ENRICHED
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.factory import document, render
-from mrf_assets_tests.mrf_server import MrfServer
+from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.nppes_factory import bulk_row, bulk_zip, deactivated_bulk_row, listing, make_npis, provider
 from mrf_assets_tests.nppes_server import BROKEN, FAULTS, REFUSED, NppesServer, Reply, refused
 
@@ -446,6 +446,29 @@ def test_a_budget_stops_the_run(desk: Desk) -> None:
     assert 1 == code
     assert "Stopped: the budget of $1 is spent" in out
     assert 10 == len(desk.rows())
+
+
+def test_people_are_told_of_the_end(desk: Desk) -> None:
+    """S4.67 and S4.68: a summary, a run with failures, and one that could not begin."""
+    desk.write_input(NPIS[:5])
+    with MrfServer() as hooks:
+        hooks.always("/hook", Answer(body=b""))
+        desk.environ["MRF_ALERT_URLS"] = hooks.url("/hook").replace("http://", "json://")
+        _, out, _ = desk.run(*FLAGS)
+        desk.server.script(NPIS[0], Reply(status=404))
+        desk.run(*FLAGS)
+        desk.run("--input", "none.csv", "--output", "out")
+        told = [json.loads(request.body) for request in hooks.requests_of("/hook")]
+
+    assert "(0 refused, 5 in the last minute)" in out
+    assert [
+        ("Enrichment of npis.csv ended", "success"),
+        ("Enrichment of npis.csv ended", "failure"),
+        ("Enrichment of none.csv failed", "failure"),
+    ] == [(alert["title"], alert["type"]) for alert in told]
+    assert "5 completed, 0 failed, 0 pending; success rate 100.0%." in told[0]["message"]
+    assert "Failed for http_404: 1" in told[1]["message"]
+    assert "none.csv cannot be read" in told[2]["message"]
 
 
 def test_a_dead_registry_stops_the_run(desk: Desk) -> None:

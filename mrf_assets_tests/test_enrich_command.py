@@ -312,6 +312,9 @@ def test_a_lost_checkpoint_costs_no_row(desk: Desk, flag: str, output: str) -> N
     assert "other/progress.sqlite is not there" in err
     assert 10 == len(desk.rows(output))
 
+    assert 1 == desk.run(*other, "--max-age", "1d")[0]
+    assert 10 == len(desk.rows(output))
+
     desk.run("--input", "npis.csv", "--output", "other/out", "--checkpoint", "other/progress.json", "--limit", "1")
     code, _, err = desk.run(*other, flag)
     assert 1 == code

@@ -99,7 +99,7 @@ def work(url: str, count: int, *, keep_alive: bool = True, **options: Any) -> di
         async def batch(look_up: LookUp) -> int:
             pool = Pool(look_up, given, statistics=statistics)
             output = output_at(Path(folder) / "out", NPI_REGISTRY.arrow)
-            output.restore([])
+            output.restore([], 0)
             return (await Batch(ledger, output, NPI_REGISTRY.arrow, pool).run()).written_rows
 
         rows = asyncio.run(go())

@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mrf_assets.alerts import check_alert_urls, send_alert
 from mrf_assets.batch import BatchReport, Outcome, Statistics
 from mrf_assets.console import PrintableFormatter, printable
 from mrf_assets.enrichment import (
@@ -27,12 +28,14 @@ from mrf_assets.enrichment import (
     Estimate,
     RunFiles,
     batch_options,
+    ended_alert,
     estimate,
+    failed_alert,
     tuning_hint,
 )
-from mrf_assets.errors import LookUpFailed, SettingError
+from mrf_assets.errors import LookUpFailed, MrfError, SettingError
 from mrf_assets.nppes import run_check
-from mrf_assets.settings import MOST_WORKERS, EnrichSettings
+from mrf_assets.settings import MOST_WORKERS, EnrichSettings, Operations
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +99,14 @@ def enrich(check: bool, dry_run: bool, strict_exit: bool, verbose: bool, **flags
     if dry_run:
         _tell_estimate(estimate(options, settings))
         return
+    alert_urls = Operations.from_environment().alert_urls
+    check_alert_urls(alert_urls)
     with _console_log(verbose=verbose):
-        _Run(options, settings, strict_exit=strict_exit).go()
+        try:
+            _Run(options, settings, alert_urls, strict_exit=strict_exit).go()
+        except MrfError as error:
+            send_alert(failed_alert(options.location, error), alert_urls)
+            raise
 
 
 def _options(flags: dict[str, Any], settings: EnrichSettings) -> EnrichOptions:
@@ -188,8 +197,11 @@ def _console_log(*, verbose: bool) -> Iterator[None]:
 class _Run:
     """One run with its signals and its bar."""
 
-    def __init__(self, options: EnrichOptions, settings: EnrichSettings, *, strict_exit: bool) -> None:
+    def __init__(
+        self, options: EnrichOptions, settings: EnrichSettings, alert_urls: str | None, *, strict_exit: bool
+    ) -> None:
         self._options, self._settings, self._strict_exit = options, settings, strict_exit
+        self._alert_urls = alert_urls
         self._console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -215,6 +227,7 @@ class _Run:
         with self._bar:
             report = asyncio.run(self._enrich(run))
         self._tell(report)
+        send_alert(ended_alert(self._options.location, report), self._alert_urls)
         if self._signal is not None:
             sys.exit(128 + self._signal if self._strict_exit else 0)
         if report.stopped is not None or report.statistics.failed:
@@ -255,7 +268,10 @@ class _Run:
             f"Completed: {numbers.completed}, failed: {numbers.failed}, pending: {numbers.pending}",
             f"Success rate: {100 * numbers.success_rate:.1f}%",
             f"Average job time: {numbers.item_seconds / ended:.2f}s",
-            f"Requests: {numbers.requests} ({numbers.requests_refused} refused)",
+            (
+                f"Requests: {numbers.requests} ({numbers.requests_refused} refused, "
+                f"{numbers.requests_last_minute} in the last minute)"
+            ),
             f"Utilisation: {100 * numbers.utilisation:.0f}%, rate: {numbers.records_per_minute:.1f} rec/min",
             f"Cost: ${report.cost_dollars:.4f}",
             f"Output: {printable(str(self._options.output))} ({report.written_rows} rows)",
@@ -275,6 +291,6 @@ def _note(numbers: Statistics) -> str:
     left = numbers.left_seconds
     eta = "?" if left is None else str(dt.timedelta(seconds=round(left)))
     return (
-        f"requests: {numbers.requests}, failed: {numbers.failed}, "
+        f"requests: {numbers.requests} ({numbers.requests_last_minute} in the last minute), failed: {numbers.failed}, "
         f"rate: {numbers.records_per_minute:.1f} rec/min, ETA {eta}"
     )

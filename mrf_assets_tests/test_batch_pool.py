@@ -21,6 +21,7 @@ from mrf_assets.batch import (
     Outcome,
     Pool,
     Result,
+    Statistics,
     Stop,
     Unfinished,
     in_thread,
@@ -339,6 +340,19 @@ def test_everything_is_counted() -> None:
     )
     assert 7 == pool.limiter.starts_last_minute
     assert 0 < numbers.utilisation <= 1
+
+
+def test_the_requests_of_the_last_minute_are_counted() -> None:
+    """S4.9: three at second 0, two at 30, one at 61, when the first three are a minute old."""
+    seconds = 0.0
+    numbers = Statistics(clock=lambda: seconds)
+    for at in (0.0, 0.5, 0.9, 30.0, 30.0, 61.0):
+        seconds = at
+        numbers.request_started()
+    assert (3, 6) == (numbers.requests_last_minute, numbers.requests)
+
+    seconds = 95.0
+    assert 1 == numbers.requests_last_minute == numbers.as_facts()["requests_last_minute"]
 
 
 def test_a_blocking_look_up_runs_in_threads() -> None:

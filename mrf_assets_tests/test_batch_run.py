@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from mrf_assets.batch import (
     Answer,
@@ -64,9 +64,9 @@ class Around:
     def __init__(self, inner: Output) -> None:
         self.inner, self.path = inner, inner.path
 
-    def restore(self, parts: Sequence[Part]) -> None:
+    def restore(self, parts: Sequence[Part], leftover_rows: int | None) -> None:
         """Passed on."""
-        self.inner.restore(parts)
+        self.inner.restore(parts, leftover_rows)
 
     def read(self) -> Iterator[pa.Table]:
         """Passed on."""
@@ -433,6 +433,25 @@ def test_a_new_start_that_fails_leaves_the_old_batch(ledger: Ledger, output: Out
     assert 30 == len(keys_in(output))
 
 
+@pytest.mark.parametrize("is_reading", [False, True])
+def test_a_new_start_does_not_replace_a_ledger_that_is_open_elsewhere(
+    ledger: Ledger, output: Output, is_reading: bool
+) -> None:
+    """A person looks into it with sqlite3: the log of the old ledger would be taken for the new one's."""
+    go(ledger, output, Counting())
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as shell:
+        shell.execute("BEGIN" if is_reading else "SELECT 1")
+        shell.execute("SELECT count(*) FROM items").fetchone()
+        ledger.note("a", "b")
+
+        with pytest.raises(StoreError, match="is open in another program"):
+            start_over(ledger, output, SCHEMA, items(5))
+        assert {"done": 30} == dict(ledger.counts())
+
+    start_over(ledger, output, SCHEMA, items(5))
+    assert {"pending": 5} == dict(ledger.counts())
+
+
 def test_rows_that_were_written_and_are_gone_are_told(ledger: Ledger, output: Output) -> None:
     """Going on would leave a hole that nobody sees."""
     go(ledger, output, Counting())
@@ -454,11 +473,61 @@ def test_a_file_of_others_is_not_touched(ledger: Ledger, tmp_path: Path) -> None
     assert "a,b\n1,2\n" == stranger.read_text()
 
     other = output_at(tmp_path / "parts", pa.schema([("a", pa.int64())]))
-    other.restore([])
+    other.restore([], 0)
     other.append(pa.table({"a": [1]}), 0)
     with pytest.raises(StoreError, match="not of this command"):
         recover(ledger, output_at(tmp_path / "parts", SCHEMA), SCHEMA)
     assert (tmp_path / "parts" / "part-000001.parquet").exists()
+
+
+def test_the_rows_of_another_ledger_are_not_removed(ledger: Ledger, output: Output, tmp_path: Path) -> None:
+    """A checkpoint that is lost, or of another batch: its ledger does not name the rows that are there."""
+    go(ledger, output, Counting())
+
+    with Ledger(tmp_path / "other.sqlite") as other:
+        other.add(items(5))
+        with pytest.raises(StoreError, match="give the --checkpoint that wrote them"):
+            recover(other, output, SCHEMA)
+
+    assert 30 == len(keys_in(output))
+
+
+def test_the_rows_of_a_batch_that_came_between_are_not_removed(ledger: Ledger, output: Output, tmp_path: Path) -> None:
+    """Another ledger started over in our output: the parts have our names, and are not ours."""
+    go(ledger, output, Counting(), limit=10)
+    with Ledger(tmp_path / "other.sqlite") as other:
+        start_over(other, output, SCHEMA, items(200))
+        go(other, output, Counting())
+
+    with pytest.raises(StoreError, match="give the --checkpoint that wrote them"):
+        recover(ledger, output, SCHEMA)
+
+    assert 200 == len(keys_in(output))
+
+
+def test_a_new_start_replaces_the_rows_of_another_ledger_once(ledger: Ledger, output: Output, tmp_path: Path) -> None:
+    """Also where it was killed before the old rows were gone; rows that come later are not its own."""
+    go(ledger, output, Counting())
+    with Ledger(tmp_path / "other.sqlite") as other:
+        start_over(other, output, SCHEMA, items(5))
+    with Ledger(tmp_path / "other.sqlite") as other:
+        recover(other, output, SCHEMA)
+        assert [] == keys_in(output)
+
+        start_over(ledger, output, SCHEMA, items(30))
+        go(ledger, output, Counting())
+        with pytest.raises(StoreError, match="give the --checkpoint that wrote them"):
+            recover(other, output, SCHEMA)
+    assert 30 == len(keys_in(output))
+
+
+def test_a_long_cell_can_be_read(tmp_path: Path) -> None:
+    """Of more than 131,072 characters, where Python's reader stops unless told otherwise."""
+    output = output_at(tmp_path / "rows.csv", SCHEMA)
+    output.append(pa.Table.from_pylist([row_of("k", text="x" * 200_000)], schema=SCHEMA), 0)
+
+    ((row,),) = [table.to_pylist() for table in output.read()]
+    assert "x" * 200_000 == row["text"]
 
 
 def test_a_disk_that_refuses_is_one_clear_error(ledger: Ledger, tmp_path: Path) -> None:
@@ -502,6 +571,7 @@ _CELLS = st.fixed_dictionaries(
 
 
 @given(st.lists(_CELLS, min_size=1, max_size=20))
+@example([row_of("\r", text="a\rb")])
 def test_a_csv_gives_back_what_was_put_in(rows: list[dict[str, Any]]) -> None:
     """Types, nulls, quotes, line breaks, and text that looks like a formula."""
     with TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ from mrf_assets.schema import ENRICHED
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.factory import document, render
-from mrf_assets_tests.mrf_server import MrfServer
+from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.nppes_factory import bulk_row, bulk_zip, deactivated_bulk_row, listing, make_npis, provider
 from mrf_assets_tests.nppes_server import BROKEN, FAULTS, REFUSED, NppesServer, Reply, refused
 
@@ -298,6 +298,30 @@ def test_failed_records_are_tried_again_into_another_file(desk: Desk) -> None:
     assert numbers(NPIS[1:10]) == [row["npi"] for row in desk.rows()]
 
 
+@pytest.mark.parametrize("flag", ["--resume", "--retry-failed"])
+@pytest.mark.parametrize("output", ["out", "out.csv"])
+def test_a_lost_checkpoint_costs_no_row(desk: Desk, flag: str, output: str) -> None:
+    """Gone on with from elsewhere, or with another --checkpoint: refused, and all rows stay."""
+    desk.write_input(NPIS[:10])
+    desk.run("--input", "npis.csv", "--output", output)
+    other = ("--input", "npis.csv", "--output", output, "--checkpoint", "other/progress.json")
+
+    code, _, err = desk.run(*other, flag)
+
+    assert 2 == code
+    assert "other/progress.sqlite is not there" in err
+    assert 10 == len(desk.rows(output))
+
+    assert 1 == desk.run(*other, "--max-age", "1d")[0]
+    assert 10 == len(desk.rows(output))
+
+    desk.run("--input", "npis.csv", "--output", "other/out", "--checkpoint", "other/progress.json", "--limit", "1")
+    code, _, err = desk.run(*other, flag)
+    assert 1 == code
+    assert "does not name" in err
+    assert 10 == len(desk.rows(output))
+
+
 def _interrupted(desk: Desk, how: signal.Signals, *flags: str) -> tuple[subprocess.Popen[str], str]:
     """A run that gets a signal while requests are under way; the registry is silent from the 15th on."""
     reached = threading.Event()
@@ -389,6 +413,32 @@ def test_a_dry_run_tells_all_problems_of_the_input(desk: Desk) -> None:
     assert "line 4: no NPI" in err
 
 
+@pytest.mark.parametrize("rates", ["nan", "inf", "many"])
+def test_a_priority_that_is_no_number_is_told_with_its_line(desk: Desk, rates: str) -> None:
+    """By the dry run, and by the run, which goes on without that line."""
+    (desk.folder / "npis.csv").write_text(f"npi,rates\n{NPIS[0]},{rates}\n{NPIS[1]},2\n")
+
+    code, _, err = desk.run(*FLAGS, "--dry-run")
+    assert 2 == code
+    assert "line 2" in err
+    assert "rates is no number" in err
+
+    assert 0 == desk.run(*FLAGS)[0]
+    assert [int(NPIS[1])] == [row["npi"] for row in desk.rows()]
+
+
+def test_invalid_lines_that_a_resumed_run_meets_first_are_logged(desk: Desk) -> None:
+    """S4.47: once each, whichever run meets them."""
+    desk.write_input([NPIS[0], "123"])
+    desk.run(*FLAGS)
+    desk.write_input([NPIS[0], "123", "456"])
+    desk.run(*FLAGS, "--resume")
+    desk.run(*FLAGS, "--resume")
+
+    lines = (desk.folder / "enrichment_errors.log").read_text().splitlines()
+    assert ["line 3", "line 4"] == [json.loads(line)["id"] for line in lines]
+
+
 def test_a_budget_stops_the_run(desk: Desk) -> None:
     """S4.65: resumable, and told."""
     desk.write_input(NPIS)
@@ -399,6 +449,29 @@ def test_a_budget_stops_the_run(desk: Desk) -> None:
     assert 1 == code
     assert "Stopped: the budget of $1 is spent" in out
     assert 10 == len(desk.rows())
+
+
+def test_people_are_told_of_the_end(desk: Desk) -> None:
+    """S4.67 and S4.68: a summary, a run with failures, and one that could not begin."""
+    desk.write_input(NPIS[:5])
+    with MrfServer() as hooks:
+        hooks.always("/hook", Answer(body=b""))
+        desk.environ["MRF_ALERT_URLS"] = hooks.url("/hook").replace("http://", "json://")
+        _, out, _ = desk.run(*FLAGS)
+        desk.server.script(NPIS[0], Reply(status=404))
+        desk.run(*FLAGS)
+        desk.run("--input", "none.csv", "--output", "out")
+        told = [json.loads(request.body) for request in hooks.requests_of("/hook")]
+
+    assert "(0 refused, 5 in the last minute)" in out
+    assert [
+        ("Enrichment of npis.csv ended", "success"),
+        ("Enrichment of npis.csv ended", "failure"),
+        ("Enrichment of none.csv failed", "failure"),
+    ] == [(alert["title"], alert["type"]) for alert in told]
+    assert "5 completed, 0 failed, 0 pending; success rate 100.0%." in told[0]["message"]
+    assert "Failed for http_404: 1" in told[1]["message"]
+    assert "none.csv cannot be read" in told[2]["message"]
 
 
 def test_a_dead_registry_stops_the_run(desk: Desk) -> None:
@@ -473,6 +546,25 @@ def test_the_stage_deep_completes_what_the_registry_does_not_tell(desk: Desk) ->
     assert ("matched", "bulk", month) == tuple(found[unknown][name] for name in ("status", "source", "source_file"))
 
 
+def test_what_the_stage_deep_downloads_is_paid_for(desk: Desk) -> None:
+    """By GB, in the cost and in what was received; the dry run counts it too."""
+    month = "NPPES_Data_Dissemination_November_2026_V2.zip"
+    archive = bulk_zip([bulk_row(NPIS[0])])
+    desk.write_input(NPIS[:1])
+    desk.environ["MRF_PRICE_PER_GB"] = "1000"
+    flags = (*FLAGS, "--stages", "npi,deep", "--delay", "0")
+    with MrfServer({"/NPI_Files.html": listing(month), f"/{month}": archive}) as cms:
+        desk.environ["MRF_NPI_FILES_URL"] = cms.url("/NPI_Files.html")
+        _, out, _ = desk.run(*flags, "--dry-run")
+        assert "$1100.00" in out
+        desk.run(*flags)
+
+    report = desk.json("enrichment_report.json")
+    received = report["statistics"]["received_bytes"]
+    assert received > len(archive)
+    assert received / 1e6 == pytest.approx(report["cost_dollars"], abs=1e-6)
+
+
 def test_the_check_reaches_the_registry(desk: Desk) -> None:
     """S2.38; a registry that is down is told, with exit code 1."""
     code, out, _ = desk.run("--check")
@@ -497,6 +589,12 @@ def test_the_check_reaches_the_registry(desk: Desk) -> None:
         ((*FLAGS, "--max-age", "1d", "--fresh"), "contradicts --fresh"),
         ((*FLAGS, "--ramp", "10:30"), "FROM:TO"),
         ((*FLAGS, "--max-workers", "21"), "1<=x<=20"),
+        ((*FLAGS, "--resume"), "--resume: "),
+        ((*FLAGS, "--checkpoint", "x.sqlite"), "--checkpoint: x.sqlite is the name of a file that stands beside"),
+        ((*FLAGS, "--checkpoint", "enrichment_report.json"), "name another"),
+        ((*FLAGS, "--budget", "5"), "--budget: needs a price to count with; set MRF_PRICE_PER_1000_REQUESTS"),
+        ((*FLAGS, "--budget", "5", "--dry-run"), "--budget: needs a price"),
+        ((*FLAGS, "--retry-failed", "--dry-run"), "enrichment_progress.sqlite is not there; give the --checkpoint"),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_exit_code_2(desk: Desk, flags: tuple[str, ...], told: str) -> None:

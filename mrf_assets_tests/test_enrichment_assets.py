@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mrf_assets.catalog import connect
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.enrichment import ASSETS, new_providers
+from mrf_assets.enrichment.directory import write_directory
 from mrf_assets.enrichment.directory_checks import DIRECTORY_CHECKS
 from mrf_assets.pipeline import ingest
 from mrf_assets.schema import NPI_REGISTRY, NPIS, PROVIDER_DIRECTORY
@@ -37,7 +40,7 @@ class Shop:
     api: NppesServer
     cms: MrfServer
     instance: dg.DagsterInstance
-    config: dict[str, Any] = field(default_factory=dict)
+    price_per_1000_requests: float = 0.0
 
     def publish(self, name: str, content: Document) -> None:
         """One more network."""
@@ -52,10 +55,18 @@ class Shop:
         self.cms.put("/NPI_Files.html", listing(MONTH))
         self.cms.put(f"/{MONTH}", bulk_zip(bulk_row(str(npi)) for npi in npis))
 
+    def forget_bulk(self) -> None:
+        """As if no bulk file had been downloaded."""
+        for path in (self.lake / ".mrf" / "nppes").iterdir():
+            path.unlink()
+
     def run(self, **config: Any) -> dg.ExecuteInProcessResult:  # noqa: ANN401 - of the registry's update
         """The job, with this configuration of the update."""
         enrich = EnrichSettings(
-            npi_api_url=self.api.url, npi_files_url=self.cms.url("/NPI_Files.html"), rate_limit_delay=0.001
+            npi_api_url=self.api.url,
+            npi_files_url=self.cms.url("/NPI_Files.html"),
+            rate_limit_delay=0.001,
+            price_per_1000_requests=self.price_per_1000_requests,
         )
         defs = build_defs(Settings(output_dir=self.lake), enrich)
         return defs.resolve_job_def("enrich_npis").execute_in_process(
@@ -175,8 +186,7 @@ def test_many_missing_npis_come_out_of_the_bulk_files(shop: Shop) -> None:
     shop.run(mode="bulk_only")
     npis = [row["npi"] for row in shop.rows("npis.parquet")]
     shop.put_bulk(npis[2:])
-    for path in (shop.lake / ".mrf" / "nppes").iterdir():
-        path.unlink()
+    shop.forget_bulk()
 
     result = shop.run(many=5)
 
@@ -220,6 +230,38 @@ def test_side_by_side_survives_without_the_bulk_files(shop: Shop) -> None:
     assert {"api"} == {row["source"] for row in shop.rows("npi_registry")}
 
 
+def test_without_cms_the_api_is_asked_for_many_too(shop: Shop) -> None:
+    """intelligent: its page is gone, and the API answers."""
+    shop.cms.remove("/NPI_Files.html")
+
+    assert shop.run(many=5).success
+    assert {"api"} == {row["source"] for row in shop.rows("npi_registry")}
+
+
+def test_side_by_side_counts_what_both_rounds_of_the_api_did(shop: Shop) -> None:
+    """The first round meets a registry that is down; the second, once the bulk files are here, does not."""
+    for name in "cdefghij":
+        shop.publish(name, document(seed=ord(name), codes=10))
+    shop.price_per_1000_requests = 1_000
+    shop.api.always(DOWN)
+    gate = shop.cms.hold(f"/{MONTH}", 0)
+
+    def come_back(_npi: str) -> None:
+        if shop.api.total() == 50:
+            gate.release()
+        if shop.api.total() > 50:
+            shop.api.always(None)
+
+    shop.api.on_request = come_back
+
+    result = shop.run(mode="parallel_all", max_workers=1)
+
+    found = facts(result, "npi_registry")
+    assert shop.api.total() == found["requests"] == found["cost_dollars"] > 50
+    assert (found["npis"] - 50, 50) == (found["from_api"], found["failed"])
+    assert len(shop.rows("npi_registry")) == found["dagster/row_count"] == found["from_api"]
+
+
 def test_a_registry_that_is_down_is_told_and_the_next_run_goes_on(shop: Shop) -> None:
     """The run fails; what came before stays, and the next one asks for the rest alone."""
     counted = 0
@@ -257,16 +299,28 @@ def test_a_registry_that_is_down_is_replaced_by_the_bulk_files(shop: Shop) -> No
         shop.publish(name, document(seed=ord(name), codes=10))
     shop.run(mode="bulk_only")
     npis = [row["npi"] for row in shop.rows("npis.parquet")]
-    for path in (shop.lake / ".mrf" / "nppes").iterdir():
-        path.unlink()
+    shop.forget_bulk()
     shop.put_bulk(npis)
     shop.api.always(DOWN)
 
     shop.run()
 
-    left = {row["status"] for row in shop.rows("npi_registry")}
-    assert {"matched"} == left
-    assert len(shop.rows("npi_registry")) >= len(npis) - 60
+    assert dict.fromkeys(npis, "matched") == {row["npi"]: row["status"] for row in shop.rows("npi_registry")}
+
+
+def test_the_bulk_files_replace_a_registry_that_answers_nobody(shop: Shop) -> None:
+    """Though fewer are missing than the API gives up after; what they do not have either is told as failed."""
+    shop.run(mode="bulk_only")
+    npis = [row["npi"] for row in shop.rows("npis.parquet")]
+    shop.forget_bulk()
+    shop.put_bulk(npis[1:])
+    shop.api.always(DOWN)
+
+    result = shop.run()
+
+    assert npis[1:] == [row["npi"] for row in shop.rows("npi_registry")]
+    found = facts(result, "npi_registry")
+    assert (len(npis) - 1, 1, 0) == (found["from_bulk"], found["failed"], found["pending"])
 
 
 def test_what_is_old_is_looked_up_anew(shop: Shop) -> None:
@@ -281,6 +335,36 @@ def test_what_is_old_is_looked_up_anew(shop: Shop) -> None:
     assert 2 * once == shop.api.total()
     assert once == len(shop.rows("npi_registry"))
     assert NPI_REGISTRY.arrow.names == list(shop.rows("npi_registry")[0])
+
+
+def test_what_is_old_stays_until_it_is_replaced(shop: Shop) -> None:
+    """A dead API, or a limit, never empties the registry."""
+    shop.run()
+    before = shop.rows("npi_registry")
+    shop.api.always(DOWN)
+
+    shop.run(max_age_days=0, mode="api_only")
+    assert before == shop.rows("npi_registry")
+
+    shop.api.always(None)
+    shop.run(max_age_days=0, mode="api_only", limit=3)
+
+    after = shop.rows("npi_registry")
+    assert [row["npi"] for row in before] == [row["npi"] for row in after] == shop.npis()
+    assert 3 == sum(old["fetched_at"] < new["fetched_at"] for old, new in zip(before, after, strict=True))
+
+
+def test_the_later_row_of_an_npi_counts(shop: Shop) -> None:
+    """While an update is under way, or after it was killed, an NPI has its old row and its new one."""
+    shop.run()
+    renewed = {**shop.rows("npi_registry")[0], "organization_name": "RENEWED"}
+    path = shop.lake / "reference" / "npi_registry" / "part-999999.parquet"
+    pq.write_table(pa.Table.from_pylist([renewed], schema=NPI_REGISTRY.arrow), path)
+
+    write_directory(shop.lake)
+
+    assert shop.npis() == [row["npi"] for row in shop.rows("npis.parquet")]
+    assert "RENEWED" == shop.rows("provider_directory.parquet")[0]["provider_name"]
 
 
 def test_a_limit_is_no_failure(shop: Shop) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import io
 import json
+import logging
+import os
+import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from mrf_assets.errors import CorruptArchive, FetchError, NotFoundAtSource, UnsupportedContent
+from mrf_assets.errors import CorruptArchive, FetchError, NotFoundAtSource, StoreError, UnsupportedContent
 from mrf_assets.fetch import open_url
 from mrf_assets.nppes.answers import read_answer
 from mrf_assets.nppes.bulk import BulkRegistry, read_listing, write_parquet
@@ -266,6 +270,80 @@ def test_what_is_no_zip_is_told_and_leaves_no_parquet(cms: Publisher, content: b
     assert [] == cms.registry.paths
     cms.publish(**{MONTH.removesuffix(".zip"): bulk_zip([bulk_row(NPIS[0])])})
     assert [MONTH] == cms.refresh()
+
+
+@pytest.mark.parametrize("size_bytes", [6 << 20, 40 << 20])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_damage_far_behind_the_beginning_is_told(cms: Publisher, method: int, size_bytes: int) -> None:
+    """Behind the first blocks, where DuckDB reads already: a wrong checksum, or what cannot be inflated."""
+    name = "npidata_pfile_20050523-20261108.csv"
+    with zipfile.ZipFile(io.BytesIO(bulk_zip(map(bulk_row, NPIS)))) as whole:
+        header, _, rows = whole.read(name).partition(b"\n")
+    data = header + b"\n" + rows * (size_bytes // len(rows))
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w", method) as archive:
+        archive.writestr(name, data)
+    damaged = bytearray(stored.getvalue())
+    damaged[int(len(damaged) * 0.9)] ^= 0x55
+    cms.publish(**{MONTH.removesuffix(".zip"): bytes(damaged)})
+
+    with pytest.raises(CorruptArchive, match="download it again"):
+        cms.refresh()
+
+    assert [] == cms.registry.paths
+
+
+def test_a_disk_without_room_is_told(cms: Publisher) -> None:
+    """While DuckDB writes; the kernel's full device stands for the disk."""
+    cms.registry.folder.mkdir()
+    (cms.registry.folder / f"{Path(MONTH).stem}.parquet.new").symlink_to("/dev/full")
+
+    with pytest.raises(StoreError, match="the bulk file needs some 3 GB of room"):
+        cms.refresh()
+
+    assert [] == cms.registry.paths
+
+
+def test_a_damaged_parquet_is_told(cms: Publisher) -> None:
+    """With what to do next."""
+    cms.refresh()
+    cms.registry.paths[0].write_bytes(b"PAR1 not really PAR1")
+
+    with pytest.raises(StoreError, match="delete it, and the files are downloaded again"):
+        cms.rows(NPIS[0])
+
+
+def _setting(event: threading.Event, text: str) -> Callable[[logging.LogRecord], bool]:
+    """A filter that lets pass all, and tells when a line comes by."""
+
+    def look(record: logging.LogRecord) -> bool:
+        if text in record.getMessage():
+            event.set()
+        return True
+
+    return look
+
+
+@pytest.mark.parametrize("how", ["refresh", "rows"])
+def test_two_processes_take_turns(cms: Publisher, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """`mrf enrich --stages deep` and the asset share the folder: neither removes what the other reads or writes."""
+    cms.refresh()
+    cms.publish(NPPES_Data_Dissemination_December_2026_V2=bulk_zip([bulk_row(NPIS[50])], last="20261213"))
+    waits, done = threading.Event(), list[Any]()
+    caplog.set_level("INFO", "mrf_assets")
+    caplog.handler.addFilter(_setting(waits, "this one waits"))
+    work = threading.Thread(target=lambda: done.append(cms.refresh() if how == "refresh" else cms.rows(NPIS[1])))
+    other = os.open(cms.registry.folder, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+
+    work.start()
+    assert waits.wait(60)
+    before = (len(cms.registry.paths), [*done])
+    os.close(other)
+    work.join(60)
+
+    assert (2, []) == before
+    assert 1 == len(done[0])
 
 
 def test_a_zip_without_the_data_is_told(tmp_path: Path) -> None:

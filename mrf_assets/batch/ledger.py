@@ -138,6 +138,12 @@ class Ledger:
                 "UPDATE items SET state = 'pending' WHERE state = 'failed' AND reason <> ?", [hopeless_reason]
             ).rowcount
 
+    def renew(self, keys: Iterable[str]) -> int:
+        """What is done is to be done again, though its row stays until then; returns how many items."""
+        with self._transaction() as db:
+            renewal = "UPDATE items SET state = 'pending' WHERE key = ? AND state = 'done'"
+            return db.executemany(renewal, ([key] for key in keys)).rowcount
+
     def counts(self) -> Counter[str]:
         """How many items are in each state."""
         with self._refusals():
@@ -169,15 +175,15 @@ class Ledger:
                 )
             ]
 
-    def pages_of_keys(self, size: int) -> Iterator[list[str]]:
-        """The keys of all items that are to do, in pages."""
+    def pages_of_keys(self, size: int, *, failed_but_for: str | None = None) -> Iterator[list[str]]:
+        """The keys of all items that are to do, in pages; and of those given up, but for one reason, if it is told."""
         last = -1
         while True:
             with self._refusals():
                 page = self._db.execute(
-                    "SELECT position, key FROM items WHERE state = 'pending' AND position > ? "
-                    "ORDER BY position LIMIT ?",
-                    [last, size],
+                    "SELECT position, key FROM items WHERE (state = 'pending' OR (state = 'failed' AND reason <> ?)) "
+                    "AND position > ? ORDER BY position LIMIT ?",
+                    [failed_but_for, last, size],
                 ).fetchall()
             if not page:
                 return
@@ -236,7 +242,9 @@ class Ledger:
         with self._transaction() as db:
             _wait(db, output, rows)
             db.executemany(
-                "UPDATE items SET state = 'done', last_updated = ? WHERE key = ?", [(_now(), key) for key in keys]
+                "UPDATE items SET state = 'done', reason = NULL, error = NULL, http_status = NULL, last_updated = ? "
+                "WHERE key = ?",
+                [(_now(), key) for key in keys],
             )
 
     # Rows on their way into an output.
@@ -314,8 +322,15 @@ class Ledger:
         with Ledger(path) as new:
             yield new
         with self._refusals():
-            # Closing removes the write-ahead log, which must not be taken for the new file's.
+            # Closing removes the write-ahead log, which must not be taken for the new file's: unless another program
+            # has the ledger open, whose closing would then write the new log into the old file.
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.close()
+            if self.path.with_name(self.path.name + "-wal").exists():
+                self._db = _open(self.path)
+                raise StoreError(
+                    str(self.path), "is open in another program (sqlite3?); close it there, and start again"
+                )
             path.replace(self.path)
             path.with_name(path.name + _LOCK_SUFFIX).unlink(missing_ok=True)
             self._db = _open(self.path)

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -31,6 +32,7 @@ _READ_ROWS = 1_000
 _COMPRESSION: Final = "zstd"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # what a spreadsheet would run; OWASP "CSV injection"
 _CSV_NAME = "rows"
+_MOST_CELL_CHARACTERS = 2**31 - 1  # a raw answer may be of any length, and what was written must be readable
 
 
 class Output(Protocol):
@@ -38,8 +40,10 @@ class Output(Protocol):
 
     path: Path
 
-    def restore(self, parts: Sequence[Part]) -> None:
-        """Remove what is not committed.
+    def restore(self, parts: Sequence[Part], leftover_rows: int | None) -> None:
+        """Remove what is not committed: of our columns at most so many rows, None is any number.
+
+        A crash leaves no more than what waits in the ledger; more was written by a batch of another ledger.
 
         Raises:
             StoreError: Something committed is gone, or something stands there that is not ours.
@@ -65,13 +69,21 @@ def _refusals(path: Path) -> Iterator[None]:
         raise StoreError(str(path), f"cannot be written ({error.strerror or error}); check folder and disk") from error
 
 
+def _strange(path: Path) -> StoreError:
+    return StoreError(
+        str(path),
+        "holds rows that the ledger of this batch does not name; give the --checkpoint that wrote them, "
+        "or another --output, or move them away",
+    )
+
+
 class ParquetParts:
     """`<path>/part-000001.parquet` and so on."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path, self._schema = path.absolute(), schema
 
-    def restore(self, parts: Sequence[Part]) -> None:
+    def restore(self, parts: Sequence[Part], leftover_rows: int | None) -> None:
         """Remove parts that are not committed."""
         with _refusals(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -81,14 +93,22 @@ class ParquetParts:
                 raise StoreError(
                     str(self.path / lost[0]), "is gone, though the batch wrote it; put it back or start over"
                 )
-            for name in sorted(found - committed):
-                if name.endswith(_PARTIAL) or (_PART.match(name) and self._is_ours(self.path / name)):
-                    (self.path / name).unlink()
+            for part in parts:
+                if (self.path / part.name).stat().st_size != part.size_bytes:
+                    raise _strange(self.path / part.name)
+            leftovers = sorted(name for name in found - committed if _PART.match(name) and self._is_ours(name))
+            if leftover_rows is not None and leftover_rows < sum(self._rows(name) for name in leftovers):
+                raise _strange(self.path)
+            for name in (*leftovers, *(name for name in found if name.endswith(_PARTIAL))):
+                (self.path / name).unlink()
 
-    def _is_ours(self, path: Path) -> bool:
-        if pq.read_schema(path).names != self._schema.names:
-            raise StoreError(str(path), "is not of this command; give another --output")
+    def _is_ours(self, name: str) -> bool:
+        if pq.read_schema(self.path / name).names != self._schema.names:
+            raise StoreError(str(self.path / name), "is not of this command; give another --output")
         return True
+
+    def _rows(self, name: str) -> int:
+        return int(pq.read_metadata(self.path / name).num_rows)
 
     def append(self, rows: pa.Table, parts: int) -> Part:
         """Write one part, visible only when whole."""
@@ -110,13 +130,26 @@ class ParquetParts:
                     yield pa.Table.from_batches([batch])
 
 
+class _Lines:
+    """Lines that end in a line feed, though both signs of a line's end are quoted; Python quotes its own alone."""
+
+    END = "\r\n"
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, line: str) -> None:
+        """One line."""
+        self.written.append(line.removesuffix(self.END) + "\n")
+
+
 class CsvFile:
     """One CSV file with a header; lists are JSON, times ISO 8601, and no cell is a formula."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path, self._schema = path.absolute(), schema
 
-    def restore(self, parts: Sequence[Part]) -> None:
+    def restore(self, parts: Sequence[Part], leftover_rows: int | None) -> None:
         """Cut off what is not committed; a file that no batch wrote is refused."""
         committed = max((part.size_bytes for part in parts), default=0)
         with _refusals(self.path):
@@ -129,7 +162,18 @@ class CsvFile:
             if not committed and size and not self._is_ours():
                 raise StoreError(str(self.path), "exists and is not of this command; give another --output")
             if size > committed:
+                if leftover_rows is not None and self._is_longer(committed, leftover_rows):
+                    raise _strange(self.path)
                 os.truncate(self.path, committed)
+
+    def _is_longer(self, offset_bytes: int, rows: int) -> bool:
+        """True if more than so many rows, whole or torn, stand behind an offset."""
+        with self.path.open("rb") as file:
+            file.seek(offset_bytes)
+            text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")
+            csv.field_size_limit(_MOST_CELL_CHARACTERS)
+            lines = csv.reader(text)
+            return next(islice(lines, rows if offset_bytes else rows + 1, None), None) is not None  # with the header
 
     def _is_ours(self) -> bool:
         with self.path.open("rb") as file:
@@ -140,14 +184,14 @@ class CsvFile:
 
     def append(self, rows: pa.Table, parts: int) -> Part:  # noqa: ARG002 - one file, however many appends
         """Append lines."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        lines = _Lines()
+        writer = csv.writer(lines, lineterminator=_Lines.END)
         columns = [[_to_text(value) for value in column.to_pylist()] for column in rows.columns]
         writer.writerows(zip(*columns, strict=True))
         with _refusals(self.path), self.path.open("ab") as file:
             if file.tell() == 0:
                 file.write(self._header())
-            file.write(text.getvalue().encode())
+            file.write("".join(lines.written).encode())
             file.flush()
             os.fsync(file.fileno())
             size_bytes = file.tell()
@@ -158,6 +202,7 @@ class CsvFile:
         if not self.path.exists():
             return
         with _refusals(self.path), self.path.open(newline="", encoding="utf-8") as file:
+            csv.field_size_limit(_MOST_CELL_CHARACTERS)  # of the whole process; 131,072 at first
             lines = csv.reader(file)
             next(lines, None)
             page: list[dict[str, Any]] = []

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 # visible at once, and a million rows make 300 parts.
 _PART_SHARE = 20
 _MOST_PART_ROWS = 5_000  # with their JSON some 50 MB
+_REPLACES = "replaces"  # note of a ledger: the output whose old rows go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,9 @@ class Batch:
         statistics, options = self._pool.statistics, self._pool.options
         counts = self._ledger.counts()
         statistics.total = counts.total()
-        statistics.completed_before, statistics.failed_before = counts["done"], counts["failed"]
+        # What it counts already was done by a run before this one with the same statistics.
+        statistics.completed_before = max(counts["done"] - statistics.completed, 0)
+        statistics.failed_before = max(counts["failed"] - statistics.failed, 0)
         fresh: list[Outcome] = []
         writing = asyncio.ensure_future(asyncio.sleep(0))  # one part at a time, beside the look-ups
         try:
@@ -173,9 +176,13 @@ def recover(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
     for name in ledger.outputs():  # a crash of `--retry-failed --output other` leaves rows for another output
         if name != str(output.path) and ledger.waiting_rows(name):
             other = output_at(Path(name), schema)
-            other.restore(ledger.parts(name))
+            other.restore(ledger.parts(name), ledger.waiting_rows(name))
             Drain(ledger, other, schema).write_all()
-    output.restore(ledger.parts(str(output.path)))
+    name = str(output.path)
+    replaces = ledger.noted(_REPLACES) == name  # said by `start_over`: what stands there is an earlier batch's
+    output.restore(ledger.parts(name), None if replaces else ledger.waiting_rows(name))
+    if replaces:
+        ledger.note(_REPLACES, "")
     Drain(ledger, output, schema).write_all()
 
 
@@ -195,6 +202,7 @@ def start_over(
     if keep is not None:
         recover(ledger, output, schema)
     with ledger.successor() as new:
+        new.note(_REPLACES, str(output.path))
         new.add(entries)
         for rows in output.read() if keep is not None else ():
             by_key = {keep(row): row for row in rows.to_pylist()} if keep else {}

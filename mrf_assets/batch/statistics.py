@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from math import exp
@@ -11,6 +11,7 @@ from typing import Any
 
 _RECENT_SECONDS = 30.0  # over which the rate for the time left is smoothed
 _PERCENT = 100.0
+_MINUTE_SECONDS = 60
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Statistics:
     _last_outcome: float = 0.0
     _under_way: int = 0
     _rate: float | None = None  # items per second, smoothed
+    _minute: deque[list[int]] = field(default_factory=deque)  # second of the clock, requests that began in it
 
     @property
     def seconds(self) -> float:
@@ -72,10 +74,22 @@ class Statistics:
         """How long the rest takes at the present rate; None before it can be told."""
         return None if not self._rate else self.pending / self._rate
 
+    @property
+    def requests_last_minute(self) -> int:
+        """Requests that began in the last 60 seconds."""
+        since = int(self.clock()) - _MINUTE_SECONDS
+        return sum(count for second, count in self._minute if second > since)
+
     def request_started(self) -> None:
         """One request is under way."""
+        now = self.clock()
         if self._started is None:
-            self._started = self._last_outcome = self.clock()
+            self._started = self._last_outcome = now
+        if not self._minute or self._minute[-1][0] != int(now):
+            self._minute.append([int(now), 0])
+            while self._minute[0][0] <= int(now) - _MINUTE_SECONDS:
+                self._minute.popleft()
+        self._minute[-1][1] += 1
         self.requests += 1
         self._under_way += 1
         self.peak_concurrency = max(self.peak_concurrency, self._under_way)
@@ -111,5 +125,6 @@ class Statistics:
             "refused_percent": round(_PERCENT * self.requests_refused / max(self.requests, 1), 2),
             "average_job_seconds": round(self.item_seconds / ended, 3) if ended else None,
             "records_per_minute": round(self.records_per_minute, 1),
+            "requests_last_minute": self.requests_last_minute,
             "requests_per_minute": round(60 * self.requests / self.seconds, 1) if self.seconds else 0.0,
         }

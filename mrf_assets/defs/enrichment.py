@@ -33,6 +33,7 @@ POOL = "npi_registry"  # one process talks to the registry
 _DEFAULTS = EnrichSettings()
 _TOLD_SECONDS = 30.0
 _SENSOR_SECONDS = 300
+_PRICES = ("price_per_1000_requests", "price_per_gb", "price_per_hour")
 _OWN = (
     "npi_api_url",
     "npi_files_url",
@@ -40,6 +41,7 @@ _OWN = (
     "rate_limit_delay",
     "max_requests_per_minute",
     "npi_timeout_seconds",
+    *_PRICES,
 )
 
 
@@ -52,6 +54,9 @@ class Enricher(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     rate_limit_delay: float = _DEFAULTS.rate_limit_delay
     max_requests_per_minute: int | None = _DEFAULTS.max_requests_per_minute
     npi_timeout_seconds: float = _DEFAULTS.npi_timeout_seconds
+    price_per_1000_requests: float = _DEFAULTS.price_per_1000_requests
+    price_per_gb: float = _DEFAULTS.price_per_gb
+    price_per_hour: float = _DEFAULTS.price_per_hour
 
     @classmethod
     def of(cls, settings: EnrichSettings) -> "Enricher":
@@ -119,6 +124,8 @@ def npi_registry(
     began = time.monotonic()
     result = _told_plainly(update.run)
     facts = _registry_facts(result, settings.output_dir, time.monotonic() - began)
+    if any(getattr(settings, name) for name in _PRICES):
+        facts["cost_dollars"] = result.cost_dollars
     if result.stopped is not None and config.limit is None and result.pending:
         raise dg.Failure(
             f"{result.stopped}; {result.pending} NPIs are left: materialize it again, and it goes on",
@@ -200,7 +207,7 @@ def _registry_facts(result: RegistryResult, lake: Path, seconds: float) -> dict[
         "records_per_minute",
     )
     return {
-        "dagster/row_count": result.known_before + result.from_bulk + result.from_api,
+        "dagster/row_count": result.rows,
         "npis": result.npis,
         "known_before": result.known_before,
         "from_bulk": result.from_bulk,

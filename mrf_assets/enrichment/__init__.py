@@ -1,5 +1,6 @@
 """Look up providers in NPPES: the engine of `batch` over the client of `nppes`."""
 
+from mrf_assets.enrichment.alert import ended_alert, failed_alert
 from mrf_assets.enrichment.files import RunFiles
 from mrf_assets.enrichment.run import (
     STAGES,
@@ -19,7 +20,9 @@ __all__ = [
     "Estimate",
     "RunFiles",
     "batch_options",
+    "ended_alert",
     "estimate",
+    "failed_alert",
     "prices_of",
     "tuning_hint",
 ]

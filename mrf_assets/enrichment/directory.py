@@ -37,7 +37,12 @@ def _batches(reference: Reference) -> Iterator[pa.RecordBatch]:
     with duckdb.connect(config={**_LIMITS, "temp_directory": str(Path(gettempdir(), "mrf_duckdb"))}) as connection:
         connection.read_parquet(str(reference.npis)).create_view("npis")
         if parts:
-            connection.read_parquet(parts).create_view("registry")
+            connection.read_parquet(parts, filename=True).create_view("parts")
+            # An NPI that is looked up anew has two rows until the update ends: the later part counts.
+            connection.execute(
+                "CREATE TEMP VIEW registry AS FROM parts SEMI JOIN "
+                "(SELECT npi, max(filename) AS filename FROM parts GROUP BY npi) USING (npi, filename)"
+            )
         else:
             connection.register("registry", NPI_REGISTRY.arrow.empty_table())
         columns = ", ".join(f"r.{name}" for name in _OF_REGISTRY)

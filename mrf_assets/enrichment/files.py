@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mrf_assets.batch import Failure, Ledger, Statistics
+from mrf_assets.errors import SettingError
 
 _LISTED_IDS = 1_000  # a million ids in a file that is rewritten all the time would cost more than the look-ups
 _LEAST_SECONDS = 1.0  # between two writes of the progress
@@ -26,6 +27,11 @@ class RunFiles:
         self.report = progress.with_name("enrichment_report.json")
         self.errors = progress.with_name("enrichment_errors.log")
         self._next_write = 0.0
+        if len({self.progress, self.ledger, self.report, self.errors}) < 4:  # noqa: PLR2004 - the four above
+            raise SettingError(
+                "--checkpoint",
+                f"{progress.name} is the name of a file that stands beside the progress; name another",
+            )
 
     def write_progress(self, ledger: Ledger, statistics: Statistics, *, now: bool = False) -> None:
         """State of the batch as one JSON object; not too often, unless it must be `now`."""

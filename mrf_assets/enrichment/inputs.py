@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,9 @@ def _input_row(where: str, values: Mapping[str, Any], columns: Columns) -> Input
     if columns.priority and values.get(columns.priority) not in (None, ""):
         try:
             priority = float(values[columns.priority])
-        except ValueError:
+        except (ValueError, TypeError):
+            priority = nan
+        if not isfinite(priority):  # SQLite keeps NaN as NULL, which no priority may be
             problem = problem or f"{columns.priority} is no number"
     if problem is None:
         return InputRow(item=Item(key=npi_of(text), priority=priority, facts=facts))

@@ -39,7 +39,8 @@ from mrf_assets.batch import (
 )
 from mrf_assets.enrichment.inputs import INVALID
 from mrf_assets.enrichment.published import published_npis
-from mrf_assets.errors import MrfError, SettingError
+from mrf_assets.enrichment.run import prices_of
+from mrf_assets.errors import FetchError, MrfError, SettingError, StreamError
 from mrf_assets.nppes import NppesClient, npi_problem
 from mrf_assets.nppes.bulk import BulkRegistry
 from mrf_assets.reference import Reference, write_table
@@ -66,6 +67,7 @@ class RegistryResult:
     failed: int = 0  # invalid ones among them
     invalid: int = 0
     pending: int = 0
+    rows: int = 0  # in the registry now
     stopped: str | None = None
     bulk_files: list[str] = field(default_factory=list)
     statistics: Statistics = field(default_factory=Statistics)
@@ -114,16 +116,16 @@ class RegistryUpdate:
             counts = ledger.counts()
             result.failed, result.pending = counts["failed"], counts["pending"]
             result.invalid = ledger.reasons()[INVALID]
+            self._drop_replaced(ledger, output)
+            result.rows = sum(part.rows for part in ledger.parts(str(output.path)))
+        result.cost_dollars = prices_of(self.settings).cost_of(result.statistics)
         return result
 
     def _prepare(self, ledger: Ledger, output: Output) -> None:
         recover(ledger, output, NPI_REGISTRY.arrow)
-        if self.max_age is not None and self._is_stale(output):
-            since = dt.datetime.now(tz=dt.UTC) - self.max_age
-            start_over(ledger, output, NPI_REGISTRY.arrow, self._entries(), _fresh_since(since))
-            recover(ledger, output, NPI_REGISTRY.arrow)
-        else:
-            ledger.add(self._entries())
+        ledger.add(self._entries())
+        if self.max_age is not None:
+            ledger.renew(self._stale(output, dt.datetime.now(tz=dt.UTC) - self.max_age))
         ledger.retry_failed(INVALID)
 
     def _entries(self) -> Iterator[Item | Failure]:
@@ -136,37 +138,78 @@ class RegistryUpdate:
                 else:
                     yield Failure(item=item, reason=INVALID, detail=problem, http_status=None, requests=0, seconds=0)
 
-    def _is_stale(self, output: Output) -> bool:
-        assert self.max_age is not None
-        files = [str(path) for path in sorted(output.path.glob("part-*.parquet"))]
-        if not files:
-            return False
+    def _stale(self, output: Output, since: dt.datetime) -> Iterator[str]:
+        """The published NPIs whose newest row is older; they keep it until there is another."""
+        if not (files := _files(output)):
+            return
         with duckdb.connect() as connection:
-            (oldest,) = connection.execute("SELECT min(fetched_at) FROM read_parquet(?)", [files]).fetchone() or (None,)
-        return oldest is not None and oldest < dt.datetime.now(tz=dt.UTC) - self.max_age
+            found = connection.execute(
+                "SELECT npi FROM read_parquet(?) r SEMI JOIN read_parquet(?) n USING (npi) "
+                "GROUP BY npi HAVING max(fetched_at) < ?",
+                [files, str(Reference(self.lake).npis), since],
+            )
+            while page := found.fetchmany(_KEYS_AT_ONCE):
+                yield from (str(npi) for (npi,) in page)
+
+    def _drop_replaced(self, ledger: Ledger, output: Output) -> None:
+        """Where an NPI has more than one row, the last one written stays."""
+        if not (older := _older_rows(output)):
+            return
+
+        def newest(row: Row) -> str | None:
+            key = str(row["npi"])
+            if older.get(key, 0):
+                older[key] -= 1
+                return None
+            return key
+
+        failed = {
+            told.key: Failure(
+                item=Item(key=told.key), reason=told.reason, detail=told.error, http_status=None, requests=0, seconds=0
+            )
+            for told in ledger.failed()
+        }
+        entries = (entry if isinstance(entry, Failure) else failed.get(entry.key, entry) for entry in self._entries())
+        start_over(ledger, output, NPI_REGISTRY.arrow, entries, newest)
+        recover(ledger, output, NPI_REGISTRY.arrow)
 
     def _fill(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
         missing = ledger.pending()
         if not missing:
             return
+        is_many = self.mode == "intelligent" and missing > self.many
         if self.mode == "parallel_all":
             self._side_by_side(ledger, output, result)
-        elif self.mode == "bulk_only" or (self.mode == "intelligent" and missing > self.many):
+        elif self.mode == "bulk_only":
             self._from_bulk(ledger, output, result)
+        elif is_many:
+            self._from_bulk_if_it_can_be_had(ledger, output, result)
         if self.mode != "bulk_only" and ledger.pending() and not self.stop.requested:
             asyncio.run(self._from_api(ledger, output, result, self.stop))
-            if self.mode == "intelligent" and result.stopped and not result.bulk_files and ledger.pending():
-                logger.warning("the API gave up (%s); the bulk files are asked instead", result.stopped)
-                self._from_bulk(ledger, output, result)
+            why = result.stopped or ("all look-ups failed" if _all_failed(result.statistics) else None)
+            if self.mode == "intelligent" and not is_many and why is not None:
+                logger.warning("the API gave up (%s); the bulk files are asked instead", why)
+                self._from_bulk_if_it_can_be_had(ledger, output, result)
 
     def _from_bulk(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
         registry = BulkRegistry(Reference(self.lake).bulk)
-        registry.refresh(self.settings.npi_files_url, self.open_url)
+        try:
+            registry.refresh(self.settings.npi_files_url, self.open_url)
+        finally:
+            result.statistics.received_bytes += registry.received_bytes
         self._take_over(ledger, output, result, registry)
+
+    def _from_bulk_if_it_can_be_had(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
+        """The same where the API is allowed too: CMS's page and its files may break by themselves."""
+        try:
+            self._from_bulk(ledger, output, result)
+        except (FetchError, StreamError) as error:
+            logger.warning("the bulk files cannot be had: %s", error)
 
     def _take_over(self, ledger: Ledger, output: Output, result: RegistryResult, registry: BulkRegistry) -> None:
         result.bulk_files = [path.name for path in registry.paths]
-        pages = [pa.array(map(int, keys), pa.int64()) for keys in ledger.pages_of_keys(_KEYS_AT_ONCE)]
+        lists = ledger.pages_of_keys(_KEYS_AT_ONCE, failed_but_for=INVALID)
+        pages = [pa.array(map(int, keys), pa.int64()) for keys in lists]
         for batch in registry.rows(pa.table({"npi": pa.chunked_array(pages, pa.int64())})):
             rows = batch.to_pylist()
             ledger.carry([str(row["npi"]) for row in rows], rows, str(output.path))
@@ -174,7 +217,8 @@ class RegistryUpdate:
             recover(ledger, output, NPI_REGISTRY.arrow)
 
     async def _from_api(self, ledger: Ledger, output: Output, result: RegistryResult, stop: Stop) -> BatchReport:
-        statistics = result.statistics = Statistics(workers=max(1, min(self.batch.max_workers, ledger.pending())))
+        statistics = result.statistics
+        statistics.workers = max(statistics.workers, min(self.batch.max_workers, ledger.pending()))
         client = NppesClient(
             self.settings.npi_api_url,
             timeout_seconds=self.settings.npi_timeout_seconds,
@@ -183,7 +227,7 @@ class RegistryUpdate:
         pool = Pool(client.look_up, self.batch, statistics=statistics, stop=stop)
         async with client:
             report = await Batch(ledger, output, NPI_REGISTRY.arrow, pool, on_outcome=self.on_outcome).run()
-        result.from_api, result.stopped, result.cost_dollars = statistics.completed, report.stopped, report.cost_dollars
+        result.from_api, result.stopped = statistics.completed, report.stopped
         return report
 
     def _side_by_side(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
@@ -204,11 +248,27 @@ class RegistryUpdate:
 
         error = asyncio.run(both())
         result.stopped = None
+        result.statistics.received_bytes += registry.received_bytes
         if error is not None:
             logger.warning("the bulk files cannot be had (%s); the API is asked for all", error)
             return
         self._take_over(ledger, output, result, registry)
 
 
-def _fresh_since(since: dt.datetime) -> Callable[[Row], str | None]:
-    return lambda row: str(row["npi"]) if row["fetched_at"] >= since else None
+def _all_failed(statistics: Statistics) -> bool:
+    return statistics.failed > 0 and statistics.completed == 0
+
+
+def _files(output: Output) -> list[str]:
+    return [str(path) for path in sorted(output.path.glob("part-*.parquet"))]
+
+
+def _older_rows(output: Output) -> dict[str, int]:
+    """How many rows of an NPI were replaced by a later one, where some were."""
+    if not (files := _files(output)):
+        return {}
+    with duckdb.connect() as connection:
+        found = connection.execute(
+            "SELECT npi, count(*) - 1 FROM read_parquet(?) GROUP BY npi HAVING count(*) > 1", [files]
+        )
+        return {str(npi): older for npi, older in found.fetchall()}

@@ -58,6 +58,8 @@ _KEYS_AT_ONCE = 10_000
 _PROBLEMS_KEPT = 1_000
 _NO_MATCH = {"business_name": None, "matched_name": None, "name_confidence": None}
 _ANSWER_SECONDS = 0.5  # of the registry, for an estimate before it was asked
+_ANSWER_BYTES = 2_000  # the same
+_BULK_BYTES = 1_100_000_000  # a month, zipped, in 2026
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,12 @@ class EnrichOptions:
             raise SettingError("--stages", f"{', '.join(sorted(unknown))}: choose among {', '.join(STAGES)}")
         if "npi" not in self.stages:
             raise SettingError("--stages", "npi must be among them; the others build on it")
+        ledger = RunFiles(self.checkpoint).ledger
+        if (self.resume or self.retry_failed) and not ledger.exists():
+            flag = "--retry-failed" if self.retry_failed else "--resume"
+            raise SettingError(
+                flag, f"{ledger.absolute()} is not there; give the --checkpoint of the batch, or start over without it"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +126,25 @@ def prices_of(settings: EnrichSettings) -> Prices:
     )
 
 
+def require_prices(options: EnrichOptions, settings: EnrichSettings) -> None:
+    """Refuse a budget that nothing can use up.
+
+    Raises:
+        SettingError: All prices are 0.
+    """
+    if options.budget_dollars is not None and prices_of(settings) == Prices():
+        names = "MRF_PRICE_PER_1000_REQUESTS, MRF_PRICE_PER_GB or MRF_PRICE_PER_HOUR"
+        raise SettingError("--budget", f"needs a price to count with; set {names}")
+
+
 def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
     """Read the input through, and tell what a run would do; writes nothing.
 
     Raises:
-        SettingError: The input cannot be read.
+        SettingError: The input cannot be read, or there is a budget without a price.
         SourceProblems: It has no column of NPIs.
     """
+    require_prices(options, settings)
     source = EnrichmentInput(options.location, settings.output_dir)
     problems: list[Problem] = []
     with closing(sqlite3.connect("")) as distinct:  # on disk if it must be
@@ -145,6 +165,8 @@ def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
     rate = 1 / options.batch.rate_limit_delay_seconds if options.batch.rate_limit_delay_seconds else float("inf")
     if options.batch.max_requests_per_minute is not None:
         rate = min(rate, options.batch.max_requests_per_minute / 60)
+    is_missing = "deep" in options.stages and not BulkRegistry(Reference(settings.output_dir).bulk).paths
+    bulk_bytes = _BULK_BYTES if is_missing else 0
     seconds = new / min(rate, options.batch.max_workers / _ANSWER_SECONDS)
     return Estimate(
         rows=source.tally.rows,
@@ -155,7 +177,7 @@ def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
         new=new,
         requests=new,
         seconds=seconds,
-        dollars=prices_of(settings).cost(new, 0, seconds),
+        dollars=prices_of(settings).cost(new, new * _ANSWER_BYTES + bulk_bytes, seconds),
     )
 
 
@@ -168,6 +190,10 @@ class Enrichment:
     on_ready: Callable[[Statistics], None] = lambda _: None  # counts are known, nothing is asked yet
     on_outcome: Callable[[Outcome], None] = lambda _: None
     stop: Stop = field(default_factory=Stop)
+    bulk_bytes: int = 0  # downloaded for the stage `deep`
+
+    def __post_init__(self) -> None:
+        require_prices(self.options, self.settings)
 
     def run(self) -> BatchReport:
         """Look up what is to do.
@@ -195,6 +221,7 @@ class Enrichment:
             statistics.total, statistics.completed_before = counts.total(), counts["done"]
             statistics.failed_before = counts["failed"]
             self.on_ready(statistics)
+            statistics.received_bytes = self.bulk_bytes
             batch = Batch(
                 ledger,
                 output,
@@ -218,7 +245,7 @@ class Enrichment:
             retried = ledger.retry_failed(INVALID)
             logger.info("%d failed look-ups are tried again", retried)
         elif options.resume:
-            ledger.add(row.failure or row.item for row in source.rows())
+            ledger.add(_logging_failures(source, files, is_known=ledger.knows))
         else:
             entries = _logging_failures(source, files)
             kept = start_over(ledger, output, ENRICHED.arrow, entries, self._freshness())
@@ -251,9 +278,11 @@ class Enrichment:
             StoreError: There is no room for it.
         """
         if "deep" in self.options.stages:
-            made = self._registry.refresh(
+            registry = self._registry
+            made = registry.refresh(
                 self.settings.npi_files_url, partial(open_url, options=FetchOptions.of(self.settings))
             )
+            self.bulk_bytes = registry.received_bytes
             logger.info("bulk files: %s", ", ".join(made) or "those that are here are the newest")
             time.sleep(self.options.stage_delay_seconds)
 
@@ -310,10 +339,12 @@ class Enrichment:
         )
 
 
-def _logging_failures(source: EnrichmentInput, files: RunFiles) -> Iterator[Item | Failure]:
+def _logging_failures(
+    source: EnrichmentInput, files: RunFiles, is_known: Callable[[str], bool] = lambda _key: False
+) -> Iterator[Item | Failure]:
     for row in source.rows():
         failure = row.failure
-        if failure is not None:
+        if failure is not None and not is_known(failure.item.key):
             files.log_failures([failure])
         yield failure or row.item
 

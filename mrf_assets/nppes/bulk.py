@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import fcntl
 import io
 import logging
+import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
@@ -117,6 +121,7 @@ class BulkRegistry:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
+        self.received_bytes = 0  # downloaded by this object
 
     @property
     def paths(self) -> list[Path]:
@@ -137,19 +142,49 @@ class BulkRegistry:
         files = listing.files if weekly else (listing.monthly,)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            made = [file.name for file in files if self._have(file, open_url)]
-            wanted = {self._path(file) for file in files}
-            for leftover in {*self.paths, *self.folder.glob("*.new"), *self.folder.glob("*.zip")} - wanted:
-                leftover.unlink()
-        except OSError as error:
+            with self._locked(fcntl.LOCK_EX):
+                made = [file.name for file in files if self._have(file, open_url)]
+                wanted = {self._path(file) for file in files}
+                for leftover in {*self.paths, *self.folder.glob("*.new"), *self.folder.glob("*.zip")} - wanted:
+                    leftover.unlink()
+        except (OSError, duckdb.IOException) as error:
             raise StoreError(
                 str(self.folder),
-                f"cannot be written ({error.strerror or error}); the bulk file needs some 3 GB of room",
+                f"cannot be written ({_reason(error)}); the bulk file needs some 3 GB of room",
             ) from error
         return made
 
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        """The folder to ourselves, or with other readers: `mrf enrich` and the asset share it."""
+        handle = os.open(self.folder, os.O_RDONLY)  # a lock on the folder itself leaves no file in it
+        try:
+            try:
+                fcntl.flock(handle, how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("%s: another process works on the bulk files; this one waits", self.folder)
+                fcntl.flock(handle, how)
+            yield
+        finally:
+            os.close(handle)
+
     def rows(self, npis: pa.Table) -> Iterator[pa.RecordBatch]:
-        """`schema.NPI_REGISTRY` of those NPIs (a table with a column `npi`) that are here, in order."""
+        """`schema.NPI_REGISTRY` of those NPIs (a table with a column `npi`) that are here, in order.
+
+        Raises:
+            StoreError: A file cannot be read.
+        """
+        if not self.folder.exists():
+            return
+        try:
+            with self._locked(fcntl.LOCK_SH):
+                yield from self._rows(npis)
+        except (OSError, duckdb.Error, pa.ArrowException) as error:
+            raise StoreError(
+                str(self.folder), f"cannot be read ({_reason(error)}); delete it, and the files are downloaded again"
+            ) from error
+
+    def _rows(self, npis: pa.Table) -> Iterator[pa.RecordBatch]:
         if not self.paths:
             return
         with duckdb.connect(config=_LIMITS) as connection:
@@ -176,7 +211,7 @@ class BulkRegistry:
         archive = self.folder / file.name
         partial = target.with_name(target.name + ".new")
         fetched_at = dt.datetime.now(tz=dt.UTC)
-        _download(file.url, archive, open_url)
+        self.received_bytes += _download(file.url, archive, open_url)
         write_parquet(archive, partial, file.name, fetched_at)
         partial.replace(target)
         archive.unlink()
@@ -191,7 +226,7 @@ def _read_page(url: str, open_url: Opener) -> bytes:
     return page
 
 
-def _download(url: str, target: Path, open_url: Opener) -> None:
+def _download(url: str, target: Path, open_url: Opener) -> int:
     partial = target.with_name(target.name + ".new")
     received = told = 0
     with open_url(url) as raw, partial.open("wb") as file:
@@ -202,6 +237,7 @@ def _download(url: str, target: Path, open_url: Opener) -> None:
                 told = received
                 logger.info("%s: %.0f MB", target.name, received / 1e6)
     partial.replace(target)
+    return received
 
 
 def write_parquet(archive: Path, target: Path, name: str, fetched_at: dt.datetime) -> int:
@@ -212,6 +248,7 @@ def write_parquet(archive: Path, target: Path, name: str, fetched_at: dt.datetim
     Raises:
         CorruptArchive: Not a zip, or it broke.
         UnsupportedContent: It has no `npidata_pfile_*.csv`, or that lacks a column that is needed.
+        duckdb.IOException: The target cannot be written.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -221,8 +258,10 @@ def write_parquet(archive: Path, target: Path, name: str, fetched_at: dt.datetim
                 raise UnsupportedContent(name, f"{member} has no column {missing[0]!r}; CMS changed it: report it")
             with opened.open(member) as lines:
                 return _write(lines, target, name, fetched_at, until)
-    except (zipfile.BadZipFile, EOFError, pa.ArrowInvalid) as error:
-        raise CorruptArchive(name, f"cannot be read ({error}); download it again") from error
+    except duckdb.IOException:  # of the target; what breaks in the archive comes through Arrow as another error
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, pa.ArrowInvalid, duckdb.Error) as error:
+        raise CorruptArchive(name, f"cannot be read ({_reason(error)}); download it again") from error
 
 
 def _member(opened: zipfile.ZipFile, name: str) -> tuple[str, dt.date]:
@@ -267,6 +306,11 @@ def _write(lines: IO[bytes], target: Path, name: str, fetched_at: dt.datetime, u
             f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{_UNTIL}: {_literal(until.isoformat())}}})"
         )
     return int(pq.read_metadata(target).num_rows)
+
+
+def _reason(error: Exception) -> str:
+    """One line; DuckDB's go on with hints and Python's traceback."""
+    return str(getattr(error, "strerror", None) or error).strip().split("\n", 1)[0]
 
 
 def _literal(text: str) -> str:

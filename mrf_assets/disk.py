@@ -1,8 +1,10 @@
-"""How much room there is where we write; a disk without room is told in one way, whoever meets it."""
+"""How much room there is where we write, and whose turn it is; a full disk is told in one way, whoever meets it."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import logging
 import os
 import shutil
 import sqlite3
@@ -11,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mrf_assets.errors import DiskFull, StoreError
+
+logger = logging.getLogger(__name__)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SQLITE_LOG_INDEX_BYTES = 32_768  # https://sqlite.org/walformat.html, section 2
@@ -23,6 +27,23 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def locked(path: Path, waits_for: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a file, alone or with all who share it; it goes with the process.
+
+    Who has to wait logs for what.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("waiting for %s", waits_for)
+            fcntl.flock(file, kind)
+        yield
 
 
 def require_room(folder: Path, kept_bytes: int, coming_bytes: int = 0) -> None:

@@ -194,8 +194,7 @@ def test_the_set_that_is_named_is_one_of_the_file_that_is_named(tmp_path: Path) 
 
     def both_files(amount: str) -> Tables:
         aaa, bbb, other = (
-            {"file_id": file, "provider_set_id": set_id}
-            for file, set_id in (("aaa", 900), ("bbb", 100), ("aaa", 100))
+            {"file_id": file, "provider_set_id": set_id} for file, set_id in (("aaa", 900), ("bbb", 100), ("aaa", 100))
         )
         return {
             RATES.name: [_rate("1", amount, **aaa), _rate("1", amount, **bbb)],

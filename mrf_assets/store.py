@@ -37,6 +37,7 @@ from mrf_assets.generations import (
     FileName,
     dismiss,
     dismiss_forgotten,
+    files_of_network,
     generations_in,
     hold,
     new_generation,
@@ -352,8 +353,19 @@ class Store:
         return sorted(p.name.removeprefix("period=") for p in _network_dir(self.root, network_id).glob("period=*"))
 
     def tables(self, network_id: str, period: str) -> dict[str, list[Path]]:
-        """Table -> its published files."""
+        """Table -> its published files, which are gone once the period is replaced; `held_tables` has others."""
         return _tables(_network_dir(self.root, network_id) / f"period={period}")
+
+    def held_tables(self, network_id: str) -> dict[str, dict[str, list[Path]]]:
+        """Period, oldest first -> table -> its published files, which stay readable where they are replaced meanwhile.
+
+        Raises:
+            StoreError: Tables of a period are missing, or a file has no name of ours.
+        """
+        found: dict[str, dict[str, list[Path]]] = {}
+        for file in files_of_network(self.root, _network_dir(self.root, network_id)):
+            found.setdefault(file.period, {name: [] for name in TABLES})[file.table].append(file.path)
+        return found
 
     def files(self, network_id: str, period: str) -> list[TableFile]:
         """The published files of a period, table by table."""

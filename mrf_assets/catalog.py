@@ -7,10 +7,7 @@ error, and the catalog is made again. What the views are stands in `views`.
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import secrets
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mrf_assets.disk import whole_file
 from mrf_assets.errors import ListFileError, StoreError
 from mrf_assets.generations import PublishedFile, published_files
 from mrf_assets.reference import Reference
@@ -38,7 +36,6 @@ from mrf_assets.views import (
 )
 
 CATALOG_NAME = "catalog.duckdb"
-_ABANDONED_SECONDS = 3_600
 _HIVE = "hive_partitioning = true, hive_types = {'network_id': VARCHAR, 'period': VARCHAR}, file_row_number = true"
 _SQL_TYPES = {
     pa.string(): "VARCHAR",
@@ -100,20 +97,14 @@ def write_catalog(output_dir: Path, taxonomy_codes: Path | None = None) -> Catal
         StoreError: The folder cannot be written, or something that is published cannot be read.
     """
     state = output_dir / ".mrf"
-    partial = state / f"catalog-{secrets.token_hex(8)}.partial"
     try:
         state.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(state)
-        with duckdb.connect(str(partial)) as connection:
+        with whole_file(output_dir / CATALOG_NAME, state) as partial, duckdb.connect(str(partial)) as connection:
             made = define_views(connection, output_dir, taxonomy_codes)
-        partial.replace(output_dir / CATALOG_NAME)
     except (OSError, duckdb.IOException) as error:
         raise StoreError(
             str(output_dir), f"has no room for the catalog ({error}); check the folder, its owner and its disk"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # told above
-            partial.unlink(missing_ok=True)
     return Catalog(networks=made.networks, periods=made.periods, files=made.files, path=output_dir / CATALOG_NAME)
 
 
@@ -305,11 +296,3 @@ def _layout_of(file: PublishedFile) -> _Layout:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _remove_abandoned(state: Path) -> None:
-    """What a killed process was writing."""
-    for partial in state.glob("catalog-*.partial*"):
-        with contextlib.suppress(FileNotFoundError):
-            if partial.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
-                partial.unlink()

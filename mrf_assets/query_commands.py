@@ -18,6 +18,7 @@ from rich.table import Table
 
 from mrf_assets.catalog import connect, write_catalog
 from mrf_assets.console import printable, printable_json
+from mrf_assets.disk import whole_file
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.queries import Query, names, parse, shipped
 from mrf_assets.settings import Settings
@@ -145,14 +146,11 @@ def _opened(output: Path | None) -> Iterator[IO[str]]:
 
 @contextmanager
 def _whole(output: Path) -> Iterator[Path]:
-    partial = output.with_name(f".{output.name}.partial")
     try:
-        yield partial
-        partial.replace(output)
+        with whole_file(output) as partial:
+            yield partial
     except OSError as error:
         raise StoreError(str(output), f"cannot be written ({error.strerror}); check the folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_table(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None:

@@ -372,14 +372,14 @@ def test_the_file_is_replaced_under_its_readers(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     """Once it is old; a young one may be somebody's."""
     (tmp_path / ".mrf").mkdir()
-    old, young = (tmp_path / ".mrf" / f"catalog-{name}.partial" for name in ("old", "young"))
+    old, young = (tmp_path / ".mrf" / f".catalog.duckdb.{name * 16}.partial" for name in ("a", "b"))
     for path in (old, young):
         path.touch()
     os.utime(old, (1, 1))
 
     write_catalog(tmp_path)
     assert (False, True) == (old.exists(), young.exists())
-    assert [young] == list((tmp_path / ".mrf").glob("catalog-*"))
+    assert [young] == list((tmp_path / ".mrf").glob(".catalog*"))
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

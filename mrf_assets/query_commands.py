@@ -65,8 +65,11 @@ def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> 
     if form == "parquet" and output is None:
         raise SettingError("--format", "parquet needs a file; give --output")
     settings = Settings.from_environment(output_dir=flags["output_dir"], query_memory_mb=flags["memory_mb"])
-    view = connect(settings.output_dir, memory_mb=settings.query_memory_mb, taxonomy_codes=settings.taxonomy_codes)
-    with _told(asked.name), view as connection:
+    memory_mb, taxonomy_codes = settings.query_memory_mb, settings.taxonomy_codes
+    with (
+        _told(asked.name),
+        connect(settings.output_dir, memory_mb=memory_mb, taxonomy_codes=taxonomy_codes) as connection,
+    ):
         if not connection.execute("SELECT * FROM networks LIMIT 1").fetchall():
             click.echo(f"Nothing is published in {settings.output_dir}.", err=True)
         given = asked.bind(_given(flags["params"]), _parameters(asked))

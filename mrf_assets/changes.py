@@ -231,7 +231,7 @@ def write_changes(settings: Settings, network_id: str) -> Changes:
             return replace(counted, drift=audit_catalog(connection, checks=drift_checks(settings))[network_id])
         except duckdb.OutOfMemoryException as error:
             raise QueryError(RATE_CHANGES.name, f"needs more memory ({error}); raise MRF_QUERY_MEMORY_MB") from error
-        except duckdb.IOException as error:
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise StoreError(network_id, f"a file cannot be read ({error}); ask again") from error
 
 

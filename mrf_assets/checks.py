@@ -310,7 +310,7 @@ def audit(
                 connection.read_parquet([str(path) for path in tables[name]]).create_view(name)
             connection.register("code_whitelist", _whitelist_table(codes))
             return [_apply(connection, check) for check in checks]
-    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+    except (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InvalidInputException) as error:
         folder = str(tables[next(iter(TABLES))][0].parent)
         raise StoreError(folder, f"cannot be audited ({error}); free disk space or memory and run it again") from error
 

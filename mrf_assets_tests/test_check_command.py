@@ -110,6 +110,19 @@ def test_a_network_that_is_not_there_is_told(check: Check, tmp_path: Path) -> No
     assert (2, "", "Error: network: z is not published; there are: a\n") == check("z")
 
 
+def test_a_file_that_is_broken_is_told(check: Check, tmp_path: Path) -> None:
+    """Also where it is not the first one that a view reads."""
+    for network in ("a", "b"):
+        _publish(tmp_path / "lake", network)
+    for path in (tmp_path / "lake" / "network_id=b").rglob("rates-*"):
+        path.write_bytes(b"")
+    code, _, err = check()
+
+    assert (1, 1) == (code, err.count("\n"))
+    assert "network_id=b" in err
+    assert err.endswith("; ask again, or ingest its network again\n")
+
+
 def test_a_network_that_is_replaced_meanwhile_is_judged(
     check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

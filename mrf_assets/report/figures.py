@@ -179,7 +179,7 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
             spreads = [Spread(*row) for row in connection.execute(_SPREADS_SQL, {"most": _MOST_SPREADS}).fetchall()]
     except duckdb.OutOfMemoryException as error:
         raise QueryError("report", f"needs more memory ({error}); raise --memory-mb") from error
-    except duckdb.IOException as error:
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
         raise StoreError(str(root), f"a file cannot be read ({error}); run it again") from error
     return Figures(
         coverage=coverage,

@@ -82,7 +82,10 @@ def batch_statistics(
 def all_statistics(
     output_dir: Path | str, since: dt.datetime, *, operations: Operations | None = None
 ) -> list[BatchStatistics]:
-    """The statistics of every batch that ran since then, the newest first; runs without a batch are one."""
+    """The statistics of every batch that ran since then, the newest first; runs without a batch are one.
+
+    A batch is told with all its runs, those of before too.
+    """
     plan = plan_of(Path(output_dir).absolute())
     ensure_dagster_home()
     operations = operations or Operations.from_environment()

@@ -3,15 +3,18 @@
 The views list files of `generations`, each network and period out of one publication. A
 republication changes nothing for them while the grace time lasts; later a query ends with an
 error, and the catalog is made again. What the views are stands in `views`.
+
+A published file that cannot be read is an error, for numbers without it would be wrong. A derived one
+(rate_changes of a network, provider_directory) is left out with a warning that names it and says how it is made
+anew: it must not keep people from all else.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import secrets
-import time
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
@@ -20,7 +23,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.errors import ListFileError, StoreError
+from mrf_assets.disk import whole_file
+from mrf_assets.errors import ListFileError, QueryError, StoreError
 from mrf_assets.generations import PublishedFile, published_files
 from mrf_assets.reference import Reference
 from mrf_assets.schema import PROVIDER_DIRECTORY as DIRECTORY, RATE_CHANGES, TABLES, Table
@@ -37,8 +41,9 @@ from mrf_assets.views import (
     table_docs,
 )
 
+logger = logging.getLogger(__name__)
+
 CATALOG_NAME = "catalog.duckdb"
-_ABANDONED_SECONDS = 3_600
 _HIVE = "hive_partitioning = true, hive_types = {'network_id': VARCHAR, 'period': VARCHAR}, file_row_number = true"
 _SQL_TYPES = {
     pa.string(): "VARCHAR",
@@ -78,6 +83,7 @@ def connect(
     Raises:
         StoreError: Something that is published cannot be read.
         ListFileError: `taxonomy_codes` cannot be read.
+        QueryError: `memory_mb` is not enough for the views alone.
     """
     config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(Path(gettempdir(), "mrf_duckdb"))}
     if memory_mb is not None:
@@ -100,20 +106,14 @@ def write_catalog(output_dir: Path, taxonomy_codes: Path | None = None) -> Catal
         StoreError: The folder cannot be written, or something that is published cannot be read.
     """
     state = output_dir / ".mrf"
-    partial = state / f"catalog-{secrets.token_hex(8)}.partial"
     try:
         state.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(state)
-        with duckdb.connect(str(partial)) as connection:
+        with whole_file(output_dir / CATALOG_NAME, state) as partial, duckdb.connect(str(partial)) as connection:
             made = define_views(connection, output_dir, taxonomy_codes)
-        partial.replace(output_dir / CATALOG_NAME)
     except (OSError, duckdb.IOException) as error:
         raise StoreError(
             str(output_dir), f"has no room for the catalog ({error}); check the folder, its owner and its disk"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # told above
-            partial.unlink(missing_ok=True)
     return Catalog(networks=made.networks, periods=made.periods, files=made.files, path=output_dir / CATALOG_NAME)
 
 
@@ -128,24 +128,44 @@ def define_views(
     latest: dict[str, str] = {}
     for file in files:
         latest[file.network_id] = max(file.period, latest.get(file.network_id, ""))
-    connection.execute("BEGIN")
-    for table in TABLES.values():
-        of_table = [(_layout_of(file), file) for file in files if file.table == table.name]
-        current = [(layout, file) for layout, file in of_table if file.period == latest[file.network_id]]
-        of_today = "Of the latest published period of each network."
-        _create_view(connection, table.name, _union(table, current), f"{table.grain} {of_today}", table_docs(table))
-        history = f"{table.name}_history"
-        of_all = "Of every published period: say which, or group by it."
-        _create_view(connection, history, _union(table, of_table), f"{table.grain} {of_all}", table_docs(table))
-    _create_changes(connection, output_dir.absolute() / "reference" / CHANGES.name)
-    _create_taxonomies(connection, Reference(output_dir.absolute()).directory, taxonomy_codes)
-    _create_view(connection, DIRECTORY.name, _directory(output_dir.absolute()), DIRECTORY.grain, _docs_of(DIRECTORY))
-    for view in VIEWS:
-        _create_view(connection, view.name, view.sql, view.grain, view.columns)
     periods = sorted({(file.network_id, file.period) for file in files})
-    _create_networks(connection, periods, latest)
-    connection.execute("COMMIT")
+    with _refusals(output_dir):
+        connection.execute("BEGIN")
+        for table in TABLES.values():
+            of_table = [(_layout_of(file), file) for file in files if file.table == table.name]
+            current = [(layout, file) for layout, file in of_table if file.period == latest[file.network_id]]
+            of_today = "Of the latest published period of each network."
+            _create_view(connection, table.name, _union(table, current), f"{table.grain} {of_today}", table_docs(table))
+            history = f"{table.name}_history"
+            of_all = "Of every published period: say which, or group by it."
+            _create_view(connection, history, _union(table, of_table), f"{table.grain} {of_all}", table_docs(table))
+        _create_changes(connection, output_dir.absolute() / "reference" / CHANGES.name)
+        directory = Reference(output_dir.absolute()).directory
+        had = _layout_of_derived(directory, "materialize provider_directory again") if directory.exists() else None
+        _create_taxonomies(connection, None if had is None else directory, taxonomy_codes)
+        _create_view(connection, DIRECTORY.name, _directory(directory, had), DIRECTORY.grain, _docs_of(DIRECTORY))
+        for view in VIEWS:
+            _create_view(connection, view.name, view.sql, view.grain, view.columns)
+        _create_networks(connection, periods, latest)
+        connection.execute("COMMIT")
     return Catalog(networks=len(latest), periods=len(periods), files=len(files))
+
+
+@contextmanager
+def _refusals(output_dir: Path) -> Iterator[None]:
+    """DuckDB opens one file of each view; what it says of it has the file's name."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise QueryError("the views", f"need more memory ({_line(error)}); raise MRF_QUERY_MEMORY_MB") from error
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise StoreError(
+            str(output_dir), f"a published file cannot be read ({_line(error)}); ingest its network again"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _create_networks(
@@ -170,20 +190,26 @@ def _create_table(connection: duckdb.DuckDBPyConnection, view: View, rows: pa.Ta
 
 def _create_changes(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Over the files that are there now; one that is written anew is replaced in one step."""
-    paths = sorted(folder.glob(f"network_id=*/{CHANGES.name}.parquet"))
-    columns = ", ".join(f"CAST(NULL AS {_sql_type(it.type)}) AS {it.name}" for it in RATE_CHANGES.columns)
-    sql = f"SELECT {columns} WHERE false"
-    if paths:
-        listed = ", ".join(_literal(str(path)) for path in paths)
-        names = ", ".join(CHANGES.columns)
-        sql = f"SELECT {names} FROM read_parquet([{listed}], hive_partitioning = false)"  # noqa: S608 - literals
+    paths: dict[_Layout, list[Path]] = {}
+    for path in sorted(folder.glob(f"network_id=*/{CHANGES.name}.parquet")):
+        if (layout := _layout_of_derived(path, "run `mrf changes` for its network")) is not None:
+            paths.setdefault(layout, []).append(path)
+    selected = [_select_changes(*of_one) for of_one in paths.items()]
+    sql = "\nUNION ALL\n".join(selected or [f"{_select_changes((), ())} WHERE false"])
     _create_view(connection, CHANGES.name, sql, CHANGES.grain, CHANGES.columns)
 
 
-def _create_taxonomies(connection: duckdb.DuckDBPyConnection, directory: Path, codes: Path | None) -> None:
+def _select_changes(layout: _Layout, paths: Sequence[Path]) -> str:
+    columns = ", ".join(_converted(it.name, it.type, dict(layout)) for it in RATE_CHANGES.columns)
+    listed = ", ".join(_literal(str(path)) for path in paths)
+    source = f" FROM read_parquet([{listed}], hive_partitioning = false)" if paths else ""
+    return f"SELECT {columns}{source}"
+
+
+def _create_taxonomies(connection: duckdb.DuckDBPyConnection, directory: Path | None, codes: Path | None) -> None:
     _create_table(connection, TAXONOMY_CODES, _read_taxonomies(codes))
     sql = "SELECT CAST(NULL AS BIGINT) AS npi, CAST(NULL AS VARCHAR) AS taxonomy WHERE false"
-    if directory.exists():
+    if directory is not None:
         listed = "unnest(list_distinct(list_append(coalesce(taxonomy_codes, []), primary_taxonomy_code)))"
         rows = f"SELECT npi, {listed} AS taxonomy FROM read_parquet({_literal(str(directory))})"  # noqa: S608 - a literal
         sql = f"SELECT npi, taxonomy FROM ({rows}) WHERE taxonomy IS NOT NULL"  # noqa: S608 - the same
@@ -255,18 +281,10 @@ def _nothing(table: Table) -> str:
     return f"SELECT * EXCLUDE (file_row_number){derived} FROM ({inner})"  # noqa: S608 - names of `schema`
 
 
-def _directory(output_dir: Path) -> str:
-    """SQL of the provider directory; of no rows before it was made."""
-    path = Reference(output_dir).directory
-    try:
-        had = dict(_layout(pq.read_schema(path)))
-    except FileNotFoundError:
-        had, source = {}, "(SELECT 1) WHERE false"
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(str(path), f"cannot be read ({error}); materialize provider_directory again") from error
-    else:
-        source = f"read_parquet({_literal(str(path))})"
-    columns = ", ".join(_converted(column.name, column.type, had) for column in DIRECTORY.columns)
+def _directory(path: Path, layout: _Layout | None) -> str:
+    """SQL of the provider directory; of no rows where there is none."""
+    source = "(SELECT 1) WHERE false" if layout is None else f"read_parquet({_literal(str(path))})"
+    columns = ", ".join(_converted(column.name, column.type, dict(layout or ())) for column in DIRECTORY.columns)
     return f"SELECT {columns} FROM {source}"  # noqa: S608 - names of `schema`, the path as a literal
 
 
@@ -303,13 +321,14 @@ def _layout_of(file: PublishedFile) -> _Layout:
         raise StoreError(str(file.path), f"cannot be read ({error}); ingest its network again") from error
 
 
+def _layout_of_derived(path: Path, remedy: str) -> _Layout | None:
+    """None, with a warning, for a file that cannot be read."""
+    try:
+        return _layout(pq.read_schema(path))
+    except (OSError, pa.ArrowInvalid) as error:
+        logger.warning("%s cannot be read and is left out (%s); %s", path, _line(error), remedy)
+    return None
+
+
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _remove_abandoned(state: Path) -> None:
-    """What a killed process was writing."""
-    for partial in state.glob("catalog-*.partial*"):
-        with contextlib.suppress(FileNotFoundError):
-            if partial.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
-                partial.unlink()

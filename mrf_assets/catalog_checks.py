@@ -296,8 +296,10 @@ def audit_catalog(
             populations = _populations(connection, check, given)
         except duckdb.OutOfMemoryException as error:
             raise QueryError(check.name, f"needs more memory ({error}); raise MRF_QUERY_MEMORY_MB") from error
-        except duckdb.IOException as error:
-            raise StoreError(check.name, f"a file cannot be read ({error}); ask again") from error
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            raise StoreError(
+                check.name, f"a file cannot be read ({error}); ask again, or ingest its network again"
+            ) from error
         for network in wanted:
             rows, sample = offending.get(network, (0, []))
             population = populations.get(network, 0) if check.population_sql else None

@@ -70,7 +70,9 @@ conditions AS (
 once AS (
     SELECT
         billing_code, condition, parties, negotiated_rate, bool_or(is_now) AS is_now, any_value(tins) AS tins,
-        any_value(first_tins) AS first_tins, min(file_id) AS file_id, min(provider_set_id) AS provider_set_id
+        any_value(first_tins) AS first_tins,
+        -- as one value: the id of a set means nothing but in its file
+        min({{'file_id': file_id, 'provider_set_id': provider_set_id}}) AS named_set
     FROM raw
     JOIN conditions c ON {_SAME_CONDITIONS}
     LEFT JOIN sets USING (period, file_id, provider_set_id)
@@ -88,10 +90,7 @@ paired AS (
         max(negotiated_rate) FILTER (NOT is_now) AS previous_rate,
         max(negotiated_rate) FILTER (is_now) AS rate,
         coalesce(any_value(tins), 0) AS tins, any_value(first_tins) AS first_tins,
-        max(file_id) FILTER (NOT is_now) AS previous_file_id,
-        max(provider_set_id) FILTER (NOT is_now) AS previous_provider_set_id,
-        max(file_id) FILTER (is_now) AS file_id,
-        max(provider_set_id) FILTER (is_now) AS provider_set_id
+        any_value(named_set) FILTER (NOT is_now) AS previous_set, any_value(named_set) FILTER (is_now) AS named_set
     FROM placed
     GROUP BY billing_code, condition, parties, place
 )
@@ -103,7 +102,8 @@ SELECT
     previous_rate, rate, rate - previous_rate AS difference,
     CASE WHEN previous_rate > 0 THEN CAST(rate AS DOUBLE) / CAST(previous_rate AS DOUBLE) END AS ratio,
     CAST(tins AS INTEGER) AS tins, first_tins,
-    previous_file_id, previous_provider_set_id, file_id, provider_set_id
+    previous_set.file_id AS previous_file_id, previous_set.provider_set_id AS previous_provider_set_id,
+    named_set.file_id AS file_id, named_set.provider_set_id AS provider_set_id
 FROM paired
 JOIN (SELECT DISTINCT ON (condition) * FROM conditions) USING (condition)
 ORDER BY billing_code_type, billing_code, change, previous_rate, rate, billing_class"""  # noqa: S608 - constants
@@ -231,7 +231,7 @@ def write_changes(settings: Settings, network_id: str) -> Changes:
             return replace(counted, drift=audit_catalog(connection, checks=drift_checks(settings))[network_id])
         except duckdb.OutOfMemoryException as error:
             raise QueryError(RATE_CHANGES.name, f"needs more memory ({error}); raise MRF_QUERY_MEMORY_MB") from error
-        except duckdb.IOException as error:
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise StoreError(network_id, f"a file cannot be read ({error}); ask again") from error
 
 

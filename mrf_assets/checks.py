@@ -7,6 +7,7 @@ published, and what is published, at any time. Rules on words come out of `schem
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ from mrf_assets.whitelist import CodeWhitelist
 
 _SAMPLE_ROWS = 5
 # DuckDB takes 80 % of the machine's memory for itself, and several networks are audited at a time.
-_LIMITS = {"memory_limit": "256MB"}  # beside a reader, in a process of 400 MB
+_MEMORY_MB = 256  # beside a reader, in a process of 400 MB
+# Each takes its share of that: with 64 of them 2.5 M rows of providers did not fit (benchmarks/NOTES.md, "Audit").
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,22 +289,28 @@ def audit(
     codes: CodeWhitelist | None,
     checks: Iterable[Check] = CHECKS,
     spill_dir: Path | None = None,
+    memory_mb: int = _MEMORY_MB,
 ) -> list[CheckResult]:
     """Apply rules to the parquet files of one network and period.
 
     `tables` names the files of each table of `schema`; `codes` is what `whitelist_coverage` wants;
-    in `spill_dir` waits what is too much for memory (default: the system's folder).
+    in `spill_dir` waits what is too much for memory (default: the system's folder), which `memory_mb` bounds.
 
     Raises:
         StoreError: DuckDB ran out of memory or disk, or the files cannot be read.
     """
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": f"{memory_mb}MB",
+        "threads": min(os.cpu_count() or 1, _MOST_THREADS),
+        "temp_directory": str(spill_dir or gettempdir()),
+    }
     try:
-        with duckdb.connect(config={**_LIMITS, "temp_directory": str(spill_dir or gettempdir())}) as connection:
+        with duckdb.connect(config=config) as connection:
             for name in TABLES:
                 connection.read_parquet([str(path) for path in tables[name]]).create_view(name)
             connection.register("code_whitelist", _whitelist_table(codes))
             return [_apply(connection, check) for check in checks]
-    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+    except (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InvalidInputException) as error:
         folder = str(tables[next(iter(TABLES))][0].parent)
         raise StoreError(folder, f"cannot be audited ({error}); free disk space or memory and run it again") from error
 

@@ -159,12 +159,12 @@ def published_files(root: Path) -> list[PublishedFile]:
     Raises:
         StoreError: Tables of a period are missing, or a file has no name of ours.
     """
-    return [
-        file
-        for network in sorted(root.glob("network_id=*"))
-        for directory in sorted(network.glob("period=*"))
-        for file in _files_of(root, directory)
-    ]
+    return [file for network in sorted(root.glob("network_id=*")) for file in files_of_network(root, network)]
+
+
+def files_of_network(root: Path, network: Path) -> list[PublishedFile]:
+    """The published files below the folder of one network; raises as `published_files` does."""
+    return [file for directory in sorted(network.glob("period=*")) for file in _files_of(root, directory)]
 
 
 def _files_of(root: Path, directory: Path) -> Iterator[PublishedFile]:

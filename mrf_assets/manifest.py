@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mrf_assets.disk import whole_file
 from mrf_assets.errors import StoreError
 from mrf_assets.tasks import FileTask
 
@@ -155,13 +155,7 @@ def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".manifest-", delete=False) as file:
-            partial = Path(file.name)
-        try:
+        with whole_file(path) as partial:
             partial.write_text(text, encoding="utf-8")
-            partial.chmod(0o644)  # a temporary file is private
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(str(path), f"cannot be written ({error.strerror}); check the folder") from error

@@ -81,14 +81,14 @@ def ingest(
 
     Nothing is published before every file is read and every period has passed its audit; then
     the periods are published one by one, each in one step, the oldest first. Failed blocking
-    checks are told in the result (`require_published`), all else raises. With `skip_unchanged`,
-    a network whose files are all published as they are is left alone (`unchanged_since`). Files are
+    checks are told in the result (`require_published`), all else raises. Whoever ingests the same
+    meanwhile, in whatever process, waits for its turn (`Store.turn`). With `skip_unchanged`, a
+    network whose files are all published as they are is left alone (`unchanged_since`). Files are
     fetched as the settings say, unless `fetch_options` says it.
 
     Raises:
         MrfError: As its class says; nothing was published.
     """
-    started, cpu_before = time.monotonic(), _cpu_seconds()
     reader = READERS.get(settings.reader)
     if reader is None:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
@@ -96,23 +96,36 @@ def ingest(
     fetch_options = fetch_options or FetchOptions.of(settings)
     labels = part_labels(tasks)
     parts = [(task, labels[task.file_id]) for task in tasks]
-    if settings.skip_unchanged:
-        asked = partial(probe, options=fetch_options)
-        standing = standing_parts(store, parts, partial(_known_row, settings=settings, wanted=wanted), asked)
+    with store.turn(network_id, list(labels.values())):
+        started, cpu_before = time.monotonic(), _cpu_seconds()
+        standing: Sequence[StandingPart] = ()
+        if settings.skip_unchanged:
+            asked = partial(probe, options=fetch_options)
+            standing = standing_parts(store, parts, partial(_known_row, settings=settings, wanted=wanted), asked)
         if standing:
-            unchanged = _as_published(network_id, standing, store, settings)
-            return replace(unchanged, seconds=time.monotonic() - started, cpu_seconds=_cpu_seconds() - cpu_before)
-    with store.stage(network_id) as stage:
-        work = _Work(network_id, settings, wanted, reader, stage, fetch_options, progress_every_seconds)
-        processes = min(settings.part_processes or 1, len(parts))
-        if processes > 1:
-            files = in_processes(work.ingest_file, parts, processes, on_progress)
+            result = _as_published(network_id, standing, store, settings)
         else:
-            files = list(_one_by_one(work, parts, on_progress))
-        # What reading took is kept for more of it: 90 to 110 MB of a 1.3 GB file, which the audit would stand beside.
-        pa.default_memory_pool().release_unused()
+            with store.stage(network_id) as stage:
+                work = _Work(network_id, settings, wanted, reader, stage, fetch_options, progress_every_seconds)
+                result = _ingested(work, parts, store, on_progress)
+    return replace(result, seconds=time.monotonic() - started, cpu_seconds=_cpu_seconds() - cpu_before)
+
+
+def _ingested(
+    work: _Work, parts: Sequence[tuple[FileTask, str]], store: Store, on_progress: Callable[[Progress], None]
+) -> NetworkResult:
+    """Read the parts and publish what passes its audit."""
+    stage, settings = work.stage, work.settings
+    processes = min(settings.part_processes or 1, len(parts))
+    if processes > 1:
+        files = in_processes(work.ingest_file, parts, processes, on_progress)
+    else:
+        files = list(_one_by_one(work, parts, on_progress))
+    # What reading took is kept for more of it: 90 to 110 MB of a 1.3 GB file, which the audit would stand beside.
+    pa.default_memory_pool().release_unused()
+    with store.publication(work.network_id):
         result = NetworkResult(
-            network_id=network_id,
+            network_id=work.network_id,
             files=files,
             carried_parts=[part for period in stage.periods() for part in stage.carry_over(period)],
             checks={
@@ -123,7 +136,7 @@ def ingest(
         if not result.failed_checks:
             published = [file for period in stage.periods() for file in stage.publish(period)]
             result = replace(result, published=published, pruned_periods=_prune(store, result, settings))
-    return replace(result, seconds=time.monotonic() - started, cpu_seconds=_cpu_seconds() - cpu_before)
+    return result
 
 
 def _one_by_one(
@@ -170,11 +183,13 @@ def _as_published(network_id: str, standing: Sequence[StandingPart], store: Stor
     )
     published = [file for period in result.periods for file in store.files(network_id, period)]
     ours = {part.files[FILES.name].label for part in standing}
+    with store.publication(network_id):
+        pruned = _prune(store, result, settings)
     return replace(
         result,
         published=published,
         carried_parts=sorted({file.label for file in published} - ours),
-        pruned_periods=_prune(store, result, settings),
+        pruned_periods=pruned,
     )
 
 

@@ -12,12 +12,15 @@ from mrf_assets.checks import CheckResult, audit
 from mrf_assets.pipeline import Wanted
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
+from mrf_assets.whitelist import CodeWhitelist
 
 
 def check_networks(
     settings: Settings, networks: Sequence[str] = (), *, as_of: dt.date | None = None
 ) -> dict[str, list[CheckResult]]:
     """Apply them to the latest period of networks, by default of all; network -> a result for each rule.
+
+    Networks may be published anew meanwhile: each rule judges one whole publication, the one before or the new one.
 
     Raises:
         MrfError: As its class says; nothing is changed in any case.
@@ -29,6 +32,13 @@ def check_networks(
         checks = (*CATALOG_CHECKS, *drift_checks(settings))
         compared = audit_catalog(connection, networks, as_of=as_of, checks=checks)
     return {
-        network: [*audit(store.tables(network, store.periods(network)[-1]), codes), *results]
+        network: [*_audited(store, network, codes, settings.query_memory_mb), *results]
         for network, results in compared.items()
     }
+
+
+def _audited(store: Store, network: str, codes: CodeWhitelist | None, memory_mb: int) -> list[CheckResult]:
+    periods = store.held_tables(network)
+    if not periods:  # removed since it was compared
+        return []
+    return audit(periods[max(periods)], codes, memory_mb=memory_mb)

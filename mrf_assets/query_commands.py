@@ -18,6 +18,7 @@ from rich.table import Table
 
 from mrf_assets.catalog import connect, write_catalog
 from mrf_assets.console import printable, printable_json
+from mrf_assets.disk import whole_file
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.queries import Query, names, parse, shipped
 from mrf_assets.settings import Settings
@@ -64,8 +65,11 @@ def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> 
     if form == "parquet" and output is None:
         raise SettingError("--format", "parquet needs a file; give --output")
     settings = Settings.from_environment(output_dir=flags["output_dir"], query_memory_mb=flags["memory_mb"])
-    view = connect(settings.output_dir, memory_mb=settings.query_memory_mb, taxonomy_codes=settings.taxonomy_codes)
-    with _told(asked.name), view as connection:
+    memory_mb, taxonomy_codes = settings.query_memory_mb, settings.taxonomy_codes
+    with (
+        _told(asked.name),
+        connect(settings.output_dir, memory_mb=memory_mb, taxonomy_codes=taxonomy_codes) as connection,
+    ):
         if not connection.execute("SELECT * FROM networks LIMIT 1").fetchall():
             click.echo(f"Nothing is published in {settings.output_dir}.", err=True)
         given = asked.bind(_given(flags["params"]), _parameters(asked))
@@ -145,14 +149,11 @@ def _opened(output: Path | None) -> Iterator[IO[str]]:
 
 @contextmanager
 def _whole(output: Path) -> Iterator[Path]:
-    partial = output.with_name(f".{output.name}.partial")
     try:
-        yield partial
-        partial.replace(output)
+        with whole_file(output) as partial:
+            yield partial
     except OSError as error:
         raise StoreError(str(output), f"cannot be written ({error.strerror}); check the folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_table(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mrf_assets.disk import whole_file
 from mrf_assets.errors import StoreError
 
 
@@ -57,15 +58,13 @@ def write_table(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
     Raises:
         StoreError: It cannot be written.
     """
-    partial = path.with_name(f".{path.name}.new")
     rows = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        with whole_file(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             for batch in batches:
                 writer.write_batch(batch)
                 rows += batch.num_rows
-        partial.replace(path)
     except OSError as error:
         raise StoreError(str(path), f"cannot be written ({error.strerror or error}); check folder and disk") from error
     return rows

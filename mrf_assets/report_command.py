@@ -50,7 +50,14 @@ def changes(networks: tuple[str, ...], memory_mb: int | None, **settings: Any) -
     multiple=True,
     help="Show the prices of this code; may be repeated.  [default: those of most networks]",
 )
-@click.option("--codes", "most_codes", type=click.IntRange(1, 50), default=6, show_default=True, help="How many codes.")
+@click.option(
+    "--codes",
+    "most_codes",
+    type=click.IntRange(1, 50),
+    default=6,
+    show_default=True,
+    help="How many codes, where no --code names them.",
+)
 @click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
 @click.option("--memory-mb", type=int, help="Memory that a query may take.  [default: 1024]")
 def report(

@@ -2,6 +2,7 @@
 
     <root>/network_id=<key>/period=<YYYY-MM>/<table>-<label>-g<generation>.parquet     published, hive style
     <root>/.mrf/staging/<random>/                                                      in the making
+    <root>/.mrf/locks/<hash of a network or a part>                                    who may go on
 
 All tables of a network and period stand in one directory, so one rename publishes them
 together: a reader that opens the directory gets the old set or the new one, and the names of both
@@ -14,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import hashlib
 import logging
 import os
 import re
@@ -29,12 +31,13 @@ from typing import Final, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.disk import refusal, sync
+from mrf_assets.disk import locked, refusal, sync
 from mrf_assets.errors import StoreError
 from mrf_assets.generations import (
     FileName,
     dismiss,
     dismiss_forgotten,
+    files_of_network,
     generations_in,
     hold,
     new_generation,
@@ -272,6 +275,40 @@ class Store:
             yield Stage(self.root, network_id, directory, self._grace_seconds)
 
     @contextmanager
+    def turn(self, network_id: str, labels: Sequence[str]) -> Iterator[None]:
+        """From before the first byte is read until all is published: nobody else ingests these parts.
+
+        A run that began earlier, and is slow, would publish what it read over what a later one read. Different parts,
+        each ingested by itself, go on side by side; who ingests several waits for the whole network.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        with ExitStack() as held:
+            is_alone = len(labels) == 1
+            waits_for = f"another ingest of {network_id}"
+            self._lock(held, f"{network_id}/reading", waits_for, shared=is_alone)
+            if is_alone:
+                self._lock(held, f"{network_id}/{labels[0]}", f"{waits_for}, part {labels[0]}")
+            yield
+
+    @contextmanager
+    def publication(self, network_id: str) -> Iterator[None]:
+        """From `carry_over` until all is published: what another publishes in between would be lost.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        with ExitStack() as held:
+            self._lock(held, f"{network_id}/publication", f"the publication of other parts of {network_id}")
+            yield
+
+    def _lock(self, held: ExitStack, name: str, waits_for: str, *, shared: bool = False) -> None:
+        path = self.state_dir / "locks" / hashlib.sha256(name.encode()).hexdigest()[:32]
+        with refusals(self.root):
+            held.enter_context(locked(path, waits_for, shared=shared))
+
+    @contextmanager
     def _gate(self) -> Iterator[None]:
         """One at a time: a stage that has no lock yet must not look like a leftover."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
@@ -316,8 +353,19 @@ class Store:
         return sorted(p.name.removeprefix("period=") for p in _network_dir(self.root, network_id).glob("period=*"))
 
     def tables(self, network_id: str, period: str) -> dict[str, list[Path]]:
-        """Table -> its published files."""
+        """Table -> its published files, which are gone once the period is replaced; `held_tables` has others."""
         return _tables(_network_dir(self.root, network_id) / f"period={period}")
+
+    def held_tables(self, network_id: str) -> dict[str, dict[str, list[Path]]]:
+        """Period, oldest first -> table -> its published files, which stay readable where they are replaced meanwhile.
+
+        Raises:
+            StoreError: Tables of a period are missing, or a file has no name of ours.
+        """
+        found: dict[str, dict[str, list[Path]]] = {}
+        for file in files_of_network(self.root, _network_dir(self.root, network_id)):
+            found.setdefault(file.period, {name: [] for name in TABLES})[file.table].append(file.path)
+        return found
 
     def files(self, network_id: str, period: str) -> list[TableFile]:
         """The published files of a period, table by table."""

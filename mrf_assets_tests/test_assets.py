@@ -11,19 +11,23 @@ import dagster as dg
 import duckdb
 import pytest
 
-from mrf_assets.checks import CHECKS
+from mrf_assets.checks import CHECKS, CheckResult, audit
 from mrf_assets.definitions import build_defs
+from mrf_assets.defs import resources
 from mrf_assets.defs.partitions import add_networks
+from mrf_assets.defs.resources import Ingestor
 from mrf_assets.defs.run_records import all_records
 from mrf_assets.fetch import open_url
 from mrf_assets.schema import TABLES
 from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, read_source
+from mrf_assets.store import Store
 from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import Plan
 from mrf_assets_tests.dagster_fixtures import PERIOD, SECRET, Payer, Place, key
 from mrf_assets_tests.factory import Document, document
 from mrf_assets_tests.mrf_server import Answer, MrfServer
+from mrf_assets_tests.table_rows import publish_generation
 
 _PLAN = Plan(plan_name="Willow", plan_id_type="ein", plan_id="12-3456789", plan_market_type="group")
 _LOG_FILE = "logs/20261122_101112/one_extraction.log"
@@ -437,6 +441,21 @@ def test_the_audit_applies_every_rule_to_what_is_published(sound: dg.ExecuteInPr
         (it.check_name, it.passed, it.partition) for it in audited.get_asset_check_evaluations()
     ]
     assert (fetched, {}) == (bench.payer.server.count(Payer.path("a")), _materializations(audited))
+
+
+def test_a_network_that_is_replaced_during_its_audit_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at its files and the reading of them."""
+    store = Store(tmp_path)
+    publish_generation(store)
+
+    def overtaken(tables: dict[str, list[Path]], *values: Any, **limits: Any) -> list[CheckResult]:  # noqa: ANN401 - of `audit`
+        publish_generation(store, 2)
+        return audit(tables, *values, **limits)
+
+    monkeypatch.setattr(resources, "audit", overtaken)
+
+    found = Ingestor.of(Settings(output_dir=tmp_path)).audit("acme")
+    assert {"2026-11": len(CHECKS)} == {period: len(results) for period, results in found.items()}
 
 
 def test_an_audit_is_no_extraction(bench: Bench) -> None:

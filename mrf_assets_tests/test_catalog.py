@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
@@ -16,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrf_assets.catalog import CATALOG_NAME, connect, write_catalog
+from mrf_assets.changes import changes_path, write_changes
 from mrf_assets.errors import StoreError
 from mrf_assets.schema import LAYOUT, RATES, TABLES
+from mrf_assets.settings import Settings
 from mrf_assets.store import Store
 from mrf_assets.views import RATE_UNITS, VIEWS, table_docs, view_names
 from mrf_assets_tests.lake import CODES, LATEST, PERIODS, Lake, make_lake
@@ -335,6 +338,61 @@ def test_a_file_that_is_no_parquet_is_told(tmp_path: Path) -> None:
         connect(tmp_path)
 
 
+def test_a_published_file_that_duckdb_cannot_open_is_told(tmp_path: Path) -> None:
+    """With its path, and what to do: numbers without it would be wrong."""
+    publish_generation(Store(tmp_path))
+    for path in tmp_path.rglob("rates-*"):
+        path.write_bytes(b"")
+
+    with pytest.raises(
+        StoreError, match=r"rates-00001-of-00001-g\w+\.parquet.* too small .*; ingest its network again"
+    ):
+        connect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "remedy"),
+    [
+        ("rate_changes/network_id=b/rate_changes.parquet", b"", "; run `mrf changes` for its network"),
+        ("rate_changes/network_id=z/rate_changes.parquet", b"no parquet", "; run `mrf changes` for its network"),
+        ("provider_directory.parquet", b"", "; materialize provider_directory again"),
+    ],
+)
+def test_a_derived_file_that_cannot_be_read_keeps_nobody_from_the_rest(
+    lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, name: str, content: bytes, remedy: str
+) -> None:
+    """A warning names it and says how it is made anew."""
+    root = tmp_path / "copy"
+    shutil.copytree(lake.root, root)
+    write_changes(Settings(output_dir=root), "t~a")
+    broken = root / "reference" / name
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    broken.write_bytes(content)
+    write_catalog(root)
+    with connect(root) as connection:
+        for view in ("rates", "rate_changes"):
+            assert 0 < _one(connection, f"SELECT count(*) FROM {view}")
+        assert 0 == _one(connection, "SELECT count(*) FROM provider_directory")
+
+    (told,) = {record.getMessage() for record in caplog.records if record.levelname == "WARNING"}
+    assert told.startswith(f"{broken} cannot be read and is left out (")
+    assert told.endswith(remedy)
+
+
+def test_changes_of_an_older_layout_have_all_columns(lake: Lake, tmp_path: Path) -> None:
+    """Null in what they lack."""
+    root = tmp_path / "copy"
+    shutil.copytree(lake.root, root)
+    for network in ("t~a", "t~b"):
+        write_changes(Settings(output_dir=root), network)
+    old = changes_path(root, "t~b")
+    pq.write_table(pq.read_table(old, partitioning=None).drop_columns(["tins"]), old)
+    with connect(root) as connection:
+        found = connection.execute("SELECT network_id, count(tins) > 0 FROM rate_changes GROUP BY ALL ORDER BY ALL")
+
+        assert [("t~a", True), ("t~b", False)] == found.fetchall()
+
+
 def test_memory_is_bounded(lake: Lake) -> None:
     """By the caller."""
     with connect(lake.root, memory_mb=64, threads=1) as connection:
@@ -372,14 +430,14 @@ def test_the_file_is_replaced_under_its_readers(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     """Once it is old; a young one may be somebody's."""
     (tmp_path / ".mrf").mkdir()
-    old, young = (tmp_path / ".mrf" / f"catalog-{name}.partial" for name in ("old", "young"))
+    old, young = (tmp_path / ".mrf" / f".catalog.duckdb.{name * 16}.partial" for name in ("a", "b"))
     for path in (old, young):
         path.touch()
     os.utime(old, (1, 1))
 
     write_catalog(tmp_path)
     assert (False, True) == (old.exists(), young.exists())
-    assert [young] == list((tmp_path / ".mrf").glob("catalog-*"))
+    assert [young] == list((tmp_path / ".mrf").glob(".catalog*"))
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

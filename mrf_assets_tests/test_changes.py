@@ -189,6 +189,32 @@ def test_the_two_latest_periods_are_compared(tmp_path: Path) -> None:
     )
 
 
+def test_the_set_that_is_named_is_one_of_the_file_that_is_named(tmp_path: Path) -> None:
+    """One price of two files: ids of sets are local, and the smallest of both would be another TIN's set."""
+
+    def both_files(amount: str) -> Tables:
+        aaa, bbb, other = (
+            {"file_id": file, "provider_set_id": set_id} for file, set_id in (("aaa", 900), ("bbb", 100), ("aaa", 100))
+        )
+        return {
+            RATES.name: [_rate("1", amount, **aaa), _rate("1", amount, **bbb)],
+            PROVIDERS.name: [
+                row(PROVIDERS, file_id="aaa", provider_group_id="x", tin_value="111111111"),
+                row(PROVIDERS, file_id="bbb", provider_group_id="x", tin_value="111111111"),
+                row(PROVIDERS, file_id="aaa", provider_group_id="y", tin_value="222222222"),
+            ],
+            PROVIDER_SETS.name: [
+                *(row(PROVIDER_SETS, **named, provider_group_id="x") for named in (aaa, bbb)),
+                row(PROVIDER_SETS, **other, provider_group_id="y"),
+            ],
+        }
+
+    assert [("changed", "1", Decimal(10), Decimal(11))] == _compared(tmp_path, both_files("10"), both_files("11"))
+    (found,) = pq.read_table(changes_path(tmp_path, NETWORK), partitioning=None).to_pylist()
+    assert (["ein:111111111"], "aaa", 900) == tuple(found[it] for it in ("first_tins", "file_id", "provider_set_id"))
+    assert ("aaa", 900) == (found["previous_file_id"], found["previous_provider_set_id"])
+
+
 def test_one_period_has_no_changes(tmp_path: Path) -> None:
     """The table is empty and says nothing of a comparison."""
     _publish(tmp_path, NOW, _month(_rate("1", "10")))

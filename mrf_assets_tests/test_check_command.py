@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mrf_assets.catalog_checks import CATALOG_CHECKS
+from mrf_assets import quality
+from mrf_assets.catalog_checks import CATALOG_CHECKS, audit_catalog
 from mrf_assets.changes import DRIFT_CHECKS
-from mrf_assets.checks import CHECKS
+from mrf_assets.checks import CHECKS, CheckResult, audit
 from mrf_assets.cli import main
 from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES
 from mrf_assets.store import Store
@@ -105,3 +108,52 @@ def test_a_network_that_is_not_there_is_told(check: Check, tmp_path: Path) -> No
     _publish(tmp_path / "lake", "a")
 
     assert (2, "", "Error: network: z is not published; there are: a\n") == check("z")
+
+
+def test_a_file_that_is_broken_is_told(check: Check, tmp_path: Path) -> None:
+    """Also where it is not the first one that a view reads."""
+    for network in ("a", "b"):
+        _publish(tmp_path / "lake", network)
+    for path in (tmp_path / "lake" / "network_id=b").rglob("rates-*"):
+        path.write_bytes(b"")
+    code, _, err = check()
+
+    assert (1, 1) == (code, err.count("\n"))
+    assert "network_id=b" in err
+    assert err.endswith("; ask again, or ingest its network again\n")
+
+
+def test_a_network_that_is_replaced_meanwhile_is_judged(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at its files and the reading of them; and what was judged is what stood there."""
+    _publish(tmp_path / "lake", "a", negotiated_rate=Decimal(0))
+    memory_mb = []
+
+    def overtaken(tables: dict[str, list[Path]], *values: Any, **limits: Any) -> list[CheckResult]:  # noqa: ANN401 - of `audit`
+        _publish(tmp_path / "lake", "a", negotiated_rate=Decimal(10))
+        memory_mb.append(limits["memory_mb"])
+        return audit(tables, *values, **limits)
+
+    monkeypatch.setattr(quality, "audit", overtaken)
+    code, out, err = check("--strict", "--memory-mb", "300")
+
+    assert (1, "", [300]) == (code, err, memory_mb)
+    assert "dollars_are_positive" in out
+
+
+def test_a_network_that_is_removed_meanwhile_is_judged_by_what_was_read(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rules that compare had their turn before."""
+    _publish(tmp_path / "lake", "a", negotiated_rate=Decimal(10))
+
+    def then_removed(*values: Any, **more: Any) -> dict[str, list[CheckResult]]:  # noqa: ANN401 - of `audit_catalog`
+        compared = audit_catalog(*values, **more)
+        shutil.rmtree(tmp_path / "lake" / "network_id=a")
+        return compared
+
+    monkeypatch.setattr(quality, "audit_catalog", then_removed)
+    compared = len(CATALOG_CHECKS) + len(DRIFT_CHECKS)
+
+    assert (0, f"1 network(s), {compared} rules: 0 error(s), 0 warning(s).\n", "") == check()

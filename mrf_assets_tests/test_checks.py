@@ -327,6 +327,25 @@ def test_a_rule_reads_all_files_of_a_table(tmp_path: Path) -> None:
     assert 1 == _failed(audit(paths, None))["files.unique_key"]
 
 
+def test_an_audit_takes_the_memory_and_threads_that_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine of 64 cores, too: each thread takes its share of the memory, and 64 shares were too small."""
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "64")  # DuckDB takes it for the machine's cores
+    asks = Check(
+        name="asks",
+        table=RATES.name,
+        severity="warn",
+        explanation="Tells the limits.",
+        sql="SELECT current_setting('threads') AS threads, current_setting('memory_limit') AS memory",
+    )
+    tables = write_tables(tmp_path, _clean())
+
+    (told,), (told_more,) = audit(tables, None, [asks]), audit(tables, None, [asks], memory_mb=512)
+    assert json.loads(told.sample)["threads"] <= 4
+    assert ("244.1 MiB", "488.2 MiB") == tuple(json.loads(it.sample)["memory"] for it in (told, told_more))
+
+
 def test_names_of_rules_are_unique_in_their_table() -> None:
     """Dagster knows a check by its table and name."""
     assert [] == [key for key, times in Counter(map(_key, CHECKS)).items() if times > 1]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._utils.tags import TagConcurrencyLimitsCounter  # what the queue asks
 
 from mrf_assets.checks import CHECKS, Check
 from mrf_assets.definitions import build_defs, defs
@@ -156,3 +157,21 @@ def test_the_workspace_loads(tmp_path: Path) -> None:
 
     assert 0 == done.returncode, done.stderr
     assert "Validation successful for code location mrf_assets" in done.stdout + done.stderr
+
+
+def test_the_queue_runs_a_network_once_at_a_time(tmp_path: Path) -> None:
+    """A second run of it would wait for the first; of one host there may be two."""
+    shutil.copy(REPOSITORY / "dagster.yaml", tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        limits = instance.get_concurrency_config().run_queue_config
+    assert limits
+    running = [dg.DagsterRun("network_tables", tags={"dagster/partition": "t~a", "mrf/host": "h"})]
+
+    def waits(**tags: str) -> bool:
+        run = dg.DagsterRun("network_tables", tags={kind.replace("_", "/"): value for kind, value in tags.items()})
+        return TagConcurrencyLimitsCounter(limits.tag_concurrency_limits, running).is_blocked(run)
+
+    assert waits(dagster_partition="t~a")
+    assert not waits(dagster_partition="t~b", mrf_host="h")
+    running *= 2
+    assert waits(dagster_partition="t~b", mrf_host="h")

@@ -6,6 +6,7 @@ The disks are real, and small: file systems in memory, where the machine lets us
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -14,11 +15,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from mrf_assets.disk import refusal, require_room, sqlite_refusal
+from mrf_assets.disk import refusal, require_room, sqlite_refusal, whole_file
 from mrf_assets.errors import DiskFull, StoreError
 from mrf_assets.pipeline import ingest
+from mrf_assets.reference import write_table
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
 from mrf_assets.task_store import TaskStore
@@ -284,3 +288,60 @@ def test_other_refusals_are_told_as_they_are(tmp_path: Path) -> None:
     assert (StoreError, StoreError) == (type(refused), type(locked))
     assert "cannot be written (Read-only file system)" in str(refused)
     assert "cannot be kept (database is locked)" in str(locked)
+
+
+# --- files that appear whole ----------------------------------------------------------------
+
+
+def test_two_writers_of_one_table_do_not_meet(tmp_path: Path) -> None:
+    """One ends while the other is in the middle; who ends last wins, and its table is whole."""
+    path = tmp_path / "reference" / "a.parquet"
+    schema = pa.schema([("a", pa.int64())])
+
+    def batch(value: int) -> pa.RecordBatch:
+        return pa.record_batch([pa.array([value], pa.int64())], schema=schema)
+
+    def overtaken() -> Iterator[pa.RecordBatch]:
+        yield batch(1)
+        write_table(path, schema, [batch(3)])
+        assert [3] == pq.read_table(path)["a"].to_pylist()
+        yield batch(2)
+
+    assert 2 == write_table(path, schema, overtaken())
+    assert [1, 2] == pq.read_table(path)["a"].to_pylist()
+    assert [path] == list(path.parent.iterdir())
+
+
+def test_a_writer_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    """And nothing of its own."""
+    path = tmp_path / "a"
+    path.write_text("before")
+
+    def fail() -> None:
+        with whole_file(path) as partial:
+            partial.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert ("before", [path]) == (path.read_text(), list(tmp_path.iterdir()))
+
+
+def test_what_a_killed_writer_left_is_removed_a_day_later(tmp_path: Path) -> None:
+    """Of the same file alone; a young one may belong to somebody."""
+    path = tmp_path / f"[a]*{'é' * 120}"
+    paths = []
+    for _ in range(2):
+        with whole_file(path) as partial:
+            partial.write_text("whole")
+            paths.append(partial)
+    other = tmp_path / ".b.0123456789abcdef.partial"
+    for left in (*paths, other):
+        left.touch()
+    for old in (paths[0], other):
+        os.utime(old, (0, 0))
+    with whole_file(path) as partial:
+        partial.write_text("anew")
+
+    assert {path, paths[1], other} == set(tmp_path.iterdir())
+    assert "anew" == path.read_text()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import hashlib
-from collections.abc import Iterator
+import logging
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -33,7 +35,7 @@ from mrf_assets.store import Store, row_counts
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
 from mrf_assets.whitelist import read_code_whitelist
 from mrf_assets_tests.factory import Document, document, gzipped, remote_document, render, zipped
-from mrf_assets_tests.mrf_server import Answer, MrfServer
+from mrf_assets_tests.mrf_server import Answer, Gate, MrfServer
 from mrf_assets_tests.table_rows import Row, plain_name
 
 SECRET = "S3cr3tV4lue"
@@ -719,6 +721,80 @@ def test_paths_of_published_files_are_absolute(tmp_path: Path, monkeypatch: pyte
     result: NetworkResult = ingest("acme", [_task(_local(tmp_path, document()))], Settings(output_dir=Path("out")))
 
     assert {tmp_path / "out" / "network_id=acme" / "period=2026-11"} == {file.path.parent for file in result.published}
+
+
+class _Running(logging.Handler):
+    """An ingest in a thread of its own, and whether it waits for another one."""
+
+    def __init__(self, settings: Settings, *tasks: FileTask) -> None:
+        super().__init__()
+        self.waits_or_ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(settings, tasks))
+        self._thread.start()
+
+    def _run(self, settings: Settings, tasks: Sequence[FileTask]) -> None:
+        logging.getLogger("mrf_assets").addHandler(self)
+        try:
+            ingest("acme", tasks, settings).require_published()
+        finally:
+            logging.getLogger("mrf_assets").removeHandler(self)
+            self.waits_or_ended.set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hear that this thread waits."""
+        if record.thread == self._thread.ident and "waiting for" in record.getMessage():
+            self.waits_or_ended.set()
+
+    def join(self) -> None:
+        """Wait for its end."""
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+
+def test_parts_that_are_ingested_at_the_same_time_are_all_published(
+    server: MrfServer, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are read side by side; who comes second takes in what the first has published meanwhile."""
+    caplog.set_level(logging.INFO, "mrf_assets")
+    tasks = [_task(server.put(f"{part}.json", render(document(seed=part))), part=part, parts=2) for part in (1, 2)]
+    gates = [server.hold(f"/{part}.json", 100) for part in (1, 2)]
+    runs = [_Running(settings, task) for task in tasks]
+    assert all(gate.reached.wait(60) for gate in gates)
+    store = Store(settings.output_dir)
+    with store.publication("acme"):
+        for gate, run in zip(gates, runs, strict=True):
+            gate.release()
+            assert run.waits_or_ended.wait(60)
+        assert {} == _bytes(settings.output_dir)
+    for run in runs:
+        run.join()
+
+    assert {task.file_id for task in tasks} == {each["file_id"] for each in _rows(settings)[FILES.name]}
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_slow_run_does_not_publish_over_one_that_began_later(
+    server: MrfServer, settings: Settings, caplog: pytest.LogCaptureFixture, parts: int
+) -> None:
+    """The later one waits for it and reads what the payer has then; also where the slow one reads a part alone."""
+    caplog.set_level(logging.INFO, "mrf_assets")
+    tasks = [
+        _task(server.put(f"{part}.json", render(document(seed=part))), part=part, parts=parts)
+        for part in range(1, parts + 1)
+    ]
+    gate = Gate()
+    server.script("/1.json", Answer(body=render(document(seed=9)), gate=gate, hold_at=100))
+    slow = _Running(settings, tasks[0])
+    assert gate.reached.wait(60)
+    later = _Running(settings, *tasks)
+    assert later.waits_or_ended.wait(60)
+    gate.release()
+    slow.join()
+    later.join()
+
+    expected = [rate for part in range(1, parts + 1) for rate in _rates(document(seed=part))]
+    assert expected == [each["negotiated_rate"] for each in _rows(settings)[RATES.name]]
+    assert any(record.getMessage().startswith("waiting for another ingest of acme") for record in caplog.records)
 
 
 def test_a_part_that_is_ingested_alone_leaves_the_others_published(server: MrfServer, settings: Settings) -> None:

@@ -211,6 +211,19 @@ def test_sql_that_duckdb_refuses_is_one_clear_line(mrf: Mrf, sql: str) -> None:
     assert 1 == told.err.count("\n")
 
 
+def test_a_broken_derived_file_keeps_no_query_from_its_answer(
+    mrf: Mrf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is left out, and told."""
+    broken = tmp_path / "lake" / "reference" / "rate_changes" / "network_id=acme" / "rate_changes.parquet"
+    broken.parent.mkdir(parents=True)
+    broken.touch()
+    told = mrf("query", "SELECT 1 AS a", "--format", "csv")
+
+    assert (0, "a\n1\n") == (told.code, told.out)
+    assert "network_id=acme/rate_changes.parquet cannot be read and is left out" in caplog.text
+
+
 def test_a_query_beyond_its_memory_is_told(mrf: Mrf) -> None:
     """With the flag that helps."""
     told = mrf("query", "SELECT list(range) FROM range(100000000)", "--memory-mb", "20")

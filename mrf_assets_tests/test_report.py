@@ -141,6 +141,25 @@ def test_changes_are_of_the_networks_with_two_periods(sound: Report) -> None:
     assert ["t~a", "t~b"] == [it.network_id for it in sound.figures.changes]
 
 
+def test_chosen_codes_are_shown_in_all_their_classes(tmp_path: Path) -> None:
+    """Four codes of two classes are eight rows, two more than are shown where none is chosen."""
+    codes = [f"{number}" for number in range(4)]
+    classes = ("institutional", "professional")
+    with Store(tmp_path).stage("a") as stage:
+        with stage.part(LABEL) as writer:
+            rows = [row(RATES, billing_code=code, billing_class=kind) for code in codes for kind in classes]
+            writer.write(RATES.name, batch(RATES, *rows))
+            writer.write(FILES.name, batch(FILES, row(FILES)))
+        stage.settle(LABEL, "2026-11")
+        stage.publish("2026-11")
+    shown, most = (write_report(Settings(output_dir=tmp_path), codes=chosen).figures for chosen in (codes, ()))
+
+    assert {(code, kind) for code in codes for kind in classes} == {
+        (it.billing_code, it.billing_class) for it in shown.code_prices
+    }
+    assert 6 == len(most.code_prices)
+
+
 def test_networks_and_codes_may_be_chosen(lake: Lake, tmp_path: Path) -> None:
     """Nothing is told of the others."""
     made = write_report(Settings(output_dir=lake.root), ["t~b"], path=tmp_path / "b.html", codes=["470"])

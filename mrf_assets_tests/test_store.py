@@ -124,6 +124,19 @@ def test_open_files_keep_the_old_set(store: Store) -> None:
     assert {"2"} == _generations(store.tables("acme", "2026-11"))
 
 
+def test_held_files_can_be_opened_after_they_were_replaced(store: Store) -> None:
+    """Who listed them before the replacement reads one whole set, of each period."""
+    for period in ("2026-10", "2026-11"):
+        publish_generation(store, 1, period=period)
+    held = store.held_tables("acme")
+    publish_generation(store, 2)
+
+    assert ["2026-10", "2026-11"] == list(held)
+    assert {"1"} == _generations(held["2026-11"])
+    assert {"2"} == _generations(store.held_tables("acme")["2026-11"])
+    assert {} == store.held_tables("other")
+
+
 def test_a_directory_handle_keeps_the_old_set_until_the_stage_ends(store: Store) -> None:
     """The directory itself is exchanged, not its files one by one."""
     publish_generation(store, 1)

@@ -112,12 +112,13 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
         """Apply the rules to what is published of one network, by period."""
         store, tasks = Store(self.settings.output_dir), TaskStore.under(self.settings.output_dir).load(network_id)
         wanted = Wanted.of(_planned(self.settings, tasks))
-        periods = store.periods(network_id)
+        periods = store.held_tables(network_id)
         if not periods:
             raise SettingError(
                 "partition", f"{network_id} has nothing published under {self.output_dir}; materialize it first"
             )
-        return {period: audit(store.tables(network_id, period), wanted.codes) for period in periods}
+        memory_mb = self.query_memory_mb
+        return {period: audit(tables, wanted.codes, memory_mb=memory_mb) for period, tables in periods.items()}
 
 
 def _planned(settings: Settings, tasks: Sequence[FileTask]) -> Settings:

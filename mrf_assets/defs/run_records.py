@@ -74,14 +74,19 @@ def all_records(instance: dg.DagsterInstance) -> dict[str, NetworkRecord]:
 
 
 def records_by_batch(instance: dg.DagsterInstance, since: dt.datetime) -> dict[str, list[NetworkRecord]]:
-    """Batch id -> its runs that were made since then; newest batch first, and newest run first.
+    """Batch id -> all its runs, of the batches that ran since then; newest batch first, and newest run first.
 
-    Runs that belong to none are together under the empty text.
+    Runs that were made since then and belong to none are together under the empty text.
     """
     batches: dict[str, list[dg.RunRecord]] = {}
     for record in _records(instance, dg.RunsFilter(created_after=since)):
         batches.setdefault(batch_of(record.dagster_run.tags) or "", []).append(record)
-    return {batch_id: list(_read_all(instance, records)) for batch_id, records in batches.items()}
+    return {
+        batch_id: [run for run in batch_runs(instance, batch_id) if batch_of(run.tags) == batch_id]
+        if batch_id  # also what ran before: its networks are not pending
+        else list(_read_all(instance, records))
+        for batch_id, records in batches.items()
+    }
 
 
 def batch_of(tags: Mapping[str, str]) -> str | None:

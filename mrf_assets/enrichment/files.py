@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mrf_assets.batch import Failure, Ledger, Statistics
+from mrf_assets.disk import whole_file
 from mrf_assets.errors import SettingError
 
 _LISTED_IDS = 1_000  # a million ids in a file that is rewritten all the time would cost more than the look-ups
@@ -81,13 +81,9 @@ class RunFiles:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a JSON file, all at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.new")
-    with partial.open("w", encoding="utf-8") as file:
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         json.dump(value, file, indent=2, default=str)
         file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def utc_now() -> str:

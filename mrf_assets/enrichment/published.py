@@ -14,5 +14,5 @@ from mrf_assets.store import Store
 def published_npis(lake: Path) -> Iterator[pa.RecordBatch]:
     """`schema.NPIS` of the latest period of every network."""
     store = Store(lake.absolute())
-    latest = ((network, periods[-1]) for network in store.networks() if (periods := store.periods(network)))
-    return npi_batches((network, store.tables(network, period)) for network, period in latest)
+    held = ((network, store.held_tables(network)) for network in store.networks())
+    return npi_batches((network, periods[max(periods)]) for network, periods in held if periods)

@@ -162,7 +162,8 @@ LIMIT $most"""
 def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[str], most_codes: int) -> Figures:
     """The figures of some networks, by default of all. The changes since the month before are made on the way.
 
-    `codes` are the codes whose prices are shown; by default those that most networks have.
+    `codes` are the codes whose prices are shown, in all their types and classes; by default those that most networks
+    have, `most_codes` of them.
 
     Raises:
         SettingError: Nothing, or a network that is asked for, is not published.
@@ -178,7 +179,7 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
             spreads = [Spread(*row) for row in connection.execute(_SPREADS_SQL, {"most": _MOST_SPREADS}).fetchall()]
     except duckdb.OutOfMemoryException as error:
         raise QueryError("report", f"needs more memory ({error}); raise --memory-mb") from error
-    except duckdb.IOException as error:
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
         raise StoreError(str(root), f"a file cannot be read ({error}); run it again") from error
     return Figures(
         coverage=coverage,
@@ -198,7 +199,8 @@ def _require(coverage: Sequence[Coverage], networks: Sequence[str], root: Path) 
 
 
 def _code_prices(connection: duckdb.DuckDBPyConnection, codes: Sequence[str], most: int) -> list[CodePrices]:
-    found = connection.execute(_TOP_CODES_SQL, {"codes": list(codes), "most": most}).fetchall()
+    limit = None if codes else most  # what is asked for is shown, however many rows it has
+    found = connection.execute(_TOP_CODES_SQL, {"codes": list(codes), "most": limit}).fetchall()
     return [
         CodePrices(
             kind,

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from mrf_assets.checks import Check, CheckResult
 from mrf_assets.console import printable
+from mrf_assets.disk import whole_file
 from mrf_assets.errors import StoreError
 from mrf_assets.report import charts
 from mrf_assets.report.figures import Figures, read_figures
@@ -55,14 +56,11 @@ def write_report(
     """
     path = path or settings.output_dir.absolute() / REPORT_NAME
     figures = read_figures(settings, networks, codes, most_codes)
-    partial_path = path.with_name(f".{path.name}.partial")
     try:
-        partial_path.write_text(render(figures), encoding="utf-8")
-        partial_path.replace(path)
+        with whole_file(path) as partial_path:
+            partial_path.write_text(render(figures), encoding="utf-8")
     except OSError as error:
         raise StoreError(str(path), f"cannot be written ({error.strerror}); check the folder") from error
-    finally:
-        partial_path.unlink(missing_ok=True)
     return Report(path=path, figures=figures)
 
 

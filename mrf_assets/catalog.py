@@ -124,7 +124,7 @@ def define_views(
     networks: Sequence[str] | None = None,
 ) -> Catalog:
     """Make all views in a database, with their comments."""
-    files = [it for it in published_files(output_dir.absolute()) if networks is None or it.network_id in networks]
+    files = published_files(output_dir.absolute(), networks)
     latest: dict[str, str] = {}
     for file in files:
         latest[file.network_id] = max(file.period, latest.get(file.network_id, ""))

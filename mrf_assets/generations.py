@@ -20,7 +20,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -153,13 +153,15 @@ def dismiss_forgotten(root: Path, grace_seconds: float) -> int:
     return forgotten
 
 
-def published_files(root: Path) -> list[PublishedFile]:
-    """All published files, each network and period out of one generation.
+def published_files(root: Path, networks: Collection[str] | None = None) -> list[PublishedFile]:
+    """All published files, or those of some networks, each network and period out of one generation.
 
     Raises:
         StoreError: Tables of a period are missing, or a file has no name of ours.
     """
-    return [file for network in sorted(root.glob("network_id=*")) for file in files_of_network(root, network)]
+    folders = sorted(root.glob("network_id=*"))
+    wanted = [folder for folder in folders if networks is None or _network_id(folder) in networks]
+    return [file for folder in wanted for file in files_of_network(root, folder)]
 
 
 def files_of_network(root: Path, network: Path) -> list[PublishedFile]:
@@ -169,7 +171,7 @@ def files_of_network(root: Path, network: Path) -> list[PublishedFile]:
 
 def _files_of(root: Path, directory: Path) -> Iterator[PublishedFile]:
     names = _whole_set(directory)
-    network_id = unquote(directory.parent.name.removeprefix("network_id="))
+    network_id = _network_id(directory.parent)
     generation = next((name.generation for name in names.values()), None)
     paths = {text: directory / text for text in sorted(names)}
     if generation is not None:
@@ -185,6 +187,10 @@ def _files_of(root: Path, directory: Path) -> Iterator[PublishedFile]:
             path=paths[text],
             is_of_this_layout=name.layout == LAYOUT,
         )
+
+
+def _network_id(folder: Path) -> str:
+    return unquote(folder.name.removeprefix("network_id="))
 
 
 def _whole_set(directory: Path) -> dict[str, FileName]:

@@ -55,8 +55,10 @@ _BUSY = (408, 425, 429)
 _TOO_MANY = 429
 _SERVER_ERRORS = 500
 _NOT_IMPLEMENTED = 501  # what some answer to every HEAD
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
-_UNSATISFIED = re.compile(r"bytes \*/(\d+)\Z")
+# More digits are no size: Python refuses to read 5,000 of them, parquet and SQLite those behind the 18th.
+_LENGTH = re.compile(r"[0-9]{1,18}\Z")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)\Z")
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})\Z")
 
 
 class _WithoutSecrets(logging.Filter):
@@ -89,7 +91,7 @@ class Answer:
     def length(self) -> int | None:
         """Announced bytes of the body."""
         text = self.header("Content-Length") or ""
-        return int(text) if text.isascii() and text.isdecimal() else None
+        return int(text) if _LENGTH.match(text) else None
 
     @property
     def range(self) -> tuple[int, int, int | None] | None:
@@ -108,12 +110,10 @@ class Answer:
     @property
     def validators(self) -> Validators:
         """What is said of the whole file."""
-        part = self.range if self.status == requests.codes.partial_content else None
-        return Validators(
-            etag=self.header("ETag"),
-            last_modified=self.header("Last-Modified"),
-            size_bytes=part[2] if part else self.length,
-        )
+        size_bytes = self.length
+        if self.status == requests.codes.partial_content:
+            size_bytes = None if self.range is None else self.range[2]
+        return Validators(etag=self.header("ETag"), last_modified=self.header("Last-Modified"), size_bytes=size_bytes)
 
     @property
     def retry_after_seconds(self) -> float | None:
@@ -153,6 +153,13 @@ class Answer:
         self.close()
 
 
+class _Session(requests.Session):
+    """Leaves redirects and their bodies alone: even with `allow_redirects=False` requests reads them, unpacked."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None, for each: they are followed here, by `_ask`."""
+
+
 class Client:
     """Asks for one file; knows its address, and shows it without its secrets."""
 
@@ -163,7 +170,7 @@ class Client:
         self._url, self._options, self._counts, self._retries = url, options, counts, retries
         self._sleep = sleep  # while others have their turn
         self._server = _server_of(url)
-        self._session = requests.Session()
+        self._session = _Session()
         adapter = _adapter(os.getpid(), options.refuse_private_addresses)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from mrf_assets.errors import SourceProblems
+from mrf_assets.fetch import FetchOptions, Validators, probe
 from mrf_assets.index_reader import read_registered
 from mrf_assets.index_registry import RegisteredIndex, add_index, remove_index
 from mrf_assets.index_store import IndexStore, Offer
-from mrf_assets.index_watch import IndexWatch, Tick
+from mrf_assets.index_watch import Ask, IndexWatch, Tick
 from mrf_assets.pipeline import ingest
 from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.task_store import TaskStore
@@ -43,6 +44,7 @@ class Watched:
     alerts: list[tuple[str, list[str]]] = field(default_factory=list)
     watching: IndexWatching = field(init=False)
     is_dead: bool = False  # the process that reads an index dies at once
+    ask: Ask = probe
 
     def __post_init__(self) -> None:
         self.watching = IndexWatching(index_registry=self.root / "indexes.toml")
@@ -75,7 +77,7 @@ class Watched:
     def lost_tick(self, *, queued_runs: int = 0, minutes: float = 10) -> Tick:
         """Look, and let the daemon die before it takes anything over."""
         self.time += minutes * _MINUTE
-        watch = IndexWatch(self.settings, self.watching, read=self._read, now=lambda: self.time)
+        watch = IndexWatch(self.settings, self.watching, read=self._read, ask=self.ask, now=lambda: self.time)
         return watch.tick(self.cursor, queued_runs=queued_runs, alert=self._alert)
 
     def _read(self, indexes: Sequence[RegisteredIndex], settings: Settings, seconds: float, batch_id: str) -> None:
@@ -233,6 +235,37 @@ def test_a_host_that_does_not_answer_holds_nobody_up(watched: Watched) -> None:
         watched.tick(minutes=0)
 
     assert {watched.payer.path(letter) for letter in "cd"} == set(watched.payer.server.counts("HEAD"))
+
+
+def test_an_answer_that_breaks_the_asking_holds_nobody_up(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """It counts as none, is logged without its signature, and its turn is over; what changed elsewhere runs."""
+
+    def ask(url: str, options: FetchOptions) -> Validators | None:
+        if watched.payer.path("a") in url:
+            raise ValueError(url)
+        return probe(url, options)
+
+    watched.tick()
+    watched.tick()
+    watched.ask = ask
+    watched.payer.publish("b", OTHER)
+
+    tick = watched.tick()
+
+    assert keys("b") == runs(tick)
+    assert f"{watched.payer.path('a')}: no answer that can be read (ValueError)" in caplog.text
+    assert SECRET not in caplog.text
+    assert [] == watched.store.probe_due("acme", watched.time - 1, 10)
+
+
+def test_an_absurd_header_of_one_file_stops_no_other(watched: Watched) -> None:
+    """5,000 digits were more than Python reads, in every tick anew."""
+    watched.tick()
+    watched.tick()
+    watched.payer.server.always(watched.payer.path("a"), Answer(headers={"Content-Length": "9" * 5_000}))
+    watched.payer.publish("b", OTHER)
+
+    assert keys("b") == runs(watched.tick())
 
 
 def test_a_new_period_of_a_network_runs_it(watched: Watched) -> None:

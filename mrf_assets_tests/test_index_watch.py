@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -393,6 +393,67 @@ def test_an_index_that_recovers_goes_on_where_it_was(watched: Watched) -> None:
         assert [] == watched.tick(minutes=60).offers
 
     assert 2 == len(watched.alerts)
+
+
+def _moved(watched: Watched) -> None:
+    watched.payer.publish_index("a", "/2026-12-05_index.json")
+    watched.register(path="/2026-12-05_index.json")
+
+
+def _another_whitelist(watched: Watched) -> None:
+    codes = watched.root / "codes.csv"
+    codes.write_text("99213\n")
+    watched.payer.publish_index("a")
+    watched.register(cpt_whitelist=str(codes))
+
+
+def _dropped_by_another(watched: Watched) -> None:
+    """The other index stops naming `d`, so that this one is read once more, whatever its server says of it."""
+    watched.payer.publish_index("x", "/other.json")
+    watched.payer.publish_index("a")
+
+
+@pytest.mark.parametrize("change", [_moved, _another_whitelist, _dropped_by_another])
+def test_an_index_that_names_absurdly_less_is_not_believed_whatever_else_changed(
+    watched: Watched, change: Callable[[Watched], None]
+) -> None:
+    """Payers move their indexes every month: a wrong new address must not retire all networks."""
+    remove_index(watched.watching.registry, "acme")
+    watched.payer.publish_index("dx", "/other.json")
+    watched.register("other", "/other.json")
+    watched.tick()
+    watched.register()
+    watched.tick()
+
+    change(watched)
+    offers = watched.tick().offers + watched.tick().offers
+
+    assert [] == [offer for offer in offers if offer.index_name == "acme"]
+    assert [] == watched.store.retired("acme")
+    assert ["Index acme cannot be read"] == [title for title, _ in watched.alerts]
+
+
+def test_a_selection_may_name_as_little_as_it_likes(watched: Watched) -> None:
+    """Who asks for one file gets one."""
+    watched.tick()
+    watched.register(max_files=1)
+
+    tick = watched.tick()
+
+    assert keys("bcd") == [offer.network_id for offer in tick.offers if offer.is_retired]
+    assert [] == watched.alerts
+
+
+def test_a_copy_with_other_validators_is_read_once(watched: Watched) -> None:
+    """An index that is uploaded again as it was has another ETag, which is asked for from then on."""
+    watched.tick()
+    body = watched.payer.server.stored(INDEX)
+    watched.payer.server.always(INDEX, Answer(body=body, headers={"ETag": '"again"'}))
+    watched.tick()
+
+    watched.tick()
+
+    assert '"again"' == watched.payer.server.requests_of(INDEX)[-1].headers["if-none-match"]
 
 
 def test_an_index_that_names_less_is_believed_where_the_registry_says_so(watched: Watched) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,25 @@ def _unused_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
+
+
+def test_the_body_of_an_error_is_not_waited_for(server: MrfServer) -> None:
+    """It is read where it is at hand, to keep the connection; who sends it drop by drop is left."""
+    page = bytes(1_000)
+    server.always("/a.json", Answer(status=404, body=page, drip_seconds=0.01))
+    with pytest.raises(NotFoundAtSource):
+        _fetched(server.url("/a.json"))
+
+    assert server.sent_bytes < len(page)
+
+
+def test_a_connection_outlives_a_small_error(server: MrfServer) -> None:
+    """To connect again costs more than to read a page."""
+    for path in ("/none", "/none", "/a.json"):
+        with suppress(NotFoundAtSource):
+            _fetched(server.url(path))
+
+    assert 1 == server.connections
 
 
 def test_a_refused_connection_is_worth_another_try() -> None:

@@ -85,7 +85,7 @@ class IndexWatch:
         Args:
             cursor: What the last tick that Dagster has taken over returned.
             queued_runs: How many runs wait already; no more than `sensor_max_runs` are to wait.
-            alert: Told once of each index that begins to fail.
+            alert: Told once of each index that begins to fail; of several of a tick together.
 
         Raises:
             SourceProblems: The registry has problems.
@@ -98,14 +98,14 @@ class IndexWatch:
         batch_id = new_batch_id()
         self._poll(indexes, deadline, batch_id)
         self._probe(indexes, deadline, batch_id)
-        if alert is not None:
-            self._tell_failures(alert)
         cursor, offers, partitions = self._store.offer(
             runs=max(self._watching.sensor_max_runs - queued_runs, 0),
             networks=_TELLINGS_AT_ONCE,
             partitions=_PARTITIONS_AT_ONCE,
         )
         statuses = self._store.statuses()
+        if alert is not None:
+            self._tell_failures(alert, statuses)  # at the end: who does not answer costs seconds
         return Tick(cursor=cursor, partitions=partitions, offers=offers, summary=_summary(statuses, offers))
 
     def _poll(self, indexes: Sequence[RegisteredIndex], deadline: float, batch_id: str) -> None:
@@ -230,16 +230,20 @@ class IndexWatch:
             noted.append((task.file_id, mark))
         self._store.probed(network_id, noted, is_changed=is_changed, batch_id=batch_id, now=self._now())
 
-    def _tell_failures(self, alert: Alert) -> None:
-        for status in self._store.statuses():
-            if status.error is None or status.is_alerted:
-                continue
-            lines = (
-                status.error,
-                f"Nothing changes: its {status.networks} networks stay as they are.",
-                "It is tried again; `mrf index check` shows what is wrong.",
-            )
-            if alert(f"Index {status.name} cannot be read", lines):
+    def _tell_failures(self, alert: Alert, statuses: Sequence[IndexStatus]) -> None:
+        failing = [status for status in statuses if status.error is not None and not status.is_alerted]
+        if not failing:
+            return
+        title = (
+            f"Index {failing[0].name} cannot be read" if len(failing) == 1 else f"{len(failing)} indexes cannot be read"
+        )
+        lines = [f"{status.name}: {status.error}" for status in failing]
+        networks = sum(status.networks for status in failing)
+        lines.insert(
+            0, f"Nothing changes: {networks} networks stay as they are. `mrf index check` shows what is wrong."
+        )
+        if alert(title, lines):
+            for status in failing:
                 self._store.alerted(status.name)
 
 

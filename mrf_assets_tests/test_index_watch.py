@@ -20,7 +20,7 @@ from mrf_assets.fetch import FetchOptions, Validators, probe
 from mrf_assets.index_reader import read_registered
 from mrf_assets.index_registry import RegisteredIndex, add_index, remove_index
 from mrf_assets.index_store import IndexStore, Offer
-from mrf_assets.index_watch import Ask, IndexWatch, Tick
+from mrf_assets.index_watch import Alert, Ask, IndexWatch, Tick
 from mrf_assets.pipeline import ingest
 from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.task_store import TaskStore
@@ -45,6 +45,7 @@ class Watched:
     watching: IndexWatching = field(init=False)
     is_dead: bool = False  # the process that reads an index dies at once
     ask: Ask = probe
+    alert: Alert | None = None
 
     def __post_init__(self) -> None:
         self.watching = IndexWatching(index_registry=self.root / "indexes.toml")
@@ -78,7 +79,7 @@ class Watched:
         """Look, and let the daemon die before it takes anything over."""
         self.time += minutes * _MINUTE
         watch = IndexWatch(self.settings, self.watching, read=self._read, ask=self.ask, now=lambda: self.time)
-        return watch.tick(self.cursor, queued_runs=queued_runs, alert=self._alert)
+        return watch.tick(self.cursor, queued_runs=queued_runs, alert=self.alert or self._alert)
 
     def _read(self, indexes: Sequence[RegisteredIndex], settings: Settings, seconds: float, batch_id: str) -> None:
         """Read indexes in this process."""
@@ -380,6 +381,29 @@ def test_a_broken_index_changes_nothing_and_alerts_once(watched: Watched, answer
     assert [] == watched.store.retired("acme")
     assert ["Index acme cannot be read"] == [title for title, _ in watched.alerts]
     assert SECRET not in str(watched.alerts)
+
+
+def test_indexes_that_fail_together_are_told_together(watched: Watched) -> None:
+    """One alert that nobody takes costs seconds, ten of them the tick; and all that is to run is found before."""
+    waiting: list[int] = []
+
+    def alert(title: str, lines: Sequence[str]) -> bool:
+        watched.alerts.append((title, list(lines)))
+        waiting.append(sum(status.pending for status in watched.store.statuses()))
+        return len(lines) > 10
+
+    watched.alert = alert
+    for number in range(10):
+        watched.register(f"gone-{number}", f"/gone-{number}.json")
+
+    for _ in range(10):
+        watched.tick(minutes=60)
+
+    title, lines = watched.alerts[-1]
+    assert "10 indexes cannot be read" == title
+    assert all(any(line.startswith(f"gone-{number}: ") for line in lines) for number in range(10))
+    assert 10 > len(watched.alerts)
+    assert {0} == set(waiting)
 
 
 def test_an_index_that_recovers_goes_on_where_it_was(watched: Watched) -> None:

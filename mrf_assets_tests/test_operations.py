@@ -153,6 +153,36 @@ def test_a_batch_that_goes_on_is_told_later(bench: Bench) -> None:
     assert "1 of 2 networks succeeded, 0 failed, 1 were not run to their end." in alert["message"]
 
 
+def test_batches_that_end_together_are_told_one_a_tick(bench: Bench) -> None:
+    """A tick has an end that Dagster sets; each is told once."""
+    cursor = bench.tick("ended_batches", None)
+    for batch in ("first", "second"):
+        bench.run("a", batch=batch)
+
+    told = []
+    for _ in range(3):
+        cursor = bench.tick("ended_batches", cursor)
+        told.append(len(bench.told))
+
+    assert [1, 2, 2] == told
+    assert {"Batch first ended", "Batch second ended"} == {alert["title"] for alert in bench.told}
+
+
+def test_a_large_batch_is_told_without_reading_every_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are counted, the reasons of failures come first, and what is left out is said."""
+    monkeypatch.setattr("mrf_assets.defs.alerts._RUNS_READ", 1)
+    bench.publish("a")
+    cursor = bench.tick("ended_batches", None)
+    for letter in "ba":
+        bench.run(letter, batch="nightly")
+    bench.tick("ended_batches", cursor)
+
+    (alert,) = bench.told
+    assert "1 of 2 networks succeeded, 1 failed.\nAt least 0 rates of 0.000 GB" in alert["message"]
+    assert "1 runs are counted without their figures" in alert["message"]
+    assert "HTTP 404" in alert["message"]
+
+
 def test_batches_of_the_command_line_tell_of_themselves(bench: Bench) -> None:
     """They carry the process that worked on them."""
     cursor = bench.tick("ended_batches", None)

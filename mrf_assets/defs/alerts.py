@@ -58,8 +58,7 @@ def alert_sensors(operations: Operations) -> list[dg.SensorDefinition]:
             return dg.SkipReason("Begins to listen.")
         cursor, ended = _look(context.instance, _Cursor.of(context.cursor))
         for batch_id in ended:
-            runs = batch_runs(context.instance, batch_id, most_read=_RUNS_READ)
-            send_alert(batch_alert(count(batch_id, [], runs, operations)), operations.alert_urls)
+            send_alert(_ended_batch(context.instance, batch_id, operations), operations.alert_urls)
         context.update_cursor(cursor.text)
         return dg.SkipReason(f"{len(ended)} batches are told, {len(cursor.open)} go on or are told next.")
 
@@ -107,9 +106,26 @@ def _has_ended(instance: dg.DagsterInstance, batch_id: str) -> bool:
     backfill = instance.get_backfill(batch_id)
     if backfill is not None and backfill.status.value in _BACKFILL_GOES_ON:
         return False
-    return not any(
-        instance.get_runs_count(dg.RunsFilter(tags={tag: batch_id}, statuses=_UNFINISHED))
+    return not _count(instance, batch_id, _UNFINISHED)
+
+
+def _count(instance: dg.DagsterInstance, batch_id: str, statuses: Sequence[dg.DagsterRunStatus]) -> int:
+    return sum(
+        instance.get_runs_count(dg.RunsFilter(tags={tag: batch_id}, statuses=statuses))
         for tag in ("mrf/batch", "dagster/backfill")
+    )
+
+
+def _ended_batch(instance: dg.DagsterInstance, batch_id: str, operations: Operations) -> Alert:
+    if runs := batch_runs(instance, batch_id, most_read=_RUNS_READ):
+        return batch_alert(count(batch_id, [], runs, operations))
+    # No ingests: audits, comparisons, or runs of no network.
+    ended = [_count(instance, batch_id, [status]) for status in _ENDED]
+    succeeded, failed, _ = ended
+    return Alert(
+        title=f"Batch {batch_id} ended",
+        lines=(f"{succeeded} of {sum(ended)} runs succeeded, {failed} failed.",),
+        severity="failure" if failed else "success",
     )
 
 

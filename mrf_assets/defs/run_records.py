@@ -10,6 +10,7 @@ import dagster as dg
 
 from mrf_assets.defs.processes import LOST, is_orphan
 from mrf_assets.manifest import NetworkRecord
+from mrf_assets.schema import TABLES
 from mrf_assets.statistics import latest_runs
 
 _RUNS_AT_ONCE = 200
@@ -18,7 +19,7 @@ _BATCH = "mrf/batch"
 _BACKFILL = "dagster/backfill"  # what the UI launches is a batch too
 _WAITING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED)
 _FAILURE_REASON, _STEP_FAILURE = "dagster/failure_reason", "STEP_FAILURE"
-_AUDIT = "audit"  # the job of `jobs`
+_OTHER_JOBS = ("audit", "compare_months")  # of `jobs`: of a network too, and they make none of its tables
 _ERROR_CHARACTERS = 500
 _REPORTED_TABLE = "rates"  # every table's event carries the network's facts; one is enough
 
@@ -132,10 +133,10 @@ def _read_all(
     known: Mapping[str, NetworkRecord] | None = None,
     unread: Collection[str] = (),
 ) -> Iterator[NetworkRecord]:
-    """The runs of networks among these; audits of what is published are none."""
+    """The ingests among these: audits of what is published and comparisons say nothing of how a network went."""
     for record in records:
         network_id = record.dagster_run.tags.get(PARTITION)
-        if network_id and not is_audit(record.dagster_run):
+        if network_id and is_ingest(record.dagster_run):
             run_id = record.dagster_run.run_id
             before = (known or {}).get(run_id)
             if before and before.ended:
@@ -144,9 +145,11 @@ def _read_all(
                 yield _read(instance, record, network_id, is_read=run_id not in unread)
 
 
-def is_audit(run: dg.DagsterRun) -> bool:
-    """Checks alone: the job, or a selection in the UI that holds no table."""
-    return run.job_name == _AUDIT or bool(run.asset_check_selection and not run.asset_selection)
+def is_ingest(run: dg.DagsterRun) -> bool:
+    """Whether a run of a network makes its tables: its job does, or what was selected of it in the UI."""
+    if run.asset_selection:
+        return any(key.to_user_string() in TABLES for key in run.asset_selection)
+    return run.job_name not in _OTHER_JOBS and not run.asset_check_selection
 
 
 def _read(

@@ -7,6 +7,7 @@ What is worth an alert is decided by callers.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,10 @@ logging.getLogger("apprise").addFilter(lambda _record: False)
 
 _MOST_CHARACTERS = 1_800  # Discord refuses more than 2,000
 _TITLE_CHARACTERS = 150
+# What services make a mention of: @everyone, <@42>, <!channel>. Taken out it would leave another one (@@everyone), and
+# apprise's Discord plugin looks for @name by itself. A space of no width keeps it readable, and calls nobody.
+_CALLS = re.compile("@|<!")
+_NOTHING = "\u200b"
 _KINDS = "https://github.com/caronc/apprise/wiki lists the forms; a webhook is json://host/path"
 
 Severity = Literal["info", "success", "warning", "failure"]
@@ -99,7 +104,7 @@ def _services(alert_urls: str | None) -> list[tuple[int, apprise.NotifyBase]]:
 
 
 def _one_line(text: str, most: int) -> str:
-    """Text of strangers as one line of a message, without a way to call a whole channel."""
+    """Text of strangers as one line of a message, without a way to call a person or a channel."""
     text = "".join(sign if sign.isprintable() else " " for sign in text)
-    text = " ".join(text.split()).replace("@everyone", "everyone").replace("@here", "here")
+    text = _CALLS.sub(rf"\g<0>{_NOTHING}", " ".join(text.split()))
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -41,14 +41,18 @@ def source_options(index: RegisteredIndex) -> SourceOptions:
 
 
 def request_digest(index: RegisteredIndex) -> str:
-    """Names what is asked of an index; another address, filter or whitelist is another request.
+    """Names what is asked of an index, as "SELECTION.REST": which of its networks, and where and for what.
 
     Raises:
         ListFileError: The whitelist cannot be read.
     """
     options = source_options(index)
-    asked = [canonical_url(index.url), options.structures, options.match, options.max_files, _codes_digest(index)]
-    return sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    selection = _digest([options.structures, options.match, options.max_files])
+    return f"{selection}.{_digest([canonical_url(index.url), _codes_digest(index)])}"
+
+
+def _digest(facts: Sequence[object]) -> str:
+    return sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def _codes_digest(index: RegisteredIndex) -> str | None:
@@ -137,17 +141,24 @@ def _read(
         # Where the reading stopped early, the hash is of a beginning whose length the network chose.
         digest = None if index.structures else file.sha256
         if digest is not None and digest == known_hash:
-            store.unchanged(index.name, now())
+            store.unchanged(index.name, now(), _validators(file))  # new ones: the next look is a question again
             return
         with store.reading(index.name) as reading:
-            before = None if known is None else next(it for it in store.statuses() if it.name == index.name)
+            # Another address names the same networks: payers move their indexes every month.
+            is_comparable = store.has_read_selection(index.name, request)
+            before = next(it for it in store.statuses() if it.name == index.name) if is_comparable else None
             watched = _watched(tasks, index, reading, before)
             TaskStore.under(settings.output_dir).save(watched)
-            validators = Validators(etag=file.etag, last_modified=file.last_modified, size_bytes=file.size_bytes)
-            store.settle(reading, request=request, validators=validators, digest=digest, batch_id=batch_id, now=now())
+            store.settle(
+                reading, request=request, validators=_validators(file), digest=digest, batch_id=batch_id, now=now()
+            )
         logger.info("index %s: read, %d networks, %d files", index.name, reading.networks_settled, reading.listed_files)
     except NotModified:
         store.unchanged(index.name, now())
+
+
+def _validators(file: RawFile) -> Validators:
+    return Validators(etag=file.etag, last_modified=file.last_modified, size_bytes=file.size_bytes)
 
 
 def _watched(
@@ -171,13 +182,7 @@ def _watched(
         identity, period = task.identity, task.identity.period or task.index_period
         # All that is published of a file and that its index says. Plans too: they are a table.
         facts = [identity.rule_version, period, identity.part, identity.parts, task.mirror_urls, codes, last[1]]
-        reading.add(
-            task.network_id,
-            task.file_id,
-            sha256(json.dumps(facts).encode()).hexdigest()[:16],
-            host_of(task.url) or "local",
-            period,
-        )
+        reading.add(task.network_id, task.file_id, _digest(facts), host_of(task.url) or "local", period)
         yield replace(task, extra_args=arguments) if arguments else task
     reading.listed_files = listed_files
     if before is not None:

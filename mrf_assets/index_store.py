@@ -85,6 +85,9 @@ FROM network JOIN source_index ON name = index_name AND is_registered
 WHERE {_PENDING} ORDER BY retired_at IS NULL, priority DESC, network.rowid LIMIT ?
 """  # noqa: S608 - our own
 
+# Of "SELECTION.REST" what is kept is "SELECTION.": it is no request, and what was read stays known.
+_READ_ONCE_MORE = "request = substr(request, 1, instr(request, '.'))"
+
 _BUSY_SECONDS = 60.0
 _SETTLING = ".settling"  # no index is called so
 
@@ -192,8 +195,9 @@ class IndexStore:
             gone = "(SELECT name FROM source_index WHERE NOT is_registered)"
             # Another index may name them too: it is read once more, to take them over.
             connection.execute(
-                f"UPDATE source_index SET request = NULL WHERE name IN (SELECT DISTINCT other.index_name FROM listing"  # noqa: S608 - our own
-                f" JOIN network USING (network_id) JOIN listing other USING (network_id)"
+                f"UPDATE source_index SET {_READ_ONCE_MORE} WHERE name IN"  # noqa: S608 - our own
+                " (SELECT DISTINCT other.index_name FROM listing"
+                " JOIN network USING (network_id) JOIN listing other USING (network_id)"
                 f" WHERE listing.index_name IN {gone} AND network.index_name = listing.index_name)"
             )
             connection.execute(f"DELETE FROM listing WHERE index_name IN {gone}")  # noqa: S608 - our own
@@ -234,19 +238,34 @@ class IndexStore:
             return None, None, None
         return Validators(etag=row[0], last_modified=row[1], size_bytes=row[2]), row[3], row[4]
 
+    def has_read_selection(self, name: str, request: str) -> bool:
+        """Whether an index was last read for the same selection of its networks, wherever it lay."""
+        with self._connect() as connection:
+            row = connection.execute(
+                "SELECT 1 FROM source_index WHERE name = ?1 AND instr(request, '.') > 0"
+                " AND substr(request, 1, instr(request, '.')) = substr(?2, 1, instr(?2, '.'))",
+                (name, request),
+            ).fetchone()
+        return row is not None
+
     def begins(self, name: str, now: float) -> None:
         """Note that an index is being read."""
         with self._transaction() as connection:
             connection.execute("UPDATE source_index SET reading_since = ? WHERE name = ?", (now, name))
 
-    def unchanged(self, name: str, now: float) -> None:
-        """Note that an index is as it was."""
+    def unchanged(self, name: str, now: float, validators: Validators | None = None) -> None:
+        """Note that an index is as it was, and what its server says of it now where that is known."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE source_index SET polled_at = ?, reading_since = NULL, failures = 0, error = NULL,"
                 " is_alerted = 0 WHERE name = ?",
                 (now, name),
             )
+            if validators is not None:
+                connection.execute(
+                    "UPDATE source_index SET etag = ?, last_modified = ?, size_bytes = ? WHERE name = ?",
+                    (validators.etag, validators.last_modified, validators.size_bytes, name),
+                )
 
     def failed(self, name: str, error: str, now: float) -> None:
         """Note why an index could not be read; nothing else changes."""
@@ -321,7 +340,8 @@ class IndexStore:
         )
         named = "EXISTS (SELECT 1 FROM listing WHERE listing.network_id = network.network_id)"
         connection.execute(
-            f"UPDATE source_index SET request = NULL WHERE name IN (SELECT DISTINCT listing.index_name FROM listing"  # noqa: S608 - our own
+            f"UPDATE source_index SET {_READ_ONCE_MORE} WHERE name IN"  # noqa: S608 - our own
+            " (SELECT DISTINCT listing.index_name FROM listing"
             f" JOIN network ON listing.network_id = network.network_id WHERE network.{left})",
             (name,),
         )

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrf_assets.errors import MrfError
-from mrf_assets.fetch import Validators, probe
+from mrf_assets.fetch import FetchOptions, Validators, probe
 from mrf_assets.index_reader import is_unmodified, new_batch_id, quick_options, read_registered, request_digest
 from mrf_assets.index_registry import RegisteredIndex, read_registry
 from mrf_assets.index_store import IndexStatus, IndexStore, Offer
@@ -29,6 +29,7 @@ from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.store import Store
 from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import FileTask
+from mrf_assets.urls import canonical_url
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ _FIRST_RETRY_SECONDS = 60.0  # after a failure; then twice as long each time, at
 _MOST_DOUBLINGS = 20
 
 Alert = Callable[[str, Sequence[str]], bool]  # takes title and lines; whether people were told
+Ask = Callable[[str, FetchOptions], Validators | None]  # what a file's place says of it now
 Clock = Callable[[], float]  # seconds since 1970
 
 
@@ -65,9 +67,15 @@ class IndexWatch:
     """The watched indexes of one output folder."""
 
     def __init__(
-        self, settings: Settings, watching: IndexWatching, *, read: Readings | None = None, now: Clock = time.time
+        self,
+        settings: Settings,
+        watching: IndexWatching,
+        *,
+        read: Readings | None = None,
+        ask: Ask = probe,
+        now: Clock = time.time,
     ) -> None:
-        self._settings, self._watching, self._now = settings, watching, now
+        self._settings, self._watching, self._ask, self._now = settings, watching, ask, now
         self._read: Readings = read or read_in_processes
         self._store = IndexStore.under(settings.output_dir)
 
@@ -77,7 +85,7 @@ class IndexWatch:
         Args:
             cursor: What the last tick that Dagster has taken over returned.
             queued_runs: How many runs wait already; no more than `sensor_max_runs` are to wait.
-            alert: Told once of each index that begins to fail.
+            alert: Told once of each index that begins to fail; of several of a tick together.
 
         Raises:
             SourceProblems: The registry has problems.
@@ -90,14 +98,14 @@ class IndexWatch:
         batch_id = new_batch_id()
         self._poll(indexes, deadline, batch_id)
         self._probe(indexes, deadline, batch_id)
-        if alert is not None:
-            self._tell_failures(alert)
         cursor, offers, partitions = self._store.offer(
             runs=max(self._watching.sensor_max_runs - queued_runs, 0),
             networks=_TELLINGS_AT_ONCE,
             partitions=_PARTITIONS_AT_ONCE,
         )
         statuses = self._store.statuses()
+        if alert is not None:
+            self._tell_failures(alert, statuses)  # at the end: who does not answer costs seconds
         return Tick(cursor=cursor, partitions=partitions, offers=offers, summary=_summary(statuses, offers))
 
     def _poll(self, indexes: Sequence[RegisteredIndex], deadline: float, batch_id: str) -> None:
@@ -164,7 +172,7 @@ class IndexWatch:
         options, store = quick_options(self._settings, seconds), Store(self._settings.output_dir.absolute())
         with ThreadPoolExecutor(_PROBES_AT_ONCE, thread_name_prefix="probe") as pool:
             asked = {
-                (network_id, task.file_id): pool.submit(probe, task.url, options)
+                (network_id, task.file_id): pool.submit(self._said_of, task.url, options)
                 for network_id, tasks in due.items()
                 for task in random.sample(tasks, len(tasks))  # of a network with too many, others every time
             }
@@ -174,6 +182,14 @@ class IndexWatch:
                 answers = {task.file_id: asked[network_id, task.file_id] for task in tasks}
                 said = {file_id: it.result() for file_id, it in answers.items() if it.done() and not it.cancelled()}
                 self._compare(network_id, tasks, said, store, batch_id)
+
+    def _said_of(self, url: str, options: FetchOptions) -> Validators | None:
+        try:
+            return self._ask(url, options)
+        except Exception as error:  # noqa: BLE001 - one server's answer must not end the ticks of all payers
+            # The type alone: the text may hold the address with its signature.
+            logger.error("%s: no answer that can be read (%s)", canonical_url(url), type(error).__name__)  # noqa: TRY400
+            return None
 
     def _due_files(self, indexes: Sequence[RegisteredIndex]) -> dict[str, list[FileTask]]:
         """The files to ask about, by network: those first that have waited longest."""
@@ -214,16 +230,20 @@ class IndexWatch:
             noted.append((task.file_id, mark))
         self._store.probed(network_id, noted, is_changed=is_changed, batch_id=batch_id, now=self._now())
 
-    def _tell_failures(self, alert: Alert) -> None:
-        for status in self._store.statuses():
-            if status.error is None or status.is_alerted:
-                continue
-            lines = (
-                status.error,
-                f"Nothing changes: its {status.networks} networks stay as they are.",
-                "It is tried again; `mrf index check` shows what is wrong.",
-            )
-            if alert(f"Index {status.name} cannot be read", lines):
+    def _tell_failures(self, alert: Alert, statuses: Sequence[IndexStatus]) -> None:
+        failing = [status for status in statuses if status.error is not None and not status.is_alerted]
+        if not failing:
+            return
+        title = (
+            f"Index {failing[0].name} cannot be read" if len(failing) == 1 else f"{len(failing)} indexes cannot be read"
+        )
+        lines = [f"{status.name}: {status.error}" for status in failing]
+        networks = sum(status.networks for status in failing)
+        lines.insert(
+            0, f"Nothing changes: {networks} networks stay as they are. `mrf index check` shows what is wrong."
+        )
+        if alert(title, lines):
+            for status in failing:
                 self._store.alerted(status.name)
 
 

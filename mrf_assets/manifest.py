@@ -32,6 +32,7 @@ class NetworkRecord:
     ended: dt.datetime | None
     started: dt.datetime | None = None  # None: it never began
     is_lost: bool = False  # it failed for what happened to its process, not for its input
+    is_read: bool = True  # False: `facts` and `error` are left out, for there are too many runs
 
 
 def build_manifest(

@@ -85,6 +85,7 @@ class BatchStatistics:
     retries: int | None = None
     rate_limited: int | None = None  # answers 429
     cost: Cost = field(default_factory=lambda: Cost(gb=0.0, core_hours=0.0, dollars=None))
+    unread: int = 0  # runs whose bytes, rows, repairs and requests are not counted: there are too many
     is_driven: bool = False  # a process of the command line works on it
 
     @property
@@ -231,6 +232,7 @@ def count(
         retries=_transfers(runs, "retries"),
         rate_limited=_transfers(runs, "rate_limited"),
         cost=cost_of(runs, operations),
+        unread=sum(not run.is_read for run in runs),
     )
 
 
@@ -277,13 +279,16 @@ def batch_alert(statistics: BatchStatistics, *, reason: str | None = None) -> Al
     severity: Severity = "failure" if statistics.failed else "warning" if problems or reason else "success"
     not_run = statistics.canceled + statistics.pending + len(statistics.running)
     gb, seconds = statistics.source_bytes / 1e9, statistics.active_seconds
+    at_least = "At least " if statistics.unread else ""
     lines = [
         f"{statistics.succeeded} of {statistics.networks} networks succeeded, {statistics.failed} failed"
         + (f", {not_run} were not run to their end." if not_run else "."),
-        f"{statistics.rate_rows:,} rates of {gb:,.3f} GB in {seconds:,.0f} s.",
+        f"{at_least}{statistics.rate_rows:,} rates of {gb:,.3f} GB in {seconds:,.0f} s.",
     ]
     if statistics.cost.dollars is not None:
-        lines.append(f"Estimated cost: {statistics.cost.dollars:,.2f} dollars.")
+        lines.append(f"Estimated cost: {at_least.lower()}{statistics.cost.dollars:,.2f} dollars.")
+    if statistics.unread:
+        lines.append(f"{statistics.unread:,} runs are counted without their figures; `mrf stats` reads them all.")
     if reason:
         lines.append(reason)
     lines += [f"Failed: {failure.network_id}: {failure.error}" for failure in statistics.failures]

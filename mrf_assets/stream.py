@@ -258,7 +258,8 @@ class DecompressedFile:
                     yield block
         except EOFError:
             raise TruncatedFile(self.raw.url, self.size_bytes, "the gzip stream") from None
-        except (gzip.BadGzipFile, isal_zlib.error, zlib.error) as error:  # type: ignore[misc]  # isal has no types
+        # OverflowError: a name or comment of more than 512 kB in the header, which isal does not get past.
+        except (gzip.BadGzipFile, isal_zlib.error, zlib.error, OverflowError) as error:  # type: ignore[misc]  # isal has no types
             raise CorruptArchive(
                 self.raw.url, f"the gzip stream is damaged before byte {self.size_bytes} ({error}); download it again"
             ) from None

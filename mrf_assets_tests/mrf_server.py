@@ -55,6 +55,8 @@ class Answer:
     truncate_at: int | None = None  # send this many bytes, though Content-Length announces all, and hang up
     cut_after: int | None = None  # the same, in bytes of this answer's own body: a range is cut too
     drip_seconds: float = 0.0  # send byte by byte, that far apart, until the client or the server has enough
+    drip_head_seconds: float = 0.0  # the same for status line and headers
+    cut_head_after: int | None = None  # send this many bytes of status line and headers, and hang up
     reset: bool = False  # hang up there by a reset, as a machine in between does
     send_length: bool = True  # without a length, the end of the connection is the end of the body
     stream: Callable[[], Iterator[bytes]] | None = None  # makes the body as it is sent, without a length: never stored
@@ -344,6 +346,8 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Listener
+    answering = Answer()
+    _headers_buffer: list[bytes]
 
     def do_GET(self) -> None:
         self._answer()
@@ -353,6 +357,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._answer()
+
+    def flush_headers(self) -> None:
+        head, self._headers_buffer = b"".join(self._headers_buffer), []
+        if self.answering.cut_head_after is not None:
+            self.wfile.write(head[: self.answering.cut_head_after])
+            raise ConnectionAbortedError  # as if the client had hung up: nothing more is sent
+        if self.answering.drip_head_seconds:
+            self._drip(io.BytesIO(head), len(head), self.answering.drip_head_seconds)
+        else:
+            self.wfile.write(head)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that http.server uses
         """Say nothing: tests read `requests`."""
@@ -426,6 +440,7 @@ class _Handler(BaseHTTPRequestHandler):
             made["Content-Length"] = str(last - first + 1)
         else:
             made["Connection"] = "close"
+        self.answering = answer
         self.send_response(status)
         for name, value in _merged(made, answer.headers).items():
             self.send_header(name, value)
@@ -456,10 +471,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._copy(source, end - first)
 
     def _drip(self, source: BinaryIO, size: int, seconds: float) -> None:
-        stopped = self.server.owner._stopped  # noqa: SLF001 - one unit with its owner
+        owner = self.server.owner
         for _ in range(size):
             self.wfile.write(source.read(1))
-            if stopped.wait(seconds):
+            owner._sent(1)  # noqa: SLF001 - one unit with its owner
+            if owner._stopped.wait(seconds):  # noqa: SLF001
                 return
 
     def _copy(self, source: BinaryIO, size: int) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,15 @@ def test_a_redirect_is_followed(server: MrfServer) -> None:
     assert _DATA == _fetched(server.url("/old"))
 
 
+def test_the_body_of_a_redirect_is_not_waited_for(server: MrfServer) -> None:
+    """It has no size that anybody bounds, and unpacked it may be a bomb."""
+    gate = Gate()
+    server.script("/old", Answer(status=302, headers={"Location": "/a.json"}, body=bytes(1 << 20), gate=gate))
+
+    assert _DATA == _fetched(server.url("/old"))
+    assert not gate.released.is_set()
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "text"),
     [
@@ -179,6 +189,25 @@ def _unused_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
+
+
+def test_the_body_of_an_error_is_not_waited_for(server: MrfServer) -> None:
+    """It is read where it is at hand, to keep the connection; who sends it drop by drop is left."""
+    page = bytes(1_000)
+    server.always("/a.json", Answer(status=404, body=page, drip_seconds=0.01))
+    with pytest.raises(NotFoundAtSource):
+        _fetched(server.url("/a.json"))
+
+    assert server.sent_bytes < len(page)
+
+
+def test_a_connection_outlives_a_small_error(server: MrfServer) -> None:
+    """To connect again costs more than to read a page."""
+    for path in ("/none", "/none", "/a.json"):
+        with suppress(NotFoundAtSource):
+            _fetched(server.url(path))
+
+    assert 1 == server.connections
 
 
 def test_a_refused_connection_is_worth_another_try() -> None:
@@ -320,3 +349,24 @@ def test_a_size_that_the_server_does_not_tell_is_none(server: MrfServer) -> None
     told = probe(server.url("/a.json"), _options())
     assert told is not None
     assert (None, server.last_modified) == (told.size_bytes, told.last_modified)
+
+
+@pytest.mark.parametrize("digits", [19, 5_000])
+def test_a_size_of_absurdly_many_digits_is_none(server: MrfServer, digits: int) -> None:
+    """Neither Python nor the tables hold such a number; the file is read as one without a size."""
+    absurd = "9" * digits
+    server.answer_heads("/a.json", Answer(headers={"Content-Length": absurd}))
+    server.script("/a.json", Answer(status=206, headers={"Content-Range": f"bytes 0-0/{absurd}"}, body=b"{"))
+
+    told = probe(server.url("/a.json"), _options())
+
+    assert told is not None
+    assert told.size_bytes is None
+
+
+def test_a_range_of_absurdly_many_digits_is_no_rest_of_a_file(server: MrfServer) -> None:
+    """It is read from its beginning again."""
+    absurd = {"Content-Range": f"bytes 1000-{'9' * 5_000}/*"}
+    server.script("/a.json", Answer(cut_after=1000), Answer(status=206, headers=absurd, body=_DATA[1000:]))
+
+    assert _DATA == _fetched(server.url("/a.json"))

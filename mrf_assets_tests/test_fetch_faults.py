@@ -113,6 +113,11 @@ _SURVIVED = [
         resumes=7,
     ),
     Survived(
+        name="connection cut in the head of an answer",
+        prepare=_script(Answer(cut_head_after=20), Answer(cut_head_after=60)),
+        requests=3,
+    ),
+    Survived(
         name="connection cut before the first byte",
         prepare=_script(Answer(cut_after=0), Answer(cut_after=0)),
         requests=3,
@@ -219,6 +224,29 @@ _FATAL = [
         prepare=_always(Answer(drip_seconds=0.01)),
         error=ConnectionLostError,
         text="bytes in .* s",
+        requests=4,
+        settings={"read_timeout_seconds": 0.2},
+    ),
+    Fatal(
+        name="slow drip before the body",
+        prepare=_always(Answer(drip_head_seconds=0.01)),
+        error=ConnectionLostError,
+        text="no answer .*Timeout",
+        requests=4,
+        settings={"read_timeout_seconds": 0.2},
+    ),
+    Fatal(
+        name="slow drip before a chunk",
+        prepare=_always(
+            Answer(
+                body=b"0" * 500 + b"%x\r\n%s\r\n0\r\n\r\n" % (len(_DATA), _DATA),
+                send_length=False,
+                headers=_headers(Transfer_Encoding="chunked"),
+                drip_seconds=0.01,
+            )
+        ),
+        error=ConnectionLostError,
+        text="broke at byte 0 .*Timeout",
         requests=4,
         settings={"read_timeout_seconds": 0.2},
     ),

@@ -9,12 +9,19 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from mrf_assets.errors import ConnectionLostError, FetchError, NotFoundAtSource, NotModified, UnsupportedUrl
+from mrf_assets.errors import (
+    ConnectionLostError,
+    FetchError,
+    NotFoundAtSource,
+    NotModified,
+    SourceChanged,
+    UnsupportedUrl,
+)
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.fetch.object_store import azure_account
 from mrf_assets.stream import TransferCounts
 
-_DATA = bytes(range(256)) * 50_000  # of two requests
+_DATA = bytes(range(256)) * 50_000  # of two pieces
 _KEY = "2026/ä b?c.json.gz"
 
 
@@ -26,11 +33,10 @@ def options() -> Iterator[FetchOptions]:
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
     requests.put(f"{endpoint}/acme", timeout=10).raise_for_status()
+    made = FetchOptions(object_store_endpoint=endpoint, connect_seconds=5, read_seconds=5, wait=lambda _seconds: None)
     for key in ("2026/%C3%A4%20b%3Fc.json.gz", "plain.json"):
-        # Open to anybody: what is published has no credentials.
-        headers = {"x-amz-acl": "public-read"}
-        requests.put(f"{endpoint}/acme/{key}", data=_DATA, headers=headers, timeout=10).raise_for_status()
-    yield FetchOptions(object_store_endpoint=endpoint, connect_seconds=5, read_seconds=5, wait=lambda _seconds: None)
+        _put(made, key, _DATA)
+    yield made
     server.stop()
 
 
@@ -44,7 +50,30 @@ def test_an_object_is_read_whole(options: FetchOptions, key: str) -> None:
         assert raw.last_modified
 
     assert _DATA == read
-    assert (len(_DATA), TransferCounts(requests=3)) == told
+    assert (len(_DATA), TransferCounts(requests=4)) == told
+
+
+@pytest.mark.parametrize("data", [_DATA[::-1], _DATA + b"more", _DATA[:100]], ids=["as long", "longer", "shorter"])
+@pytest.mark.parametrize("read_bytes", [0, 1], ids=["before the first piece", "between two pieces"])
+def test_an_object_that_is_replaced_while_it_is_read_is_told(
+    options: FetchOptions, data: bytes, read_bytes: int
+) -> None:
+    """Pieces of two states are never one file: the last bytes are not handed out."""
+    _put(options, "replaced.json", _DATA)
+
+    with open_url("s3://acme/replaced.json", options) as raw:
+        begun = raw.read(read_bytes)
+        _put(options, "replaced.json", data)
+        with pytest.raises(SourceChanged, match="another object lies there"):
+            begun += b"".join(iter(lambda: raw.read(1 << 20), b""))
+
+    assert len(begun) < len(data)
+
+
+def _put(options: FetchOptions, key: str, data: bytes) -> None:
+    headers = {"x-amz-acl": "public-read"}  # open to anybody: what is published has no credentials
+    url = f"{options.object_store_endpoint}/acme/{key}"
+    requests.put(url, data=data, headers=headers, timeout=10).raise_for_status()
 
 
 def test_an_object_is_known_before_it_is_read(options: FetchOptions) -> None:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import socket
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from mrf_assets.errors import SourceProblems
+from mrf_assets.fetch import FetchOptions, Validators, probe
 from mrf_assets.index_reader import read_registered
 from mrf_assets.index_registry import RegisteredIndex, add_index, remove_index
 from mrf_assets.index_store import IndexStore, Offer
-from mrf_assets.index_watch import IndexWatch, Tick
+from mrf_assets.index_watch import Alert, Ask, IndexWatch, Tick
 from mrf_assets.pipeline import ingest
 from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.task_store import TaskStore
@@ -43,6 +44,8 @@ class Watched:
     alerts: list[tuple[str, list[str]]] = field(default_factory=list)
     watching: IndexWatching = field(init=False)
     is_dead: bool = False  # the process that reads an index dies at once
+    ask: Ask = probe
+    alert: Alert | None = None
 
     def __post_init__(self) -> None:
         self.watching = IndexWatching(index_registry=self.root / "indexes.toml")
@@ -75,8 +78,8 @@ class Watched:
     def lost_tick(self, *, queued_runs: int = 0, minutes: float = 10) -> Tick:
         """Look, and let the daemon die before it takes anything over."""
         self.time += minutes * _MINUTE
-        watch = IndexWatch(self.settings, self.watching, read=self._read, now=lambda: self.time)
-        return watch.tick(self.cursor, queued_runs=queued_runs, alert=self._alert)
+        watch = IndexWatch(self.settings, self.watching, read=self._read, ask=self.ask, now=lambda: self.time)
+        return watch.tick(self.cursor, queued_runs=queued_runs, alert=self.alert or self._alert)
 
     def _read(self, indexes: Sequence[RegisteredIndex], settings: Settings, seconds: float, batch_id: str) -> None:
         """Read indexes in this process."""
@@ -235,6 +238,37 @@ def test_a_host_that_does_not_answer_holds_nobody_up(watched: Watched) -> None:
     assert {watched.payer.path(letter) for letter in "cd"} == set(watched.payer.server.counts("HEAD"))
 
 
+def test_an_answer_that_breaks_the_asking_holds_nobody_up(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """It counts as none, is logged without its signature, and its turn is over; what changed elsewhere runs."""
+
+    def ask(url: str, options: FetchOptions) -> Validators | None:
+        if watched.payer.path("a") in url:
+            raise ValueError(url)
+        return probe(url, options)
+
+    watched.tick()
+    watched.tick()
+    watched.ask = ask
+    watched.payer.publish("b", OTHER)
+
+    tick = watched.tick()
+
+    assert keys("b") == runs(tick)
+    assert f"{watched.payer.path('a')}: no answer that can be read (ValueError)" in caplog.text
+    assert SECRET not in caplog.text
+    assert [] == watched.store.probe_due("acme", watched.time - 1, 10)
+
+
+def test_an_absurd_header_of_one_file_stops_no_other(watched: Watched) -> None:
+    """5,000 digits were more than Python reads, in every tick anew."""
+    watched.tick()
+    watched.tick()
+    watched.payer.server.always(watched.payer.path("a"), Answer(headers={"Content-Length": "9" * 5_000}))
+    watched.payer.publish("b", OTHER)
+
+    assert keys("b") == runs(watched.tick())
+
+
 def test_a_new_period_of_a_network_runs_it(watched: Watched) -> None:
     """The key is the same, the address is not."""
     watched.tick()
@@ -349,6 +383,29 @@ def test_a_broken_index_changes_nothing_and_alerts_once(watched: Watched, answer
     assert SECRET not in str(watched.alerts)
 
 
+def test_indexes_that_fail_together_are_told_together(watched: Watched) -> None:
+    """One alert that nobody takes costs seconds, ten of them the tick; and all that is to run is found before."""
+    waiting: list[int] = []
+
+    def alert(title: str, lines: Sequence[str]) -> bool:
+        watched.alerts.append((title, list(lines)))
+        waiting.append(sum(status.pending for status in watched.store.statuses()))
+        return len(lines) > 10
+
+    watched.alert = alert
+    for number in range(10):
+        watched.register(f"gone-{number}", f"/gone-{number}.json")
+
+    for _ in range(10):
+        watched.tick(minutes=60)
+
+    title, lines = watched.alerts[-1]
+    assert "10 indexes cannot be read" == title
+    assert all(any(line.startswith(f"gone-{number}: ") for line in lines) for number in range(10))
+    assert 10 > len(watched.alerts)
+    assert {0} == set(waiting)
+
+
 def test_an_index_that_recovers_goes_on_where_it_was(watched: Watched) -> None:
     """And breaks anew with a new alert."""
     watched.tick()
@@ -360,6 +417,67 @@ def test_an_index_that_recovers_goes_on_where_it_was(watched: Watched) -> None:
         assert [] == watched.tick(minutes=60).offers
 
     assert 2 == len(watched.alerts)
+
+
+def _moved(watched: Watched) -> None:
+    watched.payer.publish_index("a", "/2026-12-05_index.json")
+    watched.register(path="/2026-12-05_index.json")
+
+
+def _another_whitelist(watched: Watched) -> None:
+    codes = watched.root / "codes.csv"
+    codes.write_text("99213\n")
+    watched.payer.publish_index("a")
+    watched.register(cpt_whitelist=str(codes))
+
+
+def _dropped_by_another(watched: Watched) -> None:
+    """The other index stops naming `d`, so that this one is read once more, whatever its server says of it."""
+    watched.payer.publish_index("x", "/other.json")
+    watched.payer.publish_index("a")
+
+
+@pytest.mark.parametrize("change", [_moved, _another_whitelist, _dropped_by_another])
+def test_an_index_that_names_absurdly_less_is_not_believed_whatever_else_changed(
+    watched: Watched, change: Callable[[Watched], None]
+) -> None:
+    """Payers move their indexes every month: a wrong new address must not retire all networks."""
+    remove_index(watched.watching.registry, "acme")
+    watched.payer.publish_index("dx", "/other.json")
+    watched.register("other", "/other.json")
+    watched.tick()
+    watched.register()
+    watched.tick()
+
+    change(watched)
+    offers = watched.tick().offers + watched.tick().offers
+
+    assert [] == [offer for offer in offers if offer.index_name == "acme"]
+    assert [] == watched.store.retired("acme")
+    assert ["Index acme cannot be read"] == [title for title, _ in watched.alerts]
+
+
+def test_a_selection_may_name_as_little_as_it_likes(watched: Watched) -> None:
+    """Who asks for one file gets one."""
+    watched.tick()
+    watched.register(max_files=1)
+
+    tick = watched.tick()
+
+    assert keys("bcd") == [offer.network_id for offer in tick.offers if offer.is_retired]
+    assert [] == watched.alerts
+
+
+def test_a_copy_with_other_validators_is_read_once(watched: Watched) -> None:
+    """An index that is uploaded again as it was has another ETag, which is asked for from then on."""
+    watched.tick()
+    body = watched.payer.server.stored(INDEX)
+    watched.payer.server.always(INDEX, Answer(body=body, headers={"ETag": '"again"'}))
+    watched.tick()
+
+    watched.tick()
+
+    assert '"again"' == watched.payer.server.requests_of(INDEX)[-1].headers["if-none-match"]
 
 
 def test_an_index_that_names_less_is_believed_where_the_registry_says_so(watched: Watched) -> None:

@@ -16,6 +16,7 @@ from mrf_assets.batch_orchestrator import continue_batch
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.partitions import NETWORKS, add_networks
 from mrf_assets.defs.retention import prune_runs
+from mrf_assets.defs.run_records import all_records
 from mrf_assets.fetch import open_url
 from mrf_assets.settings import Operations, Settings
 from mrf_assets.sources import SourceOptions, read_source
@@ -53,6 +54,14 @@ class Bench:
         tags = {"dagster/partition": key(letter), **{f"mrf/{name}": value for name, value in tags.items()}}
         job = self.defs.resolve_job_def("ingest_in_process")
         return job.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
+
+    def compare(self, letter: str, *, batch: str) -> None:
+        """Compare the months of a network; of one that is not published it fails."""
+        add_networks(self.instance, [key(letter)])
+        job = self.defs.resolve_job_def("compare_months")
+        job.execute_in_process(
+            instance=self.instance, partition_key=key(letter), tags={"mrf/batch": batch}, raise_on_error=False
+        )
 
     def publish(self, letter: str, period: str = "2026-11") -> None:
         """Put a network's file at the payer's."""
@@ -153,6 +162,49 @@ def test_a_batch_that_goes_on_is_told_later(bench: Bench) -> None:
     assert "1 of 2 networks succeeded, 0 failed, 1 were not run to their end." in alert["message"]
 
 
+def test_batches_that_end_together_are_told_one_a_tick(bench: Bench) -> None:
+    """A tick has an end that Dagster sets; each is told once."""
+    cursor = bench.tick("ended_batches", None)
+    for batch in ("first", "second"):
+        bench.run("a", batch=batch)
+
+    told = []
+    for _ in range(3):
+        cursor = bench.tick("ended_batches", cursor)
+        told.append(len(bench.told))
+
+    assert [1, 2, 2] == told
+    assert {"Batch first ended", "Batch second ended"} == {alert["title"] for alert in bench.told}
+
+
+def test_a_large_batch_is_told_without_reading_every_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are counted, the reasons of failures come first, and what is left out is said."""
+    monkeypatch.setattr("mrf_assets.defs.alerts._RUNS_READ", 1)
+    bench.publish("a")
+    cursor = bench.tick("ended_batches", None)
+    for letter in "ba":
+        bench.run(letter, batch="nightly")
+    bench.tick("ended_batches", cursor)
+
+    (alert,) = bench.told
+    assert "1 of 2 networks succeeded, 1 failed.\nAt least 0 rates of 0.000 GB" in alert["message"]
+    assert "1 runs are counted without their figures" in alert["message"]
+    assert "HTTP 404" in alert["message"]
+
+
+def test_a_batch_of_comparisons_is_told_by_its_runs(bench: Bench) -> None:
+    """They publish no network."""
+    bench.publish("a")
+    bench.run("a")
+    cursor = bench.tick("ended_batches", None)
+    bench.compare("a", batch="compared")
+    bench.compare("b", batch="compared")
+    bench.tick("ended_batches", cursor)
+
+    (alert,) = bench.told
+    assert ("failure", "1 of 2 runs succeeded, 1 failed.") == (alert["type"], alert["message"])
+
+
 def test_batches_of_the_command_line_tell_of_themselves(bench: Bench) -> None:
     """They carry the process that worked on them."""
     cursor = bench.tick("ended_batches", None)
@@ -237,6 +289,20 @@ def test_old_runs_are_forgotten_with_their_logs(bench: Bench) -> None:
     assert not [path for path in history.iterdir() if path.name.startswith((first, between))]
     assert not [path for path in storage.iterdir() if path.name in (first, between)]
     assert {key("a")} == set(bench.instance.get_materialized_partitions(dg.AssetKey("rates")))
+
+
+def test_a_comparison_is_no_ingest(bench: Bench) -> None:
+    """It comes later, and neither the manifest nor what is kept goes by it."""
+    bench.publish("a")
+    bench.run("a")
+    bench.server.remove(Payer.path("a"))
+    failed = bench.run("a").run_id
+    bench.compare("a", batch="compared")
+    expected = {key("a"): (failed, "failed")}
+
+    assert expected == {name: (it.run_id, it.status) for name, it in all_records(bench.instance).items()}
+    prune_runs(bench.instance, dt.datetime.now(tz=dt.UTC) + dt.timedelta(days=1))
+    assert expected == {name: (it.run_id, it.status) for name, it in all_records(bench.instance).items()}
 
 
 def test_recent_runs_are_kept(bench: Bench) -> None:

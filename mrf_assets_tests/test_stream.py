@@ -312,3 +312,12 @@ def test_leaving_early_ends_the_thread() -> None:
     blocks.close()
 
     assert before == set(threading.enumerate())
+
+
+def test_a_gzip_header_without_end_is_damage() -> None:
+    """A file name of a MB in it: isal raises OverflowError, which nobody above takes for a bad file."""
+    packed = gzip.compress(_JSON, mtime=0)
+    named = packed[:3] + b"\x08" + packed[4:10] + b"a" * (1 << 20) + b"\0" + packed[10:]
+
+    with pytest.raises(CorruptArchive, match="damaged"):
+        _content(named)

@@ -1,6 +1,6 @@
 """Forget old runs: Dagster's records grow by a quarter of a MB for each run of a network, and never shrink.
 
-Kept whatever its age: what goes on, the latest run of each network, and the run that published what is
+Kept whatever its age: what goes on, the latest ingest of each network, and the run that published what is
 readable of it. The manifest, the partitions' colours and the plots' last point stay.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from mrf_assets.defs.run_records import is_audit
+from mrf_assets.defs.run_records import is_ingest
 
 _RUNS_AT_ONCE = 500
 _RECORDS_AT_ONCE = 500
@@ -50,7 +50,7 @@ def prune_runs(instance: dg.DagsterInstance, before: dt.datetime) -> int:
     for record in _all_runs(instance):  # newest first
         run = record.dagster_run
         network_id = run.tags.get(_PARTITION)
-        if network_id and network_id not in seen and not is_audit(run):
+        if network_id and network_id not in seen and is_ingest(run):
             seen.add(network_id)
             kept.add(run.run_id)
         ended = record.end_time or record.update_timestamp.replace(tzinfo=dt.UTC).timestamp()

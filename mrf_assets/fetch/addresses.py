@@ -13,11 +13,11 @@ import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
-from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family, create_connection
+
+from mrf_assets.fetch.connections import TimedAdapter, TimedHTTPConnection, TimedHTTPSConnection
 
 _NAT64 = ip_network("64:ff9b::/96")
 _REFUSED = tuple(
@@ -63,7 +63,7 @@ class PrivateAddress(Exception):
     """A connection that was about to lead to a private address."""
 
 
-class _CheckedHTTPConnection(HTTPConnection):
+class _CheckedHTTPConnection(TimedHTTPConnection):
     """Resolves, refuses if any answer is private, and connects to the very address that was looked at."""
 
     def _new_conn(self) -> socket.socket:
@@ -91,7 +91,7 @@ class _CheckedHTTPConnection(HTTPConnection):
         raise NewConnectionError(self, f"no connection ({failure})")
 
 
-class _CheckedHTTPSConnection(_CheckedHTTPConnection, HTTPSConnection):
+class _CheckedHTTPSConnection(_CheckedHTTPConnection, TimedHTTPSConnection):
     pass
 
 
@@ -103,7 +103,7 @@ class _CheckedHTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _CheckedHTTPSConnection
 
 
-class PublicOnlyAdapter(HTTPAdapter):
+class PublicOnlyAdapter(TimedAdapter):
     """Connects to public addresses alone; a proxy of the environment is trusted."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as requests calls it

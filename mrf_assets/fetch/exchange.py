@@ -11,7 +11,7 @@ import os
 import re
 import ssl
 import time
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import lru_cache
 from importlib.metadata import version
 from types import TracebackType
@@ -37,6 +37,7 @@ from mrf_assets.errors import (
 )
 from mrf_assets.fetch import silent_hosts
 from mrf_assets.fetch.addresses import PrivateAddress, PublicOnlyAdapter, is_private_literal
+from mrf_assets.fetch.connections import TimedAdapter, timed_reader
 from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
@@ -49,14 +50,17 @@ _POOL_SIZE = 20  # connections kept per host, and hosts
 _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _SMALL_BODY_BYTES = 1 << 16  # cheaper to read than to connect again
+_SMALL_BODY_SECONDS = 0.5  # the same
 _GONE = (404, 410)
 _REFUSED = (401, 403, 409)  # Azure answers 409 PublicAccessNotPermitted to a blob without its signature (UHC)
 _BUSY = (408, 425, 429)
 _TOO_MANY = 429
 _SERVER_ERRORS = 500
 _NOT_IMPLEMENTED = 501  # what some answer to every HEAD
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
-_UNSATISFIED = re.compile(r"bytes \*/(\d+)\Z")
+# More digits are no size: Python refuses to read 5,000 of them, parquet and SQLite those behind the 18th.
+_LENGTH = re.compile(r"[0-9]{1,18}\Z")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)\Z")
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})\Z")
 
 
 class _WithoutSecrets(logging.Filter):
@@ -89,7 +93,7 @@ class Answer:
     def length(self) -> int | None:
         """Announced bytes of the body."""
         text = self.header("Content-Length") or ""
-        return int(text) if text.isascii() and text.isdecimal() else None
+        return int(text) if _LENGTH.match(text) else None
 
     @property
     def range(self) -> tuple[int, int, int | None] | None:
@@ -108,12 +112,10 @@ class Answer:
     @property
     def validators(self) -> Validators:
         """What is said of the whole file."""
-        part = self.range if self.status == requests.codes.partial_content else None
-        return Validators(
-            etag=self.header("ETag"),
-            last_modified=self.header("Last-Modified"),
-            size_bytes=part[2] if part else self.length,
-        )
+        size_bytes = self.length
+        if self.status == requests.codes.partial_content:
+            size_bytes = None if self.range is None else self.range[2]
+        return Validators(etag=self.header("ETag"), last_modified=self.header("Last-Modified"), size_bytes=size_bytes)
 
     @property
     def retry_after_seconds(self) -> float | None:
@@ -125,6 +127,21 @@ class Answer:
             return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
         except (ValueError, OverflowError):
             return None
+
+    def read(self, size: int, seconds: float) -> bytes:
+        """Up to `size` bytes of the body as they come, and as sent: whatever Content-Encoding says; empty at its end.
+
+        Raises:
+            TimeoutError: Not one within `seconds`, chunks' own lines included.
+            HTTPError, OSError, ValueError: As urllib3 says.
+        """
+        with self._within(seconds):
+            data: bytes = self.body.read1(size, decode_content=False)
+            return data
+
+    def _within(self, seconds: float) -> AbstractContextManager[None]:
+        reader = timed_reader(self._response)
+        return nullcontext() if reader is None else reader.within(seconds)
 
     def close(self) -> None:
         """Give the place back; the connection is kept where its answer is read."""
@@ -139,9 +156,10 @@ class Answer:
             self.body.shutdown()
 
     def discard(self) -> None:
-        """Close, and keep the connection where little is left to read."""
+        """Close, and keep the connection where little is left to read and nearly at hand."""
         if self.length is not None and self.length <= _SMALL_BODY_BYTES:
-            self.body.drain_conn()
+            with self._within(_SMALL_BODY_SECONDS):
+                self.body.drain_conn()
         self.close()
 
     def __enter__(self) -> Self:
@@ -151,6 +169,13 @@ class Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Session(requests.Session):
+    """Leaves redirects and their bodies alone: even with `allow_redirects=False` requests reads them, unpacked."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None, for each: they are followed here, by `_ask`."""
 
 
 class Client:
@@ -163,7 +188,7 @@ class Client:
         self._url, self._options, self._counts, self._retries = url, options, counts, retries
         self._sleep = sleep  # while others have their turn
         self._server = _server_of(url)
-        self._session = requests.Session()
+        self._session = _Session()
         adapter = _adapter(os.getpid(), options.refuse_private_addresses)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
@@ -217,6 +242,7 @@ class Client:
             if answer.status not in _REDIRECTS or location is None:
                 return answer
             answer.discard()
+            self._retries.check_time()
             try:
                 # Headers are Latin-1 to http.client, addresses UTF-8 to those who send them.
                 url = urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
@@ -321,5 +347,5 @@ def _is_untrusted(error: BaseException) -> bool:
 def _adapter(process_id: int, public_only: bool) -> HTTPAdapter:
     """The connections of this process; a forked child makes its own."""
     del process_id
-    kind = PublicOnlyAdapter if public_only else HTTPAdapter
+    kind = PublicOnlyAdapter if public_only else TimedAdapter
     return kind(pool_connections=_POOL_SIZE, pool_maxsize=_POOL_SIZE)

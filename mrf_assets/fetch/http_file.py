@@ -149,8 +149,7 @@ class HttpFile(OpenedFile):
         before = self._retries.spent_seconds
         try:
             with self._retries.timed():
-                # As sent, whatever Content-Encoding says: the first bytes of the file decide.
-                data: bytes = answer.body.read1(size, decode_content=False)
+                data = answer.read(size, self._window_limit_seconds)
         except (HTTPError, OSError, ValueError) as error:  # fewer bytes than announced are urllib3's ProtocolError
             raise _Broken(type(error).__name__) from None
         self._retries.check_time()

@@ -1,5 +1,8 @@
 """Files in object stores, through pyarrow's file systems: s3, gs, az.
 
+Each piece is a request of its own, which pyarrow sends without a condition: before the last one is handed out
+the store is asked again which object it was, so that pieces of two states are never taken for one.
+
 Where a store is and who asks is said by settings alone, never by the address: a stranger's
 `s3://bucket/key?endpoint_override=...` must not send our credentials anywhere.
 """
@@ -70,8 +73,7 @@ class StoreFile(OpenedFile):
                 with self._retries.timed():
                     if self._file is None:
                         self._open()
-                        if self._validators() != self.validators:
-                            raise SourceChanged(self.url, "another object lies there than was begun; run it again")
+                        self._require_same()
                     assert self._file is not None
                     self.transfer.requests += 1
                     self.transfer.resumes += is_again
@@ -83,11 +85,19 @@ class StoreFile(OpenedFile):
             else:
                 self._retries.progressed()
                 self._retries.check_time()
+                if self._offset + len(piece) >= (self.size_bytes or 0):
+                    self._file = None
+                    self._reopen()
+                    self._require_same()
                 self._offset += len(piece)
                 return piece
             self._file, is_again = None, True
             self._try_again(failure)
         return b""
+
+    def _require_same(self) -> None:
+        if self._validators() != self.validators:
+            raise SourceChanged(self.url, "another object lies there than was begun; run it again")
 
     def _reopen(self) -> None:
         """Open, with more attempts where it fails."""

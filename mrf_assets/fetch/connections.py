@@ -1,0 +1,129 @@
+"""Connections that wait for an answer as long as they are told, however its bytes are spread.
+
+A socket's timeout is for one byte: a server that sends one before each timeout holds its reader for as long as it
+likes, in the head of an answer, in the body of an error, in the line before a chunk.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads a socket until a deadline, where there is one."""
+
+    def __init__(self, below: io.RawIOBase, sock: socket.socket) -> None:
+        self._below, self._sock = below, sock
+        self._patience_seconds = sock.gettimeout()  # for one byte
+        self._deadline: float | None = None
+        self.has_ended = False
+
+    @contextmanager
+    def within(self, seconds: float | None) -> Iterator[None]:
+        """Raise TimeoutError out of reads that are not done by then."""
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._deadline = None
+            with suppress(OSError):  # it is closed
+                self._sock.settimeout(self._patience_seconds)
+
+    def head(self) -> AbstractContextManager[None]:
+        """As long for the whole head of an answer as for one byte."""
+        return self.within(self._patience_seconds)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        self._sock.settimeout(self._seconds_left())
+        size = self._below.readinto(buffer)
+        self.has_ended = size == 0
+        return size
+
+    def _seconds_left(self) -> float | None:
+        if self._deadline is None:
+            return self._patience_seconds
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left if self._patience_seconds is None else min(left, self._patience_seconds)
+
+    def close(self) -> None:
+        self._below.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """An answer whose head has to come in time, and whole."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as http.client calls it
+        super().__init__(sock, *args, **kwargs)
+        self.reader = _TimedReader(self.fp.detach(), sock)
+        self.fp = io.BufferedReader(self.reader)
+
+    def begin(self) -> None:
+        with self.reader.head():
+            super().begin()
+        if self.reader.has_ended:  # http.client takes the end of the connection for the end of the head
+            raise http.client.RemoteDisconnected("closed in the middle of the head")
+
+
+class TimedHTTPConnection(HTTPConnection):
+    """Over http."""
+
+    response_class = _TimedResponse
+
+
+class TimedHTTPSConnection(HTTPSConnection):
+    """Over https."""
+
+    response_class = _TimedResponse
+
+
+class _TimedHTTPPool(HTTPConnectionPool):
+    ConnectionCls = TimedHTTPConnection
+
+
+class _TimedHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = TimedHTTPSConnection
+
+
+_POOLS = {"http": _TimedHTTPPool, "https": _TimedHTTPSPool}
+
+
+class TimedAdapter(HTTPAdapter):
+    """Makes such connections, through a proxy too."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as requests calls it
+        """Make the pools."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:  # noqa: ANN401 - as requests calls it
+        """The pools of a proxy."""
+        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
+        if not proxy.lower().startswith("socks"):  # those connect in a way of their own
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+def timed_reader(response: requests.Response) -> _TimedReader | None:
+    """What reads the body of an answer; None over a proxy of another kind."""
+    # requests itself takes the cookies out of this field.
+    return getattr(getattr(response.raw, "_original_response", None), "reader", None)

@@ -142,7 +142,8 @@ def _whitelist(file: Path) -> Path:
 
 
 def _run(arguments: list[str]) -> Figures:
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    # As our programs start (`mrf_assets.lean_start`); all contenders alike.
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent), "OPENBLAS_NUM_THREADS": "1"}
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(

@@ -22,6 +22,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+import mrf_assets.lean_start  # noqa: F401 - before numpy is imported
 from mrf_assets import batch_commands, query_commands, report_command
 from mrf_assets.batch_commands import PriorityName
 from mrf_assets.catalog import write_catalog

@@ -28,7 +28,6 @@ from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.part_filter import kept_rows
 from mrf_assets.part_processes import in_processes
-from mrf_assets.renewal import renewed_task
 from mrf_assets.results import FileResult, NetworkResult, Progress, spent, spent_on, spent_together
 from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
@@ -227,6 +226,9 @@ class _Work:
         except AccessRefused as refusal:
             if refusal.url != task.canonical_url:  # of a remote reference
                 raise
+            # What it imports takes 20 ms of every start, and few links expire.
+            from mrf_assets.renewal import renewed_task  # noqa: PLC0415
+
             plan = TaskStore.under(self.settings.output_dir)
             renewed = renewed_task(task, refusal, plan, self._opener, limits=self.settings.limits)
         logger.info("%s: the link was refused, and its index has a new one", self.network_id)

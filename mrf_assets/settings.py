@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, get_type_hints
@@ -302,6 +302,11 @@ def _yes_or_no(text: str) -> bool:
     if text.lower() not in words:
         raise ValueError(text)
     return words[text.lower()]
+
+
+def spare_blas_threads(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Ask numpy's BLAS for one thread, here and in child processes, unless somebody has said how many."""
+    environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:

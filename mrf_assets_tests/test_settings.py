@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -315,6 +317,22 @@ def test_every_field_of_the_enrichment_is_read_from_the_environment() -> None:
     assert {f"MRF_{name.upper()}" for name in added} == given.keys()
     assert expected == EnrichSettings.from_environment(given)
     assert EnrichSettings.from_environment(GIVEN).max_retries == Settings.from_environment(GIVEN).max_retries
+
+
+def test_a_program_of_ours_spares_the_threads_of_blas() -> None:
+    """Unless somebody has said how many; as a library the package leaves them alone."""
+    say = "import {}, os; print(os.environ.get('OPENBLAS_NUM_THREADS'))"
+    plain = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+
+    def told(module: str, **given: str) -> str:
+        command = [sys.executable, "-c", say.format(module)]
+        return subprocess.run(command, env=plain | given, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert ("1", "3", "None") == (
+        told("mrf_assets.cli"),
+        told("mrf_assets.cli", OPENBLAS_NUM_THREADS="3"),
+        told("mrf_assets.catalog"),
+    )
 
 
 def test_the_defaults_of_the_enrichment_are_those_asked_for() -> None:

@@ -192,12 +192,12 @@ class RegistryUpdate:
                 self._from_bulk_if_it_can_be_had(ledger, output, result)
 
     def _from_bulk(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
-        registry = BulkRegistry(Reference(self.lake).bulk)
+        bulk = BulkRegistry(Reference(self.lake).bulk)
         try:
-            registry.refresh(self.settings.npi_files_url, self.open_url)
+            bulk.refresh(self.settings.npi_files_url, self.open_url)
         finally:
-            result.statistics.received_bytes += registry.received_bytes
-        self._take_over(ledger, output, result, registry)
+            result.statistics.received_bytes += bulk.received_bytes
+        self._take_over(ledger, output, result, bulk)
 
     def _from_bulk_if_it_can_be_had(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
         """The same where the API is allowed too: CMS's page and its files may break by themselves."""

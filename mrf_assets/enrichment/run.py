@@ -278,16 +278,14 @@ class Enrichment:
             StoreError: There is no room for it.
         """
         if "deep" in self.options.stages:
-            registry = self._registry
-            made = registry.refresh(
-                self.settings.npi_files_url, partial(open_url, options=FetchOptions.of(self.settings))
-            )
-            self.bulk_bytes = registry.received_bytes
+            bulk = self._bulk
+            made = bulk.refresh(self.settings.npi_files_url, partial(open_url, options=FetchOptions.of(self.settings)))
+            self.bulk_bytes = bulk.received_bytes
             logger.info("bulk files: %s", ", ".join(made) or "those that are here are the newest")
             time.sleep(self.options.stage_delay_seconds)
 
     @property
-    def _registry(self) -> BulkRegistry:
+    def _bulk(self) -> BulkRegistry:
         return BulkRegistry(Reference(self.settings.output_dir).bulk)
 
     def _index(self, ledger: Ledger, opened: ExitStack) -> BulkIndex | None:
@@ -295,7 +293,7 @@ class Enrichment:
             return None
         pages = [pa.array(map(int, keys), pa.int64()) for keys in ledger.pages_of_keys(_KEYS_AT_ONCE)]
         npis = pa.table({"npi": pa.chunked_array(pages, pa.int64())})
-        return opened.enter_context(BulkIndex(self._registry, npis))
+        return opened.enter_context(BulkIndex(self._bulk, npis))
 
     def _pool(self, statistics: Statistics, index: BulkIndex | None) -> tuple[Pool, NppesClient]:
         client = NppesClient(

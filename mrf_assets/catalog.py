@@ -23,7 +23,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.disk import whole_file
 from mrf_assets.errors import ListFileError, QueryError, StoreError
 from mrf_assets.generations import PublishedFile, published_files
 from mrf_assets.reference import Reference
@@ -40,6 +39,7 @@ from mrf_assets.views import (
     View,
     table_docs,
 )
+from mrf_assets.whole_files import whole_file
 
 logger = logging.getLogger(__name__)
 

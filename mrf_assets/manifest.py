@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrf_assets.disk import whole_file
 from mrf_assets.errors import StoreError
 from mrf_assets.tasks import FileTask
+from mrf_assets.whole_files import whole_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

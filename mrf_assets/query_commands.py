@@ -18,10 +18,10 @@ from rich.table import Table
 
 from mrf_assets.catalog import connect, write_catalog
 from mrf_assets.console import printable, printable_json
-from mrf_assets.disk import whole_file
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.queries import Query, names, parse, shipped
 from mrf_assets.settings import Settings
+from mrf_assets.whole_files import whole_file
 
 _PATH = click.Path(path_type=Path)
 _ROWS_AT_ONCE = 10_000

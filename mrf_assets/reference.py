@@ -16,8 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.disk import whole_file
 from mrf_assets.errors import StoreError
+from mrf_assets.whole_files import whole_file
 
 
 @dataclass(frozen=True, slots=True)

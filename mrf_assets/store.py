@@ -31,7 +31,7 @@ from typing import Final, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.disk import locked, refusal, sync
+from mrf_assets.disk import refusal
 from mrf_assets.errors import StoreError
 from mrf_assets.generations import (
     FileName,
@@ -45,6 +45,7 @@ from mrf_assets.generations import (
 )
 from mrf_assets.schema import TABLES, Table
 from mrf_assets.tasks import FileTask
+from mrf_assets.whole_files import locked, sync
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mrf_assets.disk import refusal, require_room, sqlite_refusal, whole_file
+from mrf_assets.disk import refusal, require_room, sqlite_refusal
 from mrf_assets.errors import DiskFull, StoreError
 from mrf_assets.pipeline import ingest
 from mrf_assets.reference import write_table
@@ -27,6 +27,7 @@ from mrf_assets.settings import Settings
 from mrf_assets.store import Store
 from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.whole_files import whole_file
 from mrf_assets_tests.dagster_fixtures import Payer, Place, key
 from mrf_assets_tests.factory import document, render, skewed, write_large
 from mrf_assets_tests.mrf_server import Answer, MrfServer

@@ -14,7 +14,7 @@ LAYERS = [
     },  # values
     {
         *("stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "generations", "queries"),
-        *("alerts", "reference"),
+        *("alerts", "reference", "whole_files"),
     },  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
     {

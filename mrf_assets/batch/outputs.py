@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from mrf_assets.batch.ledger import Part
 from mrf_assets.batch.values import Row
-from mrf_assets.disk import sync
 from mrf_assets.errors import StoreError
+from mrf_assets.whole_files import sync
 
 _PART = re.compile(r"\Apart-([0-9]{6})\.parquet\Z")
 _PARTIAL = ".new"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mrf_assets.batch import Failure, Ledger, Statistics
-from mrf_assets.disk import whole_file
 from mrf_assets.errors import SettingError
+from mrf_assets.whole_files import whole_file
 
 _LISTED_IDS = 1_000  # a million ids in a file that is rewritten all the time would cost more than the look-ups
 _LEAST_SECONDS = 1.0  # between two writes of the progress

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from isal import igzip
 
+import mrf_assets.lean_start  # noqa: F401 - as our programs start; all contenders alike
 from mrf_assets.extract.splitter import BracketStream
 from mrf_assets.pipeline import ingest
 from mrf_assets.settings import Settings

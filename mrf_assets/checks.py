@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from mrf_assets.errors import StoreError
-from mrf_assets.schema import TABLES
+from mrf_assets.schema import FILES, TABLES
 from mrf_assets.whitelist import CodeWhitelist
 
 _SAMPLE_ROWS = 5
@@ -26,6 +26,7 @@ _SAMPLE_ROWS = 5
 _MEMORY_MB = 256  # beside a reader, in a process of 400 MB
 # Each takes its share of that: with 64 of them 2.5 M rows of providers did not fit (benchmarks/NOTES.md, "Audit").
 _MOST_THREADS = 4
+_SMALL_BYTES = 16 << 20  # of tables: one thread is as soon done with them as several, and takes less CPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,15 +300,18 @@ def audit(
     Raises:
         StoreError: DuckDB ran out of memory or disk, or the files cannot be read.
     """
+    size_bytes = sum(path.stat().st_size for paths in tables.values() for path in paths)
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{memory_mb}MB",
-        "threads": min(os.cpu_count() or 1, _MOST_THREADS),
+        "threads": min(os.cpu_count() or 1, _MOST_THREADS) if size_bytes > _SMALL_BYTES else 1,
         "temp_directory": str(spill_dir or gettempdir()),
     }
     try:
         with duckdb.connect(config=config) as connection:
             for name in TABLES:
-                connection.read_parquet([str(path) for path in tables[name]]).create_view(name)
+                rows = connection.read_parquet([str(path) for path in tables[name]])
+                # A row for each file of the network, which a dozen rules look at.
+                rows.create(name) if name == FILES.name else rows.create_view(name)
             connection.register("code_whitelist", _whitelist_table(codes))
             return [_apply(connection, check) for check in checks]
     except (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InvalidInputException) as error:

@@ -56,6 +56,8 @@ _WITHOUT_DICTIONARY = {"npi"}
 # Queries ask for one of these; a row group that does not have it is not read (benchmarks/NOTES.md, "Look-ups").
 # By column, the share of row groups that are read in vain: of codes a row group has few, and exactness costs little.
 _LOOKED_UP = {"billing_code": 0.001, "npi": 0.05, "tin_value": 0.05}
+# Nobody asks for the least and the greatest of these, and to find them is a tenth of writing `rates`; nor of lists'.
+_WITHOUT_STATISTICS = {"name", "description", "additional_information"}
 _MOST_VALUES: Final = 50_000  # that a row group has by default; filters fold down to fewer
 _GRACE_SECONDS: Final = 3_600.0
 _COMPRESSION: Final = "zstd"
@@ -90,6 +92,10 @@ def part_labels(tasks: Sequence[FileTask]) -> dict[str, str]:
 
 def _dictionary_columns(table: Table) -> list[str]:
     return [leaf for c in table.columns if c.name not in _WITHOUT_DICTIONARY for leaf in _leaves(c.name, c.type)]
+
+
+def _statistics_columns(table: Table) -> list[str]:
+    return [c.name for c in table.columns if c.name not in _WITHOUT_STATISTICS and not pa.types.is_nested(c.type)]
 
 
 def _bloom_filters(table: Table) -> dict[str, dict[str, float]]:
@@ -129,6 +135,7 @@ class PartWriter:
                 table.arrow,
                 compression=_COMPRESSION,
                 use_dictionary=_dictionary_columns(table),  # type: ignore[arg-type]  # the stubs know bool alone
+                write_statistics=_statistics_columns(table),
                 bloom_filter_options=_bloom_filters(table),
             )
             self._writers[table.name] = self._open.enter_context(writer)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
-from urllib.request import url2pathname
 
 # Signatures of CloudFront, AWS and Google, and plain tokens: dropped.
 _SIGNATURE = re.compile(
@@ -57,6 +56,8 @@ def store_kind(location: str) -> str | None:
 def local_path(location: str) -> Path:
     """The path behind a plain path or a `file://` URL."""
     if location.lower().startswith("file://"):
+        from urllib.request import url2pathname  # noqa: PLC0415 - brings http and e-mail along, and few name files so
+
         return Path(url2pathname(_split(location).path))
     return Path(location)
 

@@ -134,7 +134,7 @@ class ItemBatches:
         self._add_rows(found, regular, rates, slow)
         self._start()
         if self._rows.is_full or self._prices.is_full:
-            yield from self._rows.flush()
+            yield from self._rows.full()
         for memo in (self._prices, self._providers):
             if memo.is_full:
                 memo.settle(self._tally)

@@ -6,6 +6,7 @@ A row of `rates` is held in some forty bytes until its batch is full, whatever i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +17,8 @@ from mrf_assets.extract.interface import TableBatch
 from mrf_assets.extract.memo import PriceMemo
 from mrf_assets.extract.rows import ProviderRow
 from mrf_assets.extract.spans import Ids, buffer_of
-from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATE_TYPE, RATES
+from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATE_TYPE, RATES, Table
 
-Run = tuple[tuple[Any, ...], int]  # columns of `providers` that rows share, the NPI left out, and how many they are
 Head = tuple[Any, ...]  # negotiation_arrangement to covered_services
 
 _FIRST_HEAD = RATES.arrow.get_field_index("negotiation_arrangement")
@@ -37,6 +37,43 @@ class RateIds(NamedTuple):
     high: Ids
 
 
+class Groups(NamedTuple):
+    """Provider groups by column; the rows of one entry of `provider_groups` differ in the NPI alone."""
+
+    group_ids: Sequence[str]
+    networks: Sequence[Sequence[str] | None]  # of each group
+    is_inline: Sequence[bool]
+    entry_counts: Sequence[int]
+    kinds: Sequence[str | None]  # of each entry
+    tins: Sequence[str | None]
+    names: Sequence[str | None]
+    npi_counts: Sequence[int]
+    npis: NDArray[np.int64]  # of all entries; 0 is null
+
+
+class EvenBatches:
+    """Record batches of one table, all of the same number of rows but the last."""
+
+    def __init__(self, table: Table, batch_rows: int) -> None:
+        self._table, self._batch_rows = table, batch_rows
+        self._rest: pa.RecordBatch | None = None
+
+    def add(self, batch: pa.RecordBatch) -> Iterator[TableBatch]:
+        """Yield what is full, with what was left over before."""
+        if self._rest is not None:
+            batch = pa.concat_batches([self._rest, batch])  # type: ignore[attr-defined]  # unknown to the stubs
+        full_rows = batch.num_rows - batch.num_rows % self._batch_rows
+        for start in range(0, full_rows, self._batch_rows):
+            yield self._table.name, batch.slice(start, self._batch_rows)
+        self._rest = batch.slice(full_rows) if full_rows < batch.num_rows else None
+
+    def flush(self) -> Iterator[TableBatch]:
+        """Yield what was left over."""
+        if self._rest is not None:
+            yield self._table.name, self._rest
+        self._rest = None
+
+
 def joined_rows(parts: Sequence[RateIds]) -> RateIds:
     """One behind the other."""
     return RateIds(*map(np.concatenate, zip(*parts, strict=True)))
@@ -53,6 +90,7 @@ class RateRows:
     def __init__(self, file_id: str, batch_rows: int, prices: PriceMemo) -> None:
         self._file_id, self._batch_rows, self._prices = file_id, batch_rows, prices
         self._schema = RATES.arrow
+        self._batches = EvenBatches(RATES, batch_rows)
         self._start()
 
     def _start(self) -> None:
@@ -73,16 +111,19 @@ class RateRows:
 
     @property
     def is_full(self) -> bool:
-        """True if it is time to flush."""
+        """True if it is time to hand over what is full."""
         return self._rows >= self._batch_rows
+
+    def full(self) -> Iterator[TableBatch]:
+        """Yield the batches that are full; ids may change their meaning after it."""
+        if self._rows:
+            yield from self._batches.add(self._batch(joined_rows(self._held)))
+        self._start()
 
     def flush(self) -> Iterator[TableBatch]:
         """Yield all rows in batches."""
-        if self._rows:
-            whole = self._batch(joined_rows(self._held))
-            for start in range(0, self._rows, self._batch_rows):
-                yield RATES.name, whole.slice(start, self._batch_rows)
-        self._start()
+        yield from self.full()
+        yield from self._batches.flush()
 
     def _batch(self, rows: RateIds) -> pa.RecordBatch:
         count = len(rows.prices)
@@ -110,48 +151,65 @@ def _spread(values: pa.Array[Any], indexes: pa.Int64Array) -> pa.Array[Any]:
 
 
 class ProviderRows:
-    """Rows of `providers` as runs that differ in the NPI alone."""
+    """Rows of `providers`, group by group."""
 
     def __init__(self, file_id: str, batch_rows: int) -> None:
         self._file_id, self._batch_rows = file_id, batch_rows
         self._schema = PROVIDERS.arrow
+        self._batches = EvenBatches(PROVIDERS, batch_rows)
         self._start()
 
     def _start(self) -> None:
-        self._runs: list[Run] = []
-        self._npis: list[NDArray[np.int64]] = []
+        self._held: list[Groups] = []
         self._rows = 0
 
-    def add(self, row: ProviderRow) -> Iterator[TableBatch]:
-        """Take one row; yield what became full."""
-        group_id, npi, *rest = row
-        yield from self.add_runs([((group_id, *rest), 1)], np.array([npi or 0]))
+    def add_rows(self, rows: Sequence[ProviderRow]) -> Iterator[TableBatch]:
+        """Take rows; yield what became full."""
+        if not rows:
+            return
+        group_ids, npis, kinds, tins, names, networks, is_inline = zip(*rows, strict=True)
+        ones, npi_array = [1] * len(rows), np.array([npi or 0 for npi in npis])
+        yield from self.add_groups(Groups(group_ids, networks, is_inline, ones, kinds, tins, names, ones, npi_array))
 
-    def add_runs(self, runs: Sequence[Run], npis: NDArray[np.int64]) -> Iterator[TableBatch]:
-        """Take runs and the NPIs of all of them; an NPI of 0 is null."""
-        self._runs += runs
-        self._npis.append(npis)
-        self._rows += len(npis)
+    def add_groups(self, groups: Groups) -> Iterator[TableBatch]:
+        """Take groups; yield what became full."""
+        self._held.append(groups)
+        self._rows += len(groups.npis)
         if self._rows >= self._batch_rows:
-            yield from self.flush()
+            yield from self._full()
 
     def flush(self) -> Iterator[TableBatch]:
         """Yield all rows in batches."""
-        if not self._rows:
-            return
-        shared, counts = zip(*self._runs, strict=True)
-        runs = pa.array(np.repeat(np.arange(len(counts)), counts), pa.int64())
-        npis = np.concatenate(self._npis)
-        fields = [field for field in self._schema if field.name not in ("file_id", "npi")]
-        columns = zip(*shared, strict=True)
-        arrays = [pa.array(column, field.type).take(runs) for column, field in zip(columns, fields, strict=True)]
-        file_ids = pa.repeat(pa.scalar(self._file_id), self._rows)
-        group_ids, *rest = arrays
-        npi_array = pa.array(npis, pa.int64(), mask=npis == 0)
-        batch = pa.RecordBatch.from_arrays([file_ids, group_ids, npi_array, *rest], schema=self._schema)
-        for start in range(0, self._rows, self._batch_rows):
-            yield PROVIDERS.name, batch.slice(start, self._batch_rows)
+        yield from self._full()
+        yield from self._batches.flush()
+
+    def _full(self) -> Iterator[TableBatch]:
+        if self._rows:
+            yield from self._batches.add(self._batch())
         self._start()
+
+    def _batch(self) -> pa.RecordBatch:
+        *columns, npi_arrays = zip(*self._held, strict=True)
+        group_ids, networks, is_inline, entry_counts, *of_entries, npi_counts = (
+            list(chain.from_iterable(column)) for column in columns
+        )
+        entries = np.repeat(np.arange(len(npi_counts)), npi_counts)
+        groups = np.repeat(np.arange(len(group_ids)), entry_counts)[entries]
+        npis = np.concatenate(npi_arrays)
+        columns_of_rows: dict[str, pa.Array[Any]] = {
+            "file_id": pa.repeat(pa.scalar(self._file_id), self._rows),
+            "npi": pa.array(npis, pa.int64(), mask=npis == 0),
+        }
+        shared = (
+            (groups, {"provider_group_id": group_ids, "network_names": networks, "is_inline": is_inline}),
+            (entries, dict(zip(("tin_type", "tin_value", "business_name"), of_entries, strict=True))),
+        )
+        for owners, values_by_name in shared:
+            taken = pa.array(owners, pa.int64())
+            for name, values in values_by_name.items():
+                columns_of_rows[name] = _spread(pa.array(values, self._schema.field(name).type), taken)
+        arrays = [columns_of_rows[name] for name in self._schema.names]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
 
 class SetRows:
@@ -159,6 +217,7 @@ class SetRows:
 
     def __init__(self, file_id: str, batch_rows: int) -> None:
         self._file_id, self._batch_rows = file_id, batch_rows
+        self._batches = EvenBatches(PROVIDER_SETS, batch_rows)
         self._start()
 
     def _start(self) -> None:
@@ -166,24 +225,29 @@ class SetRows:
         self._counts: list[int] = []
         self._group_ids: list[str] = []
 
-    def add(self, set_id: int, group_ids: Sequence[str]) -> Iterator[TableBatch]:
-        """Take a set; yield what became full."""
+    def add(self, set_id: int, group_ids: Sequence[str]) -> None:
+        """Take a set."""
         self._set_ids.append(set_id)
         self._counts.append(len(group_ids))
         self._group_ids += group_ids
-        if len(self._group_ids) >= self._batch_rows:
-            yield from self.flush()
+
+    @property
+    def is_full(self) -> bool:
+        """True if it is time to hand over what is full."""
+        return len(self._group_ids) >= self._batch_rows
+
+    def full(self) -> Iterator[TableBatch]:
+        """Yield the batches that are full."""
+        if self._group_ids:
+            arrays: list[pa.Array[Any]] = [
+                pa.repeat(pa.scalar(self._file_id), len(self._group_ids)),
+                pa.array(np.repeat(np.array(self._set_ids, np.int64), self._counts), pa.int64()),
+                pa.array(self._group_ids, pa.string()),
+            ]
+            yield from self._batches.add(pa.RecordBatch.from_arrays(arrays, schema=PROVIDER_SETS.arrow))
+        self._start()
 
     def flush(self) -> Iterator[TableBatch]:
         """Yield all rows in batches."""
-        if not self._group_ids:
-            return
-        arrays: list[pa.Array[Any]] = [
-            pa.repeat(pa.scalar(self._file_id), len(self._group_ids)),
-            pa.array(np.repeat(np.array(self._set_ids, np.int64), self._counts), pa.int64()),
-            pa.array(self._group_ids, pa.string()),
-        ]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=PROVIDER_SETS.arrow)
-        for start in range(0, batch.num_rows, self._batch_rows):
-            yield PROVIDER_SETS.name, batch.slice(start, self._batch_rows)
-        self._start()
+        yield from self.full()
+        yield from self._batches.flush()

@@ -27,7 +27,7 @@ from mrf_assets.extract.held import HeldItem
 from mrf_assets.extract.interface import Request, TableBatch, Tally
 from mrf_assets.extract.reference import HEADER_KEYS, OTHER_KINDS, Cursor, FileReader, read_reference
 from mrf_assets.extract.references import ReferenceReader
-from mrf_assets.extract.rows import HEAD_KEYS, item_head
+from mrf_assets.extract.rows import HEAD_KEYS, ProviderRow, item_head
 from mrf_assets.extract.splitter import LEAST_BLOCK_BYTES, WHITE_SPACE, Bracket, BracketStream
 from mrf_assets.extract.values import Obj, Values
 from mrf_assets.extract.whole_items import (
@@ -78,18 +78,23 @@ class _FastReader(FileReader):
     def __init__(self, stream: BracketStream, request: Request, tally: Tally, *, batch_bytes: int) -> None:
         super().__init__(Cursor(iter(()), request.url, request.limits), request, tally)
         self._stream = stream
-        provider_rows = ProviderRows(request.file_id, request.provider_batch_rows)
-        self.providers = provider_rows
+        self._provider_rows = ProviderRows(request.file_id, request.provider_batch_rows)
         self._set_rows = SetRows(request.file_id, request.rate_batch_rows)
         self.items = ItemBatches(self, batch_bytes=batch_bytes)
-        self._references = ReferenceReader(self, provider_rows)
+        self._references = ReferenceReader(self, self._provider_rows)
         self._context = b""  # stands for all that was read before the text that is kept
         self._open_item: HeldItem | None = None
         self._whole, self._whole_of = NO_ITEMS, 0  # items, and the block in which they are
 
+    def write_provider_rows(self, rows: Iterable[ProviderRow]) -> Iterator[TableBatch]:
+        """Rows of `providers`."""
+        return self._provider_rows.add_rows(list(rows))
+
     def write_set(self, set_id: int, group_ids: Sequence[str]) -> Iterator[TableBatch]:
         """A set that was not written yet."""
-        return self._set_rows.add(set_id, group_ids)
+        self._set_rows.add(set_id, group_ids)
+        if self._set_rows.is_full:
+            yield from self._set_rows.full()
 
     def check_unread(self) -> None:
         """Raise MalformedJson if the text not looked at yet is no beginning of what should stand there."""
@@ -136,7 +141,7 @@ class _FastReader(FileReader):
         yield from self.items.flush()
         self._finish(header, seen)
         yield from self.hand_over_rejects()
-        for buffer in (self.providers, self._set_rows, self.rates, self.rejects):
+        for buffer in (self._provider_rows, self._set_rows, self.rates, self.rejects):
             yield from buffer.flush()
 
     def _members(self, position: int, context: bytes, bracket: Bracket) -> list[tuple[str, object]]:

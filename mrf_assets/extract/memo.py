@@ -46,6 +46,7 @@ _NO_OFFSET = -1
 _RATE_MARK = secrets.randbits(59) + (1 << 59)
 _PRICES_MARK = secrets.token_hex(8)
 _RATE_PLACE = 1  # in a PriceRow
+_MOST_NAMES = 100_000
 _QUOTES_OF_KEYS = 4  # of an element with references and prices
 
 
@@ -99,18 +100,19 @@ class SpellingMemo(ABC):
         """Ids of spellings one by one; those that are new are learnt."""
         found = distinct(spans)
         first_cuts = cuts[found.firsts]
-        learnt: list[tuple[bytes, _Known]] = []
-        ids = np.empty(len(found.contents), np.int64)
-        for nth, (spelling, cut) in enumerate(zip(found.contents, first_cuts.tolist(), strict=True)):
-            known = self._known.get(spelling)
-            if known is None:
-                known = self._known[spelling] = self._remember(spelling, cut, is_shallow=is_shallow)
-                self._bytes += 2 * len(spelling) + _ENTRY_BYTES
-                learnt.append((spelling, known))
-            ids[nth] = known[0] if known[1] == cut else UNKNOWN
-        if learnt:
-            self._spellings.append(pa.array([spelling for spelling, _ in learnt], pa.binary()))
-            self._entries = np.concatenate((self._entries, [known for _, known in learnt]))
+        entries = list(map(self._known.get, found.contents))
+        new = [nth for nth, known in enumerate(entries) if known is None]
+        if new:
+            spellings = [found.contents[nth] for nth in new]
+            learnt = self._remember(spellings, first_cuts[new].tolist(), is_shallow=is_shallow)
+            self._known.update(zip(spellings, learnt, strict=True))
+            self._bytes += 2 * sum(map(len, spellings)) + _ENTRY_BYTES * len(spellings)
+            self._spellings.append(pa.array(spellings, pa.binary()))
+            self._entries = np.concatenate((self._entries, learnt))
+            for nth, known in zip(new, learnt, strict=True):
+                entries[nth] = known
+        known_ids, known_cuts = zip(*(known for known in entries if known is not None), strict=True)
+        ids = np.where(np.array(known_cuts) == first_cuts, known_ids, UNKNOWN)
         return np.where(first_cuts[found.ids] == cuts, ids[found.ids], UNKNOWN)
 
     def count(self, ids: Ids) -> None:
@@ -126,7 +128,14 @@ class SpellingMemo(ABC):
                 absorb_times(tally, counted, int(self._times[spelling]))
         self._times = np.zeros(0, np.int64)
 
-    def _remember(self, spelling: bytes, cut: int, *, is_shallow: bool) -> _Known:
+    def _remember(self, spellings: Sequence[bytes], cuts: Sequence[int], *, is_shallow: bool) -> list[_Known]:
+        """Take in what was never seen; what it means, one by one."""
+        return [
+            self._remember_one(spelling, cut, is_shallow=is_shallow)
+            for spelling, cut in zip(spellings, cuts, strict=True)
+        ]
+
+    def _remember_one(self, spelling: bytes, cut: int, *, is_shallow: bool) -> _Known:
         tally = Tally()
         known = (UNKNOWN, cut)
         try:
@@ -305,6 +314,7 @@ class ProviderMemo(SpellingMemo):
         self._set_ids: list[int | None] = []
         self._arrays = id_array([])
         self._fresh: list[tuple[int, RateElement]] = []
+        self._names = _NumberNames()
 
     def clear(self) -> None:
         """Forget everything, once it is settled: ids are void."""
@@ -325,14 +335,29 @@ class ProviderMemo(SpellingMemo):
         fresh, self._fresh = self._fresh, []
         return fresh
 
-    def _remember(self, spelling: bytes, cut: int, *, is_shallow: bool) -> _Known:
-        element = plain_references(spelling, self._mended(spelling, cut))
-        if element is None:
-            return super()._remember(spelling, cut, is_shallow=is_shallow)
-        self.tallies.append(None)
-        self._fresh.append((len(self._set_ids), element))
-        self._set_ids.append(element.set_id)
-        return len(self._set_ids) - 1, cut
+    def _remember(self, spellings: Sequence[bytes], cuts: Sequence[int], *, is_shallow: bool) -> list[_Known]:
+        learnt = list[_Known]()
+        for spelling, cut, element in zip(spellings, cuts, self._plain_references(spellings, cuts), strict=True):
+            if element is None:
+                learnt.append(self._remember_one(spelling, cut, is_shallow=is_shallow))
+                continue
+            learnt.append((len(self._set_ids), cut))
+            self._fresh.append((len(self._set_ids), element))
+            self.tallies.append(None)
+            self._set_ids.append(element.set_id)
+        return learnt
+
+    def _plain_references(self, spellings: Sequence[bytes], cuts: Sequence[int]) -> list[RateElement | None]:
+        """What `rate_providers` gives for distinct whole numbers beside the prices and no more; None elsewhere."""
+        texts = [
+            self._mended(spelling, cut) if spelling.count(b'"') == _QUOTES_OF_KEYS and b"\\" not in spelling else b"0"
+            for spelling, cut in zip(spellings, cuts, strict=True)
+        ]
+        try:
+            values = orjson.loads(b"[%b]" % b",".join(texts))
+        except orjson.JSONDecodeError:
+            return [None] * len(spellings)
+        return [_plain_references(value, self._names) if value else None for value in values]
 
     def _mended(self, spelling: bytes, cut: int) -> bytes:
         return b'%b"%b"%b' % (spelling[:cut], _PRICES_MARK.encode(), spelling[cut:])
@@ -348,19 +373,24 @@ class ProviderMemo(SpellingMemo):
         return True
 
 
-def plain_references(spelling: bytes, mended: bytes) -> RateElement | None:
-    """What `rate_providers` gives for distinct whole numbers beside the prices and no more; None elsewhere."""
-    if spelling.count(b'"') != _QUOTES_OF_KEYS or b"\\" in spelling:
-        return None
-    try:
-        value = orjson.loads(mended)
-    except orjson.JSONDecodeError:
-        return None
+class _NumberNames(dict[int, str]):
+    """Ids of groups as text: most are in dozens of sets, and to spell a number takes longer than to look it up."""
+
+    def __missing__(self, number: int) -> str:
+        if len(self) >= _MOST_NAMES:
+            self.clear()
+        name = self[number] = str(number)
+        return name
+
+
+def _plain_references(value: dict[str, Any], names: _NumberNames) -> RateElement | None:
     references = value.get("provider_references")
     if len(value) != 2 or value.get("negotiated_prices") != [_PRICES_MARK] or type(references) is not list:  # noqa: PLR2004 - keys
         return None
-    distinct_ids = set(map(str, references))
-    if set(map(type, references)) != {int} or len(distinct_ids) < len(references):
+    if set(map(type, references)) != {int}:
+        return None
+    distinct_ids = set(map(names.__getitem__, references))
+    if len(distinct_ids) < len(references):
         return None
     members = tuple(sorted(distinct_ids))
     return RateElement(members, provider_set_id(members), [], [])

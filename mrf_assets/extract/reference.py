@@ -19,9 +19,9 @@ from mrf_assets.extract.interface import Reject, Request, TableBatch, Tally, Too
 from mrf_assets.extract.remote import RemoteGroups
 from mrf_assets.extract.rows import (
     HEAD_KEYS,
+    ProviderRow,
     RateElement,
     RowBuffer,
-    RowSink,
     group_content,
     item_head,
     rate_element,
@@ -163,12 +163,13 @@ class FileReader:
     def __init__(self, cursor: Cursor, request: Request, tally: Tally) -> None:
         self.cursor, self.request, self.tally = cursor, request, tally
         self.values = Values(tally)
-        self.providers: RowSink = RowBuffer(PROVIDERS, request.file_id, request.provider_batch_rows)
+        self.providers = RowBuffer(PROVIDERS, request.file_id, request.provider_batch_rows)
         self.sets = RowBuffer(PROVIDER_SETS, request.file_id, request.rate_batch_rows)
         self.rates = RowBuffer(RATES, request.file_id, request.rate_batch_rows)
         self.rejects = RowBuffer(REJECTS, request.file_id, request.rate_batch_rows)
         self.set_ids, self.inline_ids = set[int](), set[str]()
-        self.group_contents: dict[str, set[bytes]] = {}
+        self._group_contents: dict[str, int] = {}
+        self._conflicting_contents: dict[str, set[int]] = {}
         self.remote = RemoteGroups(request, self._parse)
         self._ahead: deque[tuple[int, Json]] = deque()  # references not written yet, with their places
         self.root_offset = 0
@@ -282,18 +283,20 @@ class FileReader:
             return
         group_id, rows = found
         if self.is_new_group(group_id, group_content(rows)):
-            for row in rows:
-                yield from self.providers.add(row)
+            yield from self.write_provider_rows(rows)
 
-    def is_new_group(self, group_id: str, content: bytes) -> bool:
+    def is_new_group(self, group_id: str, content: int) -> bool:
         """False for what came before, with the same content."""
-        known = self.group_contents.setdefault(group_id, set())
-        if content in known:
+        first = self._group_contents.get(group_id)
+        if first is None:
+            self._group_contents[group_id] = content
+            return True
+        others = self._conflicting_contents.setdefault(group_id, set())
+        if content == first or content in others:
             self.tally.repairs["duplicate_provider_group"] += 1
             return False
-        if known:
-            self.tally.repairs["conflicting_provider_group"] += 1
-        known.add(content)
+        self.tally.repairs["conflicting_provider_group"] += 1
+        others.add(content)
         return True
 
     def _remote_groups(self, location: str, offset: int) -> list[Json] | None:
@@ -392,13 +395,16 @@ class FileReader:
         """Inline groups and the set of an element, those that were not written yet."""
         if element.inline:
             new_inline = {row[0] for row in element.inline} - self.inline_ids
-            for row in element.inline:
-                if row[0] in new_inline:
-                    yield from self.providers.add(row)
+            yield from self.write_provider_rows([row for row in element.inline if row[0] in new_inline])
             self.inline_ids |= new_inline
         if element.set_id is not None and element.set_id not in self.set_ids:
             self.set_ids.add(element.set_id)
             yield from self.write_set(element.set_id, element.group_ids)
+
+    def write_provider_rows(self, rows: Iterable[ProviderRow]) -> Iterator[TableBatch]:
+        """Rows of `providers`."""
+        for row in rows:
+            yield from self.providers.add(row)
 
     def write_set(self, set_id: int, group_ids: Sequence[str]) -> Iterator[TableBatch]:
         """A set that was not written yet."""

@@ -1,44 +1,36 @@
 """Elements of `provider_references` -> rows of `providers`.
 
-Nearly all bytes of the section are NPIs: plain lists of them are cut out and read all at once, and
-what remains is parsed. A reference that is unusual in any way is read again, by `rows`, alone.
+Nearly all bytes of the section are NPIs: plain lists of them are cut out and read all at once. What
+remains is parsed by one call a piece, and taken column by column where all of it has the usual shape. A
+reference that is unusual in any way is read again, by `rows`, alone.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, compress, pairwise
+from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from mrf_assets.extract.columns import ProviderRows, Run
+from mrf_assets.extract.columns import Groups, ProviderRows
 from mrf_assets.extract.exact import NotQuiteJsonError, located_elements, quick
 from mrf_assets.extract.interface import TableBatch, Tally
 from mrf_assets.extract.npis import PlainLists, plain_lists
+from mrf_assets.extract.plain_groups import LIST_MARK, Plain, read_plain, taken_lists
 from mrf_assets.extract.reference import FileReader
-from mrf_assets.extract.rows import GROUP_KEYS, REFERENCE_KEYS, content_of_runs
+from mrf_assets.extract.rows import GROUP_KEYS, REFERENCE_KEYS, content_of_entries
 from mrf_assets.extract.spans import follows_key
 from mrf_assets.extract.splitter import PADDING, Brackets, Scanner, pairs_of_level
 from mrf_assets.extract.values import Json, Obj, Values
 
-_MARK = secrets.token_hex(8)  # stands for a list that was cut out; no file can know it
-_MARK_LENGTH = len(_MARK)
-_TIN_TYPES = ("ein", "npi")
 _LIST = ord("[")
 _DEEPEST = 50
 _NPI_LEVEL = 3  # reference, provider_groups, group, npi
+_FEW = 32  # references that are tried together where not all of a piece are usual
 
-
-class _Group(NamedTuple):
-    """A reference of the usual shape."""
-
-    group_id: str
-    runs: list[Run]
-    npis: NDArray[np.int64]  # of all runs
-    counts: Tally | None  # None counts nothing
+_Counted = tuple[Groups, Tally | None]  # None counts nothing
 
 
 class ReferenceReader:
@@ -58,26 +50,25 @@ class ReferenceReader:
         found = Scanner().scan(text + PADDING)
         lists, reduced = _cut_lists(text, found)
         elements = pairs_of_level(found, 0)
-        groups = None
+        runs = None
         if found.levels.max(initial=0) < _DEEPEST:
-            groups = _groups(before + reduced + b"]", lists)
-        groups = groups if is_first or groups is None else groups[1:]
-        if groups is None or len(groups) != len(elements.starts):
+            runs = _read_usual(before + reduced + b"]", lists, skipped=0 if is_first else 1)
+        if runs is None or sum(1 if run is None else len(run[0].group_ids) for run in runs) != len(elements.starts):
             yield from self._read_all(offset - len(before), before + text + b"]", is_first=is_first)
             return
+        starts = [0, *accumulate(1 if run is None else len(run[0].group_ids) for run in runs)]
         # All before the first is written, so that the addresses among them are fetched side by side.
         unusual = {
             nth: self._located(offset, text, int(elements.starts[nth]), int(elements.stops[nth]) + 1)
-            for nth, group in enumerate(groups)
-            if group is None
+            for nth, run in zip(starts, runs, strict=False)
+            if run is None
         }
         self._file.expect_remote(unusual.values())
-        for nth, group in enumerate(groups):
-            if group is not None:
-                self._tally.provider_groups_read += 1
-                yield from self._write(group)
-            else:
+        for nth, run in zip(starts, runs, strict=False):
+            if run is None:
                 yield from self._write_value(unusual.pop(nth))
+            else:
+                yield from self._write(*run)
 
     def _located(self, offset: int, text: bytes, start: int, stop: int) -> Json:
         (value,) = located_elements([(offset + start - 1, b"[" + text[start:stop] + b"]")], self._url, self._tally)
@@ -97,12 +88,38 @@ class ReferenceReader:
         else:
             self.not_a_reference(value)
 
-    def _write(self, group: _Group) -> Iterator[TableBatch]:
-        if group.counts is not None:
-            self._tally.absorb(group.counts)
-        contents = [[*run[1:], count] for run, count in group.runs]
-        if self._file.is_new_group(group.group_id, content_of_runs(contents, group.npis.tobytes())):
-            yield from self._rows.add_runs(group.runs, group.npis)
+    def _write(self, groups: Groups, counts: Tally | None) -> Iterator[TableBatch]:
+        self._tally.provider_groups_read += len(groups.group_ids)
+        if counts is not None:
+            self._tally.absorb(counts)
+        is_new = list(map(self._file.is_new_group, groups.group_ids, _contents(groups)))
+        yield from self._rows.add_groups(groups if all(is_new) else _chosen(groups, is_new))
+
+
+def _contents(groups: Groups) -> Iterator[int]:
+    entries = list(zip(groups.kinds, groups.tins, groups.names, groups.npi_counts, strict=True))
+    npis = groups.npis.tobytes()
+    width = groups.npis.itemsize
+    places = [width * place for place in accumulate(groups.npi_counts, initial=0)]
+    borders = pairwise(accumulate(groups.entry_counts, initial=0))
+    for (start, stop), networks in zip(borders, groups.networks, strict=True):
+        yield content_of_entries(entries[start:stop], networks, npis[places[start] : places[stop]])
+
+
+def _chosen(groups: Groups, is_chosen: Sequence[bool]) -> Groups:
+    """Some of the groups."""
+    entries = np.repeat(is_chosen, groups.entry_counts)
+    return Groups(
+        group_ids=list(compress(groups.group_ids, is_chosen)),
+        networks=list(compress(groups.networks, is_chosen)),
+        is_inline=list(compress(groups.is_inline, is_chosen)),
+        entry_counts=list(compress(groups.entry_counts, is_chosen)),
+        kinds=list(compress(groups.kinds, entries)),
+        tins=list(compress(groups.tins, entries)),
+        names=list(compress(groups.names, entries)),
+        npi_counts=list(compress(groups.npi_counts, entries)),
+        npis=groups.npis[np.repeat(entries, groups.npi_counts)],
+    )
 
 
 def _cut_lists(text: bytes, found: Brackets) -> tuple[PlainLists, bytes]:
@@ -112,20 +129,19 @@ def _cut_lists(text: bytes, found: Brackets) -> tuple[PlainLists, bytes]:
     chosen = np.flatnonzero((pairs.kinds == _LIST) & follows_key(data, pairs.starts, b'"npi"'))
     starts, stops = pairs.starts[chosen] + 1, pairs.stops[chosen]
     lists = plain_lists(text, starts, stops)
-    pieces, end = list[bytes](), 0
-    for nth in np.flatnonzero(lists.is_plain).tolist():
-        pieces += (text[end : starts[nth]], b'"%b%d"' % (_MARK.encode(), nth))
-        end = stops[nth]
+    plain = np.flatnonzero(lists.is_plain)
+    pieces, end, mark = list[bytes](), 0, f'"{LIST_MARK}'.encode()
+    for nth, start, stop in zip(plain.tolist(), starts[plain].tolist(), stops[plain].tolist(), strict=True):
+        pieces += (text[end:start], b'%b%d"' % (mark, nth))
+        end = stop
     return lists, b"".join([*pieces, text[end:]])
 
 
-def _groups(text: bytes, lists: PlainLists) -> list[_Group | None] | None:
-    """The references of a list, None for each of another shape than usual; None if `json` cannot tell them."""
-    borders = lists.borders.tolist()
-    repaired = ((lists.texts != 0) | (lists.zeros != 0)).tolist()
+def _read_usual(text: bytes, lists: PlainLists, *, skipped: int) -> list[_Counted | None] | None:
+    """The references of a list in runs, None for each of another shape than usual; None if `json` cannot tell them."""
     if b"\\" not in text:
         try:
-            return _groups_at_once(orjson.loads(text), text.count(b'"'), lists, borders, repaired)
+            return _read_at_once(orjson.loads(text)[skipped:], text.count(b'"'), lists)
         except (orjson.JSONDecodeError, NotQuiteJsonError):
             pass
     try:
@@ -134,26 +150,37 @@ def _groups(text: bytes, lists: PlainLists) -> list[_Group | None] | None:
         return None
     if duplicates or not isinstance(values, list):
         return None
-    return [_read_reference(value, lists) if isinstance(value, Obj) else None for value in values]
+    return [_read_reference(value, lists) if isinstance(value, Obj) else None for value in values[skipped:]]
 
 
-def _groups_at_once(
-    values: list[object], quotes: int, lists: PlainLists, borders: list[int], repaired: list[bool]
-) -> list[_Group | None]:
-    groups, read_quotes = list[_Group | None](), 0
-    for value in values:
-        plain = _read_plain(value, lists, borders, repaired)
-        if plain is None:
-            objects, more_quotes = _with_objects(value)
-            groups.append(_read_reference(objects, lists) if isinstance(objects, Obj) else None)
+def _read_at_once(values: list[Any], quotes: int, lists: PlainLists) -> list[_Counted | None]:
+    runs, read_quotes = list[_Counted | None](), 0
+    for run in _runs(values, lists):
+        if isinstance(run, Plain):
+            runs.append((run.groups, run.counts))
+            more_quotes = run.quotes
         else:
-            group, more_quotes = plain
-            groups.append(group)
+            objects, more_quotes = _with_objects(run)
+            runs.append(_read_reference(objects, lists) if isinstance(objects, Obj) else None)
         read_quotes += more_quotes
     # Without escapes each key and each text has two quotes, so a key that came twice leaves too many.
     if read_quotes != quotes:
         raise NotQuiteJsonError("a key came twice")
-    return groups
+    return runs
+
+
+def _runs(values: list[Any], lists: PlainLists) -> Iterator[Plain | Any]:
+    """As many values at once as are plain, and those that are not, in their order."""
+    if plain := read_plain(values, lists):
+        yield plain
+        return
+    for start in range(0, len(values), _FEW):
+        few = values[start : start + _FEW]
+        if plain := read_plain(few, lists):
+            yield plain
+        else:
+            for value in few:
+                yield read_plain([value], lists) or value
 
 
 def _with_objects(value: object) -> tuple[Json, int]:
@@ -178,72 +205,7 @@ def _with_objects(value: object) -> tuple[Json, int]:
     return held, quotes
 
 
-def _read_plain(
-    reference: Any,  # noqa: ANN401 - JSON
-    lists: PlainLists,
-    borders: list[int],
-    repaired: list[bool],
-) -> tuple[_Group, int] | None:
-    """What `_read_reference` gives where nothing is to be repaired or counted, and how many quotes it takes."""
-    if type(reference) is not dict:
-        return None
-    names, number = reference.get("network_name"), reference.get("provider_group_id")
-    entries: Any = reference.get("provider_groups")
-    is_plain = (
-        type(number) is int
-        and type(entries) is list
-        and len(reference) == (2 if names is None else 3)  # no other key
-        and (names is None or (type(names) is list and all(type(name) is str and name for name in names)))
-    )
-    plain = [_read_plain_entry(entry, repaired) for entry in entries] if is_plain else []
-    if not plain or None in plain:
-        return None
-    tins, at = zip(*plain, strict=True)
-    # Equal TINs may share NPIs, which are then written once.
-    if len({(kind, tin) for kind, tin, _ in tins}) < len(tins):
-        return None
-    group_id = str(number)
-    runs = [
-        ((group_id, *tin, names, False), borders[nth + 1] - borders[nth]) for tin, nth in zip(tins, at, strict=True)
-    ]
-    quotes = 2 * (len(reference) + len(names or ())) + sum(14 if tin[2] is None else 18 for tin in tins)
-    if at == tuple(range(at[0], at[0] + len(at))):
-        npis = lists.npis[borders[at[0]] : borders[at[-1] + 1]]
-    else:
-        npis = np.concatenate([lists.npis[borders[nth] : borders[nth + 1]] for nth in at])
-    return _Group(group_id, runs, npis, None), quotes
-
-
-def _read_plain_entry(
-    entry: Any,  # noqa: ANN401 - JSON
-    repaired: list[bool],
-) -> tuple[tuple[str, str, str | None], int] | None:
-    """The TIN (type, value, name) of one of the `provider_groups`, and the number of its list of NPIs."""
-    if type(entry) is not dict or len(entry) != 2:  # noqa: PLR2004 - npi and tin
-        return None
-    npis, tin = entry.get("npi"), entry.get("tin")
-    if type(npis) is not list or len(npis) != 1 or type(tin) is not dict:
-        return None
-    values: tuple[Any, Any, Any, Any] = (npis[0], tin.get("type"), tin.get("value"), tin.get("business_name"))
-    mark, kind, value, name = values
-    is_plain = (
-        type(mark) is str
-        and mark.startswith(_MARK)
-        and kind in _TIN_TYPES
-        and type(value) is str
-        and len(tin) == (2 if name is None else 3)  # no other key
-        and (name is None or (type(name) is str and name != ""))
-    )
-    if not is_plain:
-        return None
-    clean: str = value.strip()
-    if kind == "ein":
-        clean = clean.replace("-", "")
-    nth = int(mark[_MARK_LENGTH:])
-    return ((kind, clean, name), nth) if clean and not repaired[nth] else None
-
-
-def _read_reference(reference: Obj, lists: PlainLists) -> _Group | None:
+def _read_reference(reference: Obj, lists: PlainLists) -> _Counted | None:
     """A reference of the usual shape; None if it is another."""
     counts = Tally()
     values = Values(counts)
@@ -251,26 +213,25 @@ def _read_reference(reference: Obj, lists: PlainLists) -> _Group | None:
     if not reference.keys() <= REFERENCE_KEYS or "location" in reference or not isinstance(entries, list):
         return None
     group_id = values.group_id(reference.get("provider_group_id"))
-    names = values.texts(reference.get("network_name"), "", 0)
+    networks = values.texts(reference.get("network_name"), "", 0)
     if group_id is None:
         return None
-    runs, tins, npi_lists = list[Run](), set[tuple[str | None, str | None]](), list[NDArray[np.int64]]()
+    tins, chosen = list[tuple[str | None, str | None, str | None]](), list[int]()
     for entry in entries:
         if not isinstance(entry, Obj) or not entry.keys() <= GROUP_KEYS:
             return None
         npis = entry.get("npi")
-        if not (isinstance(npis, list) and len(npis) == 1 and isinstance(npis[0], str) and npis[0].startswith(_MARK)):
+        if not (
+            isinstance(npis, list) and len(npis) == 1 and isinstance(npis[0], str) and npis[0].startswith(LIST_MARK)
+        ):
             return None
-        kind, tin, name = values.tin(entry.get("tin"), 0)
-        tins.add((kind, tin))
-        nth = int(npis[0][_MARK_LENGTH:])
-        if texts := int(lists.texts[nth]):
-            counts.repairs["npi_from_text"] += texts
-        if zeros := int(lists.zeros[nth]):
-            counts.repairs["npi_zero_as_null"] += zeros
-        npi_lists.append(lists.npis[lists.borders[nth] : lists.borders[nth + 1]])
-        runs.append(((group_id, kind, tin, name, names, False), len(npi_lists[-1])))
+        tins.append(values.tin(entry.get("tin"), 0))
+        chosen.append(int(npis[0].removeprefix(LIST_MARK)))
     # Equal TINs may share NPIs, which are then written once.
-    if counts.rejects or not runs or len(tins) < len(runs):
+    if counts.rejects or not tins or len({tin[:2] for tin in tins}) < len(tins):
         return None
-    return _Group(group_id, runs, np.concatenate(npi_lists), counts)
+    kinds, values_of_tins, names = zip(*tins, strict=True)
+    npi_counts, npis_of_all = taken_lists(lists, chosen, counts)
+    return Groups(
+        [group_id], [networks], [False], [len(tins)], kinds, values_of_tins, names, npi_counts, npis_of_all
+    ), counts

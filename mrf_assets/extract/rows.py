@@ -6,17 +6,15 @@ What a value means is decided in `values`; which objects there are, by the reade
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
-from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from mrf_assets.extract.interface import TableBatch
-from mrf_assets.extract.values import Json, Obj, Values, content_id, provider_set_id
+from mrf_assets.extract.values import Json, Obj, Values, are_plain_npis, content_id, provider_set_id
 from mrf_assets.schema import Table
 
 # provider_group_id, npi, tin_type, tin_value, business_name, network_names, is_inline
@@ -27,6 +25,7 @@ PriceRow = tuple[
     str | None, Decimal, date | None, list[str] | None, str | None, str | None, list[str] | None, str | None
 ]
 # tin_type, tin_value, business_name, NPIs without doubles
+GroupEntry = tuple[str | None, str | None, str | None, int]  # tin_type, tin_value, business_name, how many NPIs
 _Group = tuple[str | None, str | None, str | None, list[int | None]]
 
 REFERENCE_KEYS = frozenset({"provider_group_id", "network_name", "provider_groups", "location"})
@@ -59,8 +58,7 @@ HEAD_KEYS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RateElement:
+class RateElement(NamedTuple):
     """One element of `negotiated_rates`, ready to be written."""
 
     group_ids: tuple[str, ...]  # distinct, sorted
@@ -120,7 +118,7 @@ def reference_rows(
 def rate_element(rate: Obj, values: Values) -> RateElement:
     """Set, inline groups and prices of one `negotiated_rates` element; counts its prices."""
     providers = rate_providers(rate, values)
-    return replace(providers, prices=list(_prices(rate, values)))
+    return providers._replace(prices=list(_prices(rate, values)))
 
 
 def rate_providers(rate: Obj, values: Values) -> RateElement:
@@ -178,8 +176,11 @@ def _group(entry: Json, values: Values, offset: int) -> _Group | None:
         return None
     values.unknown_keys(entry, GROUP_KEYS, path)
     kind, tin, name = values.tin(entry.get("tin"), entry.offset)
+    listed = values.elements(entry.get("npi"))
     npis = dict[int | None, None]()
-    for value in values.elements(entry.get("npi")):
+    if are_plain_npis(listed):
+        npis.update(dict.fromkeys(listed))
+    for value in () if npis else listed:
         rejects_before = len(values.tally.rejects)
         npi = values.npi(value, f"{path}.npi", entry.offset)
         if len(values.tally.rejects) > rejects_before:
@@ -275,31 +276,23 @@ def _codes(head: Obj, key: str, values: Values) -> list[dict[str, str | None]] |
     return codes
 
 
-def group_content(rows: Iterable[ProviderRow]) -> bytes:
+def group_content(rows: Iterable[ProviderRow]) -> int:
     """What stands for the rows of one provider group, to find groups that are defined twice."""
-    runs = list[list[Any]]()
+    entries = list[list[Any]]()
+    networks: Sequence[str] | None = None
     npis = array("q")
-    for _, npi, *rest in rows:
+    for _, npi, *entry, of_group, _ in rows:
+        networks = of_group
         npis.append(npi or 0)
-        if not runs or runs[-1][:-1] != rest:
-            runs.append([*rest, 0])
-        runs[-1][-1] += 1
-    return content_of_runs(runs, npis.tobytes())
+        if not entries or entries[-1][:-1] != entry:
+            entries.append([*entry, 0])
+        entries[-1][-1] += 1
+    return content_of_entries(map(tuple, entries), networks, npis.tobytes())
 
 
-def content_of_runs(runs: list[list[Any]], npis: bytes) -> bytes:
-    """The same, of rows as runs: what rows share, and how many they are; NPIs in eight bytes each, 0 for null."""
-    return content_id([runs, blake2b(npis, digest_size=8).hexdigest()])
-
-
-class RowSink(Protocol):
-    """Takes rows of one table, and hands them out as record batches."""
-
-    def add(self, row: tuple[Any, ...], /) -> Iterator[TableBatch]:
-        """Take one row (without its file_id); yield a batch when one is full."""
-
-    def flush(self) -> Iterator[TableBatch]:
-        """Yield what is held, if anything."""
+def content_of_entries(entries: Iterable[GroupEntry], networks: Sequence[str] | None, npis: bytes) -> int:
+    """The same, of a group's entries; NPIs in eight bytes each, 0 for null. Holds in this process alone."""
+    return hash((tuple(entries), None if networks is None else tuple(networks), npis))
 
 
 class RowBuffer:

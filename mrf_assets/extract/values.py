@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 from hashlib import blake2b
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -238,6 +239,13 @@ class Values:
             return
         for key in value.keys() - known:
             self.tally.ignore(f"{path}.{key}"[:200])
+
+
+def are_plain_npis(listed: list[Any]) -> TypeGuard[list[int]]:
+    """Whether `Values.npi` would give each of these as it is, and all are different; nearly all lists are so."""
+    return (
+        set(map(type, listed)) == {int} and min(listed) > 0 and max(listed) < _INT64 and len(set(listed)) == len(listed)
+    )
 
 
 _TIN_KEYS = frozenset({"type", "value", "business_name"})

@@ -21,6 +21,8 @@ from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATE_TYPE, RATES, Table
 
 Head = tuple[Any, ...]  # negotiation_arrangement to covered_services
 
+_LEAST_ROWS = 100_000  # of providers that are made into batches at a time; what is left over is copied
+
 _FIRST_HEAD = RATES.arrow.get_field_index("negotiation_arrangement")
 _FIRST_PRICE = RATES.arrow.get_field_index("negotiated_type")
 _RATE = RATES.arrow.get_field_index("negotiated_rate")
@@ -60,18 +62,24 @@ class EvenBatches:
 
     def add(self, batch: pa.RecordBatch) -> Iterator[TableBatch]:
         """Yield what is full, with what was left over before."""
+        start = 0
         if self._rest is not None:
-            batch = pa.concat_batches([self._rest, batch])  # type: ignore[attr-defined]  # unknown to the stubs
-        full_rows = batch.num_rows - batch.num_rows % self._batch_rows
-        for start in range(0, full_rows, self._batch_rows):
+            start = min(self._batch_rows - self._rest.num_rows, batch.num_rows)
+            first = [self._rest, batch.slice(0, start)]
+            self._rest = pa.concat_batches(first)  # type: ignore[attr-defined]  # unknown to the stubs
+            if self._rest.num_rows < self._batch_rows:
+                return
+            yield from self.flush()
+        while batch.num_rows - start >= self._batch_rows:
             yield self._table.name, batch.slice(start, self._batch_rows)
-        self._rest = batch.slice(full_rows) if full_rows < batch.num_rows else None
+            start += self._batch_rows
+        self._rest = batch.slice(start) if start < batch.num_rows else None
 
     def flush(self) -> Iterator[TableBatch]:
         """Yield what was left over."""
-        if self._rest is not None:
-            yield self._table.name, self._rest
-        self._rest = None
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            yield self._table.name, rest
 
 
 def joined_rows(parts: Sequence[RateIds]) -> RateIds:
@@ -175,7 +183,7 @@ class ProviderRows:
         """Take groups; yield what became full."""
         self._held.append(groups)
         self._rows += len(groups.npis)
-        if self._rows >= self._batch_rows:
+        if self._rows >= max(self._batch_rows, _LEAST_ROWS):
             yield from self._full()
 
     def flush(self) -> Iterator[TableBatch]:

@@ -61,10 +61,7 @@ def read_plain(references: Sequence[Any], lists: PlainLists) -> Plain | None:
         chosen = _numbers_of(chain.from_iterable(npi_lists)) if is_plain else []
     except (TypeError, KeyError, AttributeError, ValueError):  # another shape
         return None
-    cleaned = [
-        value.strip().replace("-", "") if kind == "ein" else value.strip()
-        for kind, value in zip(kinds, values, strict=True)
-    ]
+    cleaned = _cleaned_tins(kinds, values)
     entry_counts = list(map(len, entry_lists))
     owners = np.repeat(np.arange(len(references)), entry_counts).tolist()
     distinct_tins = set(zip(owners, kinds, cleaned, strict=True))
@@ -87,8 +84,22 @@ def _types(values: Iterable[object]) -> set[type]:
 
 def _has_two_keys(objects: Sequence[dict[str, Any]], *, or_also: str | None = None) -> bool:
     """Whether no object, all of which have two that are known, has more keys, another one aside."""
-    others = 0 if or_also is None else sum(or_also in each for each in objects)
-    return sum(map(len, objects)) == 2 * len(objects) + others
+    others = sum(map(len, objects)) - 2 * len(objects)
+    return not others or (or_also is not None and others == sum(or_also in each for each in objects))
+
+
+def _cleaned_tins(kinds: Sequence[str], values: list[str]) -> list[str]:
+    """What `Values.tin` makes of texts of these kinds, "" for nothing; usually by one call for all of them."""
+    text = ",".join(values)
+    has_no_space = text.isprintable() and " " not in text  # other white space is not printable
+    if has_no_space and "-" not in text:
+        return values
+    if has_no_space and "npi" not in kinds and text.count(",") == len(values) - 1:
+        return text.replace("-", "").split(",")
+    return [
+        value.strip().replace("-", "") if kind == "ein" else value.strip()
+        for kind, value in zip(kinds, values, strict=True)
+    ]
 
 
 def _numbers_of(marks: Iterable[str]) -> list[int]:

@@ -8,7 +8,7 @@ reference that is unusual in any way is read again, by `rows`, alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, compress, pairwise
+from itertools import accumulate, chain, compress, pairwise
 from typing import Any
 
 import numpy as np
@@ -130,11 +130,11 @@ def _cut_lists(text: bytes, found: Brackets) -> tuple[PlainLists, bytes]:
     starts, stops = pairs.starts[chosen] + 1, pairs.stops[chosen]
     lists = plain_lists(text, starts, stops)
     plain = np.flatnonzero(lists.is_plain)
-    pieces, end, mark = list[bytes](), 0, f'"{LIST_MARK}'.encode()
-    for nth, start, stop in zip(plain.tolist(), starts[plain].tolist(), stops[plain].tolist(), strict=True):
-        pieces += (text[end:start], b'%b%d"' % (mark, nth))
-        end = stop
-    return lists, b"".join([*pieces, text[end:]])
+    cuts = starts[plain].tolist(), [0, *stops[plain].tolist()]
+    between = [text[stop:start] for start, stop in zip(*cuts, strict=False)]
+    marks = [f'"{LIST_MARK}{nth}"'.encode() for nth in plain.tolist()]
+    reduced = [*chain.from_iterable(zip(between, marks, strict=True)), text[cuts[1][-1] :]]
+    return lists, b"".join(reduced)
 
 
 def _read_usual(text: bytes, lists: PlainLists, *, skipped: int) -> list[_Counted | None] | None:

@@ -133,7 +133,9 @@ class ItemBatches:
         yield from self._one_by_one(text, found, self._events(found, regular), slow)
         self._add_rows(found, regular, rates, slow)
         self._start()
-        if self._rows.is_full or self._prices.is_full:
+        if self._prices.is_full:
+            yield from self._rows.settle()
+        elif self._rows.is_full:
             yield from self._rows.full()
         for memo in (self._prices, self._providers):
             if memo.is_full:

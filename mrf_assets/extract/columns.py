@@ -60,6 +60,11 @@ class EvenBatches:
         self._table, self._batch_rows = table, batch_rows
         self._rest: pa.RecordBatch | None = None
 
+    @property
+    def waiting_rows(self) -> int:
+        """How many are left over."""
+        return 0 if self._rest is None else self._rest.num_rows
+
     def add(self, batch: pa.RecordBatch) -> Iterator[TableBatch]:
         """Yield what is full, with what was left over before."""
         start = 0
@@ -90,6 +95,10 @@ def joined_rows(parts: Sequence[RateIds]) -> RateIds:
 def reordered(rows: RateIds, order: Ids) -> RateIds:
     """The same in another order."""
     return RateIds(*(column[order] for column in rows))  # type: ignore[arg-type]  # columns differ in type
+
+
+def _slice(rows: RateIds, which: slice) -> RateIds:
+    return RateIds(*(column[which] for column in rows))  # type: ignore[arg-type]  # columns differ in type
 
 
 class RateRows:
@@ -123,15 +132,30 @@ class RateRows:
         return self._rows >= self._batch_rows
 
     def full(self) -> Iterator[TableBatch]:
-        """Yield the batches that are full; ids may change their meaning after it."""
-        if self._rows:
-            yield from self._batches.add(self._batch(joined_rows(self._held)))
-        self._start()
+        """Yield the batches that are full."""
+        over = (self._batches.waiting_rows + self._rows) % self._batch_rows
+        yield from self._made(max(self._rows - over, 0))
+
+    def settle(self) -> Iterator[TableBatch]:
+        """Yield the batches that are full; what is left over takes no ids any more, which may change their meaning."""
+        yield from self._made(self._rows)
 
     def flush(self) -> Iterator[TableBatch]:
         """Yield all rows in batches."""
-        yield from self.full()
+        yield from self.settle()
         yield from self._batches.flush()
+
+    def _made(self, count: int) -> Iterator[TableBatch]:
+        if not count:
+            return
+        rows, heads = joined_rows(self._held), self._heads
+        yield from self._batches.add(self._batch(_slice(rows, slice(count))))
+        self._start()
+        rest = _slice(rows, slice(count, None))
+        if len(rest.heads):
+            first = int(rest.heads.min())
+            self._heads = heads[first:]
+            self.add(rest._replace(heads=rest.heads - first))
 
     def _batch(self, rows: RateIds) -> pa.RecordBatch:
         count = len(rows.prices)

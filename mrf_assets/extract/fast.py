@@ -277,9 +277,9 @@ class _FastReader(FileReader):
         places = zip(*(column[run.start : run.stop] for column in self._whole[:4]), strict=True)
         cuts = [(start - base, first - base, last - base, stop - base) for start, first, last, stop in places]
         heads = plain_heads([text[cut[0] : cut[1]] + text[cut[2] : cut[3]] for cut in cuts])
-        for nth, (start, list_start, list_stop, stop) in enumerate(cuts):
+        rows = [None] * len(cuts) if heads is None else plain_columns(heads)
+        for (start, list_start, list_stop, stop), columns in zip(cuts, rows, strict=True):
             tally.items_read += 1
-            columns = None if heads is None else plain_columns(heads[nth])
             if columns is not None and codes is not None and not codes.wants(columns[1], columns[3]):
                 continue
             part = Part(base + list_start, text[list_start:list_stop], begins=True, ends=True)

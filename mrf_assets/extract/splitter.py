@@ -8,7 +8,6 @@ the readers' business.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -237,7 +236,7 @@ class BracketStream:
         self._kept_from: int | None = 0
         self._text, self._text_start = b"", 0  # bytes at hand, and their offset in the file
         self._found = NO_BRACKETS  # of the block, with offsets in the file
-        self._by_level: dict[int, tuple[list[int], list[Bracket]]] = {}
+        self._by_level: dict[int, Positions] = {}  # indexes in _found
         self._next = 0  # index in _found
         self._spent = True
         self.blocks_read = 0
@@ -286,16 +285,15 @@ class BracketStream:
         if self._spent:
             self._load()
         if level not in self._by_level:
-            chosen = np.flatnonzero(self._found.levels <= level)
-            brackets = map(Bracket, *(column[chosen].tolist() for column in self._found))
-            self._by_level[level] = chosen.tolist(), list(brackets)
-        indexes, brackets_there = self._by_level[level]
-        nth = bisect_left(indexes, self._next)
+            self._by_level[level] = np.flatnonzero(self._found.levels <= level)
+        indexes = self._by_level[level]
+        nth = int(np.searchsorted(indexes, self._next))
         if nth == len(indexes):
             self._next, self._spent = len(self._found.offsets), True
             return None
-        self._next = indexes[nth] + 1
-        return brackets_there[nth]
+        index = indexes[nth]
+        self._next = int(index) + 1
+        return Bracket(*(int(column[index]) for column in self._found))
 
     def ahead(self) -> Brackets:
         """The bracket that came last, and those of its block behind it."""

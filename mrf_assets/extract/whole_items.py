@@ -7,6 +7,7 @@ nothing unknown nested beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -29,7 +30,8 @@ _CODES = ("bundled_codes", "covered_services")
 _HEAD = ("negotiation_arrangement", *_CODE[:3], "name", "description", "severity_of_illness", *_CODES)
 _KEYS = frozenset({*_HEAD, "negotiated_rates"})
 _WORDS = {column.name: (None, *column.words) for column in RATES.columns}
-_ARRANGEMENTS, _TYPES = _WORDS["negotiation_arrangement"], frozenset(_WORDS["billing_code_type"])
+_ARRANGEMENTS, _TYPES = frozenset(_WORDS["negotiation_arrangement"]), frozenset(_WORDS["billing_code_type"])
+_TEXT_OR_NULL = frozenset({str, type(None)})
 _NESTED_KEYS = tuple(f'"{key}"'.encode() for key in _CODES)
 _ODD = object()
 
@@ -88,7 +90,8 @@ def plain_heads(heads: list[bytes]) -> list[dict[str, Any]] | None:
     if b"\\" in text:
         if SURROGATE.search(text):
             return None
-        quotes = text.replace(b"\\\\", b"").replace(b'\\"', b"").count(b'"')
+        unpaired = text.replace(b"\\\\", b"") if b"\\\\" in text else text
+        quotes = unpaired.count(b'"') - unpaired.count(b'\\"')
     else:
         quotes = text.count(b'"')
     try:
@@ -102,30 +105,30 @@ def plain_heads(heads: list[bytes]) -> list[dict[str, Any]] | None:
     return parsed if quotes == 2 * (sum(map(len, objects)) + texts) else None
 
 
-def plain_columns(head: dict[str, Any]) -> Head | None:
-    """What `rows.item_head` gives where nothing is to be repaired, rejected or counted; None elsewhere."""
-    columns = tuple(map(head.get, _HEAD))
-    arrangement, kind, version, code, name, description, severity, bundled, covered = columns
-    is_plain = (
-        head.keys() <= _KEYS
-        and arrangement in _ARRANGEMENTS
-        and _is_code(kind, code)
-        and _is_text(name)
-        and _is_text(description)
-        and _is_text(version)
-        and _is_text(severity)
-    )
-    if not is_plain:
-        return None
-    if bundled is None and covered is None:
-        return columns
-    bundled, covered = _plain_codes(bundled), _plain_codes(covered)
-    return None if _ODD in (bundled, covered) else (*columns[: -len(_CODES)], bundled, covered)
+def plain_columns(heads: list[dict[str, Any]]) -> list[Head | None]:
+    """What `rows.item_head` gives of each where nothing is to be repaired, rejected or counted; None elsewhere."""
+    columns = [[head.get(key) for head in heads] for key in _HEAD]
+    arrangements, kinds, versions, codes, names, descriptions, severities, *nested = columns
+    try:
+        are_plain = (
+            all(map(_KEYS.issuperset, heads))
+            and _ARRANGEMENTS.issuperset(arrangements)
+            and _TYPES.issuperset(kinds)
+            and _are_codes(codes)
+            and all(map(_are_texts, (versions, names, descriptions, severities)))
+        )
+    except TypeError:  # a list or object where a word should be
+        are_plain = False
+    if not are_plain:
+        return [None] if len(heads) == 1 else [plain_columns([head])[0] for head in heads]
+    nested = [[entries if entries is None else _plain_codes(entries) for entries in column] for column in nested]
+    rows = list[Head | None](zip(*columns[: -len(_CODES)], *nested, strict=True))
+    for nth in {nth for column in nested for nth, entries in enumerate(column) if entries is _ODD}:
+        rows[nth] = None
+    return rows
 
 
-def _plain_codes(entries: list[Any] | None) -> object:
-    if entries is None:
-        return None
+def _plain_codes(entries: Any) -> object:  # noqa: ANN401 - JSON
     if type(entries) is not list:
         return _ODD
     codes = []
@@ -133,16 +136,17 @@ def _plain_codes(entries: list[Any] | None) -> object:
         if type(entry) is not dict or not entry.keys() <= CODE_KEYS:
             return _ODD
         kind, version, code, description = columns = tuple(map(entry.get, _CODE))
-        if not (_is_code(kind, code) and _is_text(version) and _is_text(description)):
+        is_type = kind is None or (type(kind) is str and kind in _TYPES)
+        if not (is_type and _are_codes((code,)) and _are_texts((version, description))):
             return _ODD
         codes.append(dict(zip(_CODE, columns, strict=True)))
     return codes
 
 
-def _is_code(kind: object, code: object) -> bool:
-    is_type = kind is None or (type(kind) is str and kind in _TYPES)
-    return is_type and (code is None or (type(code) is str and code != "" and code.strip() == code))
+def _are_codes(values: Sequence[Any]) -> bool:
+    """Whether these are texts without white space around them, or null."""
+    return _are_texts(values) and not any(value is not None and value != value.strip() for value in values)
 
 
-def _is_text(value: object) -> bool:
-    return value is None or (type(value) is str and value != "")
+def _are_texts(values: Sequence[object]) -> bool:
+    return _TEXT_OR_NULL.issuperset(map(type, values)) and "" not in values

@@ -11,10 +11,12 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
+from mrf_assets import submit_command
 from mrf_assets.catalog import write_catalog
 from mrf_assets.console import printable_json
-from mrf_assets.priority import Priority
-from mrf_assets.settings import Operations, Settings
+from mrf_assets.dagster_server import DEFAULT_URL
+from mrf_assets.errors import SettingError
+from mrf_assets.settings import Operations, Settings, dagster_home
 from mrf_assets.statistics import together
 from mrf_assets.status_view import StatusView, batches_table, status_lines
 
@@ -36,46 +38,54 @@ BUDGET = click.option(
 )
 
 
-class PriorityName(click.Choice[str]):
-    """A priority by its name, in any case."""
-
-    def __init__(self) -> None:
-        super().__init__([each.name for each in Priority], case_sensitive=False)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click has it
-        """The priority."""
-        return value if isinstance(value, Priority) else Priority[super().convert(value, param, ctx)]
-
-
 @click.command()
 @_BATCH
 @OUTPUT_DIR
-@click.option("--watch", is_flag=True, help="Go on until the batch has ended.")
+@click.option("--wait", "--watch", "wait", is_flag=True, help="Go on until it has ended.")
+@click.option("--errors", "errors_only", is_flag=True, help="What failed and why, all of it, and nothing else.")
+@click.option("--url", help="Ask the Dagster webserver there, and no DAGSTER_HOME.")
 @_JSON
-def status(batch_id: str | None, output_dir: Path | None, watch: bool, as_json: bool) -> None:
-    """Show how a batch goes, by default the latest: BATCH is its id, or that of a backfill of the UI.
+def status(
+    *, batch_id: str | None, output_dir: Path | None, wait: bool, errors_only: bool, url: str | None, as_json: bool
+) -> None:
+    """Show how a batch goes, by default the latest.
 
-    The exit code is 0 where all its networks succeeded, else 1.
+    BATCH is the id of a batch (`mrf stats` lists them), or that of a run or backfill of Dagster, as `mrf submit`
+    prints it. What DAGSTER_HOME does not tell is asked of the webserver at --url, by default http://localhost:3000.
+    The exit code is 0 where all succeeded, 1 where not, 2 where nothing is known of it.
     """
-    from mrf_assets.batch_history import batch_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
+    from mrf_assets.batch_history import batch_statistics, is_told_here  # noqa: PLC0415 - imports Dagster, 1.5 s
 
     folder = Settings.from_environment(output_dir=output_dir).output_dir
+    if batch_id is not None and url is not None:
+        submit_command.show_job(batch_id, url, wait=wait, errors_only=errors_only, as_json=as_json)
+    if url is not None:
+        raise SettingError("--url", "needs the id of a run or backfill; `mrf submit` prints it")
+    if batch_id is not None and not is_told_here(folder, batch_id):
+        submit_command.show_job(batch_id, DEFAULT_URL, wait=wait, errors_only=errors_only, as_json=as_json)
     operations = Operations.from_environment()
     known: dict[str, Any] = {}
     first = batch_statistics(folder, batch_id, operations=operations, known=known)
     view = StatusView(_console(), time.sleep)
-    if watch and not as_json:
+    if wait and not as_json and not errors_only:
         # The one that was the latest at first, though others begin meanwhile.
         last = view.watch(lambda: batch_statistics(folder, first.batch_id, operations=operations, known=known))
     else:
         last = first
-        while watch and last.is_going_on:
+        while wait and last.is_going_on:
             time.sleep(view.every_seconds)
             last = batch_statistics(folder, first.batch_id, operations=operations, known=known)
-        if as_json:
+        if errors_only:
+            submit_command.show_errors([each.as_json() for each in last.failures], as_json=as_json)
+        elif as_json:
             click.echo(printable_json(last.as_json(), indent=2))
         else:
             view.show(last)
+    if last.networks and last.pending == last.networks and not last.is_going_on:
+        click.echo(
+            f"Note: DAGSTER_HOME={dagster_home()} has no run of this batch; set it as it was for `mrf run`.",
+            err=True,
+        )
     sys.exit(0 if last.succeeded == last.networks else 1)
 
 

@@ -14,10 +14,13 @@ from typing import Any
 
 import dagster as dg
 
+from mrf_assets.defs.pools import limit_registry
 from mrf_assets.defs.processes import WORKER_TAG
 from mrf_assets.defs.run_records import (
+    BATCH,
     PARTITION,
     all_records,
+    backfill_goes_on,
     batch_records,
     batch_runs,
     latest_batch,
@@ -28,8 +31,10 @@ from mrf_assets.manifest import NetworkRecord, build_manifest
 from mrf_assets.settings import Operations, dagster_home
 from mrf_assets.statistics import BatchStatistics, count
 from mrf_assets.store import Store
+from mrf_assets.submission import THEN_TAG
 from mrf_assets.task_store import TaskStore
 
+SETTINGS_NAME = "dagster.yaml"
 STARTED_FORM = "%Y%m%d_%H%M%S"  # of the time in batch ids and log folders, UTC
 
 
@@ -38,16 +43,24 @@ def ensure_dagster_home() -> Path:
     home = dagster_home()
     try:
         home.mkdir(parents=True, exist_ok=True)
-        if not (home / "dagster.yaml").exists():
-            here = Path(__file__).parent
-            packaged = here / "dagster.yaml"  # in a wheel; in a checkout it stands one folder up
-            shutil.copyfile(packaged if packaged.exists() else here.parent / "dagster.yaml", home / "dagster.yaml")
+        if is_new := not (home / SETTINGS_NAME).exists():
+            shutil.copyfile(packaged_settings(), home / SETTINGS_NAME)
     except OSError as error:
         raise SettingError(
             "DAGSTER_HOME", f"{home} cannot be used ({error.strerror}); set it to a folder of yours"
         ) from None
     os.environ["DAGSTER_HOME"] = str(home)  # Dagster and the worker processes read it there
+    if is_new:
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            limit_registry(instance)
     return home
+
+
+def packaged_settings() -> Path:
+    """The instance settings that come with this version."""
+    here = Path(__file__).parent
+    packaged = here / SETTINGS_NAME  # in a wheel; in a checkout it stands one folder up
+    return packaged if packaged.exists() else here.parent / SETTINGS_NAME
 
 
 def batch_statistics(
@@ -69,14 +82,29 @@ def batch_statistics(
     with dg.DagsterInstance.get() as instance:
         batch_id = batch_id or latest_batch_of(instance, plan)
         planned = None if batch_id is None else plan.load_batch(batch_id)
+        backfill = None if batch_id is None else instance.get_backfill(batch_id)
         runs = [] if batch_id is None else batch_runs(instance, batch_id, known)
-    if planned is None and not runs:
+        goes_on = batch_id is not None and backfill_goes_on(instance, batch_id)
+    if planned is None and backfill is None and not runs:
         raise SettingError("batch", f"{batch_id or 'none'} is not known to DAGSTER_HOME={dagster_home()}")
     if known is not None:
         known.update({run.run_id: run for run in runs})
-    networks = list(planned.priorities) if planned else []
+    networks = list(planned.priorities) if planned else list((backfill and backfill.partition_names) or ())
     counted = count(batch_id, networks, runs, operations or Operations.from_environment())
-    return replace(counted, is_driven=planned is not None and plan.is_held(planned.batch_id))
+    return replace(counted, is_driven=goes_on or (planned is not None and plan.is_held(planned.batch_id)))
+
+
+def is_told_here(output_dir: Path | str, batch_id: str) -> bool:
+    """Whether plan and DAGSTER_HOME know all of a batch: not of a single run, nor of what follows a backfill."""
+    folder = Path(output_dir).absolute()
+    if Store(folder).state_dir.is_dir() and TaskStore.under(folder).load_batch(batch_id) is not None:
+        return True
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        backfill = instance.get_backfill(batch_id)
+        if backfill is not None:
+            return THEN_TAG not in backfill.tags
+        return instance.get_runs_count(dg.RunsFilter(tags={BATCH: batch_id})) > 0
 
 
 def all_statistics(

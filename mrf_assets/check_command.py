@@ -1,6 +1,7 @@
 """`mrf check`: the quality rules over what is published, as a report for people and an exit code for CI.
 
-Exit codes: 0 no error (and with --strict, no warning), 1 some rule failed, 2 nothing could be judged.
+Exit codes: 0 no error (and with --strict, no warning), 1 some rule failed, 2 it could not be judged: a wrong
+flag, nothing there, or a file that cannot be read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from mrf_assets.checks import CheckResult
 from mrf_assets.console import printable, printable_json
-from mrf_assets.errors import SettingError
+from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.quality import check_networks
 from mrf_assets.settings import Settings
 
@@ -43,7 +44,11 @@ def check(networks: tuple[str, ...], memory_mb: int | None, strict: bool, form: 
     Nothing is changed. JSON is one object for each rule and network, passed ones too.
     """
     given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
-    found = check_networks(given, networks)
+    try:
+        found = check_networks(given, networks)
+    except MrfError as error:  # a file that cannot be read is no rule that failed
+        click.echo(f"Error: {printable(str(error))}", err=True)
+        sys.exit(2)
     if not found:
         raise SettingError("--output-dir", f"nothing is published in {given.output_dir}; run `mrf run` first")
     if form == "json":

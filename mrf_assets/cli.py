@@ -23,8 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mrf_assets.lean_start  # noqa: F401 - before numpy is imported
-from mrf_assets import batch_commands, query_commands, report_command
-from mrf_assets.batch_commands import PriorityName
+from mrf_assets import batch_commands, query_commands, report_command, submit_command
 from mrf_assets.catalog import write_catalog
 from mrf_assets.check_command import check
 from mrf_assets.console import PrintableFormatter, printable, printable_json
@@ -32,6 +31,7 @@ from mrf_assets.enrich_command import enrich
 from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, SettingError, StreamError
 from mrf_assets.extract import READERS
 from mrf_assets.fetch import FetchOptions, open_url, probe
+from mrf_assets.flags import PriorityName
 from mrf_assets.index_cli import index_commands
 from mrf_assets.pipeline import Wanted, ingest
 from mrf_assets.results import NetworkResult
@@ -118,6 +118,7 @@ def cli() -> None:
 
 for _command in (batch_commands.status, batch_commands.stats, batch_commands.retry_failed, batch_commands.resume):
     cli.add_command(_command)
+cli.add_command(submit_command.submit)
 cli.add_command(index_commands)
 
 

@@ -8,8 +8,9 @@ import mrf_assets.lean_start  # noqa: F401 - before numpy is imported
 from mrf_assets.defs import enrichment, jobs, schedules
 from mrf_assets.defs.alerts import alert_sensors
 from mrf_assets.defs.assets import network_files, network_tables
-from mrf_assets.defs.catalog import catalog, catalog_checks
+from mrf_assets.defs.catalog import catalog, catalog_checks, catalog_sensor
 from mrf_assets.defs.changes import rate_changes
+from mrf_assets.defs.follow_up import enrich_after_backfill
 from mrf_assets.defs.report import report
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.defs.sensors import index_sensor
@@ -44,7 +45,11 @@ def build_defs(
             *scheduled.jobs,
         ],
         schedules=scheduled.schedules,
-        sensors=[enrichment.new_providers, *alert_sensors(operations), index_sensor(settings, watching, operations)],
+        sensors=[
+            *(enrichment.new_providers, enrich_after_backfill, catalog_sensor),
+            *alert_sensors(operations),
+            index_sensor(settings, watching, operations),
+        ],
         resources={
             "ingestor": Ingestor.of(settings),
             "enricher": enrichment.Enricher.of(enrich or EnrichSettings.from_environment()),

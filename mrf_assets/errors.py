@@ -38,7 +38,8 @@ this tree and stays a traceback.
     ├── StoreError            the output or temporary folder refused
     │   └── DiskFull
     ├── AuditFailed           blocking checks failed; nothing was published
-    └── LookUpFailed          a service did not answer for one item            (one item fails)
+    ├── LookUpFailed          a service did not answer for one item            (one item fails)
+    └── SubmissionRefused     a Dagster server did not take what it was asked
 """
 
 from __future__ import annotations
@@ -365,3 +366,14 @@ class LookUpFailed(MrfError):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+class SubmissionRefused(MrfError):
+    """A Dagster server answered, and not with what it was asked for."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"Dagster at {self.url} refused: {self.reason}; its log says more"

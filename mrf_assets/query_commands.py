@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ _PATH = click.Path(path_type=Path)
 _ROWS_AT_ONCE = 10_000
 _MOST_ROWS = 1_000  # of a table on the console
 _PIPED_WIDTH = 1_000  # characters
+_CENTS = 2  # decimals
 _FORMATS = ("table", "csv", "json", "parquet")
 
 
@@ -163,7 +165,7 @@ def _write_table(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None
     for number, row in enumerate(_rows(answer)):
         if more := number == _MOST_ROWS:
             break
-        table.add_row(*("" if value is None else printable(_plain(value)) for value in row))
+        table.add_row(*(printable(_shown(value)) for value in row))
     with _opened(output) as file:
         console = Console(file=file, markup=False, emoji=False, highlight=False)
         if not console.is_terminal:
@@ -201,11 +203,23 @@ _WRITERS: Mapping[str, Callable[[duckdb.DuckDBPyConnection, Path | None], None]]
 }
 
 
+def _shown(value: object) -> str:
+    """One cell for people: amounts exact, without the zeros behind cents (`85.0000000000` is 85.00)."""
+    if not isinstance(value, Decimal):
+        return _plain(value)
+    whole, point, decimals = _plain(value).partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(min(_CENTS, len(decimals)), '0')}" if point else whole
+
+
 def _plain(value: object) -> str:
     """One cell: empty for null, JSON for lists and structs."""
     if value is None:
         return ""
-    return json.dumps(_json_value(value), ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+    return json.dumps(_json_value(value), ensure_ascii=False) if isinstance(value, list | dict) else _text(value)
+
+
+def _text(value: object) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)  # str(0.0000000000) is 0E-10
 
 
 def _json_value(value: object) -> object:
@@ -214,7 +228,7 @@ def _json_value(value: object) -> object:
         return [_json_value(each) for each in value]
     if isinstance(value, dict):
         return {str(key): _json_value(each) for key, each in value.items()}
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    return value if value is None or isinstance(value, str | int | float) else _text(value)
 
 
 def _tell_queries() -> None:

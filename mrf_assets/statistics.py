@@ -28,6 +28,15 @@ class Failure:
     error: str
     log_file: str | None = None
 
+    def as_json(self) -> dict[str, str | None]:
+        """As JSON values."""
+        return {
+            "network_id": self.network_id,
+            "run_id": self.run_id,
+            "error": self.error,
+            "log_file": self.log_file,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
@@ -166,10 +175,7 @@ class BatchStatistics:
                 "budget_dollars": self.cost.budget_dollars,
                 "budget_share": _rounded(self.cost.budget_share, 4),
             },
-            "failures": [
-                {"network_id": each.network_id, "run_id": each.run_id, "error": each.error, "log_file": each.log_file}
-                for each in self.failures
-            ],
+            "failures": [each.as_json() for each in self.failures],
         }
 
 

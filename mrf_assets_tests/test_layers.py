@@ -14,17 +14,20 @@ LAYERS = [
     },  # values
     {
         *("stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "generations", "queries"),
-        *("alerts", "reference", "whole_files"),
+        *("alerts", "reference", "whole_files", "dagster_server"),
     },  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
     {
         *("pipeline", "results", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"),
         *("catalog_checks", "changes", "quality", "statistics", "budget", "index_store", "index_reader", "index_watch"),
+        "submission",
     },  # composition
     {
         *("console", "status_view", "defs", "definitions", "workers", "batch_history", "batch_orchestrator"),
         *(
             "batch_commands",
+            "submit_command",
+            "flags",
             "cli",
             "__main__",
             "enrich_command",

@@ -16,7 +16,7 @@ import dagster as dg
 
 from mrf_assets.alerts import Alert, send_alert
 from mrf_assets.defs.processes import WORKER_TAG
-from mrf_assets.defs.run_records import batch_of, batch_runs
+from mrf_assets.defs.run_records import backfill_goes_on, batch_of, batch_runs
 from mrf_assets.settings import Operations
 from mrf_assets.statistics import batch_alert, count
 
@@ -28,7 +28,6 @@ _RUNS_READ = 500
 _OPEN_BATCHES = 1_000  # remembered while they go on; the cursor stays small
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
-_BACKFILL_GOES_ON = {"REQUESTED", "CANCELING", "COMPLETING", "FAILING"}
 
 
 def alert_sensors(operations: Operations) -> list[dg.SensorDefinition]:
@@ -103,10 +102,7 @@ def _ended_since(instance: dg.DagsterInstance, after: dt.datetime) -> Iterable[d
 
 
 def _has_ended(instance: dg.DagsterInstance, batch_id: str) -> bool:
-    backfill = instance.get_backfill(batch_id)
-    if backfill is not None and backfill.status.value in _BACKFILL_GOES_ON:
-        return False
-    return not _count(instance, batch_id, _UNFINISHED)
+    return not backfill_goes_on(instance, batch_id) and not _count(instance, batch_id, _UNFINISHED)
 
 
 def _count(instance: dg.DagsterInstance, batch_id: str, statuses: Sequence[dg.DagsterRunStatus]) -> int:

@@ -15,6 +15,7 @@ from mrf_assets.errors import MrfError
 from mrf_assets.schema import PROVIDER_DIRECTORY, TABLES
 
 _MOST_NETWORKS, _MOST_ROWS = 100, 20  # in metadata
+_INTERVAL_SECONDS = 30
 
 
 @dg.asset(
@@ -22,7 +23,9 @@ _MOST_NETWORKS, _MOST_ROWS = 100, 20  # in metadata
     group_name="answers",
     kinds={"duckdb"},
     owners=OWNERS,
-    automation_condition=dg.AutomationCondition.any_deps_updated() & ~dg.AutomationCondition.in_progress(),
+    # `since`: what is published while the catalog is being written is followed as soon as that has ended.
+    automation_condition=dg.AutomationCondition.any_deps_updated().since(dg.AutomationCondition.newly_requested())
+    & ~dg.AutomationCondition.in_progress(),
 )
 def catalog(ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
     """`catalog.duckdb`: documented views over all networks, the latest period and all of them."""
@@ -66,6 +69,15 @@ def catalog_checks(context: dg.AssetCheckExecutionContext, ingestor: Ingestor) -
         raise dg.Failure(str(error), allow_retries=False) from None
     for number, check in enumerate(checks):
         yield _result(check, {network: results[number] for network, results in found.items()})
+
+
+catalog_sensor = dg.AutomationConditionSensorDefinition(
+    name="catalog_follows_publications",
+    target=dg.AssetSelection.assets("catalog"),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=_INTERVAL_SECONDS,
+    description="Writes the catalog anew once tables or the directory of providers were published.",
+)
 
 
 def _result(check: Check, by_network: dict[str, CheckResult]) -> dg.AssetCheckResult:

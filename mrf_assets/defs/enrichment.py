@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -16,6 +16,7 @@ from pydantic import Field
 from mrf_assets.batch import Outcome
 from mrf_assets.checks import CheckResult
 from mrf_assets.defs.assets import OWNERS, column_schema
+from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.enrichment import batch_options
 from mrf_assets.enrichment.directory import write_directory
@@ -29,7 +30,6 @@ from mrf_assets.settings import MOST_WORKERS, EnrichSettings
 
 logger = logging.getLogger(__name__)
 
-POOL = "npi_registry"  # one process talks to the registry
 _DEFAULTS = EnrichSettings()
 _TOLD_SECONDS = 30.0
 _SENSOR_SECONDS = 300
@@ -72,7 +72,7 @@ class Enricher(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
 class RegistryConfig(dg.Config):
     """What one update of the registry may vary."""
 
-    mode: str = Field(
+    mode: Mode = Field(
         default="intelligent",
         description=f"One of {', '.join(MODES)}. intelligent: the bulk files where many NPIs are missing, the API for "
         "the rest; parallel_all: both side by side.",
@@ -96,8 +96,9 @@ def _spec(table: Table, deps: list[str]) -> dg.AssetSpec:
 
 
 @dg.multi_asset(name="npis", specs=[_spec(NPIS, ["providers", "provider_sets", "rates"])])
-def npis(ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
+def npis(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
     """The NPIs of the latest period of every network, with how many prices name each."""
+    limit_registry(context.instance)  # before the run asks for its slot of the pool, which is the next step
     lake = ingestor.settings.output_dir
     rows = _told_plainly(lambda: write_npis(lake))
     return dg.MaterializeResult(
@@ -105,18 +106,19 @@ def npis(ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg] 
     )
 
 
-@dg.multi_asset(name="npi_registry", specs=[_spec(NPI_REGISTRY, ["npis"])], pool=POOL)
+@dg.multi_asset(name="npi_registry", specs=[_spec(NPI_REGISTRY, ["npis"])], pool=REGISTRY_POOL)
 def npi_registry(
     context: dg.AssetExecutionContext, config: RegistryConfig, ingestor: Ingestor, enricher: Enricher
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # files, no value
     """The registry's entries; a run that was interrupted or failed is gone on with by the next."""
+    limit_registry(context.instance)  # of the runs after this one; beside it, the ledger's lock refuses a second
     settings = _told_plainly(lambda: enricher.settings(ingestor))
     update = RegistryUpdate(
         lake=settings.output_dir,
         settings=settings,
         open_url=partial(open_url, options=FetchOptions.of(settings)),
         batch=batch_options(settings, max_workers=config.max_workers, limit=config.limit),
-        mode=cast("Mode", config.mode),
+        mode=config.mode,
         many=config.many,
         max_age=None if config.max_age_days is None else timedelta(days=config.max_age_days),
         on_outcome=_progress(context.log.info),

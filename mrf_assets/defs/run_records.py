@@ -15,12 +15,13 @@ from mrf_assets.statistics import latest_runs
 
 _RUNS_AT_ONCE = 200
 PARTITION = "dagster/partition"
-_BATCH = "mrf/batch"
+BATCH = "mrf/batch"
 _BACKFILL = "dagster/backfill"  # what the UI launches is a batch too
 _WAITING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED)
 _FAILURE_REASON, _STEP_FAILURE = "dagster/failure_reason", "STEP_FAILURE"
 _OTHER_JOBS = ("audit", "compare_months")  # of `jobs`: of a network too, and they make none of its tables
 _ERROR_CHARACTERS = 500
+_BACKFILL_GOES_ON = {"REQUESTED", "CANCELING", "COMPLETING", "FAILING"}
 _REPORTED_TABLE = "rates"  # every table's event carries the network's facts; one is enough
 
 
@@ -29,7 +30,7 @@ def latest_batch(instance: dg.DagsterInstance, is_ours: Callable[[Mapping[str, s
     passed_over = set[str]()
     for record in _records(instance, dg.RunsFilter()):
         tags = record.dagster_run.tags
-        batch_id = tags.get(_BATCH)
+        batch_id = tags.get(BATCH)
         if batch_id is None or batch_id in passed_over:
             continue
         if is_ours(tags):
@@ -52,7 +53,7 @@ def batch_runs(
     """
     records = {
         record.dagster_run.run_id: record
-        for tag in (_BATCH, _BACKFILL)
+        for tag in (BATCH, _BACKFILL)
         for record in _records(instance, dg.RunsFilter(tags={tag: batch_id}))
     }
     newest_first = sorted(records.values(), key=lambda record: -record.storage_id)
@@ -68,7 +69,7 @@ def batch_records(instance: dg.DagsterInstance, batch_id: str) -> dict[str, Netw
 
 def batch_record(instance: dg.DagsterInstance, batch_id: str, network_id: str) -> NetworkRecord | None:
     """One network's latest run in a batch."""
-    runs = dg.RunsFilter(tags={_BATCH: batch_id, PARTITION: network_id})
+    runs = dg.RunsFilter(tags={BATCH: batch_id, PARTITION: network_id})
     return latest_runs(_read_all(instance, _records(instance, runs))).get(network_id)
 
 
@@ -99,7 +100,13 @@ def records_by_batch(instance: dg.DagsterInstance, since: dt.datetime) -> dict[s
 
 def batch_of(tags: Mapping[str, str]) -> str | None:
     """The batch that a run belongs to, whoever started it."""
-    return tags.get(_BATCH) or tags.get(_BACKFILL)
+    return tags.get(BATCH) or tags.get(_BACKFILL)
+
+
+def backfill_goes_on(instance: dg.DagsterInstance, batch_id: str) -> bool:
+    """Whether a batch is a backfill that the daemon still works on: between two of its runs, too."""
+    backfill = instance.get_backfill(batch_id)
+    return backfill is not None and backfill.status.value in _BACKFILL_GOES_ON
 
 
 def published_facts(instance: dg.DagsterInstance, network_ids: Iterable[str]) -> dict[str, tuple[float, int | None]]:
@@ -172,7 +179,7 @@ def _read(
     return NetworkRecord(
         network_id=network_id,
         run_id=run.run_id,
-        batch_id=run.tags.get(_BATCH),
+        batch_id=run.tags.get(BATCH),
         status=status,
         error=error,
         facts=facts,

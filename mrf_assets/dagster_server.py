@@ -1,0 +1,292 @@
+"""A running Dagster webserver, asked over GraphQL: jobs, launches, runs and backfills as plain values.
+
+Dagster's own client (`dagster_graphql.DagsterGraphQLClient`) launches runs and knows no backfills; the documents here
+are those of dagster-webserver 1.13. Nothing of Dagster is imported, so a machine that only submits starts in 0.3 s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from mrf_assets.errors import SettingError, SubmissionRefused
+from mrf_assets.urls import canonical_url
+
+DEFAULT_URL = "http://localhost:3000"
+_TIMEOUT_SECONDS = 30.0
+_RUNS_AT_ONCE = 100
+_EVENTS_AT_ONCE = 1_000
+_ERROR_CHARACTERS = 500
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+_ERROR = "__typename ... on Error { message }"
+_JOBS = f"""query {{ repositoriesOrError {{ {_ERROR} ... on RepositoryConnection {{ nodes {{
+    name location {{ name }} jobs {{ name }} partitionSets {{ name pipelineName }} }} }} }} }}"""
+_CONFIG = f"""query ($selector: PipelineSelector!) {{ runConfigSchemaOrError(selector: $selector) {{
+    {_ERROR} ... on RunConfigSchema {{ rootConfigType {{
+        ... on CompositeConfigType {{ fields {{ name defaultValueAsJson }} }} }} }} }} }}"""
+_VALIDATE = f"""query ($selector: PipelineSelector!, $config: RunConfigData!) {{
+    isPipelineConfigValid(pipeline: $selector, mode: "default", runConfigData: $config) {{
+        {_ERROR} ... on RunConfigValidationInvalid {{ errors {{ message }} }} }} }}"""
+_LAUNCH_RUN = f"""mutation ($params: ExecutionParams!) {{ launchRun(executionParams: $params) {{
+    {_ERROR} ... on LaunchRunSuccess {{ run {{ runId }} }}
+    ... on RunConfigValidationInvalid {{ errors {{ message }} }} }} }}"""
+_LAUNCH_BACKFILL = f"""mutation ($params: LaunchBackfillParams!) {{ launchPartitionBackfill(backfillParams: $params) {{
+    {_ERROR} ... on LaunchBackfillSuccess {{ backfillId }}
+    ... on PartitionKeysNotFoundError {{ partitionKeys }} }} }}"""
+_BACKFILL = f"""query ($id: String!) {{ partitionBackfillOrError(backfillId: $id) {{
+    {_ERROR} ... on PartitionBackfill {{ status jobName numPartitions isAssetBackfill tags {{ key value }} error {{ message }}
+    partitionStatusCounts {{ runStatus count }} }} }} }}"""
+_RUN_FIELDS = "runId status jobName startTime endTime tags { key value }"
+_FACTS = """assetMaterializations { assetKey { path } metadataEntries { label
+    ... on IntMetadataEntry { intRepr } ... on FloatMetadataEntry { floatValue } } }"""
+_RUN = f"""query ($id: ID!) {{ runOrError(runId: $id) {{ {_ERROR} ... on Run {{ {_RUN_FIELDS} {_FACTS} }} }} }}"""
+_RUNS = f"""query ($tags: [ExecutionTag!]!, $cursor: String, $limit: Int!, $facts: Boolean!) {{
+    runsOrError(filter: {{tags: $tags}}, cursor: $cursor, limit: $limit) {{ {_ERROR} ... on Runs {{ results {{
+        {_RUN_FIELDS} ... on Run @include(if: $facts) {{ {_FACTS} }} }} }} }} }}"""
+_EVENTS = f"""query ($id: ID!, $cursor: String, $limit: Int!) {{ runOrError(runId: $id) {{ {_ERROR} ... on Run {{
+    eventConnection(afterCursor: $cursor, limit: $limit) {{ cursor hasMore events {{ __typename
+        ... on ExecutionStepFailureEvent {{
+            error {{ message errorChain {{ error {{ message }} }} }} failureMetadata {{ description }} }}
+        ... on RunFailureEvent {{ message }} }} }} }} }} }}"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job of a code location."""
+
+    name: str
+    repository: str
+    location: str
+    partition_set: str | None  # None: it has no partitions
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """As GraphQL names it."""
+        return {"repositoryName": self.repository, "repositoryLocationName": self.location, "pipelineName": self.name}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRun:
+    """A run as the server tells it."""
+
+    run_id: str
+    job: str
+    status: str  # Dagster's: QUEUED, STARTED, SUCCESS, ...
+    tags: Mapping[str, str]
+    started: float | None = None  # seconds since 1970
+    ended: float | None = None
+    numbers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # asset -> label -> value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerBackfill:
+    """A backfill as the server tells it."""
+
+    backfill_id: str
+    job: str
+    status: str  # Dagster's: REQUESTED, COMPLETED_SUCCESS, ...
+    partitions: int
+    tags: Mapping[str, str]
+    error: str | None  # why the daemon gave it up
+    run_statuses: Mapping[str, int] | None  # of partitions, by Dagster's status of a run; None: only its runs tell it
+
+
+@dataclass(frozen=True, slots=True)
+class DagsterServer:
+    """The webserver at an address.
+
+    Every method raises `SettingError` where no Dagster answers there, and `SubmissionRefused` where it refuses.
+    """
+
+    url: str
+
+    def jobs(self) -> dict[str, Job]:
+        """Its jobs by name, those that Dagster makes for itself left out."""
+        found: dict[str, Job] = {}
+        for node in self._ask("repositoriesOrError", _JOBS)["nodes"]:
+            sets = {each["pipelineName"]: each["name"] for each in node["partitionSets"]}
+            for job in node["jobs"]:
+                if not job["name"].startswith("__"):
+                    found[job["name"]] = Job(
+                        name=job["name"],
+                        repository=node["name"],
+                        location=node["location"]["name"],
+                        partition_set=sets.get(job["name"]),
+                    )
+        return found
+
+    def default_config(self, job: Job) -> dict[str, dict[str, Any]]:
+        """`ops` and `resources` -> name -> its whole default configuration."""
+        fields = self._ask("runConfigSchemaOrError", _CONFIG, selector=job.selector)["rootConfigType"]["fields"]
+        defaults = {each["name"]: json.loads(each["defaultValueAsJson"] or "{}") for each in fields}
+        return {
+            section: {owner: value.get("config") or {} for owner, value in defaults.get(section, {}).items()}
+            for section in ("ops", "resources")
+        }
+
+    def require_valid(self, job: Job, config: Mapping[str, Any]) -> None:
+        """SettingError, where the job cannot be configured so."""
+        found = self._ask("isPipelineConfigValid", _VALIDATE, selector=job.selector, config=json.dumps(config))
+        if "errors" in found:
+            raise SettingError("--param", "; ".join(each["message"] for each in found["errors"]))
+
+    def launch_run(self, job: Job, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Start a job; gives the id of the run."""
+        selector = {
+            "repositoryName": job.repository,
+            "repositoryLocationName": job.location,
+            "jobName": job.name,
+        }
+        params = {
+            "selector": selector,
+            "mode": "default",
+            "runConfigData": json.dumps(config),
+            "executionMetadata": {"tags": _as_tags(tags)},
+        }
+        found = self._ask("launchRun", _LAUNCH_RUN, params=params)
+        if "errors" in found:
+            raise SettingError("--param", "; ".join(each["message"] for each in found["errors"]))
+        return str(found["run"]["runId"])
+
+    def launch_backfill(
+        self, job: Job, partition_keys: Sequence[str], config: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
+        """Start a job once for each key; gives the id of the backfill. SettingError names unknown keys."""
+        params = {
+            "selector": {
+                "partitionSetName": job.partition_set,
+                "repositorySelector": {"repositoryName": job.repository, "repositoryLocationName": job.location},
+            },
+            "partitionNames": list(partition_keys),
+            "runConfigData": json.dumps(config),
+            "tags": _as_tags(tags),
+        }
+        found = self._ask("launchPartitionBackfill", _LAUNCH_BACKFILL, params=params)
+        if unknown := found.get("partitionKeys"):
+            raise SettingError(
+                "network", f"{', '.join(unknown)} is not registered with {self.shown}; `mrf run` registers networks"
+            )
+        return str(found["backfillId"])
+
+    def backfill(self, backfill_id: str) -> ServerBackfill | None:
+        """A backfill by its id; None where there is no such."""
+        found = self._ask("partitionBackfillOrError", _BACKFILL, absent="BackfillNotFoundError", id=backfill_id)
+        if found is None:
+            return None
+        counts = {each["runStatus"]: each["count"] for each in found["partitionStatusCounts"]}
+        return ServerBackfill(
+            backfill_id=backfill_id,
+            job=found["jobName"] or "__ASSET_JOB",
+            status=found["status"],
+            partitions=found["numPartitions"] or 0,
+            tags={each["key"]: each["value"] for each in found["tags"]},
+            error=found["error"] and _line(found["error"]["message"]),
+            run_statuses=None if found["isAssetBackfill"] else counts,
+        )
+
+    def run(self, run_id: str) -> ServerRun | None:
+        """A run by its id; None where there is no such."""
+        found = self._ask("runOrError", _RUN, absent="RunNotFoundError", id=run_id)
+        return None if found is None else _run(found)
+
+    def runs(self, tag: str, value: str, *, with_numbers: bool = False) -> Iterator[ServerRun]:
+        """All runs with a tag, the newest first."""
+        cursor = None
+        tags = _as_tags({tag: value})
+        while True:
+            page = self._ask("runsOrError", _RUNS, tags=tags, cursor=cursor, limit=_RUNS_AT_ONCE, facts=with_numbers)[
+                "results"
+            ]
+            yield from map(_run, page)
+            if len(page) < _RUNS_AT_ONCE:
+                return
+            cursor = page[-1]["runId"]
+
+    def failure(self, run_id: str) -> str:
+        """Why a run failed, in one line: what its step said, else what the run's end did."""
+        cursor, last = None, "the run ended without a word; see its log"
+        while True:
+            found = self._ask("runOrError", _EVENTS, id=run_id, cursor=cursor, limit=_EVENTS_AT_ONCE)
+            for event in found["eventConnection"]["events"]:
+                if event["__typename"] == "ExecutionStepFailureEvent":
+                    return _line(_reason(event))
+                if event["__typename"] == "RunFailureEvent" and event["message"]:
+                    last = _line(event["message"])
+            if not found["eventConnection"]["hasMore"]:
+                return last
+            cursor = found["eventConnection"]["cursor"]
+
+    @property
+    def shown(self) -> str:
+        """The address without secrets."""
+        return canonical_url(self.url)
+
+    def _ask(self, name: str, document: str, *, absent: str | None = None, **variables: Any) -> Any:  # noqa: ANN401 - JSON
+        """One field of the answer; None for the type that says that there is none."""
+        try:
+            with requests.Session() as session:
+                # A proxy of the environment knows nothing of this machine.
+                session.trust_env = urlsplit(self.url).hostname not in _LOOPBACK
+                answer = session.post(
+                    f"{self.url.rstrip('/')}/graphql",
+                    json={"query": document, "variables": variables},
+                    timeout=_TIMEOUT_SECONDS,
+                )
+            told = answer.json()
+        except (requests.RequestException, ValueError):
+            raise SettingError(
+                "--url",
+                f"no Dagster webserver answers at {self.shown}; start `dagster dev -w workspace.yaml` with the "
+                "DAGSTER_HOME of your networks, or give --url",
+            ) from None
+        if not isinstance(told, dict) or not told.get("data"):
+            messages = [str(each.get("message")) for each in told.get("errors", [])] if isinstance(told, dict) else []
+            raise SubmissionRefused(self.shown, _line("; ".join(messages)) or f"HTTP {answer.status_code}")
+        found = told["data"][name]
+        kind = found.get("__typename", "")
+        if kind == absent:
+            return None
+        if kind.endswith(("Error", "Conflict")) and "partitionKeys" not in found:
+            raise SubmissionRefused(self.shown, _line(found.get("message", kind)))
+        return found
+
+
+def _as_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in tags.items()]
+
+
+def _run(found: Mapping[str, Any]) -> ServerRun:
+    return ServerRun(
+        run_id=found["runId"],
+        job=found["jobName"],
+        status=found["status"],
+        tags={each["key"]: each["value"] for each in found["tags"]},
+        started=found["startTime"],
+        ended=found["endTime"],
+        numbers={
+            "/".join(each["assetKey"]["path"]): {
+                entry["label"]: int(entry["intRepr"]) if "intRepr" in entry else entry["floatValue"]
+                for entry in each["metadataEntries"]
+                if "intRepr" in entry or entry.get("floatValue") is not None
+            }
+            for each in found.get("assetMaterializations", ())
+        },
+    )
+
+
+def _reason(event: Mapping[str, Any]) -> str:
+    """What was said on purpose, else the innermost exception: Dagster wraps it."""
+    told = (event["failureMetadata"] or {}).get("description")
+    error = event["error"] or {"message": "", "errorChain": []}
+    chain = [each["error"]["message"] for each in error["errorChain"]]
+    return str(told or (chain[-1] if chain else error["message"]))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:_ERROR_CHARACTERS]

@@ -1,0 +1,20 @@
+"""Kinds of values that several commands take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mrf_assets.priority import Priority
+
+
+class PriorityName(click.Choice[str]):
+    """A priority by its name, in any case."""
+
+    def __init__(self) -> None:
+        super().__init__([each.name for each in Priority], case_sensitive=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click has it
+        """The priority."""
+        return value if isinstance(value, Priority) else Priority[super().convert(value, param, ctx)]

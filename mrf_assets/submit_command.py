@@ -1,0 +1,133 @@
+"""`mrf submit`: jobs of a running Dagster, and what `mrf status` shows of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from mrf_assets import submission
+from mrf_assets.console import printable, printable_json
+from mrf_assets.dagster_server import DEFAULT_URL
+from mrf_assets.errors import SettingError
+from mrf_assets.flags import PriorityName
+from mrf_assets.priority import Priority
+from mrf_assets.submission import JobResults, JobStatus, results, wait
+
+_FAILURES_TOLD = 20
+
+
+@click.command()
+@click.argument("networks", nargs=-1)
+@click.option(
+    "--job",
+    default=submission.INGEST,
+    show_default=True,
+    help="ingest, enrich_npis, or comprehensive, which is both; or any other job of the code location.",
+)
+@click.option("--mode", help="How providers are looked up: intelligent, parallel_all, api_only or bulk_only.")
+@click.option("--priority", type=PriorityName(), default=Priority.NORMAL.name, show_default=True)
+@click.option(
+    "--param", "params", multiple=True, metavar="NAME=VALUE", help="Another setting of the job, as in the launchpad."
+)
+@click.option("--wait", "until_end", is_flag=True, help="Go on until the job has ended, then show what came of it.")
+@click.option("--url", default=DEFAULT_URL, show_default=True, help="The Dagster webserver.")
+def submit(
+    *,
+    networks: tuple[str, ...],
+    job: str,
+    mode: str | None,
+    priority: Priority,
+    params: tuple[str, ...],
+    until_end: bool,
+    url: str,
+) -> None:
+    """Start a job on a running Dagster, over NETWORKS (partition keys) where it has one run for each.
+
+    Prints the id, for `mrf status ID`. Dagster's daemon does the work; with --wait the exit code is 1 where some of
+    it failed.
+    """
+    job_id = submission.submit(networks, job, mode=mode, priority=priority, parameters=_given(params), url=url)
+    click.echo(f"Submitted enhanced batch collection job: {job_id}")
+    if until_end:
+        show_job(job_id, url, wait=True, errors_only=False, as_json=False)
+
+
+def show_job(job_id: str, url: str, *, wait: bool, errors_only: bool, as_json: bool) -> NoReturn:
+    """Show how a job goes, or what came of it, and end with 0 where all of it succeeded, else 1."""
+    if wait:
+        _wait(job_id, url, is_told=not errors_only and not as_json)
+    found = results(job_id, url)
+    if errors_only:
+        show_errors(found.errors, as_json=as_json)
+    elif as_json:
+        click.echo(printable_json(found.as_json(), indent=2))
+    else:
+        _show(found)
+    sys.exit(0 if found.status.state == "completed" else 1)
+
+
+def show_errors(errors: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """One line for each, JSON or not; nothing where nothing failed."""
+    for error in errors:
+        if as_json:
+            click.echo(printable_json(error))
+        else:
+            click.echo(printable(f"{error['network_id'] or error['job']}: {error['error']}"))
+
+
+def _wait(job_id: str, url: str, *, is_told: bool) -> None:
+    told = ""
+
+    def tell(status: JobStatus) -> None:
+        nonlocal told
+        if is_told and (line := _progress_line(status)) != told:
+            told = line
+            click.echo(line)
+
+    wait(job_id, url, on_status=tell)
+
+
+def _progress_line(it: JobStatus) -> str:
+    ended = it.completed + it.failed + it.canceled
+    return (
+        f"Processing {ended}/{it.parts} ({ended / max(it.parts, 1):.0%}): "
+        f"successful {it.completed}, failed {it.failed}, running {it.running}"
+    )
+
+
+def _show(found: JobResults) -> None:
+    it = found.status
+    lines = [f"Job: {it.job_id}, {it.job}", f"State: {it.state}", f"Successful: {it.completed:,} of {it.parts:,}"]
+    lines += [f"{name}: {count:,}" for name, count in (("Failed", it.failed), ("Canceled", it.canceled)) if count]
+    if it.running:
+        lines.append(f"Running: {it.running:,}")
+    for run in found.runs:
+        if run.network_id is None:
+            lines += [
+                f"{asset}: " + ", ".join(f"{name} {value:,}" for name, value in sorted(numbers.items()))
+                for asset, numbers in sorted(run.numbers.items())
+            ]
+    errors = found.errors
+    lines += [f"  ❌ {error['network_id'] or error['job']}: {error['error']}" for error in errors[:_FAILURES_TOLD]]
+    if len(errors) > _FAILURES_TOLD:
+        lines.append(f"  {len(errors) - _FAILURES_TOLD} more; --errors lists all")
+    for line in lines:
+        click.echo(printable(line))
+
+
+def _given(params: Sequence[str]) -> dict[str, Any]:
+    """name=value pairs; a value that is JSON is what JSON says, any other a text."""
+    given: dict[str, Any] = {}
+    for param in params:
+        name, equals, value = param.partition("=")
+        if not equals or not name:
+            raise SettingError("--param", f"{param!r} is not of the form name=value")
+        try:
+            given[name] = json.loads(value)
+        except ValueError:
+            given[name] = value
+    return given

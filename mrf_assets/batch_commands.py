@@ -11,14 +11,15 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from mrf_assets import submit_command
+from mrf_assets import submission
 from mrf_assets.catalog import write_catalog
 from mrf_assets.console import printable_json
 from mrf_assets.dagster_server import DEFAULT_URL
-from mrf_assets.errors import SettingError
+from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.settings import Operations, Settings, dagster_home
 from mrf_assets.statistics import together
 from mrf_assets.status_view import StatusView, batches_table, status_lines
+from mrf_assets.submit_command import Shown, show_errors, show_job
 
 _PIPED_WIDTH = 1_000  # characters
 BUDGET_EXIT_CODE = 3
@@ -54,30 +55,44 @@ def status(
     prints it. What DAGSTER_HOME does not tell is asked of the webserver at --url, by default http://localhost:3000.
     The exit code is 0 where all succeeded, 1 where not, 2 where nothing is known of it.
     """
-    from mrf_assets.batch_history import batch_statistics, is_told_here  # noqa: PLC0415 - imports Dagster, 1.5 s
+    from mrf_assets.batch_history import is_told_here  # noqa: PLC0415 - imports Dagster, 1.5 s
 
     folder = Settings.from_environment(output_dir=output_dir).output_dir
-    if batch_id is not None and url is not None:
-        submit_command.show_job(batch_id, url, wait=wait, errors_only=errors_only, as_json=as_json)
+    shown = Shown(wait=wait, errors_only=errors_only, as_json=as_json)
     if url is not None:
-        raise SettingError("--url", "needs the id of a run or backfill; `mrf submit` prints it")
-    if batch_id is not None and not is_told_here(folder, batch_id):
-        submit_command.show_job(batch_id, DEFAULT_URL, wait=wait, errors_only=errors_only, as_json=as_json)
+        if batch_id is None:
+            raise SettingError("--url", "needs the id of a run or backfill; `mrf submit` prints it")
+        show_job(batch_id, url, shown)
+    if batch_id is None or is_told_here(folder, batch_id):
+        _show_batch(folder, batch_id, shown)
+    try:
+        submission.status(batch_id)
+    except MrfError as error:  # of a backfill that something follows, DAGSTER_HOME knows the networks
+        _show_batch(folder, batch_id, shown, elsewhere=f"; {error}")
+    show_job(batch_id, DEFAULT_URL, shown)
+
+
+def _show_batch(folder: Path, batch_id: str | None, shown: Shown, *, elsewhere: str = "") -> NoReturn:
+    from mrf_assets.batch_history import batch_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
+
     operations = Operations.from_environment()
     known: dict[str, Any] = {}
-    first = batch_statistics(folder, batch_id, operations=operations, known=known)
+    try:
+        first = batch_statistics(folder, batch_id, operations=operations, known=known)
+    except SettingError as error:
+        raise SettingError(error.name, f"{error.reason}{elsewhere}") from None
     view = StatusView(_console(), time.sleep)
-    if wait and not as_json and not errors_only:
+    if shown.wait and not shown.as_json and not shown.errors_only:
         # The one that was the latest at first, though others begin meanwhile.
         last = view.watch(lambda: batch_statistics(folder, first.batch_id, operations=operations, known=known))
     else:
         last = first
-        while wait and last.is_going_on:
+        while shown.wait and last.is_going_on:
             time.sleep(view.every_seconds)
             last = batch_statistics(folder, first.batch_id, operations=operations, known=known)
-        if errors_only:
-            submit_command.show_errors([each.as_json() for each in last.failures], as_json=as_json)
-        elif as_json:
+        if shown.errors_only:
+            show_errors([each.as_json() for each in last.failures], as_json=shown.as_json)
+        elif shown.as_json:
             click.echo(printable_json(last.as_json(), indent=2))
         else:
             view.show(last)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import yaml
 
 from mrf_assets.defs.pools import limit_registry
 from mrf_assets.defs.processes import WORKER_TAG
@@ -35,6 +38,9 @@ from mrf_assets.submission import THEN_TAG
 from mrf_assets.task_store import TaskStore
 
 SETTINGS_NAME = "dagster.yaml"
+_SEEN_NAME = ".dagster.yaml.seen"  # SHA-256 of the packaged settings that were told of last
+logger = logging.getLogger(__name__)
+
 STARTED_FORM = "%Y%m%d_%H%M%S"  # of the time in batch ids and log folders, UTC
 
 
@@ -44,7 +50,8 @@ def ensure_dagster_home() -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
         if is_new := not (home / SETTINGS_NAME).exists():
-            shutil.copyfile(packaged_settings(), home / SETTINGS_NAME)
+            shutil.copyfile(_packaged_settings(), home / SETTINGS_NAME)
+        _tell_other_settings(home)
     except OSError as error:
         raise SettingError(
             "DAGSTER_HOME", f"{home} cannot be used ({error.strerror}); set it to a folder of yours"
@@ -56,11 +63,38 @@ def ensure_dagster_home() -> Path:
     return home
 
 
-def packaged_settings() -> Path:
+def _packaged_settings() -> Path:
     """The instance settings that come with this version."""
     here = Path(__file__).parent
     packaged = here / SETTINGS_NAME  # in a wheel; in a checkout it stands one folder up
     return packaged if packaged.exists() else here.parent / SETTINGS_NAME
+
+
+def _tell_other_settings(home: Path) -> None:
+    """Say once for each version where a home's own settings, which nobody overwrites, are not those of the package."""
+    packaged = _packaged_settings()
+    seen, version = home / _SEEN_NAME, sha256(packaged.read_bytes()).hexdigest()
+    if seen.exists() and seen.read_text() == version:
+        return
+    try:
+        own, ours = ({**yaml.safe_load(each.read_bytes())} for each in (home / SETTINGS_NAME, packaged))
+    except (yaml.YAMLError, TypeError):  # Dagster says what is wrong with it
+        return
+    if differing := [name for name, value in _flat(ours) if dict(_flat(own)).get(name) != value]:
+        logger.warning(
+            "%s is not as this version has it: %s; it stays as it is, and %s is the newer one",
+            *(home / SETTINGS_NAME, ", ".join(differing), packaged),
+        )
+    seen.write_text(version)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name -> value; lists are values."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def batch_statistics(

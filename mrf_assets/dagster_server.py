@@ -40,8 +40,8 @@ _LAUNCH_BACKFILL = f"""mutation ($params: LaunchBackfillParams!) {{ launchPartit
     {_ERROR} ... on LaunchBackfillSuccess {{ backfillId }}
     ... on PartitionKeysNotFoundError {{ partitionKeys }} }} }}"""
 _BACKFILL = f"""query ($id: String!) {{ partitionBackfillOrError(backfillId: $id) {{
-    {_ERROR} ... on PartitionBackfill {{ status jobName numPartitions isAssetBackfill tags {{ key value }} error {{ message }}
-    partitionStatusCounts {{ runStatus count }} }} }} }}"""
+    {_ERROR} ... on PartitionBackfill {{ status jobName numPartitions isAssetBackfill
+    tags {{ key value }} error {{ message }} partitionStatusCounts {{ runStatus count }} }} }} }}"""
 _RUN_FIELDS = "runId status jobName startTime endTime tags { key value }"
 _FACTS = """assetMaterializations { assetKey { path } metadataEntries { label
     ... on IntMetadataEntry { intRepr } ... on FloatMetadataEntry { floatValue } } }"""
@@ -170,7 +170,8 @@ class DagsterServer:
         found = self._ask("launchPartitionBackfill", _LAUNCH_BACKFILL, params=params)
         if unknown := found.get("partitionKeys"):
             raise SettingError(
-                "network", f"{', '.join(unknown)} is not registered with {self.shown}; `mrf run` registers networks"
+                "network",
+                f"{', '.join(sorted(unknown))} is not registered with {self.shown}; `mrf run` registers networks",
             )
         return str(found["backfillId"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import click
@@ -18,6 +19,15 @@ from mrf_assets.priority import Priority
 from mrf_assets.submission import JobResults, JobStatus, results, wait
 
 _FAILURES_TOLD = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What is shown of a batch or job, and when."""
+
+    wait: bool = False  # once it has ended
+    errors_only: bool = False
+    as_json: bool = False
 
 
 @click.command()
@@ -53,17 +63,17 @@ def submit(
     job_id = submission.submit(networks, job, mode=mode, priority=priority, parameters=_given(params), url=url)
     click.echo(f"Submitted enhanced batch collection job: {job_id}")
     if until_end:
-        show_job(job_id, url, wait=True, errors_only=False, as_json=False)
+        show_job(job_id, url, Shown(wait=True))
 
 
-def show_job(job_id: str, url: str, *, wait: bool, errors_only: bool, as_json: bool) -> NoReturn:
+def show_job(job_id: str, url: str, shown: Shown) -> NoReturn:
     """Show how a job goes, or what came of it, and end with 0 where all of it succeeded, else 1."""
-    if wait:
-        _wait(job_id, url, is_told=not errors_only and not as_json)
+    if shown.wait:
+        _wait(job_id, url, is_told=not shown.errors_only and not shown.as_json)
     found = results(job_id, url)
-    if errors_only:
-        show_errors(found.errors, as_json=as_json)
-    elif as_json:
+    if shown.errors_only:
+        show_errors(found.errors, as_json=shown.as_json)
+    elif shown.as_json:
         click.echo(printable_json(found.as_json(), indent=2))
     else:
         _show(found)

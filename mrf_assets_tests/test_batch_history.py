@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from mrf_assets.batch_history import all_statistics, ensure_dagster_home
+from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
 from mrf_assets.task_store import PlannedBatch, TaskStore
 
 _BATCH = "20261122_101112-ab"
@@ -46,3 +47,70 @@ def test_a_batch_that_was_begun_before_is_told_with_all_its_runs(
 
     (found,) = all_statistics(tmp_path / "out", since)
     assert (_BATCH, 3, 2, 1) == (found.batch_id, found.networks, found.succeeded, found.pending)
+
+
+# --- the home -------------------------------------------------------------------------------
+
+
+def _limit(home: Path) -> int:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        return {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}[REGISTRY_POOL]
+
+
+def test_a_new_home_has_one_slot_for_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without anybody's doing."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+
+    assert 1 == _limit(ensure_dagster_home())
+
+
+@pytest.mark.parametrize(
+    ("settings", "set_by_hand", "expected"), [("", 3, 3), ("concurrency: {pools: {default_limit: 5}}", None, 1)]
+)
+def test_a_limit_that_somebody_set_is_kept(
+    tmp_path: Path, settings: str, set_by_hand: int | None, expected: int
+) -> None:
+    """A default for all pools is not set for this one."""
+    (tmp_path / "dagster.yaml").write_text(settings)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        if set_by_hand is None:
+            instance.event_log_storage.initialize_concurrency_limit_to_default(REGISTRY_POOL)
+        else:
+            instance.event_log_storage.set_concurrency_slots(REGISTRY_POOL, set_by_hand)
+        limit_registry(instance)
+
+    assert expected == _limit(tmp_path)
+
+
+def test_settings_of_an_older_version_are_told_of_once_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With what differs and where; what the package does not set is the owner's own matter."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    ensure_dagster_home()
+    settings = tmp_path / "dagster.yaml"
+    packaged = settings.read_text()
+    older = packaged.replace("max_concurrent_runs: 3", "max_concurrent_runs: 7").replace("freshness:", "schedules:")
+    settings.write_text(older)
+    (tmp_path / ".dagster.yaml.seen").write_text("the settings of a version before")
+    for _ in range(2):
+        ensure_dagster_home()
+
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"{settings} is not as this version has it: ")
+    assert "concurrency.runs.max_concurrent_runs, freshness.enabled; it stays" in line
+    assert older == settings.read_text() != packaged
+
+
+def test_settings_that_are_those_of_the_package_are_not_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However they are written."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    ensure_dagster_home()
+    (tmp_path / ".dagster.yaml.seen").unlink()
+    settings = tmp_path / "dagster.yaml"
+    settings.write_text(f"# mine\n{settings.read_text()}\nschedules: {{use_threads: true}}\n")
+    ensure_dagster_home()
+
+    assert [] == caplog.records

@@ -67,7 +67,30 @@ def test_a_table_is_the_form_of_the_console(mrf: Mrf) -> None:
     assert (0, "") == (told.code, told.err)
     lines = [[cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in told.out.splitlines()]
     assert ["network_id", "dollars", "setting", "none"] in lines
-    assert ["acme", "12.5000000000", "outpatient", ""] in lines
+    assert ["acme", "12.50", "outpatient", ""] in lines
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [
+        ("85::DECIMAL(38, 10)", "85.00"),
+        ("0::DECIMAL(38, 10)", "0.00"),
+        ("0.1234500000::DECIMAL(38, 10)", "0.12345"),
+        ("-1200.5::DECIMAL(38, 10)", "-1200.50"),
+        ("12345678901234567890.0000000001::DECIMAL(38, 10)", "12345678901234567890.0000000001"),
+        ("100::DECIMAL(9, 0)", "100"),
+        ("0.5::DECIMAL(9, 1)", "0.5"),
+    ],
+)
+def test_an_amount_is_exact_in_every_form(mrf: Mrf, amount: str, told: str) -> None:
+    """In a table without the zeros behind cents; elsewhere with all of its decimals, and never as 0E-10."""
+    sql = f"SELECT {amount} AS amount"
+    table, exact = mrf("query", sql).out, mrf("query", sql, "--format", "csv").out.splitlines()[1]
+
+    assert told in [line.strip("│ ") for line in table.splitlines()]
+    assert Decimal(told) == Decimal(exact)
+    assert "E" not in exact
+    assert {"amount": exact} == json.loads(mrf("query", sql, "--format", "json").out)
 
 
 def test_a_long_table_says_that_there_is_more(mrf: Mrf) -> None:

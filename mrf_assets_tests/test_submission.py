@@ -1,0 +1,238 @@
+"""Jobs that are submitted to a running Dagster: a real webserver and daemon, a payer, and a registry of providers.
+
+Three networks, one of them not there; what they have is looked up once all of them have ended.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+import pytest
+
+from mrf_assets.batch_history import batch_statistics
+from mrf_assets.cli import main
+from mrf_assets.defs.partitions import add_networks
+from mrf_assets.defs.pools import REGISTRY_POOL
+from mrf_assets.errors import SettingError
+from mrf_assets.fetch import open_url
+from mrf_assets.priority import PRIORITY_TAG, Priority
+from mrf_assets.sources import read_source
+from mrf_assets.submission import JobResults, results, status, submit, wait
+from mrf_assets.task_store import TaskStore
+from mrf_assets_tests.dagster_fixtures import (
+    DEADLINE_SECONDS,
+    SECRET,
+    Payer,
+    Place,
+    free_port,
+    key,
+    quick_dagster,
+    wait_for,
+)
+from mrf_assets_tests.mrf_server import MrfServer
+from mrf_assets_tests.nppes_server import NppesServer
+
+_SOUND, _ABSENT = "ab", "z"
+_NETWORKS = [key(letter) for letter in _SOUND + _ABSENT]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """A Dagster that runs, and what was submitted to it first."""
+
+    place: Place
+    url: str
+    api: NppesServer
+    job_id: str  # of a comprehensive job over all networks
+    called_back: JobResults
+
+    def runs(self, **tags: str) -> list[dg.DagsterRun]:
+        """Dagster's records of runs with these tags, the newest first."""
+        wanted = {name.replace("_", "/", 1): value for name, value in tags.items()}
+        with self.place.instance() as instance:
+            return list(instance.get_runs(dg.RunsFilter(tags=wanted)))
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """Networks are registered, Dagster is started, and all of them are submitted."""
+    place = Place(tmp_path_factory.mktemp("submitted"))
+    with MrfServer() as server, NppesServer() as api:
+        payer = Payer(server)
+        for letter in _SOUND:
+            payer.publish(letter)
+        index = payer.publish_index(_SOUND + _ABSENT)
+        with place.instance() as instance:
+            add_networks(instance, list(TaskStore.under(place.output).save(read_source("index", index, open_url))))
+        environment = {"MRF_NPI_API_URL": api.url, "MRF_RATE_LIMIT_DELAY": "0.001"}
+        with quick_dagster(place, **environment) as url:
+            ended, told = threading.Event(), list[JobResults]()
+
+            def call_back(found: JobResults) -> None:
+                told.append(found)
+                ended.set()
+
+            job_id = submit(
+                _NETWORKS, "comprehensive", mode="api_only", priority=Priority.HIGH, url=url, callback=call_back
+            )
+            assert ended.wait(DEADLINE_SECONDS)
+            yield Desk(place=place, url=url, api=api, job_id=job_id, called_back=told[0])
+
+
+def test_a_comprehensive_job_ends_with_its_enrichment_though_a_network_failed(desk: Desk) -> None:
+    """Two networks are published, one is not, and the providers of the two are looked up, once."""
+    found = desk.called_back
+
+    assert ("comprehensive", "failed", 4, 3, 1) == (
+        *(found.status.job, found.status.state, found.status.parts, found.status.completed, found.status.failed),
+    )
+    assert [key(letter) for letter in _SOUND] == desk.place.networks()
+    (enrichment,) = [run for run in found.runs if run.job == "enrich_npis"]
+    assert "completed" == enrichment.state
+    assert desk.api.total() == enrichment.numbers["npi_registry"]["from_api"] > 0
+
+
+def test_the_results_say_what_failed_and_why(desk: Desk) -> None:
+    """With the network's name and the address without its signature."""
+    (error,) = desk.called_back.errors
+
+    assert (key(_ABSENT), "ingest") == (error["network_id"], error["job"])
+    assert "404" in (error["error"] or "")
+    assert SECRET not in json.dumps(desk.called_back.as_json())
+
+
+def test_results_can_be_asked_for_later(desk: Desk) -> None:
+    """From any process that has the id; they are what the callback was given."""
+    assert desk.called_back == results(desk.job_id, desk.url)
+    assert desk.called_back.status == status(desk.job_id, desk.url)
+
+
+def test_the_priority_reaches_the_queue(desk: Desk) -> None:
+    """That of each network's run and of the enrichment behind them."""
+    runs = [*desk.runs(dagster_backfill=desk.job_id), *desk.runs(mrf_after=desk.job_id)]
+
+    assert [str(int(Priority.HIGH))] * 4 == [run.tags[PRIORITY_TAG] for run in runs]
+
+
+def test_the_mode_and_the_parameters_reach_the_jobs(desk: Desk) -> None:
+    """As the configuration of the run, where the launchpad shows it; the rest is as the code location says."""
+    (enrichment,) = desk.runs(mrf_after=desk.job_id)
+
+    assert {"npi_registry": {"config": {"mode": "api_only"}}} == enrichment.run_config["ops"]
+
+
+def test_two_enrichments_take_turns(desk: Desk) -> None:
+    """In an instance whose pools nobody has set: while one asks the registry, the other waits for its slot."""
+    release = threading.Event()
+    asked = threading.Event()
+
+    def hold(_npi: str) -> None:
+        asked.set()
+        release.wait(DEADLINE_SECONDS)
+
+    desk.api.on_request = hold
+    try:
+        parameters = {"max_age_days": 0, "max_workers": 1}
+        ids = [submit((), "enrich_npis", mode="api_only", parameters=parameters, url=desk.url) for _ in range(2)]
+        assert asked.wait(DEADLINE_SECONDS)
+
+        def look() -> bool:
+            with desk.place.instance() as instance:
+                pool = instance.event_log_storage.get_concurrency_info(REGISTRY_POOL)
+            return (1, 1) == (pool.slot_count, pool.pending_step_count)
+
+        wait_for("the second to wait for the pool", look)
+    finally:
+        release.set()
+        desk.api.on_request = lambda _npi: None
+
+    assert ["completed"] * 2 == [wait(job_id, desk.url).state for job_id in ids]
+
+
+def test_a_backfill_is_told_by_the_command_line_from_wherever(desk: Desk) -> None:
+    """By DAGSTER_HOME with the figures of its networks; by the webserver for who has the id alone."""
+    there = desk.place.mrf("status", desk.job_id, "--url", desk.url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(desk.place.home))
+        here = batch_statistics(desk.place.output, desk.job_id)
+
+    assert 1 == there.returncode
+    assert f"Job: {desk.job_id}, comprehensive\nState: failed\nSuccessful: 3 of 4\nFailed: 1\n" in there.stdout
+    assert f"❌ {key(_ABSENT)}: " in there.stdout
+    assert (3, 2, 1) == (here.networks, here.succeeded, here.failed)
+
+
+def test_a_run_that_is_waited_for_ends_with_its_exit_code(desk: Desk) -> None:
+    """0: it succeeded. What it is called is the first line."""
+    done = desk.place.mrf("submit", "--job", "write_catalog", "--priority", "urgent", "--wait", "--url", desk.url)
+
+    first, *_, last = done.stdout.splitlines()
+    job_id = first.removeprefix("Submitted enhanced batch collection job: ")
+    assert 0 == done.returncode, done.stderr
+    assert ("write_catalog", "20") == ((run := _run(desk, job_id)).job_name, run.tags[PRIORITY_TAG])
+    assert "State: completed" in done.stdout
+    assert last.startswith("catalog: ")
+
+
+def _run(desk: Desk, run_id: str) -> dg.DagsterRun:
+    with desk.place.instance() as instance:
+        run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run
+
+
+def _refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What the command line says in one line where nothing is started."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert 2 == ended.value.code
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((key("a"), "t~nobody", "t~no-one"), "network: t~no-one, t~nobody is not registered"),
+        ((), "network: ingest is a run for each network; name those that you want"),
+        (("--job", "enrich_npis", key("a")), "network: enrich_npis is one run for all networks; name none"),
+        (("--job", "tax"), "--job: tax is no job of"),
+        (("--job", "enrich_npis", "--mode", "scraping_only"), "--param: Value at path root:ops:npi_registry"),
+        (("--job", "enrich_npis", "--param", "limit=many"), "--param: Invalid scalar"),
+        ((key("a"), "--mode", "api_only"), "--param: ingest has no setting mode; it has adaptive_rate_limiting, "),
+        ((key("a"), "--param", "reader"), "--param: 'reader' is not of the form name=value"),
+        ((key("a"), "--job", "comprehensive", "--param", f"mode={'x' * 999}"), "--param: "),
+    ],
+)
+def test_what_cannot_be_submitted_is_told_in_one_line(
+    desk: Desk, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], told: str
+) -> None:
+    """And nothing is started."""
+    before = len(desk.runs())
+
+    assert told in _refused(capsys, "submit", *arguments, "--url", desk.url)
+    assert before == len(desk.runs())
+
+
+def test_an_id_that_nobody_knows_is_told(desk: Desk) -> None:
+    """A run's and a backfill's."""
+    for unknown in (str(uuid.uuid4()), "abcdefgh"):
+        with pytest.raises(SettingError, match=f"{unknown} is neither a run nor a backfill"):
+            status(unknown, desk.url)
+
+
+def test_no_webserver_is_told_with_what_to_start(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is asked of it, and whatever else answers at its address."""
+    nobody = f"http://user:{SECRET}@127.0.0.1:{free_port()}"
+    with MrfServer() as another:
+        for url in (nobody, another.base_url, "http://["):
+            for arguments in (("submit", "t~a"), ("status", "abcdefgh")):
+                line = _refused(capsys, *arguments, "--url", url)
+                assert "no Dagster webserver answers at" in line
+                assert "start `dagster dev -w workspace.yaml`" in line
+                assert SECRET not in line

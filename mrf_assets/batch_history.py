@@ -85,7 +85,8 @@ def _tell_other_settings(home: Path) -> None:
             "%s is not as this version has it: %s; it stays as it is, and %s is the newer one",
             *(home / SETTINGS_NAME, ", ".join(differing), packaged),
         )
-    seen.write_text(version)
+    with suppress(OSError):  # told again, then
+        seen.write_text(version)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

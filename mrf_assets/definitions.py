@@ -8,7 +8,7 @@ import mrf_assets.lean_start  # noqa: F401 - before numpy is imported
 from mrf_assets.defs import enrichment, jobs, schedules
 from mrf_assets.defs.alerts import alert_sensors
 from mrf_assets.defs.assets import network_files, network_tables
-from mrf_assets.defs.catalog import catalog, catalog_checks, catalog_sensor
+from mrf_assets.defs.catalog import catalog, catalog_checks, catalog_follows_publications
 from mrf_assets.defs.changes import rate_changes
 from mrf_assets.defs.follow_up import enrich_after_backfill
 from mrf_assets.defs.report import report
@@ -46,7 +46,7 @@ def build_defs(
         ],
         schedules=scheduled.schedules,
         sensors=[
-            *(enrichment.new_providers, enrich_after_backfill, catalog_sensor),
+            *(enrichment.new_providers, enrich_after_backfill, catalog_follows_publications),
             *alert_sensors(operations),
             index_sensor(settings, watching, operations),
         ],

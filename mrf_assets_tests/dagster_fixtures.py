@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 import duckdb
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from mrf_assets.schema import TABLES
 from mrf_assets_tests.factory import Document, document, gzipped, index, plans, render
@@ -192,6 +193,22 @@ def finished(process: subprocess.Popen[str], seconds: float = DEADLINE_SECONDS) 
 def partitions_of(instance: dg.DagsterInstance, table: str) -> set[str]:
     """The partitions of a table that Dagster shows as materialized."""
     return set(instance.get_materialized_partitions(dg.AssetKey(table)))
+
+
+def add_backfill(
+    instance: dg.DagsterInstance, status: BulkActionStatus, tags: Mapping[str, str], partition_keys: Sequence[str]
+) -> PartitionBackfill:
+    """A backfill as the daemon finds it: of the job `ingest`, with no run yet."""
+    backfill = PartitionBackfill(
+        backfill_id=f"backfill{len(instance.get_backfills())}",
+        status=status,
+        from_failure=False,
+        tags=tags,
+        backfill_timestamp=time.time(),
+        partition_names=list(partition_keys),
+    )
+    instance.add_backfill(backfill)
+    return backfill
 
 
 def free_port() -> int:

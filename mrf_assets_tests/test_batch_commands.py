@@ -20,6 +20,7 @@ import dagster as dg
 import pytest
 
 from mrf_assets.batch_history import batch_statistics
+from mrf_assets.cli import main
 from mrf_assets_tests.dagster_fixtures import SECRET, Payer, Place, finished, key, run_arguments
 from mrf_assets_tests.factory import document, gzipped, render
 from mrf_assets_tests.mrf_server import MrfServer
@@ -58,6 +59,7 @@ class Poisoned:
     place: Place
     first: subprocess.CompletedProcess[str]
     status: dict[str, Any]
+    errors: subprocess.CompletedProcess[str]
     text: subprocess.CompletedProcess[str]
     as_json: subprocess.CompletedProcess[str]
     manifest: dict[str, Any]
@@ -85,14 +87,15 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Poisoned:
             first = finished(running, _WAIT_SECONDS)
         status, text, as_json = _status(place), place.mrf("status"), place.mrf("status", "--json")
         manifest = json.loads((place.output / "manifest.json").read_text())
+        errors = place.mrf("status", "--errors", "--json")
         payer.publish(_CUT)
         payer.publish(_ABSENT)
         before = server.counts()
         retried = place.mrf("retry-failed", "--workers", "2")
         asked = server.counts() - before
         return Poisoned(
-            place=place, first=first, status=status, text=text, as_json=as_json, manifest=manifest, retried=retried,
-            asked=asked, status_after=_status(place),
+            place=place, first=first, status=status, errors=errors, text=text, as_json=as_json,
+            manifest=manifest, retried=retried, asked=asked, status_after=_status(place),
             manifest_after=json.loads((place.output / "manifest.json").read_text()),
             nothing_left=place.mrf("retry-failed"), alerts=_alerts(server),
         )  # fmt: skip
@@ -214,6 +217,39 @@ def test_an_unknown_batch_is_told(poisoned: Poisoned) -> None:
         done = poisoned.place.mrf(command, "../../nobody")
         assert (2, 1) == (done.returncode, len(done.stderr.splitlines()))
         assert done.stderr.startswith("Error: batch: ../../nobody ")
+
+
+def _said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
+    """Exit code, stdout and stderr of the command line, in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+def test_errors_alone_are_one_line_each(
+    poisoned: Poisoned, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As JSON or as text; none where nothing failed."""
+    monkeypatch.setenv("DAGSTER_HOME", str(poisoned.place.home))
+    arguments = ("status", "--errors", "--output-dir", str(poisoned.place.output))
+
+    assert poisoned.status["failures"] == [json.loads(line) for line in poisoned.errors.stdout.splitlines()]
+    assert (1, "") == (poisoned.errors.returncode, poisoned.errors.stderr)
+    assert (0, "", "") == _said(capsys, *arguments)
+
+
+def test_another_dagster_home_is_told(
+    poisoned: Poisoned, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan is in the output folder, the runs are not in this home."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "another"))
+    code, out, err = _said(capsys, "status", "--output-dir", str(poisoned.place.output))
+
+    assert (1, True) == (code, "Pending: 22\n" in out)
+    assert (
+        f"Note: DAGSTER_HOME={tmp_path / 'another'} has no run of this batch; set it as it was for `mrf run`.\n" == err
+    )
 
 
 # --- interrupted batches --------------------------------------------------------------------

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus
 
-from mrf_assets.batch_history import all_statistics, ensure_dagster_home
+from mrf_assets.batch_history import all_statistics, batch_statistics, ensure_dagster_home
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
 from mrf_assets.task_store import PlannedBatch, TaskStore
+from mrf_assets_tests.dagster_fixtures import add_backfill
 
 _BATCH = "20261122_101112-ab"
 
@@ -47,6 +49,21 @@ def test_a_batch_that_was_begun_before_is_told_with_all_its_runs(
 
     (found,) = all_statistics(tmp_path / "out", since)
     assert (_BATCH, 3, 2, 1) == (found.batch_id, found.networks, found.succeeded, found.pending)
+
+
+def test_a_backfill_goes_on_between_two_of_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its networks are pending before the daemon has made a run of them; who waits for its end goes on waiting."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    TaskStore.under(tmp_path / "out").save([])
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        backfill = add_backfill(instance, BulkActionStatus.REQUESTED, {}, ["a", "b"])
+        before = batch_statistics(tmp_path / "out", backfill.backfill_id)
+        instance.update_backfill(backfill._replace(status=BulkActionStatus.COMPLETED_SUCCESS))
+        after = batch_statistics(tmp_path / "out", backfill.backfill_id)
+
+    assert (2, 2, True) == (before.networks, before.pending, before.is_going_on)
+    assert not after.is_going_on
 
 
 # --- the home -------------------------------------------------------------------------------

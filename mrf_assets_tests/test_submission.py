@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
+import duckdb
 import pytest
 
 from mrf_assets.batch_history import batch_statistics
+from mrf_assets.catalog import CATALOG_NAME
 from mrf_assets.cli import main
 from mrf_assets.defs.partitions import add_networks
 from mrf_assets.defs.pools import REGISTRY_POOL
@@ -53,7 +55,7 @@ class Desk:
 
     def runs(self, **tags: str) -> list[dg.DagsterRun]:
         """Dagster's records of runs with these tags, the newest first."""
-        wanted = {name.replace("_", "/", 1): value for name, value in tags.items()}
+        wanted = {name.replace("_", "/", 1).replace("__", "_"): value for name, value in tags.items()}
         with self.place.instance() as instance:
             return list(instance.get_runs(dg.RunsFilter(tags=wanted)))
 
@@ -177,6 +179,19 @@ def test_a_run_that_is_waited_for_ends_with_its_exit_code(desk: Desk) -> None:
     assert ("write_catalog", "20") == ((run := _run(desk, job_id)).job_name, run.tags[PRIORITY_TAG])
     assert "State: completed" in done.stdout
     assert last.startswith("catalog: ")
+
+
+def test_the_catalog_follows_what_is_published(desk: Desk) -> None:
+    """Out of the box, by a sensor that nobody switched on."""
+
+    def look() -> list[dg.DagsterRun]:
+        runs = desk.runs(dagster_sensor__name="catalog_follows_publications")
+        return [run for run in runs if run.is_success]
+
+    wait_for("the catalog", look)
+    with duckdb.connect(desk.place.output / CATALOG_NAME, read_only=True) as catalog:
+        networks = catalog.execute("SELECT DISTINCT network_id FROM rates ORDER BY 1").fetchall()
+    assert [(key(letter),) for letter in _SOUND] == networks
 
 
 def _run(desk: Desk, run_id: str) -> dg.DagsterRun:

@@ -1,0 +1,89 @@
+"""When the catalog is written anew by itself: ticks are evaluated as the code server does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+import pytest
+
+from mrf_assets.definitions import defs
+from mrf_assets.defs.catalog import catalog_follows_publications
+from mrf_assets.schema import PROVIDER_DIRECTORY, TABLES
+
+
+@dataclass
+class Ticks:
+    """An instance, and what the ticks so far left behind."""
+
+    instance: dg.DagsterInstance
+    cursor: str | None = None
+
+    def publish(self, asset: str = "rates", network: str | None = "t~a") -> None:
+        """One table of a network, or one that has no networks."""
+        self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=network))
+
+    def requested(self) -> int:
+        """Runs that a tick asks for."""
+        context = dg.build_sensor_context(instance=self.instance, definitions=defs, cursor=self.cursor)
+        found = catalog_follows_publications.evaluate_tick(context)
+        self.cursor = found.cursor
+        return len(found.run_requests or ())
+
+    def begin(self) -> dg.DagsterRun:
+        """A run of the catalog is under way."""
+        job = defs.resolve_job_def("write_catalog")
+        return self.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+
+
+@pytest.fixture
+def ticks() -> Iterator[Ticks]:
+    """Nothing is published, and a tick has seen that."""
+    with dg.instance_for_test() as instance:
+        made = Ticks(instance)
+        assert 0 == made.requested()
+        yield made
+
+
+def test_what_is_published_is_followed_once(ticks: Ticks) -> None:
+    """Several networks between two ticks are one run."""
+    ticks.publish(network="t~a")
+    ticks.publish(network="t~b")
+
+    assert [1, 0, 0] == [ticks.requested() for _ in range(3)]
+
+
+@pytest.mark.parametrize("asset", [*TABLES, PROVIDER_DIRECTORY.name])
+def test_every_table_of_the_catalog_is_followed(ticks: Ticks, asset: str) -> None:
+    """Those of the networks, and the directory of providers."""
+    ticks.publish(asset, "t~a" if asset in TABLES else None)
+
+    assert 1 == ticks.requested()
+
+
+def test_other_assets_are_not_followed(ticks: Ticks) -> None:
+    """The catalog itself is one of them."""
+    for asset in ("catalog", "report", "npis"):
+        ticks.publish(asset, None)
+
+    assert 0 == ticks.requested()
+
+
+def test_what_is_published_meanwhile_is_followed_afterwards(ticks: Ticks) -> None:
+    """The run that is under way may have looked already; before it had begun, too."""
+    ticks.publish()
+    assert 1 == ticks.requested()
+    ticks.publish()
+    run = ticks.begin()
+    assert [0, 0] == [ticks.requested() for _ in range(2)]
+
+    ticks.instance.report_run_failed(run)
+    assert [1, 0] == [ticks.requested() for _ in range(2)]
+
+
+def test_nobody_has_to_switch_it_on() -> None:
+    """And nothing else writes the catalog unasked."""
+    assert dg.DefaultSensorStatus.RUNNING == catalog_follows_publications.default_status
+    sensors = defs.get_repository_def().sensor_defs
+    assert not any(isinstance(each, dg.AutomationConditionSensorDefinition) for each in sensors)

@@ -68,12 +68,13 @@ def report(
     memory_mb: int | None,
     **settings: Any,  # noqa: ANN401 - click's values
 ) -> None:
-    """Write one HTML page about NETWORKS, by default about all: coverage, prices, changes, quality and run times."""
+    """Write one HTML page about NETWORKS, by default all: coverage, prices, changes, quality, providers, run times."""
     from mrf_assets.report import write_report  # noqa: PLC0415 - imports matplotlib, 0.5 s
 
     given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
     made = write_report(given, networks, path=output, codes=codes, most_codes=most_codes)
-    click.echo(f"{made.path}: {len(made.figures.coverage):,} network(s)")
+    providers = "" if made.figures.providers is None else f"; {made.figures.providers.summary}"
+    click.echo(f"{made.path}: {len(made.figures.coverage):,} network(s){printable(providers)}")
 
 
 def _row(made: Changes) -> list[str]:

@@ -546,6 +546,21 @@ def test_what_is_done_can_be_counted_without_opening_the_batch(ledger: Ledger, o
     assert 0 == Ledger.peek(tmp_path / "none.sqlite", ["1"])
 
 
+def test_why_items_failed_can_be_read_beside_a_batch_that_goes_on(ledger: Ledger, tmp_path: Path) -> None:
+    """Counted by reason; where there is no ledger, none did."""
+    failures = [
+        Failure(item=item, reason=reason, detail="", http_status=None, requests=1, seconds=0.0)
+        for item, reason in zip(items(3), ("timeout", "http_500", "timeout"), strict=True)
+    ]
+    ledger.add(failures)
+
+    assert {"timeout": 2, "http_500": 1} == Ledger.peek_reasons(ledger.path) == ledger.reasons()
+    assert {} == Ledger.peek_reasons(tmp_path / "none.sqlite")
+    (tmp_path / "no.sqlite").write_text("no database")
+    with pytest.raises(StoreError, match="the batch cannot be read"):
+        Ledger.peek_reasons(tmp_path / "no.sqlite")
+
+
 def test_states_are_what_sqlite_shows(ledger: Ledger, output: Output) -> None:
     """The ledger is a plain SQLite file in WAL mode that a person can look into."""
     go(ledger, output, Scripted({"4": [lasting()]}), limit=10)

@@ -6,8 +6,10 @@ The browser's tests are skipped where no Chromium is installed.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,15 +18,19 @@ from statistics import median
 from typing import Literal
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 from playwright.sync_api import Browser, Page
 
+from mrf_assets.batch.ledger import Ledger
+from mrf_assets.batch.values import Failure, Item
 from mrf_assets.cli import main
 from mrf_assets.definitions import build_defs
 from mrf_assets.errors import SettingError, StoreError
+from mrf_assets.reference import Reference, write_table
 from mrf_assets.report import REPORT_NAME, Report, write_report
 from mrf_assets.report.figures import MANIFEST_NAME
-from mrf_assets.schema import FILES, PLANS, PROVIDER_SETS, PROVIDERS, RATES, REJECTS
+from mrf_assets.schema import FILES, PLANS, PROVIDER_DIRECTORY, PROVIDER_SETS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
 from mrf_assets_tests import browser
@@ -48,6 +54,29 @@ def _publish(root: Path, network: str, period: str, **rate: object) -> None:
             writer.write(FILES.name, batch(FILES, files))
         stage.settle(LABEL, period)
         stage.publish(period)
+
+
+_TODAY = dt.datetime.now(tz=dt.UTC).replace(microsecond=0)
+
+
+def _looked_up(npi: int, **values: object) -> dict[str, object]:
+    """A row of the directory: an NPI in service, but for what is said."""
+    sound: dict[str, object] = {
+        "npi": npi,
+        "rates": npi % 10,
+        "networks": 1,
+        "status": "matched",
+        "provider_name": "ASPEN CLINIC",
+        "entity_type": "organization",
+        "source": "api",
+        "fetched_at": _TODAY,
+    }
+    return sound | values
+
+
+def _write_directory(root: Path, *rows: dict[str, object]) -> None:
+    schema = PROVIDER_DIRECTORY.arrow
+    write_table(Reference(root).directory, schema, [pa.RecordBatch.from_pylist(list(rows), schema=schema)])
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +103,15 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Report:
         "error": _HOSTILE,
     }
     (root / MANIFEST_NAME).write_text(json.dumps({"extractions": [entry]}))
+    texts = {"provider_name": _HOSTILE, "business_name": _HOSTILE, "matched_name": _HOSTILE, "credential": _HOSTILE}
+    _write_directory(
+        root,
+        _looked_up(1234567893, name_confidence=1.0, **texts),
+        _looked_up(1093817465, status="deactivated", **texts),
+    )
+    with Ledger(Reference(root).ledger) as ledger:
+        item = Item(key="1", priority=0.0)
+        ledger.add([Failure(item=item, reason=_HOSTILE, detail="", http_status=None, requests=1, seconds=0.0)])
     return write_report(Settings(output_dir=root))
 
 
@@ -173,6 +211,76 @@ def test_run_times_come_from_the_manifest(hostile: Report, sound: Report) -> Non
     """Where there is one."""
     assert [(1.5, "failed")] == [(it.seconds, it.status) for it in hostile.figures.runs]
     assert [] == sound.figures.runs
+
+
+# --- providers ------------------------------------------------------------------------------
+
+
+def test_the_providers_are_told(lake: Lake, tmp_path: Path) -> None:
+    """Statuses, how full the columns are, how alike the names, who is withdrawn, how old the rows, and what failed."""
+    npis = range(1_000_000_000, 1_000_000_010)
+    rows = [_looked_up(npi, name_confidence=(npi % 10) / 10) for npi in npis[:6]]
+    rows += [_looked_up(npis[6], provider_name=None, fetched_at=_TODAY - dt.timedelta(days=100, hours=1))]
+    rows += [_looked_up(npi, status="deactivated", deactivation_date=dt.date(2025, 3, 1)) for npi in npis[7:9]]
+    rows += [{"npi": npis[9], "rates": 0, "networks": 1}]
+    shutil.copytree(lake.root, tmp_path / "lake")
+    root = tmp_path / "lake"
+    _write_directory(root, *rows)
+    with Ledger(Reference(root).ledger) as ledger:
+        reasons = ["http_500", "timeout", "http_500"]
+        ledger.add(
+            Failure(
+                item=Item(key=str(number), priority=0.0),
+                reason=reason,
+                detail="",
+                http_status=None,
+                requests=4,
+                seconds=0.0,
+            )
+            for number, reason in enumerate(reasons)
+        )
+        made = write_report(Settings(output_dir=root), ["t~a"])
+
+    found = made.figures.providers
+    assert found is not None
+    assert {"deactivated": 2, "matched": 7, "not looked up": 1} == found.statuses
+    assert round(6 / 7, 4) == found.fill_rates["provider_name"]
+    assert [1, 1, 1, 1, 1, 1, 0, 0, 0, 0] == list(found.confidences.values())
+    assert [(npis[8], 8, dt.date(2025, 3, 1)), (npis[7], 7, dt.date(2025, 3, 1))] == [
+        (it.npi, it.rates, it.deactivated) for it in found.withdrawn
+    ]
+    assert (100, 0, 0) == found.days_old(_TODAY)
+    assert [("http_500", 2), ("timeout", 1)] == list(found.failures.items())
+    text = made.path.read_text()
+    for told in ("10 NPIs: 2 deactivated, 7 matched, 1 not looked up", "Rows are up to 100 day(s) old", "2025-03-01"):
+        assert told in text
+    assert "provider_directory.fresh" in text
+
+
+def test_without_enrichment_the_page_says_how(sound: Report) -> None:
+    """There are no figures, and a sentence."""
+    assert sound.figures.providers is None
+    assert "Nobody was looked up: the job <code>enrich_npis</code>" in sound.path.read_text()
+
+
+def test_a_broken_directory_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With a warning that says how it is made anew; the rest is told."""
+    _publish(tmp_path, "a", "2026-11")
+    Reference(tmp_path).directory.parent.mkdir()
+    Reference(tmp_path).directory.write_bytes(b"PAR1 and no more")
+    made = write_report(Settings(output_dir=tmp_path))
+
+    assert (None, 1) == (made.figures.providers, len(made.figures.coverage))
+    assert any("materialize the asset provider_directory again" in record.getMessage() for record in caplog.records)
+
+
+def test_a_directory_of_nobody_is_told(tmp_path: Path) -> None:
+    """No row: no age, no chart of names."""
+    _publish(tmp_path, "a", "2026-11")
+    _write_directory(tmp_path)
+    made = write_report(Settings(output_dir=tmp_path))
+
+    assert "<p>0 NPIs: none.</p>" in made.path.read_text()
 
 
 def test_a_manifest_that_is_none_is_told(lake: Lake) -> None:

@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS waiting (position INTEGER PRIMARY KEY, output TEXT NO
 CREATE TABLE IF NOT EXISTS parts (output TEXT NOT NULL, name TEXT NOT NULL, rows INTEGER NOT NULL,
     size_bytes INTEGER NOT NULL, PRIMARY KEY (output, name));
 """
+_REASONS = "SELECT reason, count(*) FROM items WHERE state = 'failed' GROUP BY reason"
 _PAGE = 100  # rows of one statement
 _LOCK_SUFFIX = ".lock"
 
@@ -152,9 +153,7 @@ class Ledger:
     def reasons(self) -> Counter[str]:
         """Why items were given up, and how many for each reason."""
         with self._refusals():
-            return Counter(
-                dict(self._db.execute("SELECT reason, count(*) FROM items WHERE state = 'failed' GROUP BY reason"))
-            )
+            return Counter(dict(self._db.execute(_REASONS)))
 
     def pending(self, least_priority: float | None = None) -> int:
         """How many items of some importance are to do."""
@@ -195,12 +194,21 @@ class Ledger:
         """How many of these keys are done, without opening the batch; 0 where there is none."""
         if not path.exists():
             return 0
-        has_log = path.with_name(path.name + "-wal").exists()
-        with closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}", uri=True)
-        ) as db:
+        with _looked_into(path) as db:
             done = "SELECT 1 FROM items WHERE key = ? AND state = 'done'"
             return sum(db.execute(done, [key]).fetchone() is not None for key in keys)
+
+    @staticmethod
+    def peek_reasons(path: Path) -> Counter[str]:
+        """Why items are failed, without opening the batch, as one may be at work on it; empty where there is none.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        if not path.exists():
+            return Counter()
+        with sqlite_refusals(path, "the batch cannot be read"), _looked_into(path) as db:
+            return Counter(dict(db.execute(_REASONS)))
 
     def knows(self, key: str) -> bool:
         """True for an item of this batch."""
@@ -334,6 +342,11 @@ class Ledger:
             path.replace(self.path)
             path.with_name(path.name + _LOCK_SUFFIX).unlink(missing_ok=True)
             self._db = _open(self.path)
+
+
+def _looked_into(path: Path) -> AbstractContextManager[sqlite3.Connection]:
+    has_log = path.with_name(path.name + "-wal").exists()
+    return closing(sqlite3.connect(f"{path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}", uri=True))
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -8,12 +8,12 @@ import dagster as dg
 from mrf_assets.defs.assets import OWNERS
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
-from mrf_assets.schema import TABLES
+from mrf_assets.schema import PROVIDER_DIRECTORY, TABLES
 
 
-@dg.asset(deps=list(TABLES), group_name="answers", kinds={"html"}, owners=OWNERS)
+@dg.asset(deps=[*TABLES, PROVIDER_DIRECTORY.name], group_name="answers", kinds={"html"}, owners=OWNERS)
 def report(ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
-    """`report.html`: coverage, prices, spread, changes, quality and run times of all networks, on one page."""
+    """`report.html`: coverage, prices, spread, changes, quality, providers and run times, on one page."""
     from mrf_assets.report import charts, write_report  # noqa: PLC0415 - imports matplotlib, 0.5 s
 
     try:
@@ -30,6 +30,8 @@ def report(ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg
         shown["changes"] = partial(charts.changed, figures.changes)
     if figures.runs:
         shown["run_times"] = partial(charts.run_times, figures.runs)
+    if figures.providers:
+        shown["providers"] = partial(charts.filled, figures.providers)
     facts: dict[str, Any] = {name: _picture(charts.png(chart)) for name, chart in shown.items()}
     return dg.MaterializeResult(
         metadata=facts | {"networks": len(figures.coverage), "path": dg.MetadataValue.path(made.path)}

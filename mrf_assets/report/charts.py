@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from mrf_assets.changes import Changes
 from mrf_assets.console import printable
 from mrf_assets.report.figures import CodePrices, Run, Spread
+from mrf_assets.report.providers import Providers
 
 INK, MUTED, FIRST, SECOND, THIRD, FOURTH = "#1b2129", "#6a7480", "#2f6fb3", "#c2571a", "#2b8a57", "#8a5fb0"
 COLORS = {INK: "ink", MUTED: "muted", FIRST: "first", SECOND: "second", THIRD: "third", FOURTH: "fourth"}
@@ -105,6 +106,28 @@ def changed(changes: Sequence[Changes]) -> Figure:
     axes.set_xlim(0, max(1, *left) * 1.05)
     axes.set_xlabel("prices")
     figure.legend(loc="outside upper center", ncols=4, columnspacing=1, handlelength=1)
+    return figure
+
+
+def filled(providers: Providers) -> Figure:
+    """The share of the NPIs in service that have a value, column by column."""
+    shown = list(providers.fill_rates.items())[:_MOST_ROWS][::-1]
+    figure, axes = _canvas(len(shown), [name for name, _ in shown])
+    bars = axes.barh(range(len(shown)), [100 * share for _, share in shown], height=0.6, color=FIRST)
+    axes.bar_label(bars, [f"{share:.1%}" for _, share in shown], padding=3, color=INK)
+    axes.set_xlim(0, 118)
+    axes.set_xlabel("% of the NPIs in service")
+    return figure
+
+
+def confidences(providers: Providers) -> Figure:
+    """How alike payers' and registry's names are, from 0 at the bottom to 1."""
+    shown = list(providers.confidences.items())
+    figure, axes = _canvas(len(shown), [tenth for tenth, _ in shown])
+    axes.barh(range(len(shown)), [count for _, count in shown], height=0.8, color=FIRST)
+    axes.set_xlim(0, max(1, *(count for _, count in shown)) * 1.05)
+    axes.set_ylabel("confidence")
+    axes.set_xlabel("NPIs")
     return figure
 
 

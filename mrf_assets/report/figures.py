@@ -14,6 +14,7 @@ from mrf_assets.changes import Changes, write_changes
 from mrf_assets.checks import CheckResult
 from mrf_assets.errors import QueryError, SettingError, StoreError
 from mrf_assets.quality import check_networks
+from mrf_assets.report.providers import Providers, read_providers
 from mrf_assets.settings import Settings
 
 MANIFEST_NAME = "manifest.json"  # what `mrf run` leaves in the output folder
@@ -108,6 +109,7 @@ class Figures:
     changes: Sequence[Changes]  # of the networks with two periods
     checks: dict[str, list[CheckResult]]  # by network
     runs: Sequence[Run]  # the slowest first
+    providers: Providers | None  # of the whole folder, whichever networks are shown; None: nobody was looked up
 
 
 _COVERAGE_SQL = """SELECT
@@ -187,6 +189,7 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
         spreads=spreads,
         changes=[write_changes(settings, it.network_id) for it in coverage if it.periods > 1],
         checks=check_networks(settings, networks),
+        providers=read_providers(root),
         runs=_runs(root / MANIFEST_NAME, {it.network_id for it in coverage} if networks else None),
     )
 

@@ -71,8 +71,14 @@ def render(figures: Figures) -> str:
     )
     environment.filters["shown"] = _shown
     environment.filters["lines"] = lambda text: "\n".join(_shown(line) for line in text.splitlines())
+    providers, now = figures.providers, dt.datetime.now(tz=dt.UTC)
     return environment.get_template("page.html.j2").render(
         figures=figures,
+        days_old=providers.days_old(now) if providers else None,
+        filled_chart=_chart(partial(charts.filled, providers), "filled") if providers else "",
+        confidences_chart=_chart(partial(charts.confidences, providers), "confidences")
+        if providers and any(providers.confidences.values())
+        else "",
         distributions=[
             (code, _chart(partial(charts.distribution, code), f"prices-{number}"))
             for number, code in enumerate(figures.code_prices)
@@ -82,7 +88,7 @@ def render(figures: Figures) -> str:
         runs_chart=_chart(partial(charts.run_times, figures.runs), "runs") if figures.runs else "",
         rules=max((len(results) for results in figures.checks.values()), default=0),
         findings=_findings(figures.checks),
-        made_at=f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d %H:%M} UTC",
+        made_at=f"{now:%Y-%m-%d %H:%M} UTC",
         version=version("mrf_assets"),
     )
 

@@ -1,0 +1,101 @@
+"""What is known of the providers of a folder: out of `provider_directory`, and the ledger of their look-ups."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from mrf_assets.batch.ledger import Ledger
+from mrf_assets.checks import CheckResult
+from mrf_assets.enrichment.directory_checks import audit_directory
+from mrf_assets.reference import Reference
+
+_MOST_WITHDRAWN = 20
+# What people look for; the directory has 46 columns, and most stand empty for one of the two types.
+_FILLED = (
+    *("provider_name", "entity_type", "credential", "primary_taxonomy_code", "practice_address_1", "practice_city"),
+    *("practice_state", "practice_postal_code", "practice_telephone_number", "enumeration_date", "last_updated"),
+    "name_confidence",
+)
+_WITHDRAWN_SQL = """SELECT npi, provider_name, rates, networks, deactivation_date
+FROM provider_directory WHERE status = 'deactivated' ORDER BY rates DESC, npi LIMIT ?"""
+_FETCHED_SQL = "SELECT quantile_disc(epoch(fetched_at), [0.0, 0.5, 1.0]) FROM provider_directory"  # seconds
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A provider whose NPI was withdrawn, and who still has prices."""
+
+    npi: int
+    name: str | None
+    rates: int
+    networks: int
+    deactivated: dt.date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Providers:
+    """The figures of the directory."""
+
+    npis: int
+    statuses: Mapping[str, int]
+    fill_rates: Mapping[str, float]  # of the NPIs in service, 0 to 1, the fullest first
+    confidences: Mapping[str, int]  # tenth of `name_confidence` -> NPIs
+    withdrawn: Sequence[Withdrawn]  # those with the most prices
+    fetched: Sequence[dt.datetime] | None  # the oldest row, the middle one, the newest
+    failures: Mapping[str, int]  # reason -> look-ups given up, the most frequent first
+    checks: Sequence[CheckResult]
+
+    def days_old(self, now: dt.datetime) -> tuple[int, int, int] | None:
+        """Of the oldest row, the middle one, the newest."""
+        if self.fetched is None:
+            return None
+        oldest, middle, newest = ((now - fetched).days for fetched in self.fetched)
+        return oldest, middle, newest
+
+    @property
+    def summary(self) -> str:
+        """In one line."""
+        counts = ", ".join(f"{count:,} {status}" for status, count in self.statuses.items())
+        return f"{self.npis:,} NPIs: {counts or 'none'}"
+
+
+def read_providers(root: Path) -> Providers | None:
+    """The figures of a folder; None where it has no directory, or one that cannot be read, which is logged.
+
+    Raises:
+        StoreError: The ledger cannot be read.
+    """
+    reference = Reference(root)
+    if not reference.directory.exists():
+        return None
+    try:
+        checks, figures = audit_directory(reference.directory)
+        with duckdb.connect() as connection:
+            connection.read_parquet(str(reference.directory)).create_view("provider_directory")
+            withdrawn = [Withdrawn(*row) for row in connection.execute(_WITHDRAWN_SQL, [_MOST_WITHDRAWN]).fetchall()]
+            ((fetched,),) = connection.execute(_FETCHED_SQL).fetchall()
+    except duckdb.Error as error:
+        logger.warning(
+            "%s cannot be read (%s) and is left out; materialize the asset provider_directory again",
+            *(reference.directory, " ".join(str(error).split())),
+        )
+        return None
+    filled = {name: figures.fill_rates[name] for name in _FILLED}
+    return Providers(
+        npis=figures.rows,
+        statuses=figures.statuses,
+        fill_rates=dict(sorted(filled.items(), key=lambda it: -it[1])),
+        confidences=figures.confidences,
+        withdrawn=withdrawn,
+        fetched=None if fetched is None else tuple(dt.datetime.fromtimestamp(it, dt.UTC) for it in fetched),
+        failures=dict(Ledger.peek_reasons(reference.ledger).most_common()),
+        checks=checks,
+    )

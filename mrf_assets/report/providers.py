@@ -23,7 +23,7 @@ _FILLED = (
     "name_confidence",
 )
 _WITHDRAWN_SQL = """SELECT npi, provider_name, rates, networks, deactivation_date
-FROM provider_directory WHERE status = 'deactivated' ORDER BY rates DESC, npi LIMIT ?"""
+FROM provider_directory WHERE status = 'deactivated' AND rates > 0 ORDER BY rates DESC, npi LIMIT ?"""
 _FETCHED_SQL = "SELECT quantile_disc(epoch(fetched_at), [0.0, 0.5, 1.0]) FROM provider_directory"  # seconds
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-
 from mrf_assets.errors import SettingError, SubmissionRefused
 from mrf_assets.urls import canonical_url
 
@@ -230,6 +228,8 @@ class DagsterServer:
 
     def _ask(self, name: str, document: str, *, absent: str | None = None, **variables: Any) -> Any:  # noqa: ANN401 - JSON
         """One field of the answer; None for the type that says that there is none."""
+        import requests  # noqa: PLC0415 - 0.1 s, which no other command has to wait
+
         try:
             with requests.Session() as session:
                 # A proxy of the environment knows nothing of this machine.

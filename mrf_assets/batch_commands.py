@@ -55,14 +55,14 @@ def status(
     prints it. What DAGSTER_HOME does not tell is asked of the webserver at --url, by default http://localhost:3000.
     The exit code is 0 where all succeeded, 1 where not, 2 where nothing is known of it.
     """
-    from mrf_assets.batch_history import is_told_here  # noqa: PLC0415 - imports Dagster, 1.5 s
-
     folder = Settings.from_environment(output_dir=output_dir).output_dir
     shown = Shown(wait=wait, errors_only=errors_only, as_json=as_json)
     if url is not None:
         if batch_id is None:
             raise SettingError("--url", "needs the id of a run or backfill; `mrf submit` prints it")
         show_job(batch_id, url, shown)
+    from mrf_assets.batch_history import is_told_here  # noqa: PLC0415 - imports Dagster, 1.5 s
+
     if batch_id is None or is_told_here(folder, batch_id):
         _show_batch(folder, batch_id, shown)
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import dagster as dg
 import duckdb
 import pytest
+import requests
 
 from mrf_assets.batch_history import batch_statistics
 from mrf_assets.catalog import CATALOG_NAME
@@ -23,6 +24,7 @@ from mrf_assets.defs.pools import REGISTRY_POOL
 from mrf_assets.errors import SettingError
 from mrf_assets.fetch import open_url
 from mrf_assets.priority import PRIORITY_TAG, Priority
+from mrf_assets.schema import TABLES
 from mrf_assets.sources import read_source
 from mrf_assets.submission import JobResults, results, status, submit, wait
 from mrf_assets.task_store import TaskStore
@@ -52,6 +54,7 @@ class Desk:
     api: NppesServer
     job_id: str  # of a comprehensive job over all networks
     called_back: JobResults
+    by_hand: str  # of a backfill of the network that is not there, as the UI launches it
 
     def runs(self, **tags: str) -> list[dg.DagsterRun]:
         """Dagster's records of runs with these tags, the newest first."""
@@ -82,8 +85,20 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
             job_id = submit(
                 _NETWORKS, "comprehensive", mode="api_only", priority=Priority.HIGH, url=url, callback=call_back
             )
+            by_hand = _materialize(url, key(_ABSENT))
             assert ended.wait(DEADLINE_SECONDS)
-            yield Desk(place=place, url=url, api=api, job_id=job_id, called_back=told[0])
+            yield Desk(place=place, url=url, api=api, job_id=job_id, called_back=told[0], by_hand=by_hand)
+
+
+def _materialize(url: str, network: str) -> str:
+    """What the UI sends when somebody clicks on "Materialize"; gives the id of the backfill."""
+    params = {"assetSelection": [{"path": [table]} for table in TABLES], "partitionNames": [network]}
+    mutation = """mutation ($params: LaunchBackfillParams!) {
+        launchPartitionBackfill(backfillParams: $params) { ... on LaunchBackfillSuccess { backfillId } } }"""
+    answer = requests.post(
+        f"{url}/graphql", json={"query": mutation, "variables": {"params": params}}, timeout=DEADLINE_SECONDS
+    )
+    return str(answer.json()["data"]["launchPartitionBackfill"]["backfillId"])
 
 
 def test_a_comprehensive_job_ends_with_its_enrichment_though_a_network_failed(desk: Desk) -> None:
@@ -106,6 +121,15 @@ def test_the_results_say_what_failed_and_why(desk: Desk) -> None:
     assert (key(_ABSENT), "ingest") == (error["network_id"], error["job"])
     assert "404" in (error["error"] or "")
     assert SECRET not in json.dumps(desk.called_back.as_json())
+
+
+def test_a_backfill_of_the_ui_is_told_as_well(desk: Desk) -> None:
+    """Dagster counts its partitions in another way."""
+    found = wait(desk.by_hand, desk.url)
+    (error,) = results(desk.by_hand, desk.url).errors
+
+    assert ("failed", 1, 0, 1) == (found.state, found.parts, found.completed, found.failed)
+    assert (key(_ABSENT), True) == (error["network_id"], "404" in (error["error"] or ""))
 
 
 def test_results_can_be_asked_for_later(desk: Desk) -> None:

@@ -354,13 +354,27 @@ _GROUP = '{"npi":[1,2],"tin":{"type":"npi","value":"%s"%s}}'
         '{"provider_group_id":123456789012345678901234567890,"provider_groups":[]}',
         '{"provider_group_id":true}',
         '{"provider_group_id":14,"provider_groups":[{"npi":[1],"tin":{"type":"ein","value":"1",}}]}',
+        '{"provider_group_id":15,"provider_groups":[{"npi":[1],"tin":{"type":"npi","value":"12-3"}}]}',
+        '{"provider_group_id":16,"provider_groups":[{"npi":[1],"tin":{"type":"ein","value":"1,2"}}]}',
+        '{"provider_group_id":17,"provider_groups":[{"npi":[1],"tin":{"type":"ein","value":"-"}}]}',
+        '{"provider_group_id":18,"provider_groups":[{"npi":[1],"tin":{"type":["ein"],"value":"1"}}]}',
+        '{"provider_group_id":19,"provider_groups":[{"npi":[1],"tin":{"type":"ein","value":"\u2003 1\u00a0"}}]}',
+        '{"provider_group_id":20,"provider_groups":[{"npi":[1],"tin":{"type":"ein"}},{"npi":[2]}]}',
+        '{"provider_group_id":21,"provider_groups":[{"npi":["1"],"a":[3],"tin":{"type":"ein","value":"1"}}]}',
+        '{"provider_group_id":22,"network_name":[""],"provider_groups":[%s]}' % (_GROUP % ("1", "")),
+        '{"provider_group_id":23,"provider_groups":[{"npi":[[1]],"tin":{"type":"ein","value":"1"}}]}',
+        '{"provider_group_id":24,"provider_groups":[{"npi":[1234567893,"1234567893",0],"tin":{"type":"ein","value":"1"}}]}',
+        '{"provider_group_id":25,"provider_groups":[{"npi":[123456789:],"tin":{"type":"ein","value":"1"}}]}',
+        '{"provider_group_id":26,"provider_groups":[{"npi":[0123456789],"tin":{"type":"ein","value":"1"}}]}',
+        '{"provider_group_id":27,"provider_groups":[{"npi":[99999999999,1 2],"tin":{"type":"ein","value":"1"}}]}',
         "5",
     ],
 )
 def test_odd_reference_in_usual_company(odd: str) -> None:
-    """References are read together, whatever one of them says."""
+    """References are read together, some dozens or hundreds at once, whatever one of them says."""
     usual = '{"provider_group_id":%d,"provider_groups":[{"npi":[%d],"tin":{"type":"ein","value":"12-3456789"}}]}'
-    references = [usual % (100, 1), odd, usual % (101, 2), odd, usual % (100, 1), usual % (100, 2)]
+    many = [usual % (1000 + nth, 1_234_567_890 + nth) for nth in range(70)]
+    references = [usual % (100, 1), odd, usual % (101, 2), odd, usual % (100, 1), usual % (100, 2), *many, odd, *many]
     text = '{"provider_references":[%s],"in_network":[]}' % ",".join(references)
     _assert_equal(text.encode(), None, (64, 1 << 20))
 

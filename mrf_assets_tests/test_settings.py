@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import fields
@@ -333,6 +335,19 @@ def test_a_program_of_ours_spares_the_threads_of_blas() -> None:
         told("mrf_assets.cli", OPENBLAS_NUM_THREADS="3"),
         told("mrf_assets.catalog"),
     )
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc than glibc's")
+def test_a_program_of_ours_keeps_freed_memory_for_the_next_block() -> None:
+    """Three blocks of 8 MB at a time, and again: the system gives their pages once, or each time."""
+    blocks = "[b'x' * (8 << 20), b'x' * (8 << 20), b'x' * (8 << 20)]"
+    take = f"import resource; [{blocks}.clear() for _ in range(30)]; print(resource.getrusage(0).ru_minflt)"
+
+    def faults(module: str) -> int:
+        command = [sys.executable, "-c", f"import {module}; {take}"]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert faults("mrf_assets.lean_start") < faults("mrf_assets.settings") - 30 * (8 << 20) // mmap.PAGESIZE
 
 
 def test_the_defaults_of_the_enrichment_are_those_asked_for() -> None:

@@ -58,10 +58,11 @@ def read_plain(references: Sequence[Any], lists: PlainLists) -> Plain | None:
             and _has_two_keys(entries)
             and _has_two_keys(tins, or_also="business_name")
         )
-        chosen = _numbers_of(chain.from_iterable(npi_lists)) if is_plain else []
+        if not is_plain:
+            return None
+        chosen, cleaned = _numbers_of(chain.from_iterable(npi_lists)), _cleaned_tins(kinds, values)
     except (TypeError, KeyError, AttributeError, ValueError):  # another shape
         return None
-    cleaned = _cleaned_tins(kinds, values)
     entry_counts = list(map(len, entry_lists))
     owners = np.repeat(np.arange(len(references)), entry_counts).tolist()
     distinct_tins = set(zip(owners, kinds, cleaned, strict=True))

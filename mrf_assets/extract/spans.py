@@ -71,6 +71,7 @@ def distinct(spans: Spans) -> Distinct:
 
 
 _WORD = 8  # bytes
+_BLANKS = np.frombuffer(b" " * _WORD, np.uint64)[0]
 
 IS_SPACE = np.zeros(256, np.bool_)
 IS_SPACE[list(b" \t\n\r")] = True
@@ -79,16 +80,26 @@ IS_SPACE[list(b" \t\n\r")] = True
 def skip_space(data: Bytes, places: Positions) -> Positions:
     """Each place, or the first one behind it without white space; `data` ends with something else."""
     places = places.copy()
-    while len(behind := np.flatnonzero(IS_SPACE[data[places]])):
-        places[behind] += 1
+    if len(data) < _WORD:
+        data = np.concatenate((data, np.zeros(_WORD, np.uint8)))
+    words = np.ndarray(len(data) - _WORD + 1, np.uint64, data, strides=(1,))  # the last one is not all blanks
+    behind = np.flatnonzero(IS_SPACE[data[places]])
+    while len(behind):
+        at = places[behind]
+        at += np.where(words[np.minimum(at, len(words) - 1)] == _BLANKS, _WORD, 1)  # indented text has many in a row
+        places[behind] = at
+        behind = behind[IS_SPACE[data[at]]]
     return places
 
 
 def skip_space_back(data: Bytes, places: Positions) -> Positions:
     """Each place, or the last one before it without white space; -1 where there is none."""
     places = places.copy()
-    while len(behind := np.flatnonzero(IS_SPACE[data[places]] & (places >= 0))):
-        places[behind] -= 1
+    behind = np.flatnonzero(IS_SPACE[data[places]] & (places >= 0))
+    while len(behind):
+        at = places[behind] - 1
+        places[behind] = at
+        behind = behind[IS_SPACE[data[at]] & (at >= 0)]
     return places
 
 

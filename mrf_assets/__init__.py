@@ -9,8 +9,8 @@ tools        stream, zip_stream, yajl, part_processes, hosts, disk, whole_files,
 stages       sources, fetch, extract, store, part_filter, checks, nppes, catalog
 composition  pipeline, results, task_store, manifest, unchanged, renewal, enrichment, data_dictionary,
              statistics, budget, catalog_checks, changes, quality,
-             index_store, index_reader, index_watch, submission
+             index_store, index_reader, index_watch, submission, discovery
 shells       defs, definitions, workers, batch_history, batch_orchestrator, console, status_view,
-             flags, batch_commands, submit_command, enrich_command, query_commands, check_command, report,
-             report_command, index_cli, cli
+             flags, batch_commands, submit_command, enrich_command, discover_command, query_commands, check_command,
+             report, report_command, index_cli, cli
 """

@@ -27,6 +27,7 @@ from mrf_assets import batch_commands, query_commands, report_command, submit_co
 from mrf_assets.catalog import write_catalog
 from mrf_assets.check_command import check
 from mrf_assets.console import PrintableFormatter, printable, printable_json
+from mrf_assets.discover_command import discover
 from mrf_assets.enrich_command import enrich
 from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, SettingError, StreamError
 from mrf_assets.extract import READERS
@@ -358,6 +359,7 @@ def _tell_result(result: NetworkResult) -> None:
         click.echo(f"  ⚠️ {table}.{name}: {found.offending_rows:,} rows; {found.check.explanation}")
 
 
+cli.add_command(discover)
 cli.add_command(enrich)
 
 

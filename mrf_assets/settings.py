@@ -227,6 +227,44 @@ class IndexWatching:
         return (self.index_registry or dagster_home() / "indexes.toml").absolute()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoverySettings:
+    """How payers' portals are looked at: nothing of it changes a row."""
+
+    portals: Path | None = None  # a list of portals, for the asset and for `mrf discover` without any
+    discovery_mode: str = "intelligent"  # or "parallel_all", "scraping_only"
+    chromium: Path | None = None  # program; None: the one on PATH, else Playwright's
+    chromium_sandbox: bool | None = None  # None: unless we are root, under whom Chromium has none
+    enable_parallel_scraping: bool = True  # False: one page at a time
+    scraper_pool_size: int = 4  # pages at a time, and portals
+    scraper_rate_per_second: float = 1.0  # pages and questions of one host, at most
+    scraper_timeout_seconds: float = 30.0  # of one page or question
+    scraper_pages_per_context: int = 25  # then a context is made anew
+
+    def __post_init__(self) -> None:
+        modes = ("intelligent", "parallel_all", "scraping_only")
+        if self.discovery_mode not in modes:
+            raise SettingError("discovery_mode", f"is {self.discovery_mode!r}; it must be one of {', '.join(modes)}")
+        if not 1 <= self.scraper_pool_size <= MOST_WORKERS:
+            raise SettingError("scraper_pool_size", f"is {self.scraper_pool_size}; it must be 1 to {MOST_WORKERS}")
+        if self.scraper_pages_per_context < 1:
+            raise SettingError(
+                "scraper_pages_per_context", f"is {self.scraper_pages_per_context}; it must be 1 or more"
+            )
+        if not 0 < self.scraper_rate_per_second < math.inf:
+            raise SettingError("scraper_rate_per_second", f"is {self.scraper_rate_per_second}; it must be more than 0")
+        if not 0 < self.scraper_timeout_seconds <= _DAY_SECONDS:
+            raise SettingError(
+                "scraper_timeout_seconds",
+                f"is {self.scraper_timeout_seconds}; it must be more than 0 and at most {_DAY_SECONDS}",
+            )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> DiscoverySettings:  # noqa: ANN401 - values of the fields
+        """From `MRF_*` variables, as `Settings`."""
+        return cls(**_values(cls, environ, overrides))
+
+
 def _values(kind: type[Any], environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What is given for the fields of a class of settings."""
     hints = get_type_hints(kind)

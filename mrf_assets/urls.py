@@ -100,6 +100,12 @@ def host_of(url: str) -> str:
     return (_split(url).hostname or "").lower() if is_remote(url) else ""
 
 
+def server_of(url: str) -> str:
+    """Host, and port where it is not the scheme's own: what one limit of requests is for."""
+    parts = _split(url)
+    return host_of(url) if parts.port is None else f"{host_of(url)}:{parts.port}"
+
+
 def file_name(url: str) -> str:
     """The name of the file: a `fileName=`, `file=` or `name=` parameter, else the last path segment.
 

@@ -20,7 +20,7 @@ LAYERS = [
     {
         *("pipeline", "results", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"),
         *("catalog_checks", "changes", "quality", "statistics", "budget", "index_store", "index_reader", "index_watch"),
-        "submission",
+        *("submission", "discovery"),
     },  # composition
     {
         *("console", "status_view", "defs", "definitions", "workers", "batch_history", "batch_orchestrator"),
@@ -35,6 +35,7 @@ LAYERS = [
             "index_cli",
             "check_command",
             "report_command",
+            "discover_command",
         ),
         "report",
     },  # shells

@@ -16,7 +16,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from types import TracebackType
 from typing import Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -42,7 +42,7 @@ from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
 from mrf_assets.stream import TransferCounts
-from mrf_assets.urls import canonical_url, host_of
+from mrf_assets.urls import canonical_url, host_of, server_of
 
 _HEADERS = {"User-Agent": f"mrf_assets/{version('mrf_assets')}", "Accept-Encoding": "identity", "Accept": "*/*"}
 _SCHEMES = ("http://", "https://")
@@ -187,7 +187,8 @@ class Client:
         self.shown = canonical_url(url)
         self._url, self._options, self._counts, self._retries = url, options, counts, retries
         self._sleep = sleep  # while others have their turn
-        self._server = _server_of(url)
+        self._server = server_of(url)
+        self.answered_url = url  # redirects followed; may be signed
         self._session = _Session()
         adapter = _adapter(os.getpid(), options.refuse_private_addresses)
         self._session.mount("http://", adapter)
@@ -240,6 +241,7 @@ class Client:
             answer = self._ask_one(method, url, headers)
             location = answer.header("Location")
             if answer.status not in _REDIRECTS or location is None:
+                self.answered_url = url
                 return answer
             answer.discard()
             self._retries.check_time()
@@ -257,7 +259,7 @@ class Client:
         if self._options.refuse_private_addresses and is_private_literal(host):
             raise self._refused()
         with ExitStack() as held:
-            turn = held.enter_context(self._options.gate.turn(_server_of(url), sleep=self._sleep))
+            turn = held.enter_context(self._options.gate.turn(server_of(url), sleep=self._sleep))
             self._counts.requests += 1
             with self._retries.timed():
                 response = self._request(method, url, headers)
@@ -302,15 +304,6 @@ class Client:
         return AddressRefused(
             self.shown, "leads to a private address, which refuse_private_addresses forbids; check who named it"
         )
-
-
-def _server_of(url: str) -> str:
-    """Host, and port where it is not the scheme's own."""
-    try:
-        port = urlsplit(url).port
-    except ValueError:
-        port = None
-    return host_of(url) if port is None else f"{host_of(url)}:{port}"
 
 
 def _is_busy(status: int) -> bool:

@@ -60,6 +60,11 @@ class HttpFile(OpenedFile):
         self._is_whole = False
         self._broken: _Broken | None = None
 
+    @property
+    def answered_url(self) -> str:
+        """Where the answer came from, redirects followed; may be signed: not to be shown."""
+        return self._client.answered_url
+
     def open(self, if_changed_from: Validators | None = None) -> None:
         """Ask for the file.
 

@@ -1,0 +1,213 @@
+"""What a server answered -> the files that it names, and where more of them are named. By shape, never by host.
+
+A page is HTML, JSON (HealthSparq's metadata, UHC's blobs, Cigna's `latest.json`, HCSC's list), a listing of a
+container in XML (Azure, S3) or a list of addresses in plain text (Kaiser, Highmark).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
+from xml.parsers import expat
+
+from mrf_assets.discovery.links import Reading, read_page
+from mrf_assets.discovery.names import kind_of
+from mrf_assets.discovery.values import FoundFile, Kind
+from mrf_assets.errors import MrfError
+from mrf_assets.limits import Limits
+from mrf_assets.sources.json_bytes import json_events
+from mrf_assets.sources.tally import SourceTally
+from mrf_assets.urls import canonical_url
+
+_BOM = b"\xef\xbb\xbf"
+_LONGEST_TEXT = 8_192  # characters of a name or address
+_MOST_FIELDS = 64  # of one object of a list
+_MOST_DEPTH = 32
+_MOST_PAGE_BYTES = 8 << 20  # of HTML
+_LISTING = re.compile(rb"<(?:\w+:)?(EnumerationResults|ListBucketResult)[\s>]")
+_HEALTHSPARQ_KINDS: dict[str, Kind] = {
+    "TABLE_OF_CONTENTS": "table_of_contents",
+    "IN_NETWORK_RATES": "in_network",
+    "ALLOWED_AMOUNTS": "allowed_amounts",
+}
+_CIGNA_KINDS: dict[str, Kind] = {"TOC": "table_of_contents"}
+
+
+def read_answer(url: str, body: bytes, way: str) -> Reading:
+    """What the answer of `url` names; whatever it is, reading it ends, and what is odd becomes a note.
+
+    Args:
+        url: Where it was found, redirects followed; relative addresses are taken from there.
+        body: Decompressed; may be the beginning alone.
+        way: Of the files that are found.
+    """
+    head = body[:4096].removeprefix(_BOM).lstrip()
+    if head.startswith((b"{", b"[")):
+        return _read_json(url, body, way)
+    if _LISTING.search(head):
+        return _read_listing(url, body, way)
+    if head.startswith(b"<"):
+        text = body[:_MOST_PAGE_BYTES].decode("utf-8", "replace")
+        reading = read_page(text, url, way)
+        if len(body) > _MOST_PAGE_BYTES:
+            reading.note = f"the page is longer than {_MOST_PAGE_BYTES >> 20} MiB, the rest was not read"
+        return reading
+    return _read_list(url, body, way)
+
+
+def itself(url: str, head: bytes, way: str) -> FoundFile | None:
+    """The file at `url`, if it is an index or rates itself and no list of them; its first 64 kB tell."""
+    text = head.removeprefix(_BOM).lstrip()
+    if not text.startswith(b"{"):
+        return None
+    if b'"reporting_structure"' in text:
+        return FoundFile(url=url, kind="table_of_contents", way=way)
+    if b'"in_network"' in text and b'"reporting_entity_name"' in text:
+        return FoundFile(url=url, kind="in_network", way=way)
+    return None
+
+
+# --- JSON ---------------------------------------------------------------------------------------
+
+
+def _read_json(url: str, body: bytes, way: str) -> Reading:
+    reading = Reading.empty()
+    if (file := itself(url, body[: 1 << 16], way)) is not None:
+        reading.files[url] = file
+        return reading
+    try:
+        for record, above in _objects(url, body):
+            _take_object(reading, record, above, url, way)
+    except MrfError as error:  # cut off, or no JSON from some byte on: what was named before counts
+        reading.note = str(error)
+    return reading
+
+
+def _take_object(reading: Reading, record: dict[str, str], above: dict[str, str], url: str, way: str) -> None:
+    """The files that one object names: by the fields of a known family, else by any text that looks like an address."""
+    if location := record.get("filePath"):  # HealthSparq; relative to the folder of its metadata
+        kind = _HEALTHSPARQ_KINDS.get(record.get("fileSchema", ""))
+        reading.add(location, url, way, kind)
+    elif location := record.get("downloadUrl"):  # UHC and Optum; the name says what it is
+        reading.add(location, url, way, kind_of(f"https://blob/{record.get('name', '')}"))
+    elif (location := record.get("url")) and (kind := _CIGNA_KINDS.get(above.get("kind", ""))):
+        reading.add(location, url, way, kind)
+    else:
+        for text in record.values():
+            if "/" in text or kind_of(urljoin(url, text)) is not None:
+                reading.add(text, url, way)
+
+
+def _objects(url: str, body: bytes) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """The texts of each object and those of the object around it; arrays of texts come as objects, too."""
+    stack: list[dict[str, str]] = [{}]
+    key = ""
+    shown = canonical_url(url)
+    with json_events(iter([body]), shown, SourceTally(), Limits(max_element_bytes=1 << 20)) as events:
+        for event, value in events:
+            if event == "map_key":
+                key = value[:_LONGEST_TEXT]
+            elif event == "start_map":
+                stack.append({})
+                if len(stack) > _MOST_DEPTH:
+                    return
+            elif event == "end_map":
+                yield stack.pop(), stack[-1]
+            elif event == "string" and len(value) <= _LONGEST_TEXT:
+                yield from _kept(stack, key, value)
+        yield stack[0], {}
+
+
+def _kept(stack: list[dict[str, str]], key: str, value: str) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """Put a text into its object; a second one of that key (an array) is an object by itself."""
+    if key in stack[-1] or len(stack[-1]) >= _MOST_FIELDS:
+        yield {key: value}, stack[-1]
+    else:
+        stack[-1][key] = value
+
+
+# --- listings of containers ---------------------------------------------------------------------
+
+
+class _NoListing(Exception):
+    """XML that is no listing."""
+
+
+class _Listing:
+    """The names in an XML listing. No document type is let in, so no entity expands."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.marker = ""
+        self._path: list[str] = []
+        self._text = ""
+        self.parser = expat.ParserCreate()
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._characters
+        self.parser.StartDoctypeDeclHandler = self._doctype
+
+    def _doctype(self, *_: Any) -> None:  # noqa: ANN401 - as expat calls it
+        raise _NoListing("a document type, which no listing has")
+
+    def _start(self, name: str, _attributes: object) -> None:
+        self._path.append(name.rpartition(":")[2])
+        self._text = ""
+        if len(self._path) > _MOST_DEPTH:
+            raise _NoListing("elements inside of each other without end")
+
+    def _characters(self, text: str) -> None:
+        if len(self._text) <= _LONGEST_TEXT:
+            self._text += text
+
+    def _end(self, _name: str) -> None:
+        path = tuple(self._path[-2:])
+        self._path.pop()
+        if path in (("Contents", "Key"), ("Blob", "Name")):  # S3; Azure
+            self.names.append(self._text)
+        elif path[-1] in ("NextMarker", "NextContinuationToken"):
+            self.marker = self._text
+        self._text = ""
+
+
+def _read_listing(url: str, body: bytes, way: str) -> Reading:
+    reading, listing = Reading.empty(), _Listing()
+    try:
+        listing.parser.Parse(body, True)
+    except (expat.ExpatError, _NoListing) as error:  # cut off, or no XML from some place on: names before it count
+        reading.note = f"the listing breaks off ({error})"
+    is_s3 = b"ListBucketResult" in body[:4096]
+    parts = urlsplit(url)
+    folder = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + "/", "", ""))
+    signature = _signature(parts.query)
+    for name in listing.names:
+        reading.add(f"./{quote(name.lstrip('/'))}{signature}", folder, way)
+    if listing.marker:
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        query["continuation-token" if is_s3 else "marker"] = listing.marker
+        reading.more[urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))] = None
+    return reading
+
+
+def _signature(query: str) -> str:
+    """The shared access signature of an Azure container, which opens its blobs as well."""
+    if "sig=" not in query:
+        return ""
+    listing = {"restype", "comp", "prefix", "marker", "maxresults", "delimiter", "include"}
+    kept = [pair for pair in query.split("&") if pair.partition("=")[0].lower() not in listing]
+    return "?" + "&".join(kept)
+
+
+# --- lists --------------------------------------------------------------------------------------
+
+
+def _read_list(url: str, body: bytes, way: str) -> Reading:
+    """A list in plain text, an address or a name in each line; further columns are passed over."""
+    reading = Reading.empty()
+    for line in body.decode("utf-8", "replace").splitlines():
+        for text in re.split(r"[,\t|]", line[:_LONGEST_TEXT], maxsplit=8):
+            if location := text.strip().strip("\"'"):
+                reading.add(location, url, way)
+    return reading

@@ -1,0 +1,87 @@
+"""Which Chromium there is, and whether it can be driven. Both are optional; all else works without them.
+
+No driver binary is needed: Playwright speaks to the Chromium that is installed (`MRF_CHROMIUM`, else the one on PATH,
+else the one that `playwright install chromium` brings).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from mrf_assets.errors import SettingError
+from mrf_assets.settings import DiscoverySettings
+
+INSTALL = "pip install 'mrf_assets[browser]'"
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_ROOT = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrowserOptions:
+    """How the browser is started, and how much is asked of it."""
+
+    executable: Path | None = None  # None: Playwright's own
+    sandbox: bool = True
+    max_parallel: int = 4  # contexts, each with one page at a time
+    pages_per_context: int = 25  # then it is made anew, for pages leak
+    timeout_seconds: float = 30.0  # of one page, all kinds together
+    refuse_private_addresses: bool = False
+
+    @classmethod
+    def of(cls, settings: DiscoverySettings, *, refuse_private_addresses: bool) -> BrowserOptions:
+        """What the settings stand for.
+
+        Raises:
+            SettingError: There is no Playwright, or no Chromium; it says what to install.
+        """
+        sandbox = settings.chromium_sandbox
+        return cls(
+            executable=check_browser(settings.chromium),
+            # Chromium refuses to run its sandbox as root.
+            sandbox=os.geteuid() != _ROOT if sandbox is None else sandbox,
+            max_parallel=settings.scraper_pool_size if settings.enable_parallel_scraping else 1,
+            pages_per_context=settings.scraper_pages_per_context,
+            timeout_seconds=settings.scraper_timeout_seconds,
+            refuse_private_addresses=refuse_private_addresses,
+        )
+
+
+def check_browser(chromium: Path | None) -> Path | None:
+    """The Chromium to start; None is Playwright's own. Starts nothing.
+
+    Raises:
+        SettingError: There is no Playwright, or no Chromium; it says what to install.
+    """
+    if find_spec("playwright") is None:
+        raise SettingError("browser", f"Playwright is not installed; {INSTALL}, or look without one: --no-browser")
+    if chromium is not None:
+        found = shutil.which(chromium)
+        if found is None:
+            raise SettingError("MRF_CHROMIUM", f"{chromium} is no program that can be run; name a Chromium or Chrome")
+        return Path(found)
+    if found := next(filter(None, map(shutil.which, _NAMES)), None):
+        return Path(found)
+    if not _playwrights_own():
+        raise SettingError(
+            "MRF_CHROMIUM",
+            "there is no Chromium on PATH; install one (apt-get install chromium, or `playwright install chromium`), "
+            "name it with MRF_CHROMIUM, or look without one: --no-browser",
+        )
+    return None
+
+
+def _playwrights_own() -> bool:
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - optional
+
+    with sync_playwright() as playwright:
+        return Path(playwright.chromium.executable_path).exists()
+
+
+def user_agent(browser_version: str) -> str:
+    """What we say we are: a program, ours, in a browser without a window."""
+    return f"Mozilla/5.0 (compatible; mrf_assets/{version('mrf_assets')}; HeadlessChrome/{browser_version})"

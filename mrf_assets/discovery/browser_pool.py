@@ -1,0 +1,296 @@
+"""One Chromium and some contexts that portals take in turn: what a browser for each page would cost is paid once.
+
+A context is a browser profile of its own (cookies, storage), forgotten when it is given back and made anew after
+`pages_per_context` pages. A Chromium that is gone is started again, and the portals that it took with it are looked
+at once more. benchmarks/RESULTS.md, "Discovery", has what that saves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from mrf_assets.discovery.browser import BrowserOptions, user_agent
+from mrf_assets.discovery.values import PAGE_KINDS, PageKind
+from mrf_assets.discovery.visit import (
+    Manners,
+    PageAnswer,
+    PageFailure,
+    PageFound,
+    RendererCrashed,
+    Visit,
+    VisitFailed,
+)
+from mrf_assets.errors import SettingError
+from mrf_assets.fetch import OPEN_GATE, Gate
+from mrf_assets.fetch.addresses import is_private_address
+from mrf_assets.urls import canonical_url, host_of
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, BrowserContext, Playwright
+
+logger = logging.getLogger(__name__)
+
+_FLAGS = ("--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage", "--disable-extensions")
+_CLOSE_SECONDS = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class ScraperStats:
+    """What a pool did so far."""
+
+    pages: int = 0  # looked at, those in vain included
+    pages_found: int = 0  # of them, those that named files
+    pages_blocked: int = 0
+    pages_failed: int = 0
+    crashes: int = 0  # of pages
+    launches: int = 0  # of Chromium
+    contexts_made: int = 0
+    contexts_recycled: int = 0  # after their number of pages, or because they broke
+    requests_aborted: int = 0  # for files, pictures and private addresses
+    page_seconds: float = 0.0
+
+    def as_facts(self) -> dict[str, int | float]:
+        """By name, with the mean time of a page."""
+        mean = round(self.page_seconds / self.pages, 3) if self.pages else 0.0
+        return asdict(self) | {"page_seconds": round(self.page_seconds, 3), "mean_page_seconds": mean}
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    browser: Browser
+    context: BrowserContext
+    pages: int = 0
+
+
+@dataclass(slots=True)
+class _Private:
+    """Which hosts are of our own network; asked of DNS once for each."""
+
+    refuse: bool
+    _known: dict[str, bool] = field(default_factory=dict)
+
+    async def __call__(self, url: str) -> bool:
+        if not self.refuse:
+            return False
+        host = host_of(url).strip("[]")
+        if host not in self._known:
+            self._known[host] = await self._ask(host)
+        return self._known[host]
+
+    async def _ask(self, host: str) -> bool:
+        try:
+            return is_private_address(host)
+        except ValueError:
+            pass
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return False  # Chromium says what is wrong with it
+        return any(is_private_address(str(entry[4][0])) for entry in found)
+
+
+class BrowserPool:
+    """Use as an async context manager; nothing is started before the first page."""
+
+    def __init__(self, options: BrowserOptions, gate: Gate = OPEN_GATE) -> None:
+        self.options = options
+        self.stats = ScraperStats()
+        self._manners = Manners(
+            gate=gate, is_private=_Private(options.refuse_private_addresses), timeout_seconds=options.timeout_seconds
+        )
+        self._max_parallel = 1
+        self._places = asyncio.Semaphore(1)
+        self._idle: list[_Slot] = []
+        self._starting = asyncio.Lock()
+        self._playwright: Playwright | None = None
+        self._browser: Browser | None = None
+
+    async def __aenter__(self) -> Self:
+        self.enable_parallel_mode(self.options.max_parallel)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for slot in self._idle:
+            await _close_context(slot.context)
+        self._idle.clear()
+        if self._browser is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self._browser.close(), _CLOSE_SECONDS)
+        if self._playwright is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self._playwright.stop(), _CLOSE_SECONDS)
+
+    def enable_parallel_mode(self, max_parallel: int = 4) -> None:
+        """Look at so many pages at a time; to be said before the first."""
+        self._max_parallel, self._places = max_parallel, asyncio.Semaphore(max_parallel)
+        if max_parallel > 1:
+            logger.info("Enabled parallel scraping with %d concurrent scrapers", max_parallel)
+
+    @asynccontextmanager
+    async def context(self) -> AsyncIterator[BrowserContext]:
+        """A context for one page; waits until one is free. An error inside of the block ends the context's life.
+
+        Raises:
+            SettingError: Chromium does not start.
+        """
+        async with self._places:
+            slot = await self._taken()
+            is_sound = False
+            try:
+                yield slot.context
+                is_sound = True
+            finally:
+                slot.pages += 1
+                await self._give_back(slot, is_sound=is_sound)
+
+    async def scrape(
+        self, portals: Iterable[str], kinds: Iterable[PageKind] = PAGE_KINDS
+    ) -> dict[str, dict[PageKind, PageAnswer]]:
+        """Look at each portal in each way; what went wrong stands in place of what was found, and is logged.
+
+        Args:
+            portals: Addresses of pages.
+            kinds: `links` (in the page as scripts left it), `network` (in the answers that scripts got, and what they
+                asked for), `downloads` (what the page, or a press on its buttons, would have downloaded).
+        """
+        wanted, addresses = frozenset(kinds), list(dict.fromkeys(portals))
+        found = await asyncio.gather(*(self._scrape_one(url, wanted) for url in addresses))
+        return dict(zip(addresses, found, strict=True))
+
+    async def _scrape_one(self, url: str, kinds: frozenset[PageKind]) -> Mapping[PageKind, PageAnswer]:
+        began = time.monotonic()
+        answers = await self._visit(url, kinds)
+        if answers is None:  # Chromium went down meanwhile, maybe for another's page
+            answers = await self._visit(url, kinds)
+        if answers is None:
+            reason = "the browser went down with it, twice; look at it in another one"
+            answers = dict.fromkeys(kinds, PageFailure(status="failed", reason=reason))
+        self._count(url, answers, time.monotonic() - began)
+        return answers
+
+    async def _visit(self, url: str, kinds: frozenset[PageKind]) -> dict[PageKind, PageAnswer] | None:
+        """What a page gives; None where the browser as a whole is gone."""
+        from playwright.async_api import Error  # noqa: PLC0415 - optional
+
+        try:
+            async with self.context() as context:
+                browser = context.browser
+                return await Visit(context, url, self._manners).go(kinds)
+        except VisitFailed as failure:
+            self.stats.crashes += isinstance(failure, RendererCrashed)
+            if browser is not None and not browser.is_connected():
+                return None
+            return dict.fromkeys(kinds, PageFailure(status=failure.status, reason=failure.reason))
+        except Error:
+            return None
+
+    def _count(self, url: str, answers: Mapping[PageKind, PageAnswer], seconds: float) -> None:
+        stats = self.stats
+        failures = {kind: answer for kind, answer in answers.items() if isinstance(answer, PageFailure)}
+        stats.pages += 1
+        stats.page_seconds += seconds
+        stats.pages_found += any(isinstance(each, PageFound) and each.files for each in answers.values())
+        stats.pages_blocked += any(each.status == "blocked" for each in failures.values())
+        stats.pages_failed += any(each.status == "failed" for each in failures.values())
+        stats.requests_aborted = self._manners.aborted
+        for kind, failure in failures.items():
+            logger.warning("%s: %s: %s", canonical_url(url), kind, failure.reason)
+
+    # --- browser and contexts ---------------------------------------------------------------
+
+    async def _taken(self) -> _Slot:
+        browser = await self._running()
+        while self._idle:
+            slot = self._idle.pop()
+            if slot.browser is browser:
+                return slot
+        self.stats.contexts_made += 1
+        context = await browser.new_context(
+            user_agent=user_agent(browser.version),
+            accept_downloads=False,
+            service_workers="block",  # their requests would pass us by
+            java_script_enabled=True,
+        )
+        context.set_default_timeout(self.options.timeout_seconds * 1000)
+        return _Slot(browser, context)
+
+    async def _give_back(self, slot: _Slot, *, is_sound: bool) -> None:
+        is_fresh = slot.pages < self.options.pages_per_context
+        if is_sound and is_fresh and slot.browser.is_connected() and await _forget(slot.context):
+            self._idle.append(slot)
+            return
+        self.stats.contexts_recycled += 1
+        if not await _close_context(slot.context) and slot.browser is self._browser:
+            # It does not answer any more; the next page starts another.
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(slot.browser.close(), _CLOSE_SECONDS)
+
+    async def _running(self) -> Browser:
+        async with self._starting:
+            if self._browser is None or not self._browser.is_connected():
+                if self._browser is not None:
+                    logger.warning("Chromium is gone, and is started again")
+                self._browser = await self._launch()
+            return self._browser
+
+    async def _launch(self) -> Browser:
+        from playwright.async_api import Error, async_playwright  # noqa: PLC0415 - optional
+
+        if self._playwright is None:
+            self._playwright = await async_playwright().start()
+        self.stats.launches += 1
+        executable = self.options.executable
+        try:
+            return await self._playwright.chromium.launch(
+                executable_path=executable,
+                args=list(_FLAGS),
+                chromium_sandbox=self.options.sandbox,
+                handle_sigint=False,  # the command line ends us, and we end it
+                handle_sigterm=False,
+                handle_sighup=False,
+            )
+        except Error:
+            raise SettingError(
+                "MRF_CHROMIUM",
+                f"{executable or 'Chromium'} does not start; run it with --headless --dump-dom about:blank to see why "
+                "(in a container without user namespaces, MRF_CHROMIUM_SANDBOX=false)",
+            ) from None
+
+
+async def _forget(context: BrowserContext) -> bool:
+    """Make a context as good as new; False where that takes too long."""
+    from playwright.async_api import Error  # noqa: PLC0415 - optional
+
+    async def clean() -> None:
+        await context.unroute_all(behavior="ignoreErrors")
+        await asyncio.gather(*(page.close() for page in context.pages))
+        await context.clear_cookies()
+
+    try:
+        await asyncio.wait_for(clean(), _CLOSE_SECONDS)
+    except (Error, TimeoutError):
+        return False
+    return True
+
+
+async def _close_context(context: BrowserContext) -> bool:
+    """Whether it went."""
+    try:
+        await asyncio.wait_for(context.close(), _CLOSE_SECONDS)
+    except TimeoutError:
+        return False
+    except Exception:  # noqa: BLE001 - of a browser that is gone
+        return True
+    return True

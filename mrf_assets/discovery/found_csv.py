@@ -1,0 +1,57 @@
+"""What was found -> a CSV, one row per file; and one for each portal without any.
+
+`file_url` is the real address, signature and all, for `mrf run` and people use it: the file is readable by its owner
+alone, as the plan and the registry of indexes are. All other columns are safe to show.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mrf_assets.discovery.values import PortalResult
+from mrf_assets.errors import StoreError
+from mrf_assets.whole_files import whole_file
+
+COLUMNS = ("file_url", "kind", "payer", "portal", "way", "status", "reason", "found_at")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_found(results: Iterable[PortalResult], path: Path) -> int:
+    """Write the file, visible only when whole; returns how many rows name a file.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    files = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as partial:
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(COLUMNS)
+                for row in _rows(results):
+                    files += bool(row[0])
+                    writer.writerow([_cell(text) for text in row])
+    except OSError as error:
+        raise StoreError(str(path), f"cannot be written ({error.strerror or error}); check folder and disk") from error
+    return files
+
+
+def _rows(results: Iterable[PortalResult]) -> Iterator[tuple[str, ...]]:
+    for result in results:
+        known = (result.portal.payer_name, result.portal.shown)
+        behind = (result.status, result.reason, result.found_at.isoformat(timespec="seconds"))
+        for file in result.found:
+            yield file.url, file.kind, *known, file.way, *behind
+        if not result.found:
+            yield "", "", *known, "", *behind
+
+
+def _cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula, on one line."""
+    line = " ".join(text.split()) if any(char in text for char in "\r\n\t") else text
+    return f"'{line}" if line.startswith(_FORMULA) else line

@@ -1,0 +1,198 @@
+"""The ways over plain HTTP: what a portal's family is known to answer, and the page itself.
+
+Requests are `fetch`'s, with its manners, redirects, bounds and private addresses; what is read is `answers`'.
+Blocks: call it in threads.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import zlib
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mrf_assets.discovery.answers import itself, read_answer
+from mrf_assets.discovery.links import Reading
+from mrf_assets.discovery.profiles import Ask, asks, is_template
+from mrf_assets.discovery.robots import Robots
+from mrf_assets.discovery.values import PAGE_WAY, FoundFile, Portal, Status, WayResult
+from mrf_assets.errors import AccessRefused, HttpStatusError, MrfError, NotFoundAtSource, UnsupportedContent
+from mrf_assets.stream import Opener, RawFile
+from mrf_assets.urls import canonical_url, host_of
+
+BY_HAND = "open it in a browser, and give the index to `mrf run --source index --input`"
+_MOST_BYTES = 64 << 20  # of one answer; UHC's list of 86,514 blobs has 31 MB
+_HEAD_BYTES = 1 << 16  # enough to know an index by
+_MOST_QUESTIONS = 100  # of one way: lists that name lists, pages of listings (S3's have 1,000 names each)
+_GZIP = b"\x1f\x8b"
+_REFUSALS = re.compile(r"\AHTTP (?:406|407|429|440|451)\b")  # beside 401, 403 and 409: programs, sessions, countries
+
+
+class RobotsRefuse(MrfError):
+    """The host asks programs to stay away."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+    def __str__(self) -> str:
+        return f"robots.txt of {host_of(self.url)} asks programs to stay away from {canonical_url(self.url)}"
+
+
+@dataclass(slots=True)
+class _Looking:
+    """One way while it is gone."""
+
+    way: str
+    files: dict[str, FoundFile]
+    notes: dict[str, None]
+    status: Status = "nothing"
+    answered: bool = False
+
+    def failed(self, error: MrfError, *, expected: bool) -> None:
+        """Note why an address gave nothing; `expected` where it was a guess."""
+        if isinstance(error, NotFoundAtSource) and expected:
+            self.notes[str(error)] = None
+            return
+        status, told = status_of(error)
+        if self.status != "blocked":
+            self.status = status
+        self.notes[told] = None
+
+    @property
+    def result(self) -> WayResult:
+        """What came of it."""
+        status: Status = "found" if self.files else self.status
+        return WayResult(way=self.way, status=status, reason="; ".join(self.notes), found=tuple(self.files.values()))
+
+
+def status_of(error: MrfError) -> tuple[Status, str]:
+    """Whether an error is a no or a failure, and the words for a person."""
+    told = str(error)
+    if isinstance(error, RobotsRefuse | AccessRefused):
+        return "blocked", f"{told.partition('; ')[0]}; {BY_HAND}"
+    if isinstance(error, HttpStatusError) and _REFUSALS.match(error.reason):
+        return "blocked", f"{told.partition('; ')[0]}; {BY_HAND}"
+    return "failed", told
+
+
+class PlainLooks:
+    """Looks at portals over plain HTTP."""
+
+    def __init__(self, open_url: Opener, robots: Robots, today: dt.date) -> None:
+        self._open_url, self._robots, self._today = open_url, robots, today
+
+    def families(self, portal: Portal) -> list[WayResult]:
+        """One result for each known family that the portal's address is of."""
+        questions: dict[str, list[Ask]] = {}
+        for ask in asks(portal.url, self._today):
+            questions.setdefault(ask.way, []).append(ask)
+        return [self._look(way, of_way, are_guesses=True) for way, of_way in questions.items()]
+
+    def page(self, portal: Portal) -> WayResult | None:
+        """What the portal's own page names; None for a template, which is no page."""
+        if is_template(portal.url):
+            return None
+        return self._look(PAGE_WAY, [Ask(portal.url, PAGE_WAY)], are_guesses=False)
+
+    def _look(self, way: str, questions: Iterable[Ask], *, are_guesses: bool) -> WayResult:
+        looking, waiting, seen = _Looking(way, {}, {}), deque(questions), set[str]()
+        first = len(waiting)
+        while waiting:
+            ask = waiting.popleft()
+            if ask.url in seen:
+                continue
+            if len(seen) >= _MOST_QUESTIONS:
+                looking.notes[f"{len(waiting) + 1} more lists or pages of lists were not read"] = None
+                break
+            seen.add(ask.url)
+            try:
+                reading = self._read(ask)
+            except MrfError as error:
+                looking.failed(error, expected=are_guesses or len(seen) > first)
+                continue
+            _take(looking, reading)
+            if ask.enough and reading.files:
+                break
+            waiting.extend(Ask(url, way) for url in reading.more)
+        return looking.result
+
+    def _read(self, ask: Ask) -> Reading:
+        """What one address names.
+
+        Raises:
+            RobotsRefuse: Programs are not welcome there.
+            FetchError: As `fetch` says.
+            UnsupportedContent: A damaged gzip.
+        """
+        if not self._robots.allow(ask.url):
+            raise RobotsRefuse(ask.url)
+        with self._open_url(ask.url) as raw:
+            # A fake of tests has no redirects to tell.
+            url = getattr(raw, "answered_url", ask.url)
+            body = _Body(raw)
+            if (file := itself(ask.url, body.head(), ask.way)) is not None:
+                return Reading({file.url: file}, {})
+            whole = body.whole()
+        reading = read_answer(url, whole, ask.way)
+        if body.is_cut and not reading.note:
+            reading.note = f"{canonical_url(url)} is longer than {_MOST_BYTES >> 20} MiB, the rest was not read"
+        return reading
+
+
+def _take(looking: _Looking, reading: Reading) -> None:
+    looking.files.update(reading.files)
+    if reading.note:
+        looking.notes[reading.note] = None
+    if reading.unusable:
+        looking.notes[f"{reading.unusable} address(es) cannot or must not be followed"] = None
+
+
+class _Body:
+    """One answer, decompressed and bounded, whatever its sender says."""
+
+    def __init__(self, raw: RawFile) -> None:
+        self._raw, self._data = raw, b""
+        self._unzip: zlib._Decompress | None = None
+        self.is_cut = False
+        self._ended = False
+
+    def head(self) -> bytes:
+        """The first bytes."""
+        self._fill(_HEAD_BYTES)
+        return self._data[:_HEAD_BYTES]
+
+    def whole(self) -> bytes:
+        """All of it, or as much as is read."""
+        self._fill(_MOST_BYTES)
+        self.is_cut = not self._ended
+        return self._data
+
+    def _fill(self, size: int) -> None:
+        pieces = [self._data]
+        missing = size - len(self._data)
+        while missing > 0 and not self._ended:
+            piece = self._piece(missing)
+            pieces.append(piece)
+            missing -= len(piece)
+        self._data = b"".join(pieces)
+
+    def _piece(self, size: int) -> bytes:
+        unzip = self._unzip
+        if unzip is not None and unzip.unconsumed_tail:
+            return self._unzipped(unzip, unzip.unconsumed_tail, size)
+        raw = self._raw.read(min(size, 1 << 16))
+        if not raw:
+            self._ended = True
+            return b""
+        if unzip is None and not self._data and raw.startswith(_GZIP):
+            unzip = self._unzip = zlib.decompressobj(wbits=31)
+        return raw if unzip is None else self._unzipped(unzip, raw, size)
+
+    def _unzipped(self, unzip: zlib._Decompress, data: bytes, size: int) -> bytes:
+        try:
+            return unzip.decompress(data, size)
+        except zlib.error:
+            raise UnsupportedContent(self._raw.url, "is a damaged gzip; download it again") from None

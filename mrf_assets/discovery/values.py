@@ -1,0 +1,116 @@
+"""What is looked for on portals, and what comes out."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from mrf_assets.urls import canonical_url, host_of
+
+Kind = Literal["table_of_contents", "in_network", "allowed_amounts", "reference", "document"]
+Mode = Literal["intelligent", "parallel_all", "scraping_only"]
+Status = Literal["found", "nothing", "blocked", "failed"]
+PageKind = Literal["links", "network", "downloads"]  # of what a page in a browser shows
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+MODES: tuple[Mode, ...] = get_args(Mode)
+STATUSES: tuple[Status, ...] = get_args(Status)
+PAGE_KINDS: tuple[PageKind, ...] = get_args(PageKind)
+BROWSER_WAY = "browser"
+PAGE_WAY = "links"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portal:
+    """One page of a payer, or one address that names its files."""
+
+    url: str  # may be signed; `{yyyy}` and `{mm}` stand for the month
+    payer: str = ""  # for people; empty: the host
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be told."""
+        return canonical_url(self.url)
+
+    @property
+    def payer_name(self) -> str:
+        """The payer, or the host where nobody said who that is."""
+        return self.payer or host_of(self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is collected of all that a portal names."""
+
+    kinds: frozenset[Kind] = frozenset({"table_of_contents", "in_network", "allowed_amounts", "reference"})
+    match: str = ""  # only addresses with this text, in any case
+    most_files: int = 200_000  # of one portal; UHC's names 86,514
+
+    def has(self, file: FoundFile) -> bool:
+        """Whether a file is collected."""
+        return file.kind in self.kinds and self.match.casefold() in file.shown.casefold()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFile:
+    """One address that a portal names. The file behind it was not opened."""
+
+    url: str = field(repr=False)  # may be signed: a secret
+    kind: Kind
+    way: str  # a profile's name, "links" or "browser"
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be told."""
+        return canonical_url(self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayResult:
+    """What one way of looking gave."""
+
+    way: str
+    status: Status
+    reason: str = ""  # for a person; no secret in it
+    found: tuple[FoundFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortalResult:
+    """What all ways gave for one portal; a failure is a value, too."""
+
+    portal: Portal
+    ways: tuple[WayResult, ...]
+    found: tuple[FoundFile, ...]  # each file once; what an earlier way found has its name
+    found_at: dt.datetime
+    seconds: float
+
+    @property
+    def status(self) -> Status:
+        """Found, if any way found something; else the worst that happened."""
+        statuses = {way.status for way in self.ways}
+        if self.found:
+            return "found"
+        return next((status for status in ("blocked", "failed") if status in statuses), "nothing")
+
+    @property
+    def reason(self) -> str:
+        """Why there is no more; empty where all went well."""
+        told = dict.fromkeys(f"{way.way}: {way.reason}" for way in self.ways if way.reason)
+        return "; ".join(told)
+
+
+def merged(files: Iterable[FoundFile], wanted: Wanted) -> tuple[tuple[FoundFile, ...], str]:
+    """Each wanted file once, the first mention of it; and what there is to say about the rest."""
+    kept: dict[str, FoundFile] = {}
+    left_out = 0
+    for file in files:
+        if not wanted.has(file) or file.shown in kept:
+            continue
+        if len(kept) >= wanted.most_files:
+            left_out += 1
+            continue
+        kept[file.shown] = file
+    return tuple(kept.values()), f"{left_out} more than {wanted.most_files} are left out" if left_out else ""

@@ -1,0 +1,340 @@
+"""One portal in one context: the page as a person's browser shows it, and the files that it names or asks for.
+
+Files are noted by their address and never fetched: what a page asks for that looks like one is aborted. Pictures,
+videos and fonts are not fetched either. What a page may not do: open other pages, keep a service worker, download.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from mrf_assets.discovery.answers import read_answer
+from mrf_assets.discovery.links import Reading, read_page
+from mrf_assets.discovery.names import kind_of
+from mrf_assets.discovery.plain import BY_HAND
+from mrf_assets.discovery.values import BROWSER_WAY, FoundFile, PageKind, Status
+from mrf_assets.fetch import Gate, Turn
+from mrf_assets.urls import server_of
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext, Download, Frame, Page, Request, Response, Route
+
+_REFUSED = frozenset({401, 403, 406, 407, 409, 429, 440, 451})
+_NOT_FETCHED = frozenset({"image", "media", "font"})
+_MOST_TEXT = 8 << 20  # characters of one frame
+_MOST_FRAMES = 20
+_MOST_ANSWERS = 50  # of scripts, that are read
+_MOST_ANSWER_BYTES = 32 << 20
+_MOST_CLICKS = 10
+_MOST_FILES = 20_000  # that a page asks for, by whatever way
+_SETTLE_SHARE = 0.4  # of the time for a page, that scripts get to fill it
+_CLICK_MILLISECONDS = 1_000
+_CLOSE_SECONDS = 5.0
+_ERROR = re.compile(r"net::(ERR_[A-Z_]+)")
+_DATA_TYPES = re.compile(r"json|xml|text/plain")
+_CHALLENGES = re.compile(r"_Incapsula_Resource|/cdn-cgi/challenge-platform|cf-chl-|px-captcha|captcha-delivery\.com")
+# The text of a frame as its scripts have left it, cut where it is too long; a page may have put its own functions here,
+# so whatever comes is a stranger's text.
+_TEXT_OF_FRAME = "most => { const d = document.documentElement; return d ? d.outerHTML.slice(0, most) : ''; }"
+_CLICKABLE = (
+    "button:visible, [role=button]:visible, a:not([href]):visible, a[href='#']:visible, a[href^='javascript:']:visible"
+)
+_WORTH_A_CLICK = re.compile(
+    r"(?i)\bindex|table of contents|in.network|machine.readable|\bmrf|download|transparency|allowed amount"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageFound:
+    """What one kind of looking at a page gave."""
+
+    files: tuple[FoundFile, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageFailure:
+    """Why one kind of looking gave nothing: a value, no error."""
+
+    status: Status  # blocked or failed
+    reason: str
+
+
+PageAnswer = PageFound | PageFailure
+
+
+class VisitFailed(Exception):
+    """The page could not be looked at."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(status, reason)
+        self.status, self.reason = status, reason
+
+
+class RendererCrashed(VisitFailed):
+    """The process that draws the page is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("failed", "the page brought its browser down; try it in another one")
+
+
+@dataclass(slots=True, kw_only=True)
+class Manners:
+    """How a visit behaves; shared by all of a pool."""
+
+    gate: Gate
+    is_private: Callable[[str], Awaitable[bool]]  # whether a host is of our own network
+    timeout_seconds: float
+    aborted: int = 0  # requests for files, pictures and private addresses
+
+
+@dataclass
+class Visit:
+    """One page of one portal; `go` once. Without slots: Playwright marks the methods that it calls."""
+
+    context: BrowserContext
+    url: str
+    manners: Manners
+    _network: Reading = field(default_factory=Reading.empty)
+    _downloads: Reading = field(default_factory=Reading.empty)
+    _answers: list[Response] = field(default_factory=list)
+    _is_clicking: bool = False
+    _refused_addresses: int = 0
+
+    async def go(self, kinds: frozenset[PageKind]) -> dict[PageKind, PageAnswer]:
+        """Look at the page in those ways.
+
+        Raises:
+            RendererCrashed: The page is gone, and its context should go, too.
+            VisitFailed: It could not be loaded, or not in time.
+        """
+        page = await self.context.new_page()
+        crashed = asyncio.get_running_loop().create_future()
+
+        def on_crash(_page: Page) -> None:
+            if not crashed.done():
+                crashed.set_result(None)
+
+        page.on("crash", on_crash)
+        looking = asyncio.ensure_future(self._look(page, kinds))
+        try:
+            await asyncio.wait(
+                {looking, crashed}, timeout=self.manners.timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if crashed.done():
+                raise RendererCrashed
+            if not looking.done():
+                seconds = self.manners.timeout_seconds
+                raise VisitFailed("failed", f"was not there within {seconds:g} s; raise MRF_SCRAPER_TIMEOUT_SECONDS")
+            return looking.result()
+        finally:
+            looking.cancel()
+            with contextlib.suppress(BaseException):
+                await looking
+
+    async def _look(self, page: Page, kinds: frozenset[PageKind]) -> dict[PageKind, PageAnswer]:
+        page.on("response", self._on_response)
+        page.on("download", self._on_download)
+        page.on("popup", lambda opened: asyncio.ensure_future(_close(opened)))
+        await self.context.route("**/*", self._on_request)
+        await self._load(page)
+        await self._settle(page, _SETTLE_SHARE)
+        found: dict[PageKind, PageAnswer] = {}
+        looks: dict[PageKind, Callable[[Page], Awaitable[PageAnswer]]] = {
+            "links": self._links,
+            "network": self._of_network,
+            "downloads": self._of_downloads,
+        }
+        for kind in (kind for kind in looks if kind in kinds):
+            found[kind] = await _value_of(looks[kind](page))
+        if not any(isinstance(each, PageFound) and each.files for each in found.values()):
+            await self._raise_challenge(page)
+        return found
+
+    async def _load(self, page: Page) -> None:
+        from playwright.async_api import Error  # noqa: PLC0415 - optional
+
+        try:
+            async with host_turn(self.manners.gate, self.url) as turn:
+                answer = await page.goto(self.url, wait_until="domcontentloaded")
+                if answer is not None:
+                    turn.answered(answer.status, retry_after_seconds=None)
+        except Error as error:
+            raise VisitFailed("failed", _reason(error)) from None
+        if answer is None:
+            return
+        if answer.status in _REFUSED:
+            raise VisitFailed("blocked", f"HTTP {answer.status}, access refused; {BY_HAND}")
+        if not answer.ok:
+            raise VisitFailed("failed", f"HTTP {answer.status}, which is no page; check the address")
+
+    async def _settle(self, page: Page, share: float) -> None:
+        """Give scripts time, until the network is silent."""
+        from playwright.async_api import TimeoutError as Late  # noqa: PLC0415 - optional
+
+        with contextlib.suppress(Late):  # some pages never are: what is there is looked at
+            await page.wait_for_load_state("networkidle", timeout=self.manners.timeout_seconds * share * 1000)
+
+    # --- what the page does -----------------------------------------------------------------
+
+    async def _on_request(self, route: Route) -> None:
+        request = route.request
+        with contextlib.suppress(_playwright_error()):  # the page is gone meanwhile
+            if await self._may_be_fetched(request):
+                await route.continue_()
+            else:
+                self.manners.aborted += 1
+                await route.abort("aborted")  # after which the page that asked stays; others put an error in its place
+
+    async def _may_be_fetched(self, request: Request) -> bool:
+        url = request.url
+        if request.resource_type in _NOT_FETCHED or not url.lower().startswith(("http://", "https://")):
+            return False
+        is_page = request.is_navigation_request()
+        if kind_of(url) not in (None, "document") and url != self.url:
+            self._note_file(self._downloads if is_page else self._network, url)
+            return False
+        if is_page and self._is_clicking:
+            return False  # a button that leads to another page
+        if await self.manners.is_private(url):
+            self._refused_addresses += 1
+            return False
+        return True
+
+    def _note_file(self, reading: Reading, url: str) -> None:
+        if len(reading.files) < _MOST_FILES:
+            reading.add(url, self.url, BROWSER_WAY)
+        else:
+            reading.note = f"asks for more than {_MOST_FILES} files; the rest is left out"
+
+    def _on_response(self, response: Response) -> None:
+        kind = response.headers.get("content-type", "")
+        if response.request.resource_type in ("xhr", "fetch") and _DATA_TYPES.search(kind):
+            self._answers.append(response)
+
+    def _on_download(self, download: Download) -> None:
+        self._note_file(self._downloads, download.url)
+
+    # --- what is looked at ------------------------------------------------------------------
+
+    async def _links(self, page: Page) -> PageAnswer:
+        files: dict[str, FoundFile] = {}
+        notes: dict[str, None] = {}
+        for frame in page.frames[:_MOST_FRAMES]:
+            text = await _text_of(frame)
+            reading = await asyncio.to_thread(read_page, text, frame.url, BROWSER_WAY)
+            files |= reading.files
+            if len(text) >= _MOST_TEXT:
+                notes[f"a page is longer than {_MOST_TEXT} characters, the rest was not read"] = None
+            if reading.unusable:
+                notes[f"{reading.unusable} address(es) cannot or must not be followed"] = None
+        if len(page.frames) > _MOST_FRAMES:
+            notes[f"{len(page.frames) - _MOST_FRAMES} frames were not read"] = None
+        return PageFound(files=tuple(files.values()), note="; ".join(notes))
+
+    async def _of_network(self, page: Page) -> PageAnswer:
+        del page
+        notes: dict[str, None] = {}
+        files = dict(self._network.files)
+        unread = max(0, len(self._answers) - _MOST_ANSWERS)
+        for response in self._answers[:_MOST_ANSWERS]:
+            size = response.headers.get("content-length", "0")
+            if not size.isdecimal() or int(size[:12]) > _MOST_ANSWER_BYTES:
+                unread += 1
+                continue
+            try:
+                body = await response.body()
+            except _playwright_error():  # Chromium keeps no more than some 20 MB of one
+                unread += 1
+                continue
+            reading = await asyncio.to_thread(read_answer, response.url, body[:_MOST_ANSWER_BYTES], BROWSER_WAY)
+            files |= reading.files
+        if unread:
+            notes[f"{unread} answer(s) of scripts were too many or too long, and not read"] = None
+        if self._refused_addresses:
+            notes[f"{self._refused_addresses} request(s) to private addresses were refused"] = None
+        if self._network.note:
+            notes[self._network.note] = None
+        return PageFound(files=tuple(files.values()), note="; ".join(notes))
+
+    async def _of_downloads(self, page: Page) -> PageAnswer:
+        if not self._downloads.files and not self._network.files:
+            await self._click(page)
+        return PageFound(files=tuple(self._downloads.files.values()), note=self._downloads.note)
+
+    async def _click(self, page: Page) -> None:
+        """Press what looks as if it gave a file; what it asks for is noted, and goes nowhere."""
+        self._is_clicking = True
+        buttons = page.locator(_CLICKABLE).filter(has_text=_WORTH_A_CLICK)
+        for number in range(min(await buttons.count(), _MOST_CLICKS)):
+            with contextlib.suppress(_playwright_error()):  # hidden, or covered
+                await buttons.nth(number).click(timeout=_CLICK_MILLISECONDS, no_wait_after=True)
+        await self._settle(page, _SETTLE_SHARE / 4)
+        for url, file in self._network.files.items():
+            self._downloads.files.setdefault(url, file)
+
+    async def _raise_challenge(self, page: Page) -> None:
+        if _CHALLENGES.search(await _text_of(page.main_frame)):
+            raise VisitFailed("blocked", f"the page asks whether a person looks at it; {BY_HAND}")
+
+
+@asynccontextmanager
+async def host_turn(gate: Gate, url: str) -> AsyncIterator[Turn]:
+    """A turn of the gate that `fetch` uses: pages of browsers and plain requests share one host's pace."""
+    left, held = Event(), ExitStack()
+
+    def wait(seconds: float) -> None:
+        if left.wait(seconds):
+            raise InterruptedError
+
+    entering = asyncio.ensure_future(asyncio.to_thread(held.enter_context, gate.turn(server_of(url), sleep=wait)))
+    try:
+        turn = await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        left.set()
+        entering.add_done_callback(lambda done: done.exception() or held.close())
+        raise
+    try:
+        yield turn
+    finally:
+        held.close()
+
+
+async def _text_of(frame: Frame) -> str:
+    text: Any = await frame.evaluate(_TEXT_OF_FRAME, _MOST_TEXT)
+    return text[:_MOST_TEXT] if isinstance(text, str) else ""
+
+
+async def _value_of(looking: Awaitable[PageAnswer]) -> PageAnswer:
+    """What it gives; an error of the browser as a value."""
+    try:
+        return await looking
+    except _playwright_error() as error:
+        return PageFailure(status="failed", reason=_reason(error))
+
+
+async def _close(page: Page) -> None:
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(page.close(), _CLOSE_SECONDS)
+
+
+def _playwright_error() -> type[Exception]:
+    from playwright.async_api import Error  # noqa: PLC0415 - optional
+
+    return Error
+
+
+def _reason(error: Exception) -> str:
+    """Why a page could not be had. Playwright's texts hold addresses with their signatures."""
+    found = _ERROR.search(str(error))
+    if found is None:
+        return f"could not be looked at ({type(error).__name__}); try again"
+    told = found[1].removeprefix("ERR_").replace("_", " ").lower()
+    return f"could not be loaded ({told}); check the address and the network"

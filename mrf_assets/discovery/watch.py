@@ -1,0 +1,86 @@
+"""Found indexes -> the registry of watched indexes, under names that stay the same from month to month.
+
+So next month's address of an index takes the place of this month's, and the sensor goes on with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from mrf_assets.discovery.values import FoundFile, Portal, PortalResult
+from mrf_assets.errors import SettingError
+from mrf_assets.index_registry import RegisteredIndex, add_index, read_registry
+from mrf_assets.urls import canonical_url, file_name, host_of
+
+MOST_WATCHED = 100  # of one portal, unless somebody says more: payers have an index for each employer
+_DATES = re.compile(r"20\d\d[-_]?(?:0[1-9]|1[0-2])(?:[-_]?(?:0[1-9]|[12]\d|3[01]))?(?!\d)")
+_SUFFIX = re.compile(r"(?:\.(?:json|gz|zip|7z))+\Z")
+_OTHER = re.compile(r"[^a-z0-9]+")
+_NAME_CHARACTERS = 63
+_DIGEST_CHARACTERS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What became of the indexes."""
+
+    added: tuple[RegisteredIndex, ...] = ()
+    moved: tuple[RegisteredIndex, ...] = ()  # watched before, at an older address or with an older signature
+    kept: int = 0  # watched at this very address
+
+
+def watch_found(results: Iterable[PortalResult], registry: Path, most: int = MOST_WATCHED) -> Watched:
+    """Register every table of contents that was found.
+
+    Raises:
+        SettingError: A portal names more than `most`; nothing was registered.
+        SourceProblems, StoreError: The registry has problems, or cannot be written.
+    """
+    wanted = _by_name(results, most)
+    before = {index.name: index for index in read_registry(registry)}
+    known_as = {canonical_url(index.url): index.name for index in before.values()}  # by hand, maybe, and otherwise
+    added, moved, kept = [], [], 0
+    for made_name, (portal, file) in wanted.items():
+        name = known_as.get(file.shown, made_name)
+        if name not in before:
+            added.append(add_index(registry, name, {"url": file.url, "payer": _payer(portal)}))
+        elif before[name].url != file.url:
+            moved.append(add_index(registry, name, {"url": file.url}, replace=True))
+        else:
+            kept += 1
+    return Watched(added=tuple(added), moved=tuple(moved), kept=kept)
+
+
+def _by_name(results: Iterable[PortalResult], most: int) -> dict[str, tuple[Portal, FoundFile]]:
+    found: dict[str, tuple[Portal, FoundFile]] = {}
+    for result in results:
+        indexes = [file for file in result.found if file.kind == "table_of_contents"]
+        if len(indexes) > most:
+            raise SettingError(
+                "watch",
+                f"{result.portal.shown} names {len(indexes)} indexes, and no more than {most} of a portal are watched; "
+                "narrow them with --match, or raise --watch-limit",
+            )
+        for file in sorted(indexes, key=lambda file: file.shown):
+            # Of two months of one index the later address wins: they sort by their date.
+            found[index_name(file.url)] = (result.portal, file)
+    return found
+
+
+def index_name(url: str) -> str:
+    """A name of the registry for an index: host and file name, without dates; with a digest of the dateless address."""
+    dateless = _DATES.sub("", canonical_url(url))
+    digest = sha256(dateless.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+    stem = _SUFFIX.sub("", _DATES.sub("", file_name(url).lower()))
+    words = _OTHER.sub("-", f"{host_of(url).removeprefix('www.')}-{stem}".lower()).strip("-")
+    return f"{words[: _NAME_CHARACTERS - _DIGEST_CHARACTERS - 1].strip('-') or 'index'}-{digest}"
+
+
+def _payer(portal: Portal) -> str:
+    """A name that the registry takes: printable, and not empty."""
+    name = "".join(character for character in portal.payer_name if character.isprintable()).strip()
+    return name or "unknown payer"

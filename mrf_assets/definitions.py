@@ -10,6 +10,7 @@ from mrf_assets.defs.alerts import alert_sensors
 from mrf_assets.defs.assets import network_files, network_tables
 from mrf_assets.defs.catalog import catalog, catalog_checks, catalog_follows_publications
 from mrf_assets.defs.changes import rate_changes
+from mrf_assets.defs.discovery import discover_portals, discovered_indexes
 from mrf_assets.defs.follow_up import enrich_after_backfill
 from mrf_assets.defs.report import report
 from mrf_assets.defs.resources import Ingestor
@@ -33,6 +34,7 @@ def build_defs(
     scheduled = schedules.build_schedules(settings, operations)
     return dg.Definitions(
         assets=[
+            discovered_indexes,
             network_files,
             network_tables(_code_version(settings), operations.fresh_days),
             *enrichment.ASSETS,
@@ -41,7 +43,7 @@ def build_defs(
         asset_checks=[catalog_checks],
         jobs=[
             *(jobs.ingest, jobs.ingest_in_process, jobs.audit, enrichment.enrich_npis, jobs.write_catalog),
-            *(jobs.audit_catalog, jobs.compare_months, jobs.write_report),
+            *(jobs.audit_catalog, jobs.compare_months, jobs.write_report, discover_portals),
             *scheduled.jobs,
         ],
         schedules=scheduled.schedules,

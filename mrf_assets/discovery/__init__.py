@@ -1,4 +1,6 @@
-"""From a payer's portal to the addresses of its indexes and files. Read it in the order in which data flows:
+"""From a payer's portal to the addresses of its indexes and files.
+
+Read it in the order in which data flows:
 
     values        what is looked for, and what comes out: `FoundFile`, `PortalResult`
     portals       a list of portals -> addresses

@@ -16,8 +16,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Self
 
 from mrf_assets.discovery.browser import BrowserOptions, user_agent
 from mrf_assets.discovery.values import PAGE_KINDS, PageKind
@@ -169,7 +168,7 @@ class BrowserPool:
         found = await asyncio.gather(*(self._scrape_one(url, wanted) for url in addresses))
         return dict(zip(addresses, found, strict=True))
 
-    async def _scrape_one(self, url: str, kinds: frozenset[PageKind]) -> Mapping[PageKind, PageAnswer]:
+    async def _scrape_one(self, url: str, kinds: frozenset[PageKind]) -> dict[PageKind, PageAnswer]:
         began = time.monotonic()
         answers = await self._visit(url, kinds)
         if answers is None:  # Chromium went down meanwhile, maybe for another's page

@@ -57,14 +57,7 @@ class Reading:
             if _LISTS.search(urlsplit(url).path):
                 self.more.setdefault(url)
             return
-        try:
-            url = usable_location(url, base)
-            if "@" in urlsplit(url).netloc:
-                raise Unusable("a name or password of somebody")
-        except (Unusable, ValueError):
-            self.unusable += 1
-            return
-        if not url.lower().startswith(("http://", "https://")):
+        if not _is_followed(url, base):
             self.unusable += 1
             return
         self.files.setdefault(url, FoundFile(url=url, kind=kind or known, way=way))  # type: ignore[arg-type]  # one is
@@ -84,6 +77,15 @@ def address(location: str, base: str) -> str | None:
     return quote(url, safe="!#$%&'()*+,/:;=?@[]~")  # spaces and letters of all languages; what is escaped stays
 
 
+def _is_followed(url: str, base: str) -> bool:
+    """Whether an address may be asked one day: of the web, and without anybody's name or password."""
+    try:
+        usable_location(url, base)
+        return url.lower().startswith(("http://", "https://")) and "@" not in urlsplit(url).netloc
+    except (Unusable, ValueError):
+        return False
+
+
 def read_page(text: str, base: str, way: str) -> Reading:
     """The files and lists that the text of a page at `base` names."""
     reading = Reading.empty()
@@ -98,9 +100,9 @@ def _locations(text: str) -> Iterator[str]:
     text = _JS_ESCAPES.sub(lambda found: _JS_UNESCAPED[found[0].lower()], text)
     for found in _QUOTED.finditer(text):
         # A bare name is an address in an attribute alone: bundles of scripts are full of "package.json".
-        if "." in found[2] or "/" in found[2]:
-            if found[1] or "/" in found[2]:
-                yield html.unescape(found[2])
-    for pattern, prefix in ((_BARE_ATTRIBUTE, ""), (_ADDRESS, "")):
-        for found in pattern.finditer(text):
-            yield prefix + html.unescape(found[1] if pattern is _BARE_ATTRIBUTE else found[0])
+        if found[1] or "/" in found[2]:
+            yield html.unescape(found[2])
+    for found in _BARE_ATTRIBUTE.finditer(text):
+        yield html.unescape(found[1])
+    for found in _ADDRESS.finditer(text):
+        yield html.unescape(found[0])

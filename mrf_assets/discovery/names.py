@@ -37,14 +37,17 @@ def kind_of(url: str) -> Kind | None:
     except ValueError:
         return None
     name = file_name(url).lower()
-    if not _DATA.search(name):
-        if _DOCUMENT.search(name) and _ABOUT_PRICES.search(path):
-            return "document"
-        return "table_of_contents" if _NO_SUFFIX.search(path) else None
+    if _DATA.search(name):
+        return _kind_of_data(url, path, name)
+    if _DOCUMENT.search(name) and _ABOUT_PRICES.search(path):
+        return "document"
+    return "table_of_contents" if _NO_SUFFIX.search(path) else None
+
+
+def _kind_of_data(url: str, path: str, name: str) -> Kind | None:
     if _OF_WEBSITES.search(name) or (name == "index.json" and not _ABOUT_PRICES.search(path)):
         return None
-    folder = path.removesuffix(name)
-    for text in (name, folder):
+    for text in (name, path.removesuffix(name)):  # what a file is called says more than its folder
         if found := next((kind for kind, words in _WORDS if words.search(_spaced(text))), None):
             return found
     return "in_network" if identify(url).rule in _KNOWN_NAMES else None

@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ _MOST_ANSWER_BYTES = 32 << 20
 _MOST_CLICKS = 10
 _MOST_FILES = 20_000  # that a page asks for, by whatever way
 _SETTLE_SHARE = 0.4  # of the time for a page, that scripts get to fill it
-_CLICK_MILLISECONDS = 1_000
+_CLICK_MILLISECONDS = 500
 _CLOSE_SECONDS = 5.0
 _ERROR = re.compile(r"net::(ERR_[A-Z_]+)")
 _DATA_TYPES = re.compile(r"json|xml|text/plain")
@@ -47,7 +48,7 @@ _CLICKABLE = (
     "button:visible, [role=button]:visible, a:not([href]):visible, a[href='#']:visible, a[href^='javascript:']:visible"
 )
 _WORTH_A_CLICK = re.compile(
-    r"(?i)\bindex|table of contents|in.network|machine.readable|\bmrf|download|transparency|allowed amount"
+    r"\bindex|table of contents|in.network|machine.readable|\bmrf|download|transparency|allowed amount", re.IGNORECASE
 )
 
 
@@ -123,6 +124,7 @@ class Visit:
                 crashed.set_result(None)
 
         page.on("crash", on_crash)
+        self.context.on("request", self._on_seen)
         looking = asyncio.ensure_future(self._look(page, kinds))
         try:
             await asyncio.wait(
@@ -135,6 +137,7 @@ class Visit:
                 raise VisitFailed("failed", f"was not there within {seconds:g} s; raise MRF_SCRAPER_TIMEOUT_SECONDS")
             return looking.result()
         finally:
+            self.context.remove_listener("request", self._on_seen)
             looking.cancel()
             with contextlib.suppress(BaseException):
                 await looking
@@ -184,6 +187,14 @@ class Visit:
 
     # --- what the page does -----------------------------------------------------------------
 
+    def _on_seen(self, request: Request) -> None:
+        """Of popups, too; before `_on_request` decides on it."""
+        if self._is_of_file(request.url):
+            self._note_file(self._downloads if request.is_navigation_request() else self._network, request.url)
+
+    def _is_of_file(self, url: str) -> bool:
+        return kind_of(url) not in (None, "document") and url != self.url
+
     async def _on_request(self, route: Route) -> None:
         request = route.request
         with contextlib.suppress(_playwright_error()):  # the page is gone meanwhile
@@ -197,11 +208,9 @@ class Visit:
         url = request.url
         if request.resource_type in _NOT_FETCHED or not url.lower().startswith(("http://", "https://")):
             return False
-        is_page = request.is_navigation_request()
-        if kind_of(url) not in (None, "document") and url != self.url:
-            self._note_file(self._downloads if is_page else self._network, url)
+        if self._is_of_file(url):
             return False
-        if is_page and self._is_clicking:
+        if self._is_clicking and request.is_navigation_request():
             return False  # a button that leads to another page
         if await self.manners.is_private(url):
             self._refused_addresses += 1
@@ -274,8 +283,9 @@ class Visit:
         self._is_clicking = True
         buttons = page.locator(_CLICKABLE).filter(has_text=_WORTH_A_CLICK)
         for number in range(min(await buttons.count(), _MOST_CLICKS)):
-            with contextlib.suppress(_playwright_error()):  # hidden, or covered
-                await buttons.nth(number).click(timeout=_CLICK_MILLISECONDS, no_wait_after=True)
+            with contextlib.suppress(_playwright_error()):  # covered, or nothing is asked for
+                async with page.expect_event("request", timeout=_CLICK_MILLISECONDS):
+                    await buttons.nth(number).click(timeout=_CLICK_MILLISECONDS, no_wait_after=True)
         await self._settle(page, _SETTLE_SHARE / 4)
         for url, file in self._network.files.items():
             self._downloads.files.setdefault(url, file)
@@ -299,11 +309,17 @@ async def host_turn(gate: Gate, url: str) -> AsyncIterator[Turn]:
         turn = await asyncio.shield(entering)
     except asyncio.CancelledError:
         left.set()
-        entering.add_done_callback(lambda done: done.exception() or held.close())
+        entering.add_done_callback(partial(_let_go, held))
         raise
     try:
         yield turn
     finally:
+        held.close()
+
+
+def _let_go(held: ExitStack, entering: asyncio.Future[Turn]) -> None:
+    """Give a turn back that came too late."""
+    if not entering.cancelled() and entering.exception() is None:
         held.close()
 
 

@@ -1,0 +1,122 @@
+"""The asset of what payers' portals name, and the job that looks at them."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from mrf_assets.defs.assets import OWNERS
+from mrf_assets.defs.resources import Ingestor
+from mrf_assets.discovery import MODES, STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
+from mrf_assets.discovery.watch import MOST_WATCHED
+from mrf_assets.errors import MrfError
+from mrf_assets.fetch import FetchOptions, open_url
+from mrf_assets.settings import DiscoverySettings, IndexWatching, Settings
+
+NAME = "discovered_indexes"
+_TOLD_PORTALS, _TOLD_FILES = 100, 100  # in metadata; the CSV has all
+
+
+class DiscoveryConfig(dg.Config):
+    """What one look may vary; the rest is `mrf_assets.settings.DiscoverySettings`, of the environment."""
+
+    portals: list[str] = Field(default=[], description="Addresses of portals, beside those of MRF_PORTALS.")
+    mode: str | None = Field(default=None, description=f"One of {', '.join(MODES)}; by default MRF_DISCOVERY_MODE.")
+    enable_scraping: bool = Field(default=True, description="Whether a browser may be used.")
+    collect_toc: bool = Field(default=True, description="Tables of contents.")
+    collect_files: bool = Field(default=True, description="Rates, allowed amounts and provider references.")
+    collect_documents: bool = Field(default=False, description="PDFs and spreadsheets about them.")
+    match: str = Field(default="", description="Only addresses with this text in them.")
+    watch: bool = Field(default=False, description="Register the indexes that were found, for the sensor.")
+    watch_limit: int = Field(default=MOST_WATCHED, description="Of one portal; more are refused.")
+
+
+def found_path(lake: Path) -> Path:
+    """Where the asset's addresses stand, signatures and all: for its owner alone, beside the plan."""
+    return lake / ".mrf" / f"{NAME}.csv"
+
+
+@dg.asset(name=NAME, group_name="source", kinds={"csv"}, owners=OWNERS)
+def discovered_indexes(
+    context: dg.AssetExecutionContext, config: DiscoveryConfig, ingestor: Ingestor
+) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
+    """The indexes and files that payers' portals name now. Nothing of them is opened."""
+    settings = ingestor.settings
+    began = time.monotonic()
+    try:
+        found, facts = _look(config, settings)
+    except MrfError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    for result in found.results:
+        tell = context.log.info if result.found else context.log.warning
+        tell("%s: %s: %d addresses %s", result.portal.shown, result.status, len(result.found), result.reason)
+    return dg.MaterializeResult(metadata=facts | {"duration_seconds": round(time.monotonic() - began, 3)})
+
+
+def _look(config: DiscoveryConfig, settings: Settings) -> tuple[Discovered, dict[str, Any]]:
+    looking = DiscoverySettings.from_environment(discovery_mode=config.mode)
+    listed = None if looking.portals is None else str(looking.portals)
+    portals = read_portals(config.portals, listed, lambda url: open_url(url, FetchOptions.of(settings)))
+    found = discover(portals, settings, looking, wanted=_wanted(config), use_browser=config.enable_scraping)
+    path = found_path(settings.output_dir)
+    write_found(found.results, path)
+    facts = _facts(found) | {"path": dg.MetadataValue.path(path)}
+    if config.watch:
+        watched = watch_found(found.results, IndexWatching.from_environment().registry, config.watch_limit)
+        facts |= {
+            "indexes_added": len(watched.added),
+            "indexes_moved": len(watched.moved),
+            "indexes_watched_before": watched.kept,
+        }
+    return found, facts
+
+
+def _wanted(config: DiscoveryConfig) -> Wanted:
+    of_files = ("in_network", "allowed_amounts", "reference")
+    return Wanted(
+        kinds=frozenset(
+            (
+                *(("table_of_contents",) if config.collect_toc else ()),
+                *(of_files if config.collect_files else ()),
+                *(("document",) if config.collect_documents else ()),
+            )
+        ),
+        match=config.match,
+    )
+
+
+def _facts(found: Discovered) -> dict[str, Any]:
+    """What plots over time as numbers, the rest as JSON: addresses come from strangers, and are never markdown."""
+    statuses: Counter[str] = Counter({status: found.statuses[status] for status in STATUSES})
+    scraper = found.scraper.as_facts() if found.scraper else {}
+    return {
+        "dagster/row_count": len(found.files),
+        "portals": len(found.results),
+        **{f"portals_{status}": count for status, count in statuses.items()},
+        **{f"files_{kind}": count for kind, count in found.kinds.items()},
+        **{f"way_{way}": count for way, count in found.ways.items()},
+        **{f"scraper_{name}": value for name, value in scraper.items()},
+        "results": dg.MetadataValue.json(
+            [
+                {
+                    "portal": result.portal.shown,
+                    "status": result.status,
+                    "reason": result.reason,
+                    "addresses": len(result.found),
+                    "seconds": round(result.seconds, 3),
+                }
+                for result in found.results[:_TOLD_PORTALS]
+            ]
+        ),
+        "indexes": dg.MetadataValue.json([file.shown for file in found.files[:_TOLD_FILES]]),
+    }
+
+
+discover_portals = dg.define_asset_job(
+    "discover_portals",
+    selection=dg.AssetSelection.assets(NAME),
+    description="Look at payers' portals for the addresses of their indexes.",
+)

@@ -9,21 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from xml.parsers import expat
 
-from mrf_assets.discovery.links import Reading, read_page
+from mrf_assets.discovery.links import Reading, address, read_page
 from mrf_assets.discovery.names import kind_of
 from mrf_assets.discovery.values import FoundFile, Kind
 from mrf_assets.errors import MrfError
 from mrf_assets.limits import Limits
-from mrf_assets.sources.json_bytes import json_events
+from mrf_assets.sources.json_bytes import TooDeepError, json_events
 from mrf_assets.sources.tally import SourceTally
 from mrf_assets.urls import canonical_url
 
 _BOM = b"\xef\xbb\xbf"
 _LONGEST_TEXT = 8_192  # characters of a name or address
 _MOST_FIELDS = 64  # of one object of a list
+_MOST_TEXT_BYTES = 1 << 20
 _MOST_DEPTH = 32
 _MOST_PAGE_BYTES = 8 << 20  # of HTML
 _LISTING = re.compile(rb"<(?:\w+:)?(EnumerationResults|ListBucketResult)[\s>]")
@@ -96,7 +97,7 @@ def _take_object(reading: Reading, record: dict[str, str], above: dict[str, str]
         reading.add(location, url, way, kind)
     else:
         for text in record.values():
-            if "/" in text or kind_of(urljoin(url, text)) is not None:
+            if "/" in text or ("." in text and kind_of(address(text, url) or "") is not None):
                 reading.add(text, url, way)
 
 
@@ -104,20 +105,24 @@ def _objects(url: str, body: bytes) -> Iterator[tuple[dict[str, str], dict[str, 
     """The texts of each object and those of the object around it; arrays of texts come as objects, too."""
     stack: list[dict[str, str]] = [{}]
     key = ""
-    shown = canonical_url(url)
-    with json_events(iter([body]), shown, SourceTally(), Limits(max_element_bytes=1 << 20)) as events:
-        for event, value in events:
-            if event == "map_key":
-                key = value[:_LONGEST_TEXT]
-            elif event == "start_map":
-                stack.append({})
-                if len(stack) > _MOST_DEPTH:
-                    return
-            elif event == "end_map":
-                yield stack.pop(), stack[-1]
-            elif event == "string" and len(value) <= _LONGEST_TEXT:
-                yield from _kept(stack, key, value)
-        yield stack[0], {}
+    limits = Limits(max_element_bytes=_MOST_TEXT_BYTES)
+    try:
+        with json_events(iter([body]), canonical_url(url), SourceTally(), limits) as events:
+            for event, value in events:
+                if event == "map_key":
+                    key = value[:_LONGEST_TEXT]
+                elif event == "start_map":
+                    stack.append({})
+                    if len(stack) > _MOST_DEPTH:
+                        raise TooDeepError
+                elif event == "end_map":
+                    yield stack.pop(), stack[-1]
+                elif event == "string" and len(value) <= _LONGEST_TEXT:
+                    yield from _kept(stack, key, value)
+    except MrfError:  # of what broke off, all that were not closed
+        yield from ((record, {}) for record in reversed(stack))
+        raise
+    yield stack[0], {}
 
 
 def _kept(stack: list[dict[str, str]], key: str, value: str) -> Iterator[tuple[dict[str, str], dict[str, str]]]:

@@ -69,12 +69,11 @@ def address(location: str, base: str) -> str | None:
         return None
     try:
         url = urljoin(base, location.strip())
-        scheme = urlsplit(url).scheme
-    except ValueError:
+        if urlsplit(url).scheme not in ("http", "https", "file", "s3", "gs", "az"):
+            return None  # javascript:, mailto:, data: and the like are no addresses of files
+        return quote(url, safe="!#$%&'()*+,/:;=?@[]~")  # spaces and letters of all languages; what is escaped stays
+    except ValueError:  # brackets that do not match, halves of characters
         return None
-    if scheme not in ("http", "https", "file", "s3", "gs", "az"):
-        return None  # javascript:, mailto:, data: and the like are no addresses of files
-    return quote(url, safe="!#$%&'()*+,/:;=?@[]~")  # spaces and letters of all languages; what is escaped stays
 
 
 def _is_followed(url: str, base: str) -> bool:

@@ -1,0 +1,318 @@
+"""Portals in a real Chromium; skipped where none is installed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+
+from mrf_assets.discovery import BrowserOptions, BrowserPool, Discovery, FoundFile, PageKind, Portal, check_browser
+from mrf_assets.discovery.visit import PageAnswer, PageFailure, PageFound
+from mrf_assets.errors import SettingError
+from mrf_assets.settings import DiscoverySettings, Settings
+from mrf_assets_tests.mrf_server import Answer, MrfServer
+from mrf_assets_tests.portal_server import INDEX, SECRET, SIGNED, data, link_page, page, script_page
+
+_Given = TypeVar("_Given")
+_LONG_SECONDS = 60.0  # a busy machine must not fail a test
+
+
+@lru_cache
+def _chromium() -> Path | None:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return None if found is None else Path(found)
+
+
+@pytest.fixture(name="server")
+def _server() -> Iterator[MrfServer]:
+    if _chromium() is None:
+        pytest.skip("no Chromium is installed")
+    with MrfServer() as server:
+        yield server
+
+
+def options(**given: object) -> BrowserOptions:
+    """Of a browser that may run as root."""
+    sandboxed: dict[str, object] = {"sandbox": os.geteuid() != 0, "timeout_seconds": _LONG_SECONDS}
+    return BrowserOptions(**({"executable": _chromium()} | sandboxed | given))  # type: ignore[arg-type]  # fields of it
+
+
+def in_pool(work: Callable[[BrowserPool], Awaitable[_Given]], **given: object) -> _Given:
+    """What some work with a pool gives."""
+
+    async def run() -> _Given:
+        async with BrowserPool(options(**given)) as pool:
+            return await work(pool)
+
+    return asyncio.run(run())
+
+
+def paths(answer: PageAnswer) -> list[str]:
+    """What was found, without host and signature."""
+    assert isinstance(answer, PageFound), answer
+    return sorted("/" + file.shown.split("/", 3)[3] for file in answer.files)
+
+
+def children(name: str) -> list[psutil.Process]:
+    """Processes below this one with that word in their command line."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if name in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def test_a_page_is_looked_at_as_scripts_leave_it(server: MrfServer) -> None:
+    """What they draw, what they were answered, and what a press on a button would have downloaded."""
+    drawn = script_page(server)
+    asks_itself = page(server, "/asks", '<script>fetch("/asked" + "_index.json").catch(() => 0)</script>')
+    go = "location.href = ['/dl/2026-11-01', 'pressed', 'index.json.gz'].join('_')"
+    pressed = page(server, "/press", f'<button onclick="{go}">Download</button><button>Help</button>')
+    popup = page(server, "/pop", "<button onclick=\"open(['/pop', 'index.json'].join('_'))\">Index</button>")
+    framed = page(server, "/frame", '<iframe src="/framed"></iframe>')
+    link_page(server, "/framed", ["/framed_index.json"])
+
+    found = in_pool(lambda pool: pool.scrape([drawn, asks_itself, pressed, popup, framed]))
+
+    assert ["/mrf/2026-11-01_acme-drawn_index.json"] == paths(found[drawn]["links"])
+    assert ["/mrf/2026-11-01_acme_index.json"] == paths(found[drawn]["network"])
+    assert ["/asked_index.json"] == paths(found[asks_itself]["network"])
+    assert ["/dl/2026-11-01_pressed_index.json.gz"] == paths(found[pressed]["downloads"])
+    assert ["/pop_index.json"] == paths(found[popup]["downloads"])
+    assert ["/framed_index.json"] == paths(found[framed]["links"])
+    fetched = set(server.counts())
+    assert not {path for path in fetched if "index.json" in path}, "a file was fetched"
+
+
+def test_only_the_kinds_that_are_asked_for_are_looked_for(server: MrfServer) -> None:
+    """Each by itself."""
+    url = script_page(server)
+    for kind in ("links", "network", "downloads"):
+        kinds: list[PageKind] = [kind]
+        assert set(kinds) == set(in_pool(lambda pool, kinds=kinds: pool.scrape([url], kinds))[url])  # type: ignore[misc]
+
+
+def test_failures_are_values_and_are_logged_per_kind(server: MrfServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Refused, gone, silent, cut off: each portal its own, and the sound one among them is found."""
+    refused = page(server, "/refused", "no", status=403)
+    gone = server.url(f"/gone{SIGNED}")
+    challenged = page(server, "/challenge", '<iframe src="/_Incapsula_Resource?x"></iframe>')
+    sound = link_page(server, "/sound")
+    nowhere = "http://127.0.0.1:1/"
+
+    found = in_pool(lambda pool: pool.scrape([refused, gone, challenged, nowhere, sound], ["links", "network"]))
+
+    told = {}
+    for url in (refused, gone, challenged, nowhere):
+        answer = found[url]["links"]
+        assert isinstance(answer, PageFailure)
+        told[url] = (answer.status, answer.reason)
+    assert "blocked" == told[refused][0]
+    assert "HTTP 403" in told[refused][1]
+    assert ("failed", "HTTP 404, which is no page; check the address") == told[gone]
+    assert "blocked" == told[challenged][0]
+    assert "failed" == told[nowhere][0]
+    assert [f"/{INDEX}"] == paths(found[sound]["links"])
+    assert f"{server.url('/refused')}: network: HTTP 403" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_a_page_that_takes_its_renderer_down_takes_nobody_else(server: MrfServer) -> None:
+    """Its context goes with it; the one Chromium goes on, and the next page gets a new context."""
+    held = server.hold("/held", 0)
+    data(server, "/crashing", "<html><script>fetch('/held')</script>", "text/html")
+    server.put("/held", b"x")
+
+    def kill_renderers() -> None:
+        held.reached.wait()
+        for process in children("--type=renderer"):
+            process.send_signal(signal.SIGSEGV)
+        held.release()
+
+    async def work(pool: BrowserPool) -> tuple[PageAnswer, PageAnswer, int, int]:
+        killer = threading.Thread(target=kill_renderers)
+        killer.start()
+        crashed = (await pool.scrape([server.url("/crashing")], ["links"]))[server.url("/crashing")]["links"]
+        killer.join()
+        after = link_page(server)
+        sound = (await pool.scrape([after], ["links"]))[after]["links"]
+        return crashed, sound, pool.stats.crashes, pool.stats.launches
+
+    crashed, sound, crashes, launches = in_pool(work, max_parallel=1)
+
+    assert isinstance(crashed, PageFailure)
+    assert "brought its browser down" in crashed.reason
+    assert [f"/{INDEX}"] == paths(sound)
+    assert (1, 1) == (crashes, launches)
+
+
+def test_a_chromium_that_is_gone_is_started_again(server: MrfServer) -> None:
+    """And the pages that it took with it are looked at once more."""
+    held = server.hold("/held", 0)
+    server.put("/held", b"x")
+    url = page(server, "/page", f'<a href="{INDEX}">x</a><script>fetch("/held")</script>')
+
+    def kill_browser() -> None:
+        held.reached.wait()
+        for process in children("--headless"):
+            process.kill()
+        held.release()
+
+    async def work(pool: BrowserPool) -> tuple[PageAnswer, int]:
+        killer = threading.Thread(target=kill_browser)
+        killer.start()
+        answer = (await pool.scrape([url], ["links"]))[url]["links"]
+        killer.join()
+        return answer, pool.stats.launches
+
+    answer, launches = in_pool(work)
+
+    assert [f"/{INDEX}"] == paths(answer)
+    assert 2 == launches
+
+
+def test_a_page_that_never_ends_is_given_up(server: MrfServer) -> None:
+    """A script that computes for ever, after the time for a page; the pool goes on with the next."""
+    busy = page(server, "/busy", "<script>setTimeout(() => { while (true) {} }, 0)</script>")
+    sound = link_page(server)
+
+    async def work(pool: BrowserPool) -> list[PageAnswer]:
+        return [(await pool.scrape([url], ["links"]))[url]["links"] for url in (busy, sound)]
+
+    given_up, found = in_pool(work, timeout_seconds=4.0, max_parallel=1)
+
+    assert isinstance(given_up, PageFailure)
+    assert "was not there within 4 s" in given_up.reason
+    assert isinstance(found, PageFound)
+
+
+def test_contexts_are_shared_forgotten_and_made_anew(server: MrfServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Five pages in turn: two a context, three contexts, one Chromium; no cookie goes on to the next page."""
+    urls = [page(server, f"/{number}", "x", Set_Cookie="who=me; Path=/") for number in range(5)]
+
+    async def work(pool: BrowserPool) -> dict[str, int | float]:
+        for url in urls:
+            await pool.scrape([url], ["links"])
+        return pool.stats.as_facts()
+
+    with caplog.at_level(logging.INFO, "mrf_assets"):
+        facts = in_pool(work, pages_per_context=2)
+
+    assert (5, 3, 2, 1) == tuple(facts[it] for it in ("pages", "contexts_made", "contexts_recycled", "launches"))
+    assert not [request for request in server.requests if "cookie" in request.headers]
+    assert "Enabled parallel scraping with 4 concurrent scrapers" in caplog.text
+
+
+def test_no_more_pages_than_places_are_open_at_a_time(server: MrfServer) -> None:
+    """Two of three wait for each other here; the third comes when a place is free."""
+    together = threading.Barrier(2)
+
+    def stream() -> Iterator[bytes]:
+        together.wait(timeout=_LONG_SECONDS)
+        yield b"<html>x"
+
+    urls = [server.url(f"/{number}") for number in range(4)]
+    for number in range(4):
+        server.always(f"/{number}", Answer(stream=stream, headers={"Content-Type": "text/html"}))
+
+    found = in_pool(lambda pool: pool.scrape(urls, ["links"]), max_parallel=2)
+
+    assert all(isinstance(answers["links"], PageFound) for answers in found.values())
+    assert 2 == server.peak_concurrency
+
+
+def test_we_say_what_we_are(server: MrfServer) -> None:
+    """A program, its name, and a browser without a window."""
+    in_pool(lambda pool: pool.scrape([link_page(server)], ["links"]))
+
+    (request,) = server.requests_of("/links")
+    assert "compatible; mrf_assets/" in request.headers["user-agent"]
+    assert "HeadlessChrome/" in request.headers["user-agent"]
+
+
+def test_pictures_are_not_fetched_nor_private_addresses(server: MrfServer) -> None:
+    """Where they are refused; what a page asks of our own network is told."""
+    url = page(server, "/page", '<img src="/a.png"><script>fetch("/inside")</script>')
+
+    open_to_all = in_pool(lambda pool: pool.scrape([url]))
+    refused = in_pool(lambda pool: pool.scrape([url]), refuse_private_addresses=True)
+
+    assert isinstance(open_to_all[url]["links"], PageFound)
+    assert isinstance(refused[url]["links"], PageFailure)
+    assert {"/page": 1, "/inside": 1} == server.counts()
+
+
+def look(*urls: str, mode: str) -> dict[str, list[FoundFile]]:
+    """What each portal's ways find."""
+    looking = DiscoverySettings(
+        discovery_mode=mode,
+        scraper_rate_per_second=1_000.0,
+        chromium_sandbox=None,
+        scraper_timeout_seconds=_LONG_SECONDS,
+    )
+    discovery = Discovery(Settings(max_retries=0), looking)
+    found = asyncio.run(discovery.run([Portal(url=url) for url in urls]))
+    return {result.portal.url: list(result.found) for result in found.results}
+
+
+@pytest.mark.parametrize(
+    ("mode", "ways", "requests"),
+    [
+        ("intelligent", {"/links": {"links"}, "/app": {"browser"}}, {"/links": 1, "/app": 2}),
+        ("parallel_all", {"/links": {"links"}, "/app": {"browser"}}, {"/links": 2, "/app": 2}),
+        ("scraping_only", {"/links": {"browser"}, "/app": {"browser"}}, {"/links": 1, "/app": 1}),
+    ],
+)
+def test_each_mode_goes_its_ways(
+    server: MrfServer, mode: str, ways: dict[str, set[str]], requests: dict[str, int]
+) -> None:
+    """The browser where it is needed, at once with the others, or alone."""
+    link_page(server)
+    script_page(server)
+
+    found = look(server.url("/links"), server.url("/app"), mode=mode)
+
+    assert ways == {url.removeprefix(server.base_url): {file.way for file in files} for url, files in found.items()}
+    assert requests == {path: server.count(path) for path in requests}
+
+
+def test_a_browser_does_not_come_back_after_a_no(server: MrfServer) -> None:
+    """Where the plain question was refused."""
+    refused = page(server, "/refused", "no", status=403)
+
+    assert {refused: []} == look(refused, mode="intelligent")
+    assert 1 == server.count("/refused")
+
+
+def test_robots_txt_is_for_the_browser_too(server: MrfServer) -> None:
+    """It is a program's."""
+    data(server, "/robots.txt", "User-agent: *\nDisallow: /\n", "text/plain")
+
+    assert {link_page(server): []} == look(server.url("/links"), mode="scraping_only")
+    assert {"/robots.txt": 1} == server.counts()
+
+
+def test_a_program_that_is_no_chromium_is_one_error(server: MrfServer) -> None:
+    """With what to do."""
+    with pytest.raises(SettingError, match="does not start"):
+        in_pool(lambda pool: pool.scrape([link_page(server)]), executable=Path("/bin/false"))
+
+
+def test_the_chromium_on_the_path_is_taken(server: MrfServer) -> None:
+    """Unless one is named."""
+    del server
+    assert _chromium() == check_browser(None)
+    assert Path("/bin/true") == check_browser(Path("/bin/true"))

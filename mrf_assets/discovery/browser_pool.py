@@ -273,8 +273,9 @@ async def _forget(context: BrowserContext) -> bool:
     from playwright.async_api import Error  # noqa: PLC0415 - optional
 
     async def clean() -> None:
-        await context.unroute_all(behavior="ignoreErrors")
+        # Pages first: what they ask for while nobody looks would be let through.
         await asyncio.gather(*(page.close() for page in context.pages))
+        await context.unroute_all(behavior="wait")
         await context.clear_cookies()
 
     try:

@@ -34,10 +34,13 @@ _MOST_FRAMES = 20
 _MOST_ANSWERS = 50  # of scripts, that are read
 _MOST_ANSWER_BYTES = 32 << 20
 _MOST_CLICKS = 10
+_MOST_POPUPS = 10
 _MOST_FILES = 20_000  # that a page asks for, by whatever way
 _SETTLE_SHARE = 0.4  # of the time for a page, that scripts get to fill it
-_CLICK_MILLISECONDS = 500
+_CLICK_SECONDS = 2.0
+_ANSWER_SECONDS, _LAST_ANSWER_SECONDS = 0.5, 3.0  # for a file to be asked for after a press
 _CLOSE_SECONDS = 5.0
+_DECIDE_SECONDS = 2.0
 _ERROR = re.compile(r"net::(ERR_[A-Z_]+)")
 _DATA_TYPES = re.compile(r"json|xml|text/plain")
 _CHALLENGES = re.compile(r"_Incapsula_Resource|/cdn-cgi/challenge-platform|cf-chl-|px-captcha|captcha-delivery\.com")
@@ -108,6 +111,12 @@ class Visit:
     _answers: list[Response] = field(default_factory=list)
     _is_clicking: bool = False
     _refused_addresses: int = 0
+    _popups: int = 0
+    _undecided: set[str] = field(default_factory=set)  # requests for files that are not aborted yet
+    _all_decided: asyncio.Event = field(default_factory=asyncio.Event)
+    _has_seen_file: asyncio.Event = field(default_factory=asyncio.Event)
+    _found: dict[PageKind, PageAnswer] = field(default_factory=dict)
+    _closing: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def go(self, kinds: frozenset[PageKind]) -> dict[PageKind, PageAnswer]:
         """Look at the page in those ways.
@@ -134,32 +143,35 @@ class Visit:
                 raise RendererCrashed
             if not looking.done():
                 seconds = self.manners.timeout_seconds
-                raise VisitFailed("failed", f"was not there within {seconds:g} s; raise MRF_SCRAPER_TIMEOUT_SECONDS")
-            return looking.result()
+                reason = f"was not there within {seconds:g} s; raise MRF_SCRAPER_TIMEOUT_SECONDS"
+                if not self._found:
+                    raise VisitFailed("failed", reason)
+                return dict.fromkeys(kinds, PageFailure(status="failed", reason=reason)) | self._found
+            looking.result()
+            return self._found
         finally:
             self.context.remove_listener("request", self._on_seen)
             looking.cancel()
             with contextlib.suppress(BaseException):
                 await looking
 
-    async def _look(self, page: Page, kinds: frozenset[PageKind]) -> dict[PageKind, PageAnswer]:
+    async def _look(self, page: Page, kinds: frozenset[PageKind]) -> None:
         page.on("response", self._on_response)
         page.on("download", self._on_download)
-        page.on("popup", lambda opened: asyncio.ensure_future(_close(opened)))
+        page.on("popup", self._on_popup)
         await self.context.route("**/*", self._on_request)
         await self._load(page)
         await self._settle(page, _SETTLE_SHARE)
-        found: dict[PageKind, PageAnswer] = {}
         looks: dict[PageKind, Callable[[Page], Awaitable[PageAnswer]]] = {
             "links": self._links,
             "network": self._of_network,
             "downloads": self._of_downloads,
         }
         for kind in (kind for kind in looks if kind in kinds):
-            found[kind] = await _value_of(looks[kind](page))
-        if not any(isinstance(each, PageFound) and each.files for each in found.values()):
+            self._found[kind] = await _value_of(looks[kind](page))
+        await self._decide()
+        if not any(isinstance(each, PageFound) and each.files for each in self._found.values()):
             await self._raise_challenge(page)
-        return found
 
     async def _load(self, page: Page) -> None:
         from playwright.async_api import Error  # noqa: PLC0415 - optional
@@ -185,11 +197,27 @@ class Visit:
         with contextlib.suppress(Late):  # some pages never are: what is there is looked at
             await page.wait_for_load_state("networkidle", timeout=self.manners.timeout_seconds * share * 1000)
 
+    async def _decide(self) -> None:
+        """Wait until what was asked for is aborted: a page that is closed with a request under way lets it through."""
+        self._all_decided.clear()
+        if self._undecided:
+            await _within(self._all_decided, _DECIDE_SECONDS)
+
     # --- what the page does -----------------------------------------------------------------
+
+    def _on_popup(self, opened: Page) -> None:
+        """What it asks for counts; it is closed with the visit, or at once where there are many."""
+        self._popups += 1
+        if self._popups > _MOST_POPUPS:
+            closing = asyncio.ensure_future(_close(opened))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def _on_seen(self, request: Request) -> None:
         """Of popups, too; before `_on_request` decides on it."""
         if self._is_of_file(request.url):
+            self._undecided.add(request.url)
+            self._has_seen_file.set()
             self._note_file(self._downloads if request.is_navigation_request() else self._network, request.url)
 
     def _is_of_file(self, url: str) -> bool:
@@ -203,6 +231,9 @@ class Visit:
             else:
                 self.manners.aborted += 1
                 await route.abort("aborted")  # after which the page that asked stays; others put an error in its place
+        self._undecided.discard(request.url)
+        if not self._undecided:
+            self._all_decided.set()
 
     async def _may_be_fetched(self, request: Request) -> bool:
         url = request.url
@@ -282,11 +313,15 @@ class Visit:
         """Press what looks as if it gave a file; what it asks for is noted, and goes nowhere."""
         self._is_clicking = True
         buttons = page.locator(_CLICKABLE).filter(has_text=_WORTH_A_CLICK)
-        for number in range(min(await buttons.count(), _MOST_CLICKS)):
-            with contextlib.suppress(_playwright_error()):  # covered, or nothing is asked for
-                async with page.expect_event("request", timeout=_CLICK_MILLISECONDS):
-                    await buttons.nth(number).click(timeout=_CLICK_MILLISECONDS, no_wait_after=True)
-        await self._settle(page, _SETTLE_SHARE / 4)
+        count = min(await buttons.count(), _MOST_CLICKS)
+        for number in range(count):
+            self._has_seen_file.clear()
+            try:
+                await buttons.nth(number).click(timeout=_CLICK_SECONDS * 1000, no_wait_after=True)
+            except _playwright_error():  # covered, or gone
+                continue
+            is_last = number + 1 == count  # a later press may be faster than what an earlier one asked for
+            await _within(self._has_seen_file, _LAST_ANSWER_SECONDS if is_last else _ANSWER_SECONDS)
         for url, file in self._network.files.items():
             self._downloads.files.setdefault(url, file)
 
@@ -321,6 +356,12 @@ def _let_go(held: ExitStack, entering: asyncio.Future[Turn]) -> None:
     """Give a turn back that came too late."""
     if not entering.cancelled() and entering.exception() is None:
         held.close()
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    """Wait for it, for so long."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 async def _text_of(frame: Frame) -> str:

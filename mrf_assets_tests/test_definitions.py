@@ -36,8 +36,10 @@ def test_the_definitions_load() -> None:
 
 
 def test_the_assets_are_the_tables_their_source_and_the_providers() -> None:
-    """Each table of the schema is an asset, made from the payer's files; five are about all networks."""
-    assert {*TABLES, "network_files", *_PROVIDERS, "catalog", "rate_changes", "report"} == set(_SPECS)
+    """Each table of the schema is an asset, made from the payer's files; six are about all networks."""
+    assert {*TABLES, "network_files", "discovered_indexes", *_PROVIDERS, "catalog", "rate_changes", "report"} == set(
+        _SPECS
+    )
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
@@ -60,7 +62,7 @@ def test_a_table_has_the_columns_of_the_schema(table: Table) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", sorted(_SPECS.keys() - _PROVIDERS - {"catalog", "report"}))
+@pytest.mark.parametrize("name", sorted(_SPECS.keys() - _PROVIDERS - {"catalog", "report", "discovered_indexes"}))
 def test_every_asset_is_partitioned_by_network(name: str) -> None:
     """One key means one network everywhere."""
     partitions = _SPECS[name].partitions_def
@@ -109,7 +111,7 @@ def test_there_are_jobs_to_ingest_to_audit_and_to_enrich() -> None:
 
     expected = {"ingest", "ingest_in_process", "audit", "enrich_npis", "write_catalog", "late_networks", "prune_runs"}
 
-    assert expected | {"audit_catalog", "compare_months", "write_report"} == names - {"__ASSET_JOB"}
+    assert expected | {"audit_catalog", "compare_months", "write_report", "discover_portals"} == names - {"__ASSET_JOB"}
 
 
 def test_steps_run_in_processes_of_their_own() -> None:

@@ -15,6 +15,7 @@ import pytest
 from mrf_assets.errors import SettingError
 from mrf_assets.limits import Limits
 from mrf_assets.settings import (
+    DiscoverySettings,
     EnrichSettings,
     IndexWatching,
     Operations,
@@ -483,3 +484,64 @@ def test_the_registry_stands_in_dagster_home_unless_it_is_named(monkeypatch: pyt
 
     assert Path("/srv/dagster/indexes.toml") == IndexWatching().registry
     assert Path("/etc/x.toml") == IndexWatching(index_registry=Path("/etc/x.toml")).registry
+
+
+DISCOVERY = {
+    "MRF_PORTALS": "/etc/portals.csv",
+    "MRF_DISCOVERY_MODE": "scraping_only",
+    "MRF_CHROMIUM": "/opt/chromium",
+    "MRF_CHROMIUM_SANDBOX": "false",
+    "MRF_ENABLE_PARALLEL_SCRAPING": "false",
+    "MRF_SCRAPER_POOL_SIZE": "2",
+    "MRF_SCRAPER_RATE_PER_SECOND": "0.5",
+    "MRF_SCRAPER_TIMEOUT_SECONDS": "12.5",
+    "MRF_SCRAPER_PAGES_PER_CONTEXT": "7",
+}
+
+
+def test_every_field_of_the_discovery_is_read_from_the_environment() -> None:
+    """Each has its variable, and comes as its own kind."""
+    expected = DiscoverySettings(
+        portals=Path("/etc/portals.csv"),
+        discovery_mode="scraping_only",
+        chromium=Path("/opt/chromium"),
+        chromium_sandbox=False,
+        enable_parallel_scraping=False,
+        scraper_pool_size=2,
+        scraper_rate_per_second=0.5,
+        scraper_timeout_seconds=12.5,
+        scraper_pages_per_context=7,
+    )
+
+    assert {f"MRF_{field.name.upper()}" for field in fields(DiscoverySettings)} == DISCOVERY.keys()
+    assert expected == DiscoverySettings.from_environment(DISCOVERY)
+    assert DiscoverySettings() == DiscoverySettings.from_environment({})
+
+
+def test_the_defaults_of_the_discovery_are_those_asked_for() -> None:
+    """Four pages at a time, one a second of each host, thirty seconds for each."""
+    looking = DiscoverySettings()
+
+    assert (4, 1.0, 30.0, True, "intelligent") == (
+        looking.scraper_pool_size, looking.scraper_rate_per_second, looking.scraper_timeout_seconds,
+        looking.enable_parallel_scraping, looking.discovery_mode,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("discovery_mode", "stealth"),
+        ("scraper_pool_size", 0),
+        ("scraper_pool_size", 21),
+        ("scraper_pages_per_context", 0),
+        ("scraper_rate_per_second", 0.0),
+        ("scraper_rate_per_second", float("inf")),
+        ("scraper_timeout_seconds", 0.0),
+        ("scraper_timeout_seconds", float("nan")),
+    ],
+)
+def test_an_impossible_value_of_the_discovery_is_named(name: str, value: object) -> None:
+    """Before anything is asked for."""
+    with pytest.raises(SettingError, match=f"^{name}: is "):
+        DiscoverySettings(**{name: value})  # type: ignore[arg-type]  # of several kinds

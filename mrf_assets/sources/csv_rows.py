@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.lists import Filling, read_list
@@ -22,6 +22,9 @@ from mrf_assets.urls import canonical_url
 
 _DELIMITERS = ",;\t|"
 _COLUMNS = ("file_url", *PLAN_FIELDS, "network_id", "description", "period")
+# What `mrf discover` writes into its column `kind`, but for in_network. In CSVs of others the column means nothing.
+_NO_RATES = ("table_of_contents", "allowed_amounts", "reference", "document")
+_NO_FILE = ("nothing", "blocked", "failed")  # into `status`, where a portal named none
 
 
 def read_csv(
@@ -31,7 +34,8 @@ def read_csv(
 
     Optional columns are those of `Plan` (one plan per row; rows of one URL are one task with all
     their plans), `network_id` (wins over the one in the name), `period` (YYYY-MM or a date) and
-    `description`. Other columns are counted in the tally and ignored. Fields are separated by
+    `description`. Other columns are counted in the tally and ignored, but that rows of `mrf discover` which are no
+    rates are told and passed over. Fields are separated by
     comma, semicolon, tab or pipe, whichever makes most of the header. UTF-8, with a byte order
     mark or without; relative paths are taken from the CSV's own folder.
 
@@ -44,6 +48,7 @@ def read_csv(
 
     def fill(filling: Filling) -> None:
         _fill_from_csv(filling, numbered_lines(location, open_url, filling.problems, filling.options.limits))
+        filling.spool.count_allowed_amounts(filling.tally)
 
     return read_list(canonical_url(location), location, options, tally, fill)
 
@@ -99,6 +104,8 @@ def _fill_from_row(filling: Filling, line: int, columns: list[str], row: list[st
         return
     known = {column: value.strip() or None for column, value in zip(columns, row, strict=False)}
     url, period = known.get("file_url"), known.get("period")
+    if _is_no_rates(filling, line, known):
+        return
     if url is None:
         filling.problems.add(line, "has no file_url")
         return
@@ -108,3 +115,19 @@ def _fill_from_row(filling: Filling, line: int, columns: list[str], row: list[st
         return
     has_plan = any(known.get(name) for name in PLAN_FIELDS)
     filling.add(line, url, [clean_plan(known, filling.tally)] if has_plan else [], {**known, "period": month})
+
+
+def _is_no_rates(filling: Filling, line: int, known: Mapping[str, str | None]) -> bool:
+    """Whether a row of `mrf discover` is of something else; it is told, and stops nothing."""
+    url, kind, where = known.get("file_url"), known.get("kind"), f"line {line}"
+    if url is None and known.get("status") in _NO_FILE:
+        filling.tally.report(where, f"names no file: {known.get('reason') or known['status']}")
+        return True
+    if url is None or kind not in _NO_RATES:
+        return False
+    if kind == "allowed_amounts":
+        filling.spool.allowed_amount_file(url)
+    else:
+        hint = "; ingest it with --source index" if kind == "table_of_contents" else ""
+        filling.tally.report(where, f"is a {kind} and no rates{hint}")
+    return True

@@ -12,7 +12,8 @@ from pathlib import Path
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 READER, CATALOG, SENSOR, ENGINE = "The reader", "Catalog and queries", "The sensor of indexes", "The batch engine"
-_ORDER = (READER, CATALOG, SENSOR, ENGINE)
+DISCOVERY = "Discovery"
+_ORDER = (READER, CATALOG, SENSOR, ENGINE, DISCOVERY)
 _TITLE = "# Measured\n\nTrust the ratios inside one table: absolute figures are the machine's and the hour's.\n"
 _WIDTH = 120
 

@@ -23,6 +23,7 @@ this tree and stays a traceback.
     │   ├── UntrustedServer   a TLS certificate that cannot be verified
     │   ├── UnsupportedUrl
     │   │   └── AddressRefused a private address, where those are forbidden
+    │   ├── RobotsRefused     the host asks programs to stay away from its page
     │   └── NotModified       no failure: asked for if changed, and it has not
     ├── StreamError           bytes that are not the file they claim to be
     │   ├── EmptyFile
@@ -185,6 +186,10 @@ class UnsupportedUrl(FetchError):
 
 class AddressRefused(UnsupportedUrl):
     """An address of our own network, which a stranger must not make us ask."""
+
+
+class RobotsRefused(FetchError):
+    """The host's robots.txt asks programs to stay away from a page; a person may open it."""
 
 
 class NotModified(FetchError):

@@ -14,7 +14,7 @@ from mrf_assets.data_dictionary import data_dictionary
 from mrf_assets.enrichment.directory import write_directory
 from mrf_assets.enrichment.registry import write_npis
 from mrf_assets.pipeline import ingest
-from mrf_assets.settings import EnrichSettings, Settings, dagster_home
+from mrf_assets.settings import DiscoverySettings, EnrichSettings, Settings, dagster_home
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.factory import document, render
 
@@ -72,7 +72,11 @@ def test_the_data_dictionary_is_of_today() -> None:
 
 def test_every_setting_is_in_the_readme() -> None:
     """Each field of the settings has its variable in the README's tables."""
-    names = {*Settings.__dataclass_fields__, *EnrichSettings.__dataclass_fields__}
+    names = {
+        *Settings.__dataclass_fields__,
+        *EnrichSettings.__dataclass_fields__,
+        *DiscoverySettings.__dataclass_fields__,
+    }
     variables = {f"MRF_{name.upper()}" for name in names}
     assert set() == {variable for variable in variables if f"`{variable}`" not in README}
 

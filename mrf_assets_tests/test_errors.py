@@ -31,6 +31,7 @@ _EXAMPLES: list[MrfError] = [
     errors.UntrustedServer(_URL, "its certificate"),
     errors.UnsupportedUrl(_URL, "only http"),
     errors.AddressRefused(_URL, "a private address"),
+    errors.RobotsRefused(_URL, "robots.txt asks programs to stay away"),
     errors.NotModified(_URL, "has not changed"),
     errors.StreamError(_URL, "odd"),
     errors.EmptyFile(_URL, "empty"),

@@ -23,9 +23,9 @@ from itertools import chain
 
 from mrf_assets.discovery.browser import BrowserOptions
 from mrf_assets.discovery.browser_pool import BrowserPool, ScraperStats
-from mrf_assets.discovery.plain import PlainLooks, RobotsRefuse, status_of
+from mrf_assets.discovery.plain import PlainLooks, status_of
 from mrf_assets.discovery.profiles import is_template
-from mrf_assets.discovery.robots import Robots
+from mrf_assets.discovery.robots import Robots, robots_refused
 from mrf_assets.discovery.values import (
     BROWSER_WAY,
     PAGE_KINDS,
@@ -222,7 +222,7 @@ class Discovery:
         if self._pool is None:
             return [WayResult(way=BROWSER_WAY, status="nothing", reason=f"not looked at: {self._no_browser}")]
         if not await asyncio.to_thread(self._robots.allow, portal.url):
-            status, reason = status_of(RobotsRefuse(portal.url))
+            status, reason = status_of(robots_refused(portal.url))
             return [WayResult(way=BROWSER_WAY, status=status, reason=reason)]
         try:
             answers = (await self._pool.scrape([portal.url]))[portal.url]

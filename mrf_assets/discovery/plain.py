@@ -16,11 +16,18 @@ from dataclasses import dataclass
 from mrf_assets.discovery.answers import itself, read_answer
 from mrf_assets.discovery.links import Reading
 from mrf_assets.discovery.profiles import Ask, asks, is_template
-from mrf_assets.discovery.robots import Robots
+from mrf_assets.discovery.robots import Robots, robots_refused
 from mrf_assets.discovery.values import PAGE_WAY, FoundFile, Portal, Status, WayResult
-from mrf_assets.errors import AccessRefused, HttpStatusError, MrfError, NotFoundAtSource, UnsupportedContent
+from mrf_assets.errors import (
+    AccessRefused,
+    HttpStatusError,
+    MrfError,
+    NotFoundAtSource,
+    RobotsRefused,
+    UnsupportedContent,
+)
 from mrf_assets.stream import Opener, RawFile
-from mrf_assets.urls import canonical_url, host_of
+from mrf_assets.urls import canonical_url
 
 BY_HAND = "open it in a browser, and give the index to `mrf run --source index --input`"
 _MOST_BYTES = 64 << 20  # of one answer; UHC's list of 86,514 blobs has 31 MB
@@ -28,17 +35,6 @@ _HEAD_BYTES = 1 << 16  # enough to know an index by
 _MOST_QUESTIONS = 100  # of one way: lists that name lists, pages of listings (S3's have 1,000 names each)
 _GZIP = b"\x1f\x8b"
 _REFUSALS = re.compile(r"\AHTTP (?:406|407|429|440|451)\b")  # beside 401, 403 and 409: programs, sessions, countries
-
-
-class RobotsRefuse(MrfError):
-    """The host asks programs to stay away."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.url = url
-
-    def __str__(self) -> str:
-        return f"robots.txt of {host_of(self.url)} asks programs to stay away from {canonical_url(self.url)}"
 
 
 @dataclass(slots=True)
@@ -71,7 +67,7 @@ class _Looking:
 def status_of(error: MrfError) -> tuple[Status, str]:
     """Whether an error is a no or a failure, and the words for a person."""
     told = str(error)
-    if isinstance(error, RobotsRefuse | AccessRefused):
+    if isinstance(error, RobotsRefused | AccessRefused):
         return "blocked", f"{told.partition('; ')[0]}; {BY_HAND}"
     if isinstance(error, HttpStatusError) and _REFUSALS.match(error.reason):
         return "blocked", f"{told.partition('; ')[0]}; {BY_HAND}"
@@ -123,12 +119,12 @@ class PlainLooks:
         """What one address names.
 
         Raises:
-            RobotsRefuse: Programs are not welcome there.
+            RobotsRefused: Programs are not welcome there.
             FetchError: As `fetch` says.
             UnsupportedContent: A damaged gzip.
         """
         if not self._robots.allow(ask.url):
-            raise RobotsRefuse(ask.url)
+            raise robots_refused(ask.url)
         with self._open_url(ask.url) as raw:
             # A fake of tests has no redirects to tell.
             url = getattr(raw, "answered_url", ask.url)

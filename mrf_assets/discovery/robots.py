@@ -10,14 +10,19 @@ import threading
 from urllib.parse import urlsplit, urlunsplit
 from urllib.robotparser import RobotFileParser
 
-from mrf_assets.errors import MrfError
+from mrf_assets.errors import MrfError, RobotsRefused
 from mrf_assets.stream import Opener
-from mrf_assets.urls import canonical_url, server_of
+from mrf_assets.urls import canonical_url, host_of, server_of
 
 logger = logging.getLogger(__name__)
 
 AGENT = "mrf_assets"
 _MOST_BYTES = 500 << 10  # RFC 9309, 2.5
+
+
+def robots_refused(url: str) -> RobotsRefused:
+    """The error of an address that programs are not to read."""
+    return RobotsRefused(canonical_url(url), f"robots.txt of {host_of(url)} asks programs to stay away")
 
 
 class Robots:

@@ -9,26 +9,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mrf_assets.console import PrintableFormatter, printable, printable_json
-from mrf_assets.discovery import (
-    MODES,
-    Discovered,
-    Kind,
-    PortalResult,
-    Wanted,
-    discover as look,
-    read_portals,
-    watch_found,
-    write_found,
-)
-from mrf_assets.discovery.watch import MOST_WATCHED
 from mrf_assets.errors import FetchError, SettingError, StreamError
 from mrf_assets.fetch import FetchOptions, open_url
-from mrf_assets.settings import MOST_WORKERS, DiscoverySettings, IndexWatching, Settings
+from mrf_assets.index_registry import read_registry
+from mrf_assets.settings import (
+    DISCOVERY_MODES,
+    MOST_WATCHED,
+    MOST_WORKERS,
+    DiscoverySettings,
+    IndexWatching,
+    Settings,
+)
+
+if TYPE_CHECKING:
+    from mrf_assets.discovery import Discovered, Kind, PortalResult
 
 _PATH = click.Path(path_type=Path)
 _TOLD_FILES = 20  # of a portal; the CSV has all
@@ -40,7 +39,7 @@ _MARKS = {"found": "✅", "nothing": "⚠️ ", "blocked": "⛔", "failed": "❌
 @click.option(
     "--input", "location", help="A list of portals: addresses, or a CSV with portal_url.  [default: MRF_PORTALS]"
 )
-@click.option("--mode", type=click.Choice(MODES), help="Which ways are taken when.  [default: intelligent]")
+@click.option("--mode", type=click.Choice(DISCOVERY_MODES), help="Which ways are taken when.  [default: intelligent]")
 @click.option("--output", type=_PATH, help="Write what was found there, as CSV for `mrf run --source csv`.")
 @click.option(
     "--max-parallel",
@@ -65,6 +64,9 @@ def discover(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: An
     Every month:   mrf discover --input portals.txt --watch
     Browser only:  mrf discover --mode scraping_only https://payer.example/portal
     """  # noqa: D301 - \b is click's
+    # Its proxy and HTTP take a tenth of a start, and the other commands have no use for them.
+    from mrf_assets.discovery import Wanted, discover as look, read_portals, watch_found, write_found  # noqa: PLC0415
+
     settings = Settings.from_environment()
     looking = DiscoverySettings.from_environment(discovery_mode=flags["mode"], scraper_pool_size=flags["max_parallel"])
     registry = IndexWatching.from_environment(index_registry=flags["registry"]).registry
@@ -75,6 +77,8 @@ def discover(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: An
         given = read_portals(portals, location, partial(open_url, options=FetchOptions.of(settings)))
     except (FetchError, StreamError) as error:
         raise SettingError("--input", str(error)) from error
+    if flags["watch"]:
+        read_registry(registry)  # what is wrong with it is told before anybody is asked
     wanted = Wanted(kinds=_kinds(flags), match=flags["match"])
     tell = _tell_line if as_json else _tell
     with _console_log(verbose=verbose):

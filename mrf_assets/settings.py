@@ -41,6 +41,8 @@ _AT_LEAST_ONE = (
 )
 _AT_LEAST_NONE = ("max_retries", "min_free_bytes")
 MOST_WORKERS = 20  # look-ups at a time
+DISCOVERY_MODES = ("intelligent", "parallel_all", "scraping_only")
+MOST_WATCHED = 100  # found indexes of one portal, unless somebody says more: payers have one for each employer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +234,7 @@ class DiscoverySettings:
     """How payers' portals are looked at: nothing of it changes a row."""
 
     portals: Path | None = None  # a list of portals, for the asset and for `mrf discover` without any
-    discovery_mode: str = "intelligent"  # or "parallel_all", "scraping_only"
+    discovery_mode: str = DISCOVERY_MODES[0]
     chromium: Path | None = None  # program; None: the one on PATH, else Playwright's
     chromium_sandbox: bool | None = None  # None: unless we are root, under whom Chromium has none
     enable_parallel_scraping: bool = True  # False: one page at a time
@@ -242,9 +244,9 @@ class DiscoverySettings:
     scraper_pages_per_context: int = 25  # then a context is made anew
 
     def __post_init__(self) -> None:
-        modes = ("intelligent", "parallel_all", "scraping_only")
-        if self.discovery_mode not in modes:
-            raise SettingError("discovery_mode", f"is {self.discovery_mode!r}; it must be one of {', '.join(modes)}")
+        if self.discovery_mode not in DISCOVERY_MODES:
+            known = ", ".join(DISCOVERY_MODES)
+            raise SettingError("discovery_mode", f"is {self.discovery_mode!r}; it must be one of {known}")
         if not 1 <= self.scraper_pool_size <= MOST_WORKERS:
             raise SettingError("scraper_pool_size", f"is {self.scraper_pool_size}; it must be 1 to {MOST_WORKERS}")
         if self.scraper_pages_per_context < 1:

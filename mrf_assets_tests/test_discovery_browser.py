@@ -7,8 +7,10 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -84,61 +86,109 @@ def children(name: str) -> list[psutil.Process]:
     return found
 
 
-def test_a_page_is_looked_at_as_scripts_leave_it(server: MrfServer) -> None:
-    """What they draw, what they were answered, and what a press on a button would have downloaded."""
-    drawn = script_page(server)
-    asks_itself = page(server, "/asks", '<script>fetch("/asked" + "_index.json").catch(() => 0)</script>')
-    go = "location.href = ['/dl/2026-11-01', 'pressed', 'index.json.gz'].join('_')"
-    pressed = page(server, "/press", f'<button onclick="{go}">Download</button><button>Help</button>')
-    popup = page(server, "/pop", "<button onclick=\"window.open(['/pop', 'index.json'].join('_'))\">Index</button>")
-    framed = page(server, "/frame", '<iframe src="/framed"></iframe>')
-    link_page(server, "/framed", ["/framed_index.json"])
+@dataclass(frozen=True, kw_only=True)
+class Visited:
+    """Many pages, looked at once, four at a time."""
 
-    found = in_pool(lambda pool: pool.scrape([drawn, asks_itself, pressed, popup, framed]))
+    server: MrfServer
+    found: dict[str, dict[PageKind, PageAnswer]]
+    log: str
 
-    assert ["/mrf/2026-11-01_acme-drawn_index.json"] == paths(found[drawn]["links"])
-    assert ["/mrf/2026-11-01_acme_index.json"] == paths(found[drawn]["network"])
-    assert ["/asked_index.json"] == paths(found[asks_itself]["network"])
-    assert ["/dl/2026-11-01_pressed_index.json.gz"] == paths(found[pressed]["downloads"])
-    assert ["/pop_index.json"] == paths(found[popup]["downloads"])
-    assert ["/framed_index.json"] == paths(found[framed]["links"])
-    fetched = set(server.counts())
-    assert not {path for path in fetched if "index.json" in path}, "a file was fetched"
+    def paths(self, path: str, kind: PageKind) -> list[str]:
+        """What was found on a page, in one way."""
+        return paths(self.found[self.server.url(path)][kind])
 
-
-def test_only_the_kinds_that_are_asked_for_are_looked_for(server: MrfServer) -> None:
-    """Each by itself."""
-    url = link_page(server)
-
-    async def work(pool: BrowserPool) -> list[set[PageKind]]:
-        return [set((await pool.scrape([url], [kind]))[url]) for kind in PAGE_KINDS]
-
-    assert [{kind} for kind in PAGE_KINDS] == in_pool(work)
-
-
-def test_failures_are_values_and_are_logged_per_kind(server: MrfServer, caplog: pytest.LogCaptureFixture) -> None:
-    """Refused, gone, silent, cut off: each portal its own, and the sound one among them is found."""
-    refused = page(server, "/refused", "no", status=403)
-    gone = server.url(f"/gone{SIGNED}")
-    challenged = page(server, "/challenge", '<iframe src="/_Incapsula_Resource?x"></iframe>')
-    sound = link_page(server, "/sound")
-    nowhere = "http://127.0.0.1:1/"
-
-    found = in_pool(lambda pool: pool.scrape([refused, gone, challenged, nowhere, sound], ["links", "network"]))
-
-    told = {}
-    for url in (refused, gone, challenged, nowhere):
-        answer = found[url]["links"]
+    def failure(self, path: str) -> PageFailure:
+        """Why a page named nothing."""
+        failures = set(self.found[path if "://" in path else self.server.url(path)].values())
+        (answer,) = failures
         assert isinstance(answer, PageFailure)
-        told[url] = (answer.status, answer.reason)
-    assert "blocked" == told[refused][0]
-    assert "HTTP 403" in told[refused][1]
-    assert ("failed", "HTTP 404, which is no page; check the address") == told[gone]
-    assert "blocked" == told[challenged][0]
-    assert "failed" == told[nowhere][0]
-    assert [f"/{INDEX}"] == paths(found[sound]["links"])
-    assert f"{server.url('/refused')}: network: HTTP 403" in caplog.text
-    assert SECRET not in caplog.text
+        return answer
+
+
+@pytest.fixture(scope="module", name="visited")
+def _visited() -> Iterator[Visited]:
+    if _chromium() is None:
+        pytest.skip("no Chromium is installed")
+    go = "location.href = ['/dl/2026-11-01', 'pressed', 'index.json.gz'].join('_')"
+    pops = "window.open(['/pop', 'index.json'].join('_'))"
+    with MrfServer() as server:
+        link_page(server, "/framed", ["/framed_index.json"])
+        urls = [
+            script_page(server),
+            page(server, "/asks", '<script>fetch("/asked" + "_index.json").catch(() => 0)</script>'),
+            page(server, "/press", f'<button onclick="{go}">Download</button><button>Help</button>'),
+            page(server, "/pop", f'<button onclick="{pops}">Index</button>'),
+            page(server, "/frame", '<iframe src="/framed"></iframe>'),
+            page(server, "/film", '<img src="/a.png"><video src="/b.mp4"></video><script>fetch("/data")</script>'),
+            page(server, "/refused", "no", status=403),
+            page(server, "/challenge", '<iframe src="/_Incapsula_Resource?x"></iframe>'),
+            server.url(f"/gone{SIGNED}"),
+            "http://127.0.0.1:1/",
+        ]
+        log, told = logging.getLogger("mrf_assets"), list[str]()
+        handler = logging.Handler()
+        handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]  # caplog is for one test
+        log.addHandler(handler)
+        try:
+            found = in_pool(lambda pool: pool.scrape(urls))
+        finally:
+            log.removeHandler(handler)
+        yield Visited(server=server, found=found, log="\n".join(told))
+
+
+def test_what_scripts_draw_is_found(visited: Visited) -> None:
+    """The page as a person sees it."""
+    assert ["/mrf/2026-11-01_acme-drawn_index.json"] == visited.paths("/app", "links")
+
+
+def test_what_scripts_are_answered_is_found(visited: Visited) -> None:
+    """The list behind the page."""
+    assert ["/mrf/2026-11-01_acme_index.json"] == visited.paths("/app", "network")
+
+
+def test_what_a_page_asks_for_is_found(visited: Visited) -> None:
+    """By its script, by a press on a button, in a window of its own."""
+    assert ["/asked_index.json"] == visited.paths("/asks", "network")
+    assert ["/dl/2026-11-01_pressed_index.json.gz"] == visited.paths("/press", "downloads")
+    assert ["/pop_index.json"] == visited.paths("/pop", "downloads")
+
+
+def test_frames_are_part_of_a_page(visited: Visited) -> None:
+    """With addresses relative to themselves."""
+    assert ["/framed_index.json"] == visited.paths("/frame", "links")
+
+
+def test_no_file_no_picture_and_no_film_is_fetched(visited: Visited) -> None:
+    """Their addresses are all that is wanted."""
+    fetched = visited.server.counts()
+
+    assert not [path for path in fetched if path.endswith(("index.json", ".gz", ".png", ".mp4"))]
+    assert 1 == fetched["/data"]
+
+
+def test_failures_are_values(visited: Visited) -> None:
+    """Each portal has its own."""
+    assert ("blocked", "HTTP 403") == (visited.failure("/refused").status, visited.failure("/refused").reason[:8])
+    assert "whether a person looks" in visited.failure("/challenge").reason
+    assert "blocked" == visited.failure("/challenge").status
+    assert "HTTP 404, which is no page; check the address" == visited.failure(f"/gone{SIGNED}").reason
+    assert "failed" == visited.failure("http://127.0.0.1:1/").status
+
+
+def test_failures_are_logged_per_kind_and_without_signatures(visited: Visited) -> None:
+    """One line each."""
+    for kind in PAGE_KINDS:
+        assert f"{visited.server.url('/refused')}: {kind}: HTTP 403" in visited.log
+    assert SECRET not in visited.log
+
+
+def test_we_say_what_we_are(visited: Visited) -> None:
+    """A program, its name, and a browser without a window."""
+    (request,) = visited.server.requests_of("/app")
+
+    assert "compatible; mrf_assets/" in request.headers["user-agent"]
+    assert "HeadlessChrome/" in request.headers["user-agent"]
 
 
 def test_a_page_that_takes_its_renderer_down_takes_nobody_else(server: MrfServer) -> None:
@@ -211,18 +261,19 @@ def test_a_page_that_never_ends_is_given_up(server: MrfServer) -> None:
 
 
 def test_contexts_are_shared_forgotten_and_made_anew(server: MrfServer, caplog: pytest.LogCaptureFixture) -> None:
-    """Five pages in turn: two a context, three contexts, one Chromium; no cookie goes on to the next page."""
-    urls = [page(server, f"/{number}", "x", Set_Cookie="who=me; Path=/") for number in range(5)]
+    """Three pages in turn: two a context, one Chromium; each way by itself, and no cookie goes on to the next page."""
+    urls = [page(server, f"/{number}", "x", Set_Cookie="who=me; Path=/") for number in range(3)]
 
-    async def work(pool: BrowserPool) -> dict[str, int | float]:
-        for url in urls:
-            await pool.scrape([url], ["links"])
-        return pool.stats.as_facts()
+    async def work(pool: BrowserPool) -> tuple[list[set[PageKind]], dict[str, int | float]]:
+        asked: list[PageKind] = ["links", "network", "links"]
+        kinds = [set((await pool.scrape([url], [kind]))[url]) for url, kind in zip(urls, asked, strict=True)]
+        return kinds, pool.stats.as_facts()
 
     with caplog.at_level(logging.INFO, "mrf_assets"):
-        facts = in_pool(work, pages_per_context=2)
+        kinds, facts = in_pool(work, pages_per_context=2)
 
-    assert (5, 3, 2, 1) == tuple(facts[it] for it in ("pages", "contexts_made", "contexts_recycled", "launches"))
+    assert [{"links"}, {"network"}, {"links"}] == kinds
+    assert (3, 2, 1, 1) == tuple(facts[it] for it in ("pages", "contexts_made", "contexts_recycled", "launches"))
     assert not [request for request in server.requests if "cookie" in request.headers]
     assert "Enabled parallel scraping with 4 concurrent scrapers" in caplog.text
 
@@ -245,25 +296,31 @@ def test_no_more_pages_than_places_are_open_at_a_time(server: MrfServer) -> None
     assert 2 == server.peak_concurrency
 
 
-def test_we_say_what_we_are(server: MrfServer) -> None:
-    """A program, its name, and a browser without a window."""
-    in_pool(lambda pool: pool.scrape([link_page(server)], ["links"]))
+def test_private_addresses_are_refused_where_that_is_set(server: MrfServer) -> None:
+    """As a portal, from a page, and behind a redirect, which Chromium follows by itself; 127.0.0.1 counts as public."""
+    with socket.create_server(("127.0.0.2", 0)) as private:
+        private.setblocking(False)
+        inside = f"http://127.0.0.2:{private.getsockname()[1]}/inside"
+        server.always("/leads", Answer(status=302, headers={"Location": inside}))
+        asks = page(server, "/asks", f'<a href="{INDEX}">x</a><script>fetch("{inside}").catch(() => 0)</script>')
 
-    (request,) = server.requests_of("/links")
-    assert "compatible; mrf_assets/" in request.headers["user-agent"]
-    assert "HeadlessChrome/" in request.headers["user-agent"]
+        async def run() -> dict[str, dict[PageKind, PageAnswer]]:
+            given = options(refuse_private_addresses=True)
+            async with BrowserPool(given, is_private=lambda address: address != "127.0.0.1") as pool:
+                return await pool.scrape([inside, server.url("/leads"), asks])
 
+        found = asyncio.run(run())
 
-def test_pictures_are_not_fetched_nor_private_addresses(server: MrfServer) -> None:
-    """Where they are refused; what a page asks of our own network is told."""
-    url = page(server, "/page", '<img src="/a.png"><script>fetch("/inside")</script>')
-
-    open_to_all = in_pool(lambda pool: pool.scrape([url]))
-    refused = in_pool(lambda pool: pool.scrape([url]), refuse_private_addresses=True)
-
-    assert isinstance(open_to_all[url]["links"], PageFound)
-    assert isinstance(refused[url]["links"], PageFailure)
-    assert {"/page": 1, "/inside": 1} == server.counts()
+        for url in (inside, server.url("/leads")):
+            answer = found[url]["links"]
+            assert isinstance(answer, PageFailure)
+            assert "leads to a private address" in answer.reason
+        network = found[asks]["network"]
+        assert [f"/{INDEX}"] == paths(found[asks]["links"])
+        assert isinstance(network, PageFound)
+        assert "1 request(s) to private addresses were refused" in network.note
+        with pytest.raises(BlockingIOError):
+            private.accept()
 
 
 def look(*urls: str, mode: str) -> dict[str, list[FoundFile]]:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from mrf_assets.discovery import MODES
 from mrf_assets.errors import SettingError
 from mrf_assets.limits import Limits
 from mrf_assets.settings import (
+    DISCOVERY_MODES,
     DiscoverySettings,
     EnrichSettings,
     IndexWatching,
@@ -516,6 +518,11 @@ def test_every_field_of_the_discovery_is_read_from_the_environment() -> None:
     assert {f"MRF_{field.name.upper()}" for field in fields(DiscoverySettings)} == DISCOVERY.keys()
     assert expected == DiscoverySettings.from_environment(DISCOVERY)
     assert DiscoverySettings() == DiscoverySettings.from_environment({})
+
+
+def test_the_modes_of_the_discovery_are_those_that_it_knows() -> None:
+    """Settings come before it, and may not ask it."""
+    assert MODES == DISCOVERY_MODES
 
 
 def test_the_defaults_of_the_discovery_are_those_asked_for() -> None:

@@ -11,10 +11,9 @@ from pydantic import Field
 from mrf_assets.defs.assets import OWNERS
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.discovery import MODES, STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
-from mrf_assets.discovery.watch import MOST_WATCHED
 from mrf_assets.errors import MrfError
 from mrf_assets.fetch import FetchOptions, open_url
-from mrf_assets.settings import DiscoverySettings, IndexWatching, Settings
+from mrf_assets.settings import MOST_WATCHED, DiscoverySettings, IndexWatching, Settings
 
 NAME = "discovered_indexes"
 _TOLD_PORTALS, _TOLD_FILES = 100, 100  # in metadata; the CSV has all

@@ -11,6 +11,7 @@ Read it in the order in which data flows:
     robots        what a host asks of programs
     plain         those addresses and the page, over plain HTTP: `fetch`, with its manners and bounds
     browser       which Chromium there is
+    guarded_proxy the browser's way out, where private addresses are refused
     browser_pool  one Chromium, some contexts: pages as people see them
     visit         one page in one context
     find          the modes: which way is taken when

@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from urllib.request import getproxies
 
 from mrf_assets.discovery.browser import BrowserOptions, user_agent
+from mrf_assets.discovery.guarded_proxy import GuardedProxy
 from mrf_assets.discovery.values import PAGE_KINDS, PageKind
 from mrf_assets.discovery.visit import (
     Manners,
@@ -39,7 +40,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FLAGS = ("--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage", "--disable-extensions")
+_FLAGS = (
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-dev-shm-usage",
+    "--disable-extensions",
+    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",  # the one way out that passes a proxy by
+)
 _CLOSE_SECONDS = 5.0
 
 
@@ -71,51 +78,28 @@ class _Slot:
     pages: int = 0
 
 
-@dataclass(slots=True)
-class _Private:
-    """Which hosts are of our own network; asked of DNS once for each."""
-
-    refuse: bool
-    _known: dict[str, bool] = field(default_factory=dict)
-
-    async def __call__(self, url: str) -> bool:
-        if not self.refuse:
-            return False
-        host = host_of(url).strip("[]")
-        if host not in self._known:
-            self._known[host] = await self._ask(host)
-        return self._known[host]
-
-    async def _ask(self, host: str) -> bool:
-        try:
-            return is_private_address(host)
-        except ValueError:
-            pass
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            return False  # Chromium says what is wrong with it
-        return any(is_private_address(str(entry[4][0])) for entry in found)
-
-
 class BrowserPool:
     """Use as an async context manager; nothing is started before the first page."""
 
-    def __init__(self, options: BrowserOptions, gate: Gate = OPEN_GATE) -> None:
+    def __init__(
+        self,
+        options: BrowserOptions,
+        gate: Gate = OPEN_GATE,
+        *,
+        is_private: Callable[[str], bool] = is_private_address,
+    ) -> None:
         self.options = options
         self.stats = ScraperStats()
-        self._manners = Manners(
-            gate=gate, is_private=_Private(options.refuse_private_addresses), timeout_seconds=options.timeout_seconds
-        )
-        self._max_parallel = 1
-        self._places = asyncio.Semaphore(1)
+        self._is_private = is_private  # of numeric addresses
+        self._proxy: GuardedProxy | None = None
+        self._manners = Manners(gate=gate, is_refused=self._is_refused, timeout_seconds=options.timeout_seconds)
+        self._places: asyncio.Semaphore | None = None
         self._idle: list[_Slot] = []
         self._starting = asyncio.Lock()
         self._playwright: Playwright | None = None
         self._browser: Browser | None = None
 
     async def __aenter__(self) -> Self:
-        self.enable_parallel_mode(self.options.max_parallel)
         return self
 
     async def __aexit__(
@@ -130,10 +114,12 @@ class BrowserPool:
         if self._playwright is not None:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(self._playwright.stop(), _CLOSE_SECONDS)
+        if self._proxy is not None:
+            await self._proxy.__aexit__(None, None, None)
 
     def enable_parallel_mode(self, max_parallel: int = 4) -> None:
-        """Look at so many pages at a time; to be said before the first."""
-        self._max_parallel, self._places = max_parallel, asyncio.Semaphore(max_parallel)
+        """Look at so many pages at a time; to be said before the first, else it is `options.max_parallel`."""
+        self._places = asyncio.Semaphore(max_parallel)
         if max_parallel > 1:
             logger.info("Enabled parallel scraping with %d concurrent scrapers", max_parallel)
 
@@ -144,6 +130,9 @@ class BrowserPool:
         Raises:
             SettingError: Chromium does not start.
         """
+        if self._places is None:
+            self.enable_parallel_mode(self.options.max_parallel)
+        assert self._places is not None
         async with self._places:
             slot = await self._taken()
             is_sound = False
@@ -207,6 +196,18 @@ class BrowserPool:
         for kind, failure in failures.items():
             logger.warning("%s: %s: %s", canonical_url(url), kind, failure.reason)
 
+    def _is_refused(self, url: str) -> bool:
+        """Whether a host is known to be private: it is written as such, or a connection to it was refused."""
+        if not self.options.refuse_private_addresses:
+            return False
+        host = host_of(url).strip("[]")
+        if self._proxy is not None and host in self._proxy.refused:
+            return True
+        try:
+            return self._is_private(host)
+        except ValueError:  # a name; which machine that is shows when it is connected to
+            return False
+
     # --- browser and contexts ---------------------------------------------------------------
 
     async def _taken(self) -> _Slot:
@@ -249,6 +250,9 @@ class BrowserPool:
 
         if self._playwright is None:
             self._playwright = await async_playwright().start()
+        # Behind a proxy of the environment, which Chromium finds by itself, names are for that proxy's rules.
+        if self.options.refuse_private_addresses and self._proxy is None and not getproxies():
+            self._proxy = await GuardedProxy(self._is_private).__aenter__()
         self.stats.launches += 1
         executable = self.options.executable
         try:
@@ -256,6 +260,7 @@ class BrowserPool:
                 executable_path=executable,
                 args=list(_FLAGS),
                 chromium_sandbox=self.options.sandbox,
+                proxy=None if self._proxy is None else {"server": self._proxy.url},
                 handle_sigint=False,  # the command line ends us, and we end it
                 handle_sigterm=False,
                 handle_sighup=False,

@@ -94,7 +94,7 @@ class Manners:
     """How a visit behaves; shared by all of a pool."""
 
     gate: Gate
-    is_private: Callable[[str], Awaitable[bool]]  # whether a host is of our own network
+    is_refused: Callable[[str], bool]  # whether the host of an address is of our own network
     timeout_seconds: float
     aborted: int = 0  # requests for files, pictures and private addresses
 
@@ -112,6 +112,7 @@ class Visit:
     _is_clicking: bool = False
     _refused_addresses: int = 0
     _popups: int = 0
+    _led_to: str = ""  # by the last redirect of a page
     _undecided: set[str] = field(default_factory=set)  # requests for files that are not aborted yet
     _all_decided: asyncio.Event = field(default_factory=asyncio.Event)
     _has_seen_file: asyncio.Event = field(default_factory=asyncio.Event)
@@ -180,15 +181,20 @@ class Visit:
             async with host_turn(self.manners.gate, self.url) as turn:
                 answer = await page.goto(self.url, wait_until="domcontentloaded")
                 if answer is not None:
-                    turn.answered(answer.status, retry_after_seconds=None)
+                    turn.answered(answer.status, retry_after_seconds=_seconds(answer.headers.get("retry-after", "")))
         except Error as error:
-            raise VisitFailed("failed", _reason(error)) from None
+            raise VisitFailed("failed", self._why_not_loaded(error)) from None
         if answer is None:
             return
         if answer.status in _REFUSED:
             raise VisitFailed("blocked", f"HTTP {answer.status}, access refused; {BY_HAND}")
         if not answer.ok:
             raise VisitFailed("failed", f"HTTP {answer.status}, which is no page; check the address")
+
+    def _why_not_loaded(self, error: Exception) -> str:
+        if any(map(self.manners.is_refused, (self.url, self._led_to))):
+            return "leads to a private address, which refuse_private_addresses forbids; check who named it"
+        return _reason(error)
 
     async def _settle(self, page: Page, share: float) -> None:
         """Give scripts time, until the network is silent."""
@@ -215,8 +221,12 @@ class Visit:
 
     def _on_seen(self, request: Request) -> None:
         """Of popups, too; before `_on_request` decides on it."""
+        is_redirect = request.redirected_from is not None  # which Chromium follows, and `_on_request` never sees
+        if request.is_navigation_request() and is_redirect:
+            self._led_to = request.url
         if self._is_of_file(request.url):
-            self._undecided.add(request.url)
+            if not is_redirect:
+                self._undecided.add(request.url)
             self._has_seen_file.set()
             self._note_file(self._downloads if request.is_navigation_request() else self._network, request.url)
 
@@ -226,7 +236,7 @@ class Visit:
     async def _on_request(self, route: Route) -> None:
         request = route.request
         with contextlib.suppress(_playwright_error()):  # the page is gone meanwhile
-            if await self._may_be_fetched(request):
+            if self._may_be_fetched(request):
                 await route.continue_()
             else:
                 self.manners.aborted += 1
@@ -235,7 +245,7 @@ class Visit:
         if not self._undecided:
             self._all_decided.set()
 
-    async def _may_be_fetched(self, request: Request) -> bool:
+    def _may_be_fetched(self, request: Request) -> bool:
         url = request.url
         if request.resource_type in _NOT_FETCHED or not url.lower().startswith(("http://", "https://")):
             return False
@@ -243,7 +253,7 @@ class Visit:
             return False
         if self._is_clicking and request.is_navigation_request():
             return False  # a button that leads to another page
-        if await self.manners.is_private(url):
+        if self.manners.is_refused(url):
             self._refused_addresses += 1
             return False
         return True
@@ -268,7 +278,13 @@ class Visit:
         files: dict[str, FoundFile] = {}
         notes: dict[str, None] = {}
         for frame in page.frames[:_MOST_FRAMES]:
-            text = await _text_of(frame)
+            try:
+                text = await _text_of(frame)
+            except _playwright_error():
+                if frame is page.main_frame:
+                    raise
+                notes["a frame went away before it was read"] = None
+                continue
             reading = await asyncio.to_thread(read_page, text, frame.url, BROWSER_WAY)
             files |= reading.files
             if len(text) >= _MOST_TEXT:
@@ -356,6 +372,11 @@ def _let_go(held: ExitStack, entering: asyncio.Future[Turn]) -> None:
     """Give a turn back that came too late."""
     if not entering.cancelled() and entering.exception() is None:
         held.close()
+
+
+def _seconds(retry_after: str) -> float | None:
+    """How long a host asks to be left alone, where it says so in seconds."""
+    return float(retry_after) if re.fullmatch(r"[0-9]{1,6}", retry_after) else None
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from mrf_assets.discovery.values import FoundFile, Portal, PortalResult
 from mrf_assets.errors import SettingError
 from mrf_assets.index_registry import RegisteredIndex, add_index, read_registry
+from mrf_assets.settings import MOST_WATCHED
 from mrf_assets.urls import canonical_url, file_name, host_of
 
-MOST_WATCHED = 100  # of one portal, unless somebody says more: payers have an index for each employer
 _DATES = re.compile(r"20\d\d[-_]?(?:0[1-9]|1[0-2])(?:[-_]?(?:0[1-9]|[12]\d|3[01]))?(?!\d)")
 _SUFFIX = re.compile(r"(?:\.(?:json|gz|zip|7z))+\Z")
 _OTHER = re.compile(r"[^a-z0-9]+")

@@ -1,0 +1,90 @@
+"""The browser's way out where private addresses are refused, over real connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from mrf_assets.discovery.guarded_proxy import GuardedProxy
+from mrf_assets_tests.mrf_server import MrfServer
+
+
+@pytest.fixture(name="server")
+def _server() -> Iterator[MrfServer]:
+    with MrfServer({"/a": b"content"}) as server:
+        yield server
+
+
+def _never(_address: str) -> bool:
+    return False
+
+
+def ask(request: str, *, proxy: GuardedProxy) -> bytes:
+    """What comes back through the proxy."""
+
+    async def run() -> bytes:
+        async with proxy:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(proxy.url.rpartition(":")[2]))
+            writer.write(request.encode())
+            await writer.drain()
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    return asyncio.run(run())
+
+
+def test_plain_requests_go_through_without_what_is_the_proxys(server: MrfServer) -> None:
+    """Path and query alone, and one request for each connection."""
+    own = "Proxy-Authorization: secret\r\nProxy-Connection: keep\r\n"
+    head = f"GET {server.url('/a?x=1')} HTTP/1.1\r\nHost: h\r\n{own}\r\n"
+
+    answer = ask(head, proxy=GuardedProxy(_never))
+
+    (request,) = server.requests
+    assert answer.endswith(b"\r\n\r\ncontent")
+    assert ("/a", "x=1") == (request.path, request.query)
+    assert {"host": "h", "connection": "close"} == dict(request.headers)
+
+
+def test_tunnels_go_through(server: MrfServer) -> None:
+    """What is inside is the browser's and the host's; here it is not even TLS."""
+    head = f"CONNECT 127.0.0.1:{server.port} HTTP/1.1\r\n\r\nGET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+
+    assert ask(head, proxy=GuardedProxy(_never)).endswith(b"\r\n\r\ncontent")
+
+
+@pytest.mark.parametrize("line", ["GET http://localhost:{}/a", "CONNECT localhost:{}", "CONNECT 127.0.0.1:{}"])
+def test_private_addresses_are_not_connected_to(server: MrfServer, line: str) -> None:
+    """Whatever name leads there; the connection ends without a word, and the host is known from then on."""
+    proxy = GuardedProxy()
+
+    assert b"" == ask(f"{line.format(server.port)} HTTP/1.1\r\n\r\n", proxy=proxy)
+
+    assert 1 == len(proxy.refused)
+    assert 0 == server.connections
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "GET /a HTTP/1.1",
+        "GET file:///etc/passwd HTTP/1.1",
+        "GET ftp://127.0.0.1/a HTTP/1.1",
+        "CONNECT 127.0.0.1:99999 HTTP/1.1",
+        "CONNECT [ HTTP/1.1",
+        "nonsense",
+        "GET http://127.0.0.1:1/ HTTP/1.1",
+        "GET http://no.such.host.invalid/ HTTP/1.1",
+    ],
+)
+def test_what_is_no_request_for_the_web_ends_the_connection(request_line: str) -> None:
+    """Nothing is answered, and the proxy goes on."""
+    assert b"" == ask(f"{request_line}\r\n\r\n", proxy=GuardedProxy(_never))
+
+
+def test_a_head_without_end_ends_the_connection() -> None:
+    """After 64 kB."""
+    assert b"" == ask("GET http://x.example/ HTTP/1.1\r\n" + "x: y\r\n" * 20_000, proxy=GuardedProxy(_never))

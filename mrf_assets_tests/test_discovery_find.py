@@ -49,7 +49,7 @@ def look(*urls: str, settings: Settings | None = None, **given: Any) -> Discover
     ours: dict[str, Any] = {
         name: given.pop(name) for name in ("wanted", "open_url", "on_result", "use_browser") if name in given
     }
-    looking = DiscoverySettings(**{"scraper_rate_per_second": _FAST, "scraper_timeout_seconds": 5.0} | given)
+    looking = DiscoverySettings(**{"scraper_rate_per_second": _FAST, "scraper_timeout_seconds": 60.0} | given)
     discovery = Discovery(settings or Settings(max_retries=0), looking, today=_TODAY, **({"use_browser": False} | ours))
     return asyncio.run(discovery.run([Portal(url=url) for url in urls]))
 

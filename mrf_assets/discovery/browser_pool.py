@@ -28,6 +28,7 @@ from mrf_assets.discovery.visit import (
     PageFound,
     RendererCrashed,
     Visit,
+    VisitBroke,
     VisitFailed,
 )
 from mrf_assets.errors import SettingError
@@ -175,12 +176,15 @@ class BrowserPool:
         try:
             async with self.context() as context:
                 browser = context.browser
-                return await Visit(context, url, self._manners).go(kinds)
+                try:
+                    return await Visit(context, url, self._manners).go(kinds)
+                except VisitBroke:
+                    raise  # out of the context, which ends with it
+                except VisitFailed as failure:
+                    return _failed(failure, kinds)
         except VisitFailed as failure:
             self.stats.crashes += isinstance(failure, RendererCrashed)
-            if browser is not None and not browser.is_connected():
-                return None
-            return dict.fromkeys(kinds, PageFailure(status=failure.status, reason=failure.reason))
+            return None if browser is not None and not browser.is_connected() else _failed(failure, kinds)
         except Error:
             return None
 
@@ -271,6 +275,10 @@ class BrowserPool:
                 f"{executable or 'Chromium'} does not start; run it with --headless --dump-dom about:blank to see why "
                 "(in a container without user namespaces, MRF_CHROMIUM_SANDBOX=false)",
             ) from None
+
+
+def _failed(failure: VisitFailed, kinds: Iterable[PageKind]) -> dict[PageKind, PageAnswer]:
+    return dict.fromkeys(kinds, PageFailure(status=failure.status, reason=failure.reason))
 
 
 async def _forget(context: BrowserContext) -> bool:

@@ -7,6 +7,7 @@ Blocks: call it in threads.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import re
 import zlib
 from collections import deque
@@ -28,6 +29,8 @@ from mrf_assets.errors import (
 )
 from mrf_assets.stream import Opener, RawFile
 from mrf_assets.urls import canonical_url
+
+logger = logging.getLogger(__name__)
 
 BY_HAND = "open it in a browser, and give the index to `mrf run --source index --input`"
 _MOST_BYTES = 64 << 20  # of one answer; UHC's list of 86,514 blobs has 31 MB
@@ -125,6 +128,7 @@ class PlainLooks:
         """
         if not self._robots.allow(ask.url):
             raise robots_refused(ask.url)
+        logger.debug("%s is asked for (%s)", canonical_url(ask.url), ask.way)
         with self._open_url(ask.url) as raw:
             # A fake of tests has no redirects to tell.
             url = getattr(raw, "answered_url", ask.url)

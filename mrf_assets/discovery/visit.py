@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -22,10 +23,12 @@ from mrf_assets.discovery.names import kind_of
 from mrf_assets.discovery.plain import BY_HAND
 from mrf_assets.discovery.values import BROWSER_WAY, FoundFile, PageKind, Status
 from mrf_assets.fetch import Gate, Turn
-from mrf_assets.urls import server_of
+from mrf_assets.urls import canonical_url, server_of
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Download, Frame, Page, Request, Response, Route
+
+logger = logging.getLogger(__name__)
 
 _REFUSED = frozenset({401, 403, 406, 407, 409, 429, 440, 451})
 _NOT_FETCHED = frozenset({"image", "media", "font"})
@@ -75,14 +78,18 @@ PageAnswer = PageFound | PageFailure
 
 
 class VisitFailed(Exception):
-    """The page could not be looked at."""
+    """The page could not be looked at; its context is as good as before."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(status, reason)
         self.status, self.reason = status, reason
 
 
-class RendererCrashed(VisitFailed):
+class VisitBroke(VisitFailed):
+    """The page could not be looked at, and its context should go."""
+
+
+class RendererCrashed(VisitBroke):
     """The process that draws the page is gone."""
 
     def __init__(self) -> None:
@@ -123,8 +130,8 @@ class Visit:
         """Look at the page in those ways.
 
         Raises:
-            RendererCrashed: The page is gone, and its context should go, too.
-            VisitFailed: It could not be loaded, or not in time.
+            VisitBroke: The page is gone, or does not come to an end; its context should go, too.
+            VisitFailed: It could not be loaded.
         """
         page = await self.context.new_page()
         crashed = asyncio.get_running_loop().create_future()
@@ -146,7 +153,7 @@ class Visit:
                 seconds = self.manners.timeout_seconds
                 reason = f"was not there within {seconds:g} s; raise MRF_SCRAPER_TIMEOUT_SECONDS"
                 if not self._found:
-                    raise VisitFailed("failed", reason)
+                    raise VisitBroke("failed", reason)
                 return dict.fromkeys(kinds, PageFailure(status="failed", reason=reason)) | self._found
             looking.result()
             return self._found
@@ -236,6 +243,7 @@ class Visit:
     async def _on_request(self, route: Route) -> None:
         request = route.request
         with contextlib.suppress(_playwright_error()):  # the page is gone meanwhile
+            logger.debug("%s: asks for %s", canonical_url(self.url), canonical_url(request.url))
             if self._may_be_fetched(request):
                 await route.continue_()
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,17 @@ def test_no_portal_at_all_is_one_line(server: MrfServer, tmp_path: Path) -> None
 
     (failure,) = result.filter_events(lambda event: event.is_step_failure)
     assert "MRF_PORTALS" in str(failure.step_failure_data.user_failure_data)
+
+
+def test_what_the_browser_did_is_metadata(server: MrfServer, tmp_path: Path) -> None:
+    """Pages, contexts, starts, crashes: each plots."""
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        pytest.skip("no Chromium is installed")
+
+    result, facts = run(tmp_path, portals=[server.url("/mrf")], mode="scraping_only", enable_scraping=True)
+
+    assert result.success
+    expected = {"scraper_pages": 1, "scraper_pages_found": 1, "scraper_launches": 1, "scraper_crashes": 0}
+    assert expected == {name: facts[name] for name in expected}
+    assert facts["scraper_mean_page_seconds"] > 0
+    assert 2 == facts["way_browser"]

@@ -26,7 +26,7 @@ PAGE_WAY = "links"
 class Portal:
     """One page of a payer, or one address that names its files."""
 
-    url: str  # may be signed; `{yyyy}` and `{mm}` stand for the month
+    url: str = field(repr=False)  # may be signed; `{yyyy}` and `{mm}` stand for the month
     payer: str = ""  # for people; empty: the host
 
     @property

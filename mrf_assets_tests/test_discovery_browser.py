@@ -119,7 +119,11 @@ def _visited() -> Iterator[Visited]:
             page(server, "/asks", '<script>fetch("/asked" + "_index.json").catch(() => 0)</script>'),
             page(server, "/press", f'<button onclick="{go}">Download</button><button>Help</button>'),
             page(server, "/pop", f'<button onclick="{pops}">Index</button>'),
-            page(server, "/frame", '<iframe src="/framed"></iframe>'),
+            page(
+                server,
+                "/frame",
+                """<iframe src="/framed"></iframe><iframe srcdoc="<a href='in_index.json'>"></iframe>""",
+            ),
             page(server, "/film", '<img src="/a.png"><video src="/b.mp4"></video><script>fetch("/data")</script>'),
             page(server, "/refused", "no", status=403),
             page(server, "/challenge", '<iframe src="/_Incapsula_Resource?x"></iframe>'),
@@ -155,8 +159,8 @@ def test_what_a_page_asks_for_is_found(visited: Visited) -> None:
 
 
 def test_frames_are_part_of_a_page(visited: Visited) -> None:
-    """With addresses relative to themselves."""
-    assert ["/framed_index.json"] == visited.paths("/frame", "links")
+    """With addresses relative to themselves, or to the page that they are written in."""
+    assert ["/framed_index.json", "/in_index.json"] == visited.paths("/frame", "links")
 
 
 def test_no_file_no_picture_and_no_film_is_fetched(visited: Visited) -> None:
@@ -261,8 +265,8 @@ def test_a_page_that_never_ends_is_given_up(server: MrfServer) -> None:
 
 
 def test_contexts_are_shared_forgotten_and_made_anew(server: MrfServer, caplog: pytest.LogCaptureFixture) -> None:
-    """Three pages in turn: two a context, one Chromium; each way by itself, and no cookie goes on to the next page."""
-    urls = [page(server, f"/{number}", "x", Set_Cookie="who=me; Path=/") for number in range(3)]
+    """Three pages in turn, one of them not there: two a context, one Chromium, and no cookie goes on to the next."""
+    urls = [page(server, f"/{status}", "x", status=status, Set_Cookie="who=me; Path=/") for status in (200, 404, 202)]
 
     async def work(pool: BrowserPool) -> tuple[list[set[PageKind]], dict[str, int | float]]:
         asked: list[PageKind] = ["links", "network", "links"]

@@ -116,12 +116,14 @@ class Visit:
     _network: Reading = field(default_factory=Reading.empty)
     _downloads: Reading = field(default_factory=Reading.empty)
     _answers: list[Response] = field(default_factory=list)
+    _unread: int = 0  # answers of scripts
     _is_clicking: bool = False
     _refused_addresses: int = 0
     _popups: int = 0
     _led_to: str = ""  # by the last redirect of a page
     _undecided: set[str] = field(default_factory=set)  # requests for files that are not aborted yet
     _all_decided: asyncio.Event = field(default_factory=asyncio.Event)
+    _has_turn: asyncio.Event = field(default_factory=asyncio.Event)
     _has_seen_file: asyncio.Event = field(default_factory=asyncio.Event)
     _found: dict[PageKind, PageAnswer] = field(default_factory=dict)
     _closing: set[asyncio.Future[None]] = field(default_factory=set)
@@ -143,7 +145,10 @@ class Visit:
         page.on("crash", on_crash)
         self.context.on("request", self._on_seen)
         looking = asyncio.ensure_future(self._look(page, kinds))
+        turn = asyncio.ensure_future(self._has_turn.wait())
         try:
+            # Its time begins with its turn: others of the host may be first.
+            await asyncio.wait({looking, crashed, turn}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(
                 {looking, crashed}, timeout=self.manners.timeout_seconds, return_when=asyncio.FIRST_COMPLETED
             )
@@ -159,6 +164,7 @@ class Visit:
             return self._found
         finally:
             self.context.remove_listener("request", self._on_seen)
+            turn.cancel()
             looking.cancel()
             with contextlib.suppress(BaseException):
                 await looking
@@ -186,6 +192,7 @@ class Visit:
 
         try:
             async with host_turn(self.manners.gate, self.url) as turn:
+                self._has_turn.set()
                 answer = await page.goto(self.url, wait_until="domcontentloaded")
                 if answer is not None:
                     turn.answered(answer.status, retry_after_seconds=_seconds(answer.headers.get("retry-after", "")))
@@ -275,7 +282,10 @@ class Visit:
     def _on_response(self, response: Response) -> None:
         kind = response.headers.get("content-type", "")
         if response.request.resource_type in ("xhr", "fetch") and _DATA_TYPES.search(kind):
-            self._answers.append(response)
+            if len(self._answers) < _MOST_ANSWERS:
+                self._answers.append(response)
+            else:
+                self._unread += 1
 
     def _on_download(self, download: Download) -> None:
         self._note_file(self._downloads, download.url)
@@ -293,7 +303,8 @@ class Visit:
                     raise
                 notes["a frame went away before it was read"] = None
                 continue
-            reading = await asyncio.to_thread(read_page, text, frame.url, BROWSER_WAY)
+            base = frame.url if frame.url.startswith("http") else page.url  # about:srcdoc is its page's
+            reading = await asyncio.to_thread(read_page, text, base, BROWSER_WAY)
             files |= reading.files
             if len(text) >= _MOST_TEXT:
                 notes[f"a page is longer than {_MOST_TEXT} characters, the rest was not read"] = None
@@ -307,8 +318,8 @@ class Visit:
         del page
         notes: dict[str, None] = {}
         files = dict(self._network.files)
-        unread = max(0, len(self._answers) - _MOST_ANSWERS)
-        for response in self._answers[:_MOST_ANSWERS]:
+        unread = self._unread
+        for response in tuple(self._answers):
             size = response.headers.get("content-length", "0")
             if not size.isdecimal() or int(size[:12]) > _MOST_ANSWER_BYTES:
                 unread += 1

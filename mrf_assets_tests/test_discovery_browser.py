@@ -24,11 +24,13 @@ from mrf_assets.discovery import (
     BrowserPool,
     Discovery,
     FoundFile,
+    PageAnswer,
+    PageFailure,
+    PageFound,
     PageKind,
     Portal,
     check_browser,
 )
-from mrf_assets.discovery.visit import PageAnswer, PageFailure, PageFound
 from mrf_assets.errors import SettingError
 from mrf_assets.settings import DiscoverySettings, Settings
 from mrf_assets_tests.mrf_server import Answer, MrfServer

@@ -10,10 +10,11 @@ Read it in the order in which data flows:
     profiles      a portal's address -> addresses that its family is known to answer
     robots        what a host asks of programs
     plain         those addresses and the page, over plain HTTP: `fetch`, with its manners and bounds
+    turns         a turn at a host, for who lives in an event loop
     browser       which Chromium there is
+    visit         one page in one context
     guarded_proxy the browser's way out, where private addresses are refused
     browser_pool  one Chromium, some contexts: pages as people see them
-    visit         one page in one context
     find          the modes: which way is taken when
     watch         what was found -> the registry of watched indexes
     found_csv     the same -> a CSV
@@ -36,6 +37,9 @@ from mrf_assets.discovery.values import (
     FoundFile,
     Kind,
     Mode,
+    PageAnswer,
+    PageFailure,
+    PageFound,
     PageKind,
     Portal,
     PortalResult,
@@ -57,6 +61,9 @@ __all__ = [
     "FoundFile",
     "Kind",
     "Mode",
+    "PageAnswer",
+    "PageFailure",
+    "PageFound",
     "PageKind",
     "Portal",
     "PortalResult",

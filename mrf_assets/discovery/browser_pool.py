@@ -20,17 +20,8 @@ from urllib.request import getproxies
 
 from mrf_assets.discovery.browser import BrowserOptions, user_agent
 from mrf_assets.discovery.guarded_proxy import GuardedProxy
-from mrf_assets.discovery.values import PAGE_KINDS, PageKind
-from mrf_assets.discovery.visit import (
-    Manners,
-    PageAnswer,
-    PageFailure,
-    PageFound,
-    RendererCrashed,
-    Visit,
-    VisitBroke,
-    VisitFailed,
-)
+from mrf_assets.discovery.values import PAGE_KINDS, PageAnswer, PageFailure, PageFound, PageKind
+from mrf_assets.discovery.visit import Manners, RendererCrashed, Visit, VisitBroke, VisitFailed
 from mrf_assets.errors import SettingError
 from mrf_assets.fetch import OPEN_GATE, Gate
 from mrf_assets.fetch.addresses import is_private_address

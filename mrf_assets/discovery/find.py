@@ -31,6 +31,9 @@ from mrf_assets.discovery.values import (
     PAGE_KINDS,
     FoundFile,
     Mode,
+    PageAnswer,
+    PageFailure,
+    PageFound,
     Portal,
     PortalResult,
     Status,
@@ -38,7 +41,6 @@ from mrf_assets.discovery.values import (
     WayResult,
     merged,
 )
-from mrf_assets.discovery.visit import PageAnswer, PageFailure, PageFound
 from mrf_assets.errors import SettingError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.hosts import host_gate

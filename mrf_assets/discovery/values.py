@@ -102,6 +102,25 @@ class PortalResult:
         return "; ".join(told)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageFound:
+    """What one kind of looking at a page gave."""
+
+    files: tuple[FoundFile, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageFailure:
+    """Why one kind of looking gave nothing: a value, no error."""
+
+    status: Status  # blocked or failed
+    reason: str
+
+
+PageAnswer = PageFound | PageFailure
+
+
 def merged(files: Iterable[FoundFile], wanted: Wanted) -> tuple[tuple[FoundFile, ...], str]:
     """Each wanted file once, the first mention of it; and what there is to say about the rest."""
     kept: dict[str, FoundFile] = {}

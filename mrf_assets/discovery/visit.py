@@ -10,20 +10,26 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from mrf_assets.discovery.answers import read_answer
 from mrf_assets.discovery.links import Reading, read_page
 from mrf_assets.discovery.names import kind_of
 from mrf_assets.discovery.plain import BY_HAND
-from mrf_assets.discovery.values import BROWSER_WAY, FoundFile, PageKind, Status
-from mrf_assets.fetch import Gate, Turn
-from mrf_assets.urls import canonical_url, server_of
+from mrf_assets.discovery.turns import host_turn
+from mrf_assets.discovery.values import (
+    BROWSER_WAY,
+    FoundFile,
+    PageAnswer,
+    PageFailure,
+    PageFound,
+    PageKind,
+    Status,
+)
+from mrf_assets.fetch import Gate
+from mrf_assets.urls import canonical_url
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Download, Frame, Page, Request, Response, Route
@@ -56,25 +62,6 @@ _CLICKABLE = (
 _WORTH_A_CLICK = re.compile(
     r"\bindex|table of contents|in.network|machine.readable|\bmrf|download|transparency|allowed amount", re.IGNORECASE
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageFound:
-    """What one kind of looking at a page gave."""
-
-    files: tuple[FoundFile, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageFailure:
-    """Why one kind of looking gave nothing: a value, no error."""
-
-    status: Status  # blocked or failed
-    reason: str
-
-
-PageAnswer = PageFound | PageFailure
 
 
 class VisitFailed(Exception):
@@ -363,34 +350,6 @@ class Visit:
     async def _raise_challenge(self, page: Page) -> None:
         if _CHALLENGES.search(await _text_of(page.main_frame)):
             raise VisitFailed("blocked", f"the page asks whether a person looks at it; {BY_HAND}")
-
-
-@asynccontextmanager
-async def host_turn(gate: Gate, url: str) -> AsyncIterator[Turn]:
-    """A turn of the gate that `fetch` uses: pages of browsers and plain requests share one host's pace."""
-    left, held = Event(), ExitStack()
-
-    def wait(seconds: float) -> None:
-        if left.wait(seconds):
-            raise InterruptedError
-
-    entering = asyncio.ensure_future(asyncio.to_thread(held.enter_context, gate.turn(server_of(url), sleep=wait)))
-    try:
-        turn = await asyncio.shield(entering)
-    except asyncio.CancelledError:
-        left.set()
-        entering.add_done_callback(partial(_let_go, held))
-        raise
-    try:
-        yield turn
-    finally:
-        held.close()
-
-
-def _let_go(held: ExitStack, entering: asyncio.Future[Turn]) -> None:
-    """Give a turn back that came too late."""
-    if not entering.cancelled() and entering.exception() is None:
-        held.close()
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -390,3 +390,18 @@ def test_the_chromium_on_the_path_is_taken(server: MrfServer) -> None:
     del server
     assert _chromium() == check_browser(None)
     assert Path("/bin/true") == check_browser(Path("/bin/true"))
+
+
+def test_the_settings_say_how_the_browser_is_started(server: MrfServer) -> None:
+    """Its places, its sandbox, its time."""
+    del server
+    looking = DiscoverySettings(scraper_pool_size=7, scraper_timeout_seconds=9.0, scraper_pages_per_context=3)
+    given = BrowserOptions.of(looking, refuse_private_addresses=True)
+    alone = BrowserOptions.of(replace(looking, enable_parallel_scraping=False), refuse_private_addresses=False)
+    bare = BrowserOptions.of(replace(looking, chromium_sandbox=True), refuse_private_addresses=False)
+
+    assert (7, 9.0, 3, True) == (
+        given.max_parallel, given.timeout_seconds, given.pages_per_context, given.refuse_private_addresses,
+    )  # fmt: skip
+    assert (1, True) == (alone.max_parallel, bare.sandbox)
+    assert (os.geteuid() != 0) == given.sandbox

@@ -59,6 +59,12 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert "S3cr3t" not in str(raised.value)
 
 
+def test_a_line_without_end_is_a_problem(tmp_path: Path) -> None:
+    """One line of it is shown."""
+    with pytest.raises(SourceProblems, match="line 2: .* is longer than 8192 characters"):
+        _read([], _list(tmp_path, "portal_url\nhttps://a.example/" + "a" * 200_000))
+
+
 def test_no_portal_is_a_problem(tmp_path: Path) -> None:
     """It says how to name one."""
     with pytest.raises(SourceProblems, match="MRF_PORTALS"):

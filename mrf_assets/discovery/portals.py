@@ -16,6 +16,7 @@ from mrf_assets.urls import canonical_url
 
 _COLUMN, _PAYER = "portal_url", "payer"
 _LONGEST_PAYER = 120  # characters
+_LONGEST_LINE = 16_384  # longer than any address that is taken
 
 
 def read_portals(addresses: Iterable[str], location: str | None, open_url: Opener) -> tuple[Portal, ...]:
@@ -66,6 +67,9 @@ def _rows(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str, str]]:
     for number, line in lines:
         text = line.strip()
         if not text or text.startswith("#"):
+            continue
+        if len(text) > _LONGEST_LINE:  # csv has a limit of its own, and no line for it
+            yield number, text, ""
             continue
         cells = [cell.strip() for cell in next(csv.reader([text]))]
         if first and _COLUMN in [cell.lower() for cell in cells]:

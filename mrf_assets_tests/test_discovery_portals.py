@@ -61,7 +61,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 def test_a_line_without_end_is_a_problem(tmp_path: Path) -> None:
     """One line of it is shown."""
-    with pytest.raises(SourceProblems, match="line 2: .* is longer than 8192 characters"):
+    with pytest.raises(SourceProblems, match=r"line 2: .* is longer than 8192 characters"):
         _read([], _list(tmp_path, "portal_url\nhttps://a.example/" + "a" * 200_000))
 
 

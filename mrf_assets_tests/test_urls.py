@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from mrf_assets.urls import canonical_url, file_name, host_of, is_remote, local_path
+from mrf_assets.urls import canonical_url, file_name, host_of, is_remote, local_path, server_of
 
 _SECRET = "S3cr3tV4lue"
 _SIGNATURES = (
@@ -178,3 +178,18 @@ def test_host_of(host: str, url: str) -> None:
 def test_file_name(name: str, url: str) -> None:
     """The name is the query's, where it has one, else the last segment of the path."""
     assert name == file_name(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("https://Payer.example/a", "payer.example"),
+        ("https://payer.example:8443/a", "payer.example:8443"),
+        ("https://user:secret@payer.example/a", "payer.example"),
+        ("https://payer.example:port/a", ""),
+        ("/data/a.json", ""),
+    ],
+)
+def test_a_server_is_a_host_and_its_port(url: str, server: str) -> None:
+    """One limit of requests for each; nobody's for what is no address."""
+    assert server == server_of(url)

@@ -26,7 +26,7 @@ from mrf_assets.priority import PRIORITY_TAG, Priority
 logger = logging.getLogger(__name__)
 
 COMPREHENSIVE = "comprehensive"
-INGEST, ENRICH = "ingest", "enrich_npis"
+INGEST, ENRICH, DISCOVER = "ingest", "enrich_npis", "discover_portals"
 THEN_TAG = "mrf/then"  # of a backfill: the job that runs once when it has ended
 THEN_CONFIG_TAG = "mrf/then_config"  # its configuration, as JSON
 AFTER_TAG = "mrf/after"  # of that run: the backfill's id
@@ -120,7 +120,9 @@ def submit(
     Args:
         identifiers: Networks, as partition keys, for a job that has partitions; none for one that has none.
         job: A job of the code location (`ingest`, `enrich_npis`, ...), or `comprehensive`: `ingest`, then
-            `enrich_npis` once, whatever became of single networks.
+            `enrich_npis` once, whatever became of single networks. Without networks it begins one step earlier:
+            `discover_portals` registers the indexes that it finds, and the sensors `index_sensor` and
+            `new_providers`, where they are on, do the rest.
         mode: How the registry is asked, as `RegistryConfig.mode`; for jobs with such a setting alone.
         priority: Its runs' place in Dagster's queue.
         parameters: Other settings by name, of the job's ops and resources, as in the launchpad.
@@ -136,7 +138,10 @@ def submit(
     networks = list(dict.fromkeys(identifiers))
     jobs = server.jobs()
     tags = {PRIORITY_TAG: str(int(priority))}
-    if job == COMPREHENSIVE:
+    if job == COMPREHENSIVE and not networks:
+        chosen = _chosen(server, jobs, DISCOVER)
+        config = _config(server.default_config(chosen), {"watch": True, **given}, chosen)
+    elif job == COMPREHENSIVE:
         chosen = _chosen(server, jobs, INGEST)
         followed = _chosen(server, jobs, ENRICH)
         tags |= {THEN_TAG: ENRICH}

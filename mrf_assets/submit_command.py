@@ -36,7 +36,8 @@ class Shown:
     "--job",
     default=submission.INGEST,
     show_default=True,
-    help="ingest, enrich_npis, or comprehensive, which is both; or any other job of the code location.",
+    help="ingest, enrich_npis, or comprehensive, which is both, and without NETWORKS begins with discover_portals; or "
+    "any other job of the code location.",
 )
 @click.option("--mode", help="How providers are looked up: intelligent, parallel_all, api_only or bulk_only.")
 @click.option("--priority", type=PriorityName(), default=Priority.NORMAL.name, show_default=True)

@@ -40,6 +40,7 @@ from mrf_assets_tests.dagster_fixtures import (
 )
 from mrf_assets_tests.mrf_server import MrfServer
 from mrf_assets_tests.nppes_server import NppesServer
+from mrf_assets_tests.portal_server import link_page
 
 _SOUND, _ABSENT = "ab", "z"
 _NETWORKS = [key(letter) for letter in _SOUND + _ABSENT]
@@ -150,6 +151,17 @@ def test_the_mode_and_the_parameters_reach_the_jobs(desk: Desk) -> None:
     (enrichment,) = desk.runs(mrf_after=desk.job_id)
 
     assert {"npi_registry": {"config": {"mode": "api_only"}}} == enrichment.run_config["ops"]
+
+
+def test_a_comprehensive_job_without_networks_begins_with_the_portals(desk: Desk) -> None:
+    """What they name is registered for the sensor of indexes, which does the rest."""
+    with MrfServer() as portal:
+        parameters = {"portals": [link_page(portal)], "enable_scraping": False}
+        job_id = submit([], "comprehensive", parameters=parameters, url=desk.url)
+        assert "completed" == wait(job_id, desk.url).state
+
+    (run,) = results(job_id, desk.url).runs
+    assert ("discover_portals", 1) == (run.job, run.numbers["discovered_indexes"]["indexes_added"])
 
 
 def test_two_enrichments_take_turns(desk: Desk) -> None:

@@ -338,7 +338,7 @@ def test_everything_is_counted() -> None:
         numbers.requests_refused,
         numbers.requests_failed,
     )
-    assert 7 == pool.limiter.starts_last_minute
+    assert 7 == pool.statistics.requests_last_minute
     assert 0 < numbers.utilisation <= 1
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +26,7 @@ from mrf_assets.batch import (
     BatchReport,
     Budget,
     Failure,
+    Fresh,
     Item,
     Ledger,
     LookUp,
@@ -31,12 +35,16 @@ from mrf_assets.batch import (
     Pool,
     Prices,
     Stop,
+    adopt,
+    drop_replaced,
     output_at,
     recover,
+    renew,
     start_over,
 )
 from mrf_assets.batch.ledger import Part
 from mrf_assets.errors import StoreError
+from mrf_assets_tests import killed_batch
 from mrf_assets_tests.test_batch_pool import Scripted, fast, items, lasting, passing, refusal
 
 SCHEMA = pa.schema(
@@ -64,17 +72,29 @@ class Around:
     def __init__(self, inner: Output) -> None:
         self.inner, self.path = inner, inner.path
 
-    def restore(self, parts: Sequence[Part], leftover_rows: int | None) -> None:
+    def found(self) -> list[Part]:
+        """Passed on."""
+        return self.inner.found()
+
+    def restore(self, parts: Sequence[Part], leftover_rows: int) -> None:
         """Passed on."""
         self.inner.restore(parts, leftover_rows)
 
-    def read(self) -> Iterator[pa.Table]:
+    def read(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Passed on."""
-        return self.inner.read()
+        return self.inner.read(columns)
 
-    def append(self, rows: pa.Table, parts: int) -> Part:
+    def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:
         """Passed on."""
-        return self.inner.append(rows, parts)
+        return self.inner.append(pieces, last)
+
+    def rewrite(self, pieces: Iterable[pa.Table], last: Part | None) -> list[Part]:
+        """Passed on."""
+        return self.inner.rewrite(pieces, last)
+
+    def settle(self, parts: Sequence[Part]) -> None:
+        """Passed on."""
+        self.inner.settle(parts)
 
 
 class WatchedOutput(Around):
@@ -85,9 +105,9 @@ class WatchedOutput(Around):
         self.wrote = asyncio.Event()
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    def append(self, rows: pa.Table, parts: int) -> Part:
+    def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:
         """Write, and tell."""
-        part = super().append(rows, parts)
+        part = super().append(pieces, last)
         if self.loop is not None:
             self.loop.call_soon_threadsafe(self.wrote.set)
         else:
@@ -102,12 +122,12 @@ class CrashingOutput(Around):
         super().__init__(inner)
         self._where, self._number, self._appends = where, number, 0
 
-    def append(self, rows: pa.Table, parts: int) -> Part:
+    def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:
         """Write, unless it is time to crash."""
         is_time, self._appends = self._appends == self._number, self._appends + 1
         if is_time and self._where == "before":
             raise Crash
-        part = super().append(rows, parts)
+        part = super().append(pieces, last)
         if is_time:
             raise Crash
         return part
@@ -394,27 +414,155 @@ def _crashing(output: Output, crash: tuple[str, int] | None) -> tuple[Output, An
     return output, on_outcome
 
 
-def test_a_new_start_forgets_the_old_output(ledger: Ledger, output: Output) -> None:
-    """All items are asked for again, and the old rows are gone."""
+def test_a_new_start_keeps_the_old_rows_until_there_are_new_ones(ledger: Ledger, output: Output) -> None:
+    """All items are asked for again; what is read meanwhile, or after a failure, is what was there."""
     go(ledger, output, Counting())
-    again = Counting()
+    again = Scripted({"4": [lasting()]})
 
     assert 0 == start_over(ledger, output, SCHEMA, items(5))
+    assert 30 == len(keys_in(output))
     go(ledger, output, again)
+    assert 29 == drop_replaced(ledger, output, "key")
 
-    assert 5 == again.calls.total() == len(keys_in(output))
+    assert 5 == again.calls.total()
+    rows = [row for piece in output.read() for row in piece.to_pylist()]
+    assert ["0", "1", "2", "3", "4"] == sorted(row["key"] for row in rows)
+    assert {"4": "=1+1"} == {row["key"]: row["text"] for row in rows if row["text"] is not None}
+
+    ledger.retry_failed()
+    go(ledger, output, again)
+    assert 1 == drop_replaced(ledger, output, "key")
+    assert {None} == {row["text"] for piece in output.read() for row in piece.to_pylist()}
+
+
+def test_a_new_start_that_is_stopped_costs_no_row(ledger: Ledger, output: Output) -> None:
+    """Of items that are not wanted any more, too: they go when all others are there."""
+    go(ledger, output, Counting())
+
+    start_over(ledger, output, SCHEMA, items(20))
+    go(ledger, output, Counting(), limit=10)
+    assert 10 == drop_replaced(ledger, output, "key")
+    assert sorted(item.key for item in items(30)) == sorted(keys_in(output))
+
+    go(ledger, output, Counting())
+    assert 20 == drop_replaced(ledger, output, "key")
+    assert sorted(item.key for item in items(20)) == sorted(keys_in(output))
 
 
 def test_a_new_start_may_keep_what_is_fresh(ledger: Ledger, output: Output) -> None:
-    """Rows that `keep` names, of items that are still wanted, are neither asked for nor lost."""
-    go(ledger, output, Counting())
+    """Items with a row that is young enough are not asked for."""
+    old = Counting()
+
+    async def look_up(item: Item) -> Answer:
+        await old(item)
+        return Answer(row=row_of(item.key, at=_NOW - dt.timedelta(days=int(item.key))))
+
+    go(ledger, output, look_up)
     again = Counting()
 
-    kept = start_over(ledger, output, SCHEMA, items(20), lambda row: row["key"] if int(row["key"]) % 2 else None)
+    kept = start_over(ledger, output, SCHEMA, items(20), Fresh(key="key", at="at", since=_NOW - dt.timedelta(days=9)))
     go(ledger, output, again)
+    drop_replaced(ledger, output, "key")
 
     assert 10 == kept == again.calls.total()
     assert sorted(item.key for item in items(20)) == sorted(keys_in(output))
+
+
+def test_a_new_start_goes_on_without_parts_that_are_gone(ledger: Ledger, output: Output) -> None:
+    """That is what people are told to do then."""
+    go(ledger, output, Counting())
+    if output.path.is_dir():
+        next(output.path.glob("part-*")).unlink()
+    else:
+        output.path.unlink()
+
+    start_over(ledger, output, SCHEMA, items(30))
+    go(ledger, output, Counting())
+    drop_replaced(ledger, output, "key")
+
+    assert sorted(item.key for item in items(30)) == sorted(keys_in(output))
+
+
+def test_after_a_renewal_the_next_part_is_the_newest(ledger: Ledger, tmp_path: Path) -> None:
+    """Of an item with two rows the later part counts, by its name."""
+    output = output_at(tmp_path / "parts", SCHEMA)
+    go(ledger, output, Counting())
+    renew(ledger, output, ["0", "1"])
+    go(ledger, output, Counting())
+    before = max(path.name for path in output.path.iterdir())
+
+    drop_replaced(ledger, output, "key")
+    (rewritten,) = [path.name for path in output.path.iterdir()]
+    renew(ledger, output, ["2"])
+    go(ledger, output, Counting())
+
+    assert before < rewritten < max(path.name for path in output.path.iterdir())
+    assert 31 == len(keys_in(output))
+
+
+@pytest.mark.parametrize("name", ["parts", "rows.csv"])
+@pytest.mark.parametrize(
+    ("number", "step"), [(number, step) for number, steps in killed_batch.STEPS.items() for step in steps]
+)
+def test_a_kill_at_any_step_loses_and_doubles_nothing(name: str, number: int, step: str, tmp_path: Path) -> None:
+    """Of a first round, and of one that replaces all rows: after the kill all old rows are there to read."""
+    killed = subprocess.run(
+        [sys.executable, "-m", "mrf_assets_tests.killed_batch", str(tmp_path), name, str(number), step], check=False
+    )
+    assert -signal.SIGKILL == killed.returncode
+    output = output_at(tmp_path / name, killed_batch.SCHEMA)
+    if number == killed_batch.SECOND and name == "parts":  # a CSV may end in half a line
+        assert set(keys_in(output)) >= {item.key for item in list(killed_batch.items())[:-5]}
+    calls: list[str] = []
+    with Ledger(tmp_path / "progress.sqlite") as ledger:
+        recover(ledger, output, killed_batch.SCHEMA)
+        done = ledger.counts()["done"]
+        if number == killed_batch.FIRST:
+            assert done == len(keys_in(output)) == len(set(keys_in(output)))
+        killed_batch.go(ledger, output, number, calls)
+
+    rows = [row for piece in output.read() for row in piece.to_pylist()]
+    wanted = killed_batch.ITEMS - (0 if number == killed_batch.FIRST else 5)
+    assert sorted(map(str, range(wanted))) == sorted(row["key"] for row in rows)
+    assert {number} == {row["round"] for row in rows}
+    assert wanted - done == len(calls)
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith((".new", ".next"))]
+
+
+def test_a_lost_ledger_is_made_anew_out_of_the_rows(ledger: Ledger, output: Output, tmp_path: Path) -> None:
+    """What has a row is done; the rest is asked for; no row is touched."""
+    go(ledger, output, Counting(), limit=12)
+    before, again = keys_in(output), Counting()
+
+    with Ledger(tmp_path / "new.sqlite") as new:
+        assert 12 == adopt(new, output, items(30), "key")
+        assert 0 == adopt(new, output, items(30), "key")
+        go(new, output, again)
+
+    assert before == keys_in(output)[:12]
+    assert sorted(item.key for item in items(30)) == sorted(keys_in(output))
+    assert 18 == again.calls.total()
+
+
+def test_a_torn_line_of_a_csv_is_not_taken_for_a_row(ledger: Ledger, tmp_path: Path) -> None:
+    """Its ledger is lost, and the last write was cut off: in a cell, in quotes, or before the line's end."""
+    output = output_at(tmp_path / "rows.csv", SCHEMA)
+    go(ledger, output, Counting())
+    whole = output.path.read_bytes()
+    last = whole.rindex(b"\n", 0, -1) + 1
+
+    for cut in range(last, len(whole)):
+        output.path.write_bytes(whole[:cut])
+        assert [(29, last)] == [(part.rows, part.size_bytes) for part in output.found()]
+
+
+def test_a_part_that_cannot_be_read_is_told(ledger: Ledger, tmp_path: Path) -> None:
+    """By its name, and what to do; not a traceback."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "part-000001.parquet").write_bytes(b"PAR1 no, it is not")
+
+    with pytest.raises(StoreError, match=r"part-000001.parquet: cannot be read .* move it away"):
+        start_over(ledger, output_at(tmp_path / "parts", SCHEMA), SCHEMA, items(1))
 
 
 def test_a_new_start_that_fails_leaves_the_old_batch(ledger: Ledger, output: Output) -> None:
@@ -474,7 +622,7 @@ def test_a_file_of_others_is_not_touched(ledger: Ledger, tmp_path: Path) -> None
 
     other = output_at(tmp_path / "parts", pa.schema([("a", pa.int64())]))
     other.restore([], 0)
-    other.append(pa.table({"a": [1]}), 0)
+    other.append([pa.table({"a": [1]})], None)
     with pytest.raises(StoreError, match="not of this command"):
         recover(ledger, output_at(tmp_path / "parts", SCHEMA), SCHEMA)
     assert (tmp_path / "parts" / "part-000001.parquet").exists()
@@ -502,29 +650,28 @@ def test_the_rows_of_a_batch_that_came_between_are_not_removed(ledger: Ledger, o
     with pytest.raises(StoreError, match="give the --checkpoint that wrote them"):
         recover(ledger, output, SCHEMA)
 
-    assert 200 == len(keys_in(output))
+    assert 210 == len(keys_in(output))
 
 
-def test_a_new_start_replaces_the_rows_of_another_ledger_once(ledger: Ledger, output: Output, tmp_path: Path) -> None:
-    """Also where it was killed before the old rows were gone; rows that come later are not its own."""
-    go(ledger, output, Counting())
+def test_a_new_start_takes_over_the_rows_of_another_ledger(ledger: Ledger, output: Output, tmp_path: Path) -> None:
+    """From then on they are its own, and the other ledger's no more."""
+    go(ledger, output, Counting(), limit=10)
     with Ledger(tmp_path / "other.sqlite") as other:
         start_over(other, output, SCHEMA, items(5))
     with Ledger(tmp_path / "other.sqlite") as other:
-        recover(other, output, SCHEMA)
-        assert [] == keys_in(output)
+        go(other, output, Counting())
+        drop_replaced(other, output, "key")
+        assert 5 == len(keys_in(output))
 
-        start_over(ledger, output, SCHEMA, items(30))
-        go(ledger, output, Counting())
-        with pytest.raises(StoreError, match="give the --checkpoint that wrote them"):
-            recover(other, output, SCHEMA)
-    assert 30 == len(keys_in(output))
+    with pytest.raises(StoreError):
+        recover(ledger, output, SCHEMA)
+    assert 5 == len(keys_in(output))
 
 
 def test_a_long_cell_can_be_read(tmp_path: Path) -> None:
     """Of more than 131,072 characters, where Python's reader stops unless told otherwise."""
     output = output_at(tmp_path / "rows.csv", SCHEMA)
-    output.append(pa.Table.from_pylist([row_of("k", text="x" * 200_000)], schema=SCHEMA), 0)
+    output.append([pa.Table.from_pylist([row_of("k", text="x" * 200_000)], schema=SCHEMA)], None)
 
     ((row,),) = [table.to_pylist() for table in output.read()]
     assert "x" * 200_000 == row["text"]
@@ -591,7 +738,7 @@ def test_a_csv_gives_back_what_was_put_in(rows: list[dict[str, Any]]) -> None:
     """Types, nulls, quotes, line breaks, and text that looks like a formula."""
     with TemporaryDirectory() as folder:
         output = output_at(Path(folder) / "rows.csv", SCHEMA)
-        output.append(pa.Table.from_pylist(rows, schema=SCHEMA), 0)
+        output.append([pa.Table.from_pylist(rows, schema=SCHEMA)], None)
 
         assert rows == [row for table in output.read() for row in table.to_pylist()]
 
@@ -600,7 +747,7 @@ def test_a_csv_gives_back_what_was_put_in(rows: list[dict[str, Any]]) -> None:
 def test_a_cell_never_is_a_formula(text: str, tmp_path: Path) -> None:
     """Names come from strangers, and CSVs are opened with spreadsheets."""
     output = output_at(tmp_path / "rows.csv", SCHEMA)
-    output.append(pa.Table.from_pylist([row_of("k", text=text)], schema=SCHEMA), 0)
+    output.append([pa.Table.from_pylist([row_of("k", text=text)], schema=SCHEMA)], None)
 
     assert f"k,'{text}," in output.path.read_text()
 

@@ -236,6 +236,28 @@ def test_max_age_keeps_what_is_young_enough(desk: Desk, output: str) -> None:
     assert {2} == set(desk.server.requests.values())
 
 
+@pytest.mark.parametrize("flags", [(), ("--max-age", "0s")])
+@pytest.mark.parametrize("output", ["out", "out.csv"])
+def test_a_run_that_fails_costs_no_row(desk: Desk, output: str, flags: tuple[str, ...]) -> None:
+    """The registry is down: what was looked up before stays, and is replaced by the run that comes through."""
+    desk.write_input(NPIS[:10])
+    command = ("--input", "npis.csv", "--output", output)
+    desk.run(*command)
+    before = desk.rows(output)
+    desk.write_input(NPIS[1:10])
+    desk.server.always(Reply(status=404))
+
+    assert 1 == desk.run(*command, *flags)[0]
+    assert [row for row in before if row["npi"] in numbers(NPIS[1:10])] == desk.rows(output)
+
+    desk.server.always(None)
+    assert 0 == desk.run(*command, "--retry-failed")[0]
+    after = desk.rows(output)
+    assert numbers(NPIS[1:10]) == [row["npi"] for row in after]
+    assert all(row["fetched_at"] > max(old["fetched_at"] for old in before) for row in after)
+    assert 9 == desk.json("enrichment_report.json")["quality"]["rows"]
+
+
 def test_invalid_records_are_failures_with_their_line(desk: Desk) -> None:
     """S4.54: bad check digit, nine digits, letters, empty, withdrawn, never issued."""
     known, withdrawn, unknown = NPIS[:3]
@@ -298,15 +320,33 @@ def test_failed_records_are_tried_again_into_another_file(desk: Desk) -> None:
     assert numbers(NPIS[1:10]) == [row["npi"] for row in desk.rows()]
 
 
+@pytest.mark.parametrize("output", ["out", "out.csv"])
+def test_a_lost_checkpoint_is_made_anew_out_of_the_output(desk: Desk, output: str) -> None:
+    """`--resume` without a ledger: what has a row is done, and people are told."""
+    desk.write_input(NPIS[:12])
+    desk.run("--input", "npis.csv", "--output", output, "--limit", "8")
+    for lost in desk.folder.glob("enrichment_progress.*"):
+        lost.unlink()
+
+    code, out, err = desk.run("--input", "npis.csv", "--output", output, "--resume")
+
+    assert 0 == code
+    assert "enrichment_progress.sqlite is lost; 8 rows of" in err
+    assert "Total: 12, Completed: 8, Pending: 4" in out
+    assert {1} == set(desk.server.requests.values())
+    assert numbers(NPIS[:12]) == [row["npi"] for row in desk.rows(output)]
+
+
 @pytest.mark.parametrize("flag", ["--resume", "--retry-failed"])
 @pytest.mark.parametrize("output", ["out", "out.csv"])
-def test_a_lost_checkpoint_costs_no_row(desk: Desk, flag: str, output: str) -> None:
-    """Gone on with from elsewhere, or with another --checkpoint: refused, and all rows stay."""
+def test_a_wrong_checkpoint_costs_no_row(desk: Desk, flag: str, output: str) -> None:
+    """Where nothing tells what is done, or another batch's ledger does: refused, and all rows stay."""
     desk.write_input(NPIS[:10])
     desk.run("--input", "npis.csv", "--output", output)
     other = ("--input", "npis.csv", "--output", output, "--checkpoint", "other/progress.json")
 
-    code, _, err = desk.run(*other, flag)
+    lost = other if flag == "--retry-failed" else (*other[:3], "typo", *other[4:])
+    code, _, err = desk.run(*lost, flag)
 
     assert 2 == code
     assert "other/progress.sqlite is not there" in err

@@ -354,6 +354,32 @@ def test_what_is_old_stays_until_it_is_replaced(shop: Shop) -> None:
     assert 3 == sum(old["fetched_at"] < new["fetched_at"] for old, new in zip(before, after, strict=True))
 
 
+def test_a_lost_ledger_is_made_anew_out_of_the_registry(shop: Shop) -> None:
+    """Its rows count as looked up, which is told; the rest is asked for, and no row is lost."""
+    shop.run(limit=3)
+    before = shop.rows("npi_registry")
+    for lost in (shop.lake / ".mrf").glob("npi_registry.sqlite*"):
+        lost.unlink()
+
+    result = shop.run()
+
+    assert result.success
+    assert 3 == facts(result, "npi_registry")["adopted_rows"]
+    assert len(shop.npis()) == shop.api.total()
+    after = shop.rows("npi_registry")
+    assert shop.npis() == [row["npi"] for row in after]
+    assert before == [row for row in after if row["npi"] in {old["npi"] for old in before}]
+    assert 0 == facts(shop.run(), "npi_registry")["adopted_rows"]
+
+
+def test_a_limit_counts_for_both_rounds_of_the_api(shop: Shop) -> None:
+    """Side by side with bulk files that cannot be had, the API is asked twice."""
+    shop.cms.put("/NPI_Files.html", b"<html></html>")
+    shop.run(mode="parallel_all", limit=3)
+
+    assert 3 == shop.api.total()
+
+
 def test_the_later_row_of_an_npi_counts(shop: Shop) -> None:
     """While an update is under way, or after it was killed, an NPI has its old row and its new one."""
     shop.run()

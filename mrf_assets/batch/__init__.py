@@ -9,7 +9,17 @@ from mrf_assets.batch.cost import Budget, Prices
 from mrf_assets.batch.ledger import FailedItem, Ledger
 from mrf_assets.batch.outputs import Output, output_at
 from mrf_assets.batch.pool import Pool, in_thread, process_batch
-from mrf_assets.batch.run import Batch, BatchReport, failures_of, recover, start_over
+from mrf_assets.batch.run import (
+    Batch,
+    BatchReport,
+    Fresh,
+    adopt,
+    drop_replaced,
+    failures_of,
+    recover,
+    renew,
+    start_over,
+)
 from mrf_assets.batch.statistics import Statistics
 from mrf_assets.batch.stop import Stop
 from mrf_assets.batch.values import Answer, BatchOptions, Failure, Item, LookUp, Outcome, Result, Row, Unfinished
@@ -22,6 +32,7 @@ __all__ = [
     "Budget",
     "FailedItem",
     "Failure",
+    "Fresh",
     "Item",
     "Ledger",
     "LookUp",
@@ -34,10 +45,13 @@ __all__ = [
     "Statistics",
     "Stop",
     "Unfinished",
+    "adopt",
+    "drop_replaced",
     "failures_of",
     "in_thread",
     "output_at",
     "process_batch",
     "recover",
+    "renew",
     "start_over",
 ]

@@ -2,7 +2,8 @@
 
 An item's state and its row change in one transaction, so a crash loses both or neither.
 `parts` says what of each output is committed; what lies on the disk beyond that is a leftover
-of a crash, and its rows are still here.
+of a crash, and its rows are still here: a commit is on the disk (`synchronous=FULL`) before its
+rows are written anywhere else.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import orjson
 from mrf_assets.batch.values import Failure, Item, Outcome, Result, Row
 from mrf_assets.disk import sqlite_refusals, sqlite_transaction
 from mrf_assets.errors import StoreError
+from mrf_assets.whole_files import sync
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -38,6 +40,7 @@ CREATE TABLE IF NOT EXISTS parts (output TEXT NOT NULL, name TEXT NOT NULL, rows
 """
 _REASONS = "SELECT reason, count(*) FROM items WHERE state = 'failed' GROUP BY reason"
 _PAGE = 100  # rows of one statement
+_WAITING_ROWS = 1_000  # of one entry of `waiting`, with their JSON at most some 10 MB
 _LOCK_SUFFIX = ".lock"
 
 
@@ -174,6 +177,13 @@ class Ledger:
                 )
             ]
 
+    def unknown(self, keys: Iterable[str]) -> list[str]:
+        """Those of the keys that no item has."""
+        with self._refusals():
+            return [
+                key for key in keys if self._db.execute("SELECT 1 FROM items WHERE key = ?", [key]).fetchone() is None
+            ]
+
     def pages_of_keys(self, size: int, *, failed_but_for: str | None = None) -> Iterator[list[str]]:
         """The keys of all items that are to do, in pages; and of those given up, but for one reason, if it is told."""
         last = -1
@@ -212,8 +222,7 @@ class Ledger:
 
     def knows(self, key: str) -> bool:
         """True for an item of this batch."""
-        with self._refusals():
-            return self._db.execute("SELECT 1 FROM items WHERE key = ?", [key]).fetchone() is not None
+        return not self.unknown([key])
 
     def failed(self, limit: int = -1) -> Iterator[FailedItem]:
         """The items that were given up."""
@@ -265,19 +274,32 @@ class Ledger:
             ).fetchone()
         return int(count)
 
-    def waiting(self, output: str, most_rows: int) -> tuple[list[dict[str, Any]], int]:
-        """The oldest waiting rows of an output, and up to which position they stand; times are ISO 8601 texts."""
-        rows: list[dict[str, Any]] = []
-        last = -1
+    def waiting_until(self, output: str, most_rows: int) -> int:
+        """The position up to which the oldest waiting rows are to be written: so many, and what came with the last."""
+        rows, last = 0, -1
         with self._refusals():
-            for position, data in self._db.execute(
-                "SELECT position, json FROM waiting WHERE output = ? ORDER BY position", [output]
-            ):
-                rows += orjson.loads(data)
-                last = position
-                if len(rows) >= most_rows:
+            waiting = "SELECT position, rows FROM waiting WHERE output = ? ORDER BY position"
+            for position, count in self._db.execute(waiting, [output]):
+                rows, last = rows + count, position
+                if rows >= most_rows:
                     break
-        return rows, last
+        return last
+
+    def waiting(self, output: str, until: int, page_rows: int) -> Iterator[list[dict[str, Any]]]:
+        """Waiting rows up to a position, in pages; times are ISO 8601 texts.
+
+        Reads over a connection of its own, so that it can be used in any thread.
+        """
+        with self._refusals(), closing(sqlite3.connect(self.path)) as db:
+            page: list[dict[str, Any]] = []
+            waiting = "SELECT json FROM waiting WHERE output = ? AND position <= ? ORDER BY position"
+            for (data,) in db.execute(waiting, [output, until]):
+                page += orjson.loads(data)
+                if len(page) >= page_rows:
+                    yield page
+                    page = []
+            if page:
+                yield page
 
     def written(self, output: str, part: Part, last: int) -> None:
         """The waiting rows up to a position stand in an output now."""
@@ -288,6 +310,24 @@ class Ledger:
                 "size_bytes = excluded.size_bytes",
                 [output, part.name, part.rows, part.size_bytes],
             )
+
+    def adopt(self, output: str, parts: Iterable[Part]) -> None:
+        """What stands in an output is of this batch now, whoever wrote it."""
+        with self._transaction() as db:
+            db.executemany("INSERT INTO parts VALUES (?, ?, ?, ?)", _part_rows(output, parts))
+
+    def finish(self, keys: Iterable[str]) -> int:
+        """These have their row already, and need no look-up; returns how many items that are."""
+        done = "UPDATE items SET state = 'done', reason = NULL, error = NULL WHERE key = ? AND state <> 'done'"
+        with self._transaction() as db:
+            return db.executemany(done, ([key] for key in keys)).rowcount
+
+    def rewritten(self, output: str, parts: Iterable[Part], note: str) -> None:
+        """An output consists of these parts alone now; the note under this name says so until it is taken away."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM parts WHERE output = ?", [output])
+            db.executemany("INSERT INTO parts VALUES (?, ?, ?, ?)", _part_rows(output, parts))
+            db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", [note, output])
 
     def outputs(self) -> list[str]:
         """All outputs that this batch was written to, or has rows for."""
@@ -340,6 +380,7 @@ class Ledger:
                     str(self.path), "is open in another program (sqlite3?); close it there, and start again"
                 )
             path.replace(self.path)
+            sync(self.path.parent)
             path.with_name(path.name + _LOCK_SUFFIX).unlink(missing_ok=True)
             self._db = _open(self.path)
 
@@ -352,16 +393,23 @@ def _looked_into(path: Path) -> AbstractContextManager[sqlite3.Connection]:
 def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
-    # A power cut may take the last commits with it, and never makes the file inconsistent.
-    db.execute("PRAGMA synchronous=NORMAL")
+    # With NORMAL a power cut takes the last commits with it: hundreds of look-ups would be repeated, and a part of the
+    # output, which is on the disk by then, would hold rows that nothing names. Costs one fsync for each commit.
+    db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA wal_autocheckpoint=10000")  # pages; a checkpoint waits for the disk
     db.executescript(_SCHEMA)
     return db
 
 
 def _wait(db: sqlite3.Connection, output: str, rows: Sequence[Row]) -> None:
-    if rows:  # JSON, not Arrow: ten rows of 45 columns take a tenth of the time
-        db.execute("INSERT INTO waiting (output, rows, json) VALUES (?, ?, ?)", [output, len(rows), orjson.dumps(rows)])
+    # JSON, not Arrow: ten rows of 45 columns take a tenth of the time.
+    for first in range(0, len(rows), _WAITING_ROWS):
+        page = rows[first : first + _WAITING_ROWS]
+        db.execute("INSERT INTO waiting (output, rows, json) VALUES (?, ?, ?)", [output, len(page), orjson.dumps(page)])
+
+
+def _part_rows(output: str, parts: Iterable[Part]) -> Iterator[tuple[str, str, int, int]]:
+    return ((output, part.name, part.rows, part.size_bytes) for part in parts)
 
 
 def _entry(entry: Item | Failure, now: str) -> tuple[Any, ...]:

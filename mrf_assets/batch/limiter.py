@@ -49,12 +49,6 @@ class StartLimiter:
         self._starts: deque[float] = deque()
         self._usual_seconds, self._smoothed_seconds = inf, 0.0
 
-    @property
-    def starts_last_minute(self) -> int:
-        """Requests that were started in the last 60 seconds."""
-        self._forget(self._clock())
-        return len(self._starts)
-
     async def start(self, stop: Stop) -> Start | None:
         """Wait for one's turn; None if the batch is to stop first."""
         was_held = self._turn.locked()
@@ -66,7 +60,8 @@ class StartLimiter:
             if stop.requested:
                 return None
             now = self._clock()
-            self._starts.append(now)
+            if self._cap is not None:  # else a minute of a fast service would be a million times to remember
+                self._starts.append(now)
             return Start(at=now, cuts=self.pace.started(now, self._limits), was_held=was_held)
 
     def accepted(self, start: Start) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
+import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +19,20 @@ from mrf_assets.batch.ledger import Ledger, Part
 from mrf_assets.batch.outputs import Output, output_at, table_of
 from mrf_assets.batch.pool import Pool
 from mrf_assets.batch.statistics import Statistics
-from mrf_assets.batch.values import Failure, Item, Outcome, Result, Row
+from mrf_assets.batch.values import Failure, Item, Outcome, Result
 
 logger = logging.getLogger(__name__)
 
 # A part is written once what waits is a twentieth of what is written: the first ten rows are
 # visible at once, and a million rows make 300 parts.
 _PART_SHARE = 20
-_MOST_PART_ROWS = 5_000  # with their JSON some 50 MB
-_REPLACES = "replaces"  # note of a ledger: the output whose old rows go
+_MOST_PART_ROWS = 5_000
+_PAGE_ROWS = 500  # in memory at a time; with their JSON some 5 MB
+_PAGE_ITEMS = 50  # claimed at a time
+# Notes of a ledger; the value is an output.
+_RENEWING = "renewing"  # rows of it are replaced by later ones
+_STARTED_OVER = "started_over"  # and rows of items that are not wanted any more go
+_SETTLING = "settling"  # it was rewritten, and the new rows have to be moved to their place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +106,8 @@ class Batch:
 
     def _feed(self) -> Iterator[Item]:
         """Items in order of priority, claimed in small pages: memory stays flat."""
-        options = self._pool.options
-        page_size = max(options.checkpoint_interval, options.max_workers)
         while self._left is None or self._left > 0:
-            page = self._ledger.claim(min(page_size, self._left or page_size), options.least_priority)
+            page = self._ledger.claim(min(_PAGE_ITEMS, self._left or _PAGE_ITEMS), self._pool.options.least_priority)
             if not page:
                 return
             self._left = None if self._left is None else self._left - len(page)
@@ -128,7 +134,7 @@ class Drain:
         self._ledger, self._output, self._schema = ledger, output, schema
         parts = ledger.parts(self.name)
         self.written = sum(part.rows for part in parts)
-        self._parts = len(parts)
+        self._last = parts[-1] if parts else None
         self.waiting = ledger.waiting_rows(self.name)
         self.blocked_seconds = 0.0  # of the event loop
 
@@ -137,29 +143,29 @@ class Drain:
         return self.waiting >= min(max(self.written // _PART_SHARE, least_rows), _MOST_PART_ROWS)
 
     async def write_part(self) -> None:
-        """Write what waits; the file in a thread, because disks make wait."""
+        """Write what waits; in a thread, because disks make wait."""
         began = time.monotonic()
-        rows, last = self._ledger.waiting(self.name, _MOST_PART_ROWS)
+        until = self._ledger.waiting_until(self.name, _MOST_PART_ROWS)
         between = time.monotonic()
-        part = await asyncio.to_thread(self._append, rows)
+        part = await asyncio.to_thread(self._append, until)
         after = time.monotonic()
-        self._ledger.written(self.name, part, last)
-        self._count(part)
+        self._written(part, until)
         self.blocked_seconds += between - began + time.monotonic() - after
 
     def write_all(self) -> None:
         """Write all that waits, here and now."""
         while self.waiting:
-            rows, last = self._ledger.waiting(self.name, _MOST_PART_ROWS)
-            part = self._append(rows)
-            self._ledger.written(self.name, part, last)
-            self._count(part)
+            until = self._ledger.waiting_until(self.name, _MOST_PART_ROWS)
+            self._written(self._append(until), until)
 
-    def _append(self, rows: Sequence[Row]) -> Part:
-        return self._output.append(table_of(rows, self._schema), self._parts)
+    def _append(self, until: int) -> Part:
+        pages = self._ledger.waiting(self.name, until, _PAGE_ROWS)
+        return self._output.append((table_of(rows, self._schema) for rows in pages), self._last)
 
-    def _count(self, part: Part) -> None:
-        self._parts += 1
+    def _written(self, part: Part, until: int) -> None:
+        """The part is on the disk: only now may its rows be forgotten."""
+        self._ledger.written(self.name, part, until)
+        self._last = part
         self.written += part.rows
         self.waiting -= part.rows
 
@@ -173,43 +179,136 @@ def recover(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
     released = ledger.release()
     if released:
         logger.info("%d look-ups were under way when the last run ended; they are done again", released)
+    if settling := ledger.noted(_SETTLING):
+        _settle(ledger, output_at(Path(settling), schema))
     for name in ledger.outputs():  # a crash of `--retry-failed --output other` leaves rows for another output
         if name != str(output.path) and ledger.waiting_rows(name):
             other = output_at(Path(name), schema)
             other.restore(ledger.parts(name), ledger.waiting_rows(name))
             Drain(ledger, other, schema).write_all()
     name = str(output.path)
-    replaces = ledger.noted(_REPLACES) == name  # said by `start_over`: what stands there is an earlier batch's
-    output.restore(ledger.parts(name), None if replaces else ledger.waiting_rows(name))
-    if replaces:
-        ledger.note(_REPLACES, "")
+    output.restore(ledger.parts(name), ledger.waiting_rows(name))
     Drain(ledger, output, schema).write_all()
 
 
-def start_over(
-    ledger: Ledger,
-    output: Output,
-    schema: pa.Schema,
-    entries: Iterable[Item | Failure],
-    keep: Callable[[Row], str | None] | None = None,
-) -> int:
-    """Begin anew with these items, and some that are given up already; returns how many rows of the output are kept.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fresh:
+    """Which rows of an output are young enough; they need no look-up."""
 
-    `keep` gives the key of a row that is fresh enough, else None. The old ledger and output are what
-    counts until the new ledger is complete; `recover` then brings the output in line.
+    key: str  # column that, as text, is the key of the item
+    at: str  # column with the time of the look-up
+    since: dt.datetime
+
+    def keys(self, rows: pa.Table) -> list[str]:
+        """The items of those rows."""
+        keys, times = rows[self.key].to_pylist(), rows[self.at].to_pylist()
+        return [str(key) for key, at in zip(keys, times, strict=True) if at is not None and at >= self.since]
+
+
+def start_over(
+    ledger: Ledger, output: Output, schema: pa.Schema, entries: Iterable[Item | Failure], fresh: Fresh | None = None
+) -> int:
+    """Begin anew with these items, and some that are given up already; returns how many need no look-up.
+
+    The rows of the output stay, and are of this batch from now on; `drop_replaced` removes them once there are new
+    ones. The old ledger is what counts until the new one is complete.
+
+    Raises:
+        StoreError: The output is not ours, or with `fresh`, rows of it are not of this batch.
     """
-    kept = 0
-    if keep is not None:
+    if fresh is not None:
         recover(ledger, output, schema)
+    name, parts, kept = str(output.path), output.found(), 0
     with ledger.successor() as new:
-        new.note(_REPLACES, str(output.path))
         new.add(entries)
-        for rows in output.read() if keep is not None else ():
-            by_key = {keep(row): row for row in rows.to_pylist()} if keep else {}
-            fresh = {key: row for key, row in by_key.items() if key is not None and new.knows(key)}
-            new.carry(list(fresh), list(fresh.values()), str(output.path))
-            kept += len(fresh)
+        if parts:
+            new.adopt(name, parts)
+            new.note(_RENEWING, name)
+            new.note(_STARTED_OVER, name)
+        if fresh is not None:
+            for rows in output.read([fresh.key, fresh.at]):
+                kept += new.finish(fresh.keys(rows))
     return kept
+
+
+def adopt(ledger: Ledger, output: Output, entries: Iterable[Item | Failure], key: str) -> int:
+    """Where a ledger was lost: a new one, whose items are done if the output has a row of them; returns its rows.
+
+    `key` is the column that, as text, is the key of the item. Nothing is done where the ledger knows of any item or
+    output, and where there are no rows.
+
+    Raises:
+        StoreError: What stands there is not ours, or cannot be read.
+    """
+    if ledger.counts().total() or ledger.outputs() or not (parts := output.found()):
+        return 0
+    with ledger.successor() as new:
+        new.add(entries)
+        new.adopt(str(output.path), parts)
+        new.note(_RENEWING, str(output.path))  # the lost batch may have been about to replace some
+        for rows in output.read([key]):
+            new.finish(str(value) for value in rows[key].to_pylist())
+    return sum(part.rows for part in parts)
+
+
+def renew(ledger: Ledger, output: Output, keys: Iterable[str]) -> int:
+    """What is done is to be done again; the old rows stay until `drop_replaced`; returns how many items."""
+    ledger.note(_RENEWING, str(output.path))
+    return ledger.renew(keys)
+
+
+def drop_replaced(ledger: Ledger, output: Output, key: str) -> int:
+    """Where an item has more than one row, the last one written stays; returns how many rows are gone.
+
+    After `start_over`, once nothing is left to do, rows of other items go too. Readers find all rows at any time.
+
+    Raises:
+        StoreError: The output cannot be written; it is as it was then.
+    """
+    name = str(output.path)
+    if ledger.noted(_RENEWING) != name:
+        return 0
+    parts = ledger.parts(name)
+    is_over = not ledger.pending()
+    with closing(sqlite3.connect("")) as db:  # on the disk if it must be
+        db.execute("CREATE TABLE newest (key TEXT PRIMARY KEY, place INTEGER NOT NULL) WITHOUT ROWID")
+        rows = 0
+        for piece in output.read([key]):
+            places = [(str(value), rows + place) for place, value in enumerate(piece[key].to_pylist())]
+            db.executemany("INSERT OR REPLACE INTO newest VALUES (?, ?)", places)
+            if is_over and ledger.noted(_STARTED_OVER) == name:
+                unwanted = ledger.unknown(key for key, _ in places)
+                db.executemany("DELETE FROM newest WHERE key = ?", ([key] for key in unwanted))
+            rows += piece.num_rows
+        (kept,) = db.execute("SELECT count(*) FROM newest").fetchone()
+        if kept < rows:
+            logger.info("%d rows were replaced; %d stay", rows - kept, kept)
+            newest = (place for (place,) in db.execute("SELECT place FROM newest ORDER BY place"))
+            new = output.rewrite(_at(newest, output.read()), parts[-1] if parts else None)
+            ledger.rewritten(name, new, _SETTLING)
+            _settle(ledger, output)
+    if is_over and not ledger.counts()["failed"]:
+        ledger.note(_RENEWING, "")
+        ledger.note(_STARTED_OVER, "")
+    return int(rows - kept)
+
+
+def _settle(ledger: Ledger, output: Output) -> None:
+    output.settle(ledger.parts(str(output.path)))
+    ledger.note(_SETTLING, "")
+
+
+def _at(places: Iterator[int], pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows at these places, which ascend."""
+    begin, place = 0, next(places, None)
+    for piece in pieces:
+        wanted = []
+        while place is not None and place < begin + piece.num_rows:
+            wanted.append(place - begin)
+            place = next(places, None)
+        begin += piece.num_rows
+        if wanted:
+            yield piece.take(wanted)
 
 
 def failures_of(outcomes: Iterable[Outcome]) -> Iterator[Failure]:

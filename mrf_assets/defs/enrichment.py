@@ -126,6 +126,8 @@ def npi_registry(
     began = time.monotonic()
     result = _told_plainly(update.run)
     facts = _registry_facts(result, settings.output_dir, time.monotonic() - began)
+    if result.adopted_rows:
+        context.log.warning("the ledger was lost; the %d rows that are there count as looked up", result.adopted_rows)
     if any(getattr(settings, name) for name in _PRICES):
         facts["cost_dollars"] = result.cost_dollars
     if result.stopped is not None and config.limit is None and result.pending:
@@ -212,6 +214,7 @@ def _registry_facts(result: RegistryResult, lake: Path, seconds: float) -> dict[
         "dagster/row_count": result.rows,
         "npis": result.npis,
         "known_before": result.known_before,
+        "adopted_rows": result.adopted_rows,
         "from_bulk": result.from_bulk,
         "from_api": result.from_api,
         "failed": result.failed,

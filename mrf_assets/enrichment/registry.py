@@ -12,7 +12,7 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -30,12 +30,13 @@ from mrf_assets.batch import (
     Outcome,
     Output,
     Pool,
-    Row,
     Statistics,
     Stop,
+    adopt,
+    drop_replaced,
     output_at,
     recover,
-    start_over,
+    renew,
 )
 from mrf_assets.enrichment.inputs import INVALID
 from mrf_assets.enrichment.published import published_npis
@@ -54,6 +55,8 @@ Mode = Literal["intelligent", "parallel_all", "api_only", "bulk_only"]
 MODES: tuple[str, ...] = get_args(Mode)
 MANY = 10_000  # NPIs: more than an hour of the API at three a second, and what the bulk file takes to download
 _KEYS_AT_ONCE = 10_000
+_KEY = "npi"
+_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "512MB", "threads": 2}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +65,7 @@ class RegistryResult:
 
     npis: int = 0
     known_before: int = 0
+    adopted_rows: int = 0  # that stood there, and the ledger was lost
     from_bulk: int = 0
     from_api: int = 0
     failed: int = 0  # invalid ones among them
@@ -109,24 +113,28 @@ class RegistryUpdate:
             raise SettingError("npis", f"{reference.npis} is not there; materialize the asset npis first")
         output = output_at(reference.registry, NPI_REGISTRY.arrow)
         with Ledger(reference.ledger) as ledger:
-            self._prepare(ledger, output)
+            adopted = self._prepare(ledger, output)
             counts = ledger.counts()
-            result = RegistryResult(npis=counts.total(), known_before=counts["done"])
+            result = RegistryResult(npis=counts.total(), known_before=counts["done"], adopted_rows=adopted)
             self._fill(ledger, output, result)
             counts = ledger.counts()
             result.failed, result.pending = counts["failed"], counts["pending"]
             result.invalid = ledger.reasons()[INVALID]
-            self._drop_replaced(ledger, output)
+            drop_replaced(ledger, output, _KEY)
             result.rows = sum(part.rows for part in ledger.parts(str(output.path)))
         result.cost_dollars = prices_of(self.settings).cost_of(result.statistics)
         return result
 
-    def _prepare(self, ledger: Ledger, output: Output) -> None:
+    def _prepare(self, ledger: Ledger, output: Output) -> int:
+        """Bring ledger and registry to where this update begins; returns how many rows a lost ledger left."""
+        if adopted := adopt(ledger, output, self._entries(), _KEY):
+            logger.warning("%s is lost; %d rows of %s are taken over", ledger.path, adopted, output.path)
         recover(ledger, output, NPI_REGISTRY.arrow)
         ledger.add(self._entries())
         if self.max_age is not None:
-            ledger.renew(self._stale(output, dt.datetime.now(tz=dt.UTC) - self.max_age))
+            renew(ledger, output, self._stale(output, dt.datetime.now(tz=dt.UTC) - self.max_age))
         ledger.retry_failed(INVALID)
+        return adopted
 
     def _entries(self) -> Iterator[Item | Failure]:
         for batch in pq.ParquetFile(Reference(self.lake).npis).iter_batches(columns=["npi", "rates"]):
@@ -142,7 +150,7 @@ class RegistryUpdate:
         """The published NPIs whose newest row is older; they keep it until there is another."""
         if not (files := _files(output)):
             return
-        with duckdb.connect() as connection:
+        with duckdb.connect(config=_LIMITS) as connection:
             found = connection.execute(
                 "SELECT npi FROM read_parquet(?) r SEMI JOIN read_parquet(?) n USING (npi) "
                 "GROUP BY npi HAVING max(fetched_at) < ?",
@@ -150,28 +158,6 @@ class RegistryUpdate:
             )
             while page := found.fetchmany(_KEYS_AT_ONCE):
                 yield from (str(npi) for (npi,) in page)
-
-    def _drop_replaced(self, ledger: Ledger, output: Output) -> None:
-        """Where an NPI has more than one row, the last one written stays."""
-        if not (older := _older_rows(output)):
-            return
-
-        def newest(row: Row) -> str | None:
-            key = str(row["npi"])
-            if older.get(key, 0):
-                older[key] -= 1
-                return None
-            return key
-
-        failed = {
-            told.key: Failure(
-                item=Item(key=told.key), reason=told.reason, detail=told.error, http_status=None, requests=0, seconds=0
-            )
-            for told in ledger.failed()
-        }
-        entries = (entry if isinstance(entry, Failure) else failed.get(entry.key, entry) for entry in self._entries())
-        start_over(ledger, output, NPI_REGISTRY.arrow, entries, newest)
-        recover(ledger, output, NPI_REGISTRY.arrow)
 
     def _fill(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
         missing = ledger.pending()
@@ -217,14 +203,16 @@ class RegistryUpdate:
             recover(ledger, output, NPI_REGISTRY.arrow)
 
     async def _from_api(self, ledger: Ledger, output: Output, result: RegistryResult, stop: Stop) -> BatchReport:
-        statistics = result.statistics
+        statistics, options = result.statistics, self.batch
+        if options.limit is not None:  # of the whole run: `parallel_all` asks the API in two rounds
+            options = replace(options, limit=max(options.limit - statistics.completed - statistics.failed, 0))
         statistics.workers = max(statistics.workers, min(self.batch.max_workers, ledger.pending()))
         client = NppesClient(
             self.settings.npi_api_url,
             timeout_seconds=self.settings.npi_timeout_seconds,
             keep_alive=self.settings.connection_pooling,
         )
-        pool = Pool(client.look_up, self.batch, statistics=statistics, stop=stop)
+        pool = Pool(client.look_up, options, statistics=statistics, stop=stop)
         async with client:
             report = await Batch(ledger, output, NPI_REGISTRY.arrow, pool, on_outcome=self.on_outcome).run()
         result.from_api, result.stopped = statistics.completed, report.stopped
@@ -261,14 +249,3 @@ def _all_failed(statistics: Statistics) -> bool:
 
 def _files(output: Output) -> list[str]:
     return [str(path) for path in sorted(output.path.glob("part-*.parquet"))]
-
-
-def _older_rows(output: Output) -> dict[str, int]:
-    """How many rows of an NPI were replaced by a later one, where some were."""
-    if not (files := _files(output)):
-        return {}
-    with duckdb.connect() as connection:
-        found = connection.execute(
-            "SELECT npi, count(*) - 1 FROM read_parquet(?) GROUP BY npi HAVING count(*) > 1", [files]
-        )
-        return {str(npi): older for npi, older in found.fetchall()}

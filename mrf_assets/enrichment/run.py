@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from mrf_assets.batch import (
     BatchReport,
     Budget,
     Failure,
+    Fresh,
     Item,
     Ledger,
     LookUp,
@@ -33,6 +34,8 @@ from mrf_assets.batch import (
     Row,
     Statistics,
     Stop,
+    adopt,
+    drop_replaced,
     failures_of,
     output_at,
     recover,
@@ -55,6 +58,7 @@ logger = logging.getLogger(__name__)
 
 STAGES = ("npi", "org", "deep")
 _KEYS_AT_ONCE = 10_000
+_KEY = "npi"
 _PROBLEMS_KEPT = 1_000
 _NO_MATCH = {"business_name": None, "matched_name": None, "name_confidence": None}
 _ANSWER_SECONDS = 0.5  # of the registry, for an estimate before it was asked
@@ -83,7 +87,8 @@ class EnrichOptions:
         if "npi" not in self.stages:
             raise SettingError("--stages", "npi must be among them; the others build on it")
         ledger = RunFiles(self.checkpoint).ledger
-        if (self.resume or self.retry_failed) and not ledger.exists():
+        has_rows = self.output.is_file() or any(self.output.glob("part-*.parquet"))
+        if not ledger.exists() and (self.retry_failed or (self.resume and not has_rows)):
             flag = "--retry-failed" if self.retry_failed else "--resume"
             raise SettingError(
                 flag, f"{ledger.absolute()} is not there; give the --checkpoint of the batch, or start over without it"
@@ -234,6 +239,9 @@ class Enrichment:
             began = time.monotonic()
             async with client:
                 report = await batch.run()
+            if report.stopped is None:  # else the next run does it: a stop is not made to wait for it
+                drop_replaced(ledger, output, _KEY)
+                report = replace(report, written_rows=sum(part.rows for part in ledger.parts(str(output.path))))
             files.write_progress(ledger, statistics, now=True)
             self._write_report(files, ledger, output, report, time.monotonic() - began)
         return report
@@ -245,10 +253,12 @@ class Enrichment:
             retried = ledger.retry_failed(INVALID)
             logger.info("%d failed look-ups are tried again", retried)
         elif options.resume:
+            if adopted := adopt(ledger, output, _logging_failures(source, files), _KEY):
+                logger.warning("%s is lost; %d rows of %s are taken over", ledger.path, adopted, output.path)
             ledger.add(_logging_failures(source, files, is_known=ledger.knows))
         else:
             entries = _logging_failures(source, files)
-            kept = start_over(ledger, output, ENRICHED.arrow, entries, self._freshness())
+            kept = start_over(ledger, output, ENRICHED.arrow, entries, self._fresh())
             ledger.note("started_at", utc_now())
             if options.max_age is None:
                 logger.info("Cache fallback disabled - will always fetch fresh data")
@@ -258,11 +268,10 @@ class Enrichment:
             ledger.note("started_at", utc_now())
         recover(ledger, output, ENRICHED.arrow)
 
-    def _freshness(self) -> Callable[[Row], str | None] | None:
+    def _fresh(self) -> Fresh | None:
         if self.options.max_age is None:
             return None
-        since = dt.datetime.now(tz=dt.UTC) - self.options.max_age
-        return lambda row: str(row["npi"]) if row["fetched_at"] >= since else None
+        return Fresh(key=_KEY, at="fetched_at", since=dt.datetime.now(tz=dt.UTC) - self.options.max_age)
 
     def _workers(self, ledger: Ledger) -> int:
         """No more than there is work for."""

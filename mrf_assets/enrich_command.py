@@ -8,18 +8,18 @@ import logging
 import re
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
 from mrf_assets.alerts import check_alert_urls, send_alert
-from mrf_assets.batch import BatchReport, Outcome, Statistics
+from mrf_assets.batch import BatchReport, Pulse, Statistics, counts_text, pace_text, spent_text
 from mrf_assets.console import PrintableFormatter, printable
 from mrf_assets.enrichment import (
     STAGES,
@@ -31,6 +31,7 @@ from mrf_assets.enrichment import (
     ended_alert,
     estimate,
     failed_alert,
+    prices_of,
     tuning_hint,
 )
 from mrf_assets.errors import LookUpFailed, MrfError, SettingError
@@ -194,6 +195,17 @@ def _console_log(*, verbose: bool) -> Iterator[None]:
         ours.removeHandler(handler)
 
 
+class _Bar(Progress):
+    """A bar, and lines below it; 80 columns are enough."""
+
+    further_lines = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """All of them."""
+        yield self.make_tasks_table(self.tasks)
+        yield Text(self.further_lines, no_wrap=True, overflow="ellipsis")
+
+
 class _Run:
     """One run with its signals and its bar."""
 
@@ -203,25 +215,27 @@ class _Run:
         self._options, self._settings, self._strict_exit = options, settings, strict_exit
         self._alert_urls = alert_urls
         self._console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
-        self._bar = Progress(
+        self._bar = _Bar(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("Enriching", total=None, note="")
         self._statistics = Statistics()
-        self._told = time.monotonic()
+        self._pulse = Pulse(_LINE_SECONDS)
         self._signal: int | None = None
 
     def go(self) -> None:
         """Run it, tell it, and exit."""
         run = Enrichment(
-            options=self._options, settings=self._settings, on_ready=self._ready, on_outcome=self._progressed
+            options=self._options,
+            settings=self._settings,
+            on_ready=self._ready,
+            on_outcome=lambda _outcome: self._progressed(run),
         )
         run.fetch_bulk()
         with self._bar:
@@ -253,13 +267,14 @@ class _Run:
         )
         self._bar.update(self._task, total=statistics.total, completed=done)
 
-    def _progressed(self, _outcome: Outcome) -> None:
-        numbers = self._statistics
-        done = numbers.total - numbers.pending
-        self._bar.update(self._task, completed=done, note=_note(numbers))
-        if not self._console.is_terminal and time.monotonic() - self._told >= _LINE_SECONDS:
-            self._told = time.monotonic()
-            self._console.print(f"Enriching {done}/{numbers.total} {_note(numbers)}")
+    def _progressed(self, run: Enrichment) -> None:
+        numbers, dollars = self._statistics, prices_of(self._settings).cost_of(self._statistics)
+        counts, spent, names = counts_text(numbers), spent_text(numbers, dollars), run.names.as_text()
+        if self._console.is_terminal:
+            self._bar.further_lines = f"{counts}, {names}\n{spent}"
+            self._bar.update(self._task, completed=numbers.total - numbers.pending, note=pace_text(numbers))
+        elif self._pulse.is_due():
+            self._console.print(f"Enriching: {counts}, {names}; {spent}; {pace_text(numbers)}")
 
     def _tell(self, report: BatchReport) -> None:
         numbers, files = report.statistics, RunFiles(self._options.checkpoint)
@@ -285,12 +300,3 @@ class _Run:
             if self._signal is None:
                 self._console.print(f"⚠️  Stopped: {printable(report.stopped)}")
             self._console.print(SAVED_LINE)
-
-
-def _note(numbers: Statistics) -> str:
-    left = numbers.left_seconds
-    eta = "?" if left is None else str(dt.timedelta(seconds=round(left)))
-    return (
-        f"requests: {numbers.requests} ({numbers.requests_last_minute} in the last minute), failed: {numbers.failed}, "
-        f"rate: {numbers.records_per_minute:.1f} rec/min, ETA {eta}"
-    )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -50,13 +53,13 @@ class Desk:
             for place, npi in enumerate(npis):
                 lines.writerow([npi, _name(npi), len(npis) - place])
 
-    def start(self, *flags: str) -> subprocess.Popen[str]:
+    def start(self, *flags: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """`mrf enrich` in a process of its own, for signals."""
         return subprocess.Popen(
             [sys.executable, "-m", "mrf_assets", "enrich", *flags],
             cwd=self.folder,
             env={**_clean_environ(), **self._settings(), "PYTHONPATH": str(Path(__file__).parents[1])},
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -192,6 +195,42 @@ def test_progress_and_report_say_what_was_done(desk: Desk) -> None:
     assert (NPIS[3], "http_500", 500, 2) == tuple(
         json.loads(line)[name] for name in ("id", "reason", "http_status", "requests")
     )
+
+
+def test_lines_of_progress_tell_counts_cost_and_names(desk: Desk) -> None:
+    """S3.33, S4.39, S4.61: at the first record, where there is no terminal; then every half a minute."""
+    desk.write_input(NPIS[:4])
+    desk.environ["MRF_PRICE_PER_1000_REQUESTS"] = "10"
+
+    _, out, _ = desk.run(*FLAGS, "--max-workers", "1")
+
+    (line,) = [line for line in out.splitlines() if line.startswith("Enriching")]
+    assert line.startswith(
+        "Enriching: Processing 1/4 items, Successful: 1, Failed: 0, names: 100 % agree; "
+        "requests: 1 (1 in the last minute), 0.0 MB, $0.0100; failed: 0, rate: "
+    )
+    assert ", ETA 0:00:0" in line
+
+
+def test_a_terminal_of_80_columns_shows_all_figures(desk: Desk) -> None:
+    """S4.38, S4.50: what they say in the end."""
+    desk.write_input([*NPIS[:9], "1234567890"])
+    desk.environ |= {"TERM": "xterm", "COLUMNS": "80", "LINES": "20"}
+    ours, theirs = pty.openpty()
+
+    process = desk.start(*FLAGS, stdout=theirs)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is gone
+        while block := os.read(ours, 10_000):
+            shown += block
+    process.communicate()
+    os.close(ours)
+
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert re.search(r"Enriching ━+ 10/10 failed: 0, rate: [0-9.]+ rec/min, ETA 0:00:00 *\r\n", text)
+    assert "Processing 10/10 items, Successful: 9, Failed: 1, names: 100 % agree\r\n" in text
+    assert "requests: 9 (9 in the last minute), 0.0 MB, $0.0000\r\n" in text
 
 
 def test_resume_after_an_interruption(desk: Desk) -> None:

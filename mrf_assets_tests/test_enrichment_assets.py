@@ -354,6 +354,16 @@ def test_what_is_old_stays_until_it_is_replaced(shop: Shop) -> None:
     assert 3 == sum(old["fetched_at"] < new["fetched_at"] for old, new in zip(before, after, strict=True))
 
 
+def test_an_update_tells_how_far_it_is(shop: Shop) -> None:
+    """S3.33, S4.39: as an observation whose numbers plot, from the first look-up on."""
+    result = shop.run()
+
+    (event,) = result.get_asset_observation_events()
+    observed = {name: value.value for name, value in event.asset_observation_data.asset_observation.metadata.items()}
+    assert (1, 0) == (observed["completed"], observed["failed"])
+    assert observed["pending"] == len(shop.npis()) - 1
+
+
 def test_a_lost_ledger_is_made_anew_out_of_the_registry(shop: Shop) -> None:
     """Its rows count as looked up, which is told; the rest is asked for, and no row is lost."""
     shop.run(limit=3)

@@ -2,13 +2,14 @@
 
 Knows nothing of what is looked up. In the order in which an item passes: `values` (items and
 outcomes), `ledger` (what is to do), `limiter` and `pool` (the requests), `outputs` (the rows);
-`run` puts them together, `statistics`, `cost` and `stop` go along.
+`run` puts them together, `statistics`, `progress`, `cost` and `stop` go along.
 """
 
 from mrf_assets.batch.cost import Budget, Prices
 from mrf_assets.batch.ledger import FailedItem, Ledger
 from mrf_assets.batch.outputs import Output, output_at
 from mrf_assets.batch.pool import Pool, in_thread, process_batch
+from mrf_assets.batch.progress import Pulse, counts_text, pace_text, spent_text
 from mrf_assets.batch.run import (
     Batch,
     BatchReport,
@@ -40,18 +41,22 @@ __all__ = [
     "Output",
     "Pool",
     "Prices",
+    "Pulse",
     "Result",
     "Row",
     "Statistics",
     "Stop",
     "Unfinished",
     "adopt",
+    "counts_text",
     "drop_replaced",
     "failures_of",
     "in_thread",
     "output_at",
+    "pace_text",
     "process_batch",
     "recover",
     "renew",
+    "spent_text",
     "start_over",
 ]

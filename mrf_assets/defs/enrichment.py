@@ -13,12 +13,12 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from mrf_assets.batch import Outcome
+from mrf_assets.batch import Prices, Pulse, Statistics, counts_text, pace_text, spent_text
 from mrf_assets.checks import CheckResult
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
 from mrf_assets.defs.resources import Ingestor
-from mrf_assets.enrichment import batch_options
+from mrf_assets.enrichment import batch_options, prices_of
 from mrf_assets.enrichment.directory import write_directory
 from mrf_assets.enrichment.directory_checks import DIRECTORY_CHECKS, DirectoryFigures, audit_directory
 from mrf_assets.enrichment.registry import MANY, MODES, Mode, RegistryResult, RegistryUpdate, write_npis
@@ -32,7 +32,17 @@ logger = logging.getLogger(__name__)
 
 _DEFAULTS = EnrichSettings()
 _TOLD_SECONDS = 30.0
+_OBSERVED_SECONDS = 300.0
 _SENSOR_SECONDS = 300
+_PLOTTED = (
+    "requests",
+    "requests_refused",
+    "received_bytes",
+    "success_rate_percent",
+    "utilisation_percent",
+    "refused_percent",
+    "records_per_minute",
+)
 _PRICES = ("price_per_1000_requests", "price_per_gb", "price_per_hour")
 _OWN = (
     "npi_api_url",
@@ -121,7 +131,7 @@ def npi_registry(
         mode=config.mode,
         many=config.many,
         max_age=None if config.max_age_days is None else timedelta(days=config.max_age_days),
-        on_outcome=_progress(context.log.info),
+        on_progress=_progress(context, prices_of(settings)),
     )
     began = time.monotonic()
     result = _told_plainly(update.run)
@@ -185,31 +195,24 @@ def _told_plainly(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the wo
         raise dg.Failure(str(error), allow_retries=False) from None
 
 
-def _progress(tell: Callable[[str], None]) -> Callable[[Outcome], None]:
-    """One line every half a minute."""
-    counted, told = 0, time.monotonic()
+def _progress(context: dg.AssetExecutionContext, prices: Prices) -> Callable[[Statistics], None]:
+    """A line every half a minute, and every five minutes an observation whose numbers plot."""
+    line, observation = Pulse(_TOLD_SECONDS), Pulse(_OBSERVED_SECONDS)
 
-    def on_outcome(_outcome: Outcome) -> None:
-        nonlocal counted, told
-        counted += 1
-        if time.monotonic() - told >= _TOLD_SECONDS:
-            told = time.monotonic()
-            tell(f"{counted} NPIs looked up over the API")
+    def on_progress(statistics: Statistics) -> None:
+        if line.is_due():
+            spent = spent_text(statistics, prices.cost_of(statistics))
+            context.log.info("%s; %s; %s", counts_text(statistics), spent, pace_text(statistics))
+        if observation.is_due():
+            facts = statistics.as_facts()
+            metadata = {name: facts[name] for name in ("completed", "failed", "pending", *_PLOTTED)}
+            context.log_event(dg.AssetObservation("npi_registry", metadata=metadata))
 
-    return on_outcome
+    return on_progress
 
 
 def _registry_facts(result: RegistryResult, lake: Path, seconds: float) -> dict[str, Any]:
     facts = result.statistics.as_facts()
-    plotted = (
-        "requests",
-        "requests_refused",
-        "received_bytes",
-        "success_rate_percent",
-        "utilisation_percent",
-        "refused_percent",
-        "records_per_minute",
-    )
     return {
         "dagster/row_count": result.rows,
         "npis": result.npis,
@@ -221,7 +224,7 @@ def _registry_facts(result: RegistryResult, lake: Path, seconds: float) -> dict[
         "invalid": result.invalid,
         "pending": result.pending,
         "duration_seconds": round(seconds, 3),
-        **{name: facts[name] for name in plotted},
+        **{name: facts[name] for name in _PLOTTED},
         "failures": dg.MetadataValue.json(facts["failures"]),
         "bulk_files": dg.MetadataValue.json(result.bulk_files),
         "path": dg.MetadataValue.path(Reference(lake).registry),

@@ -33,8 +33,10 @@ class RunFiles:
                 f"{progress.name} is the name of a file that stands beside the progress; name another",
             )
 
-    def write_progress(self, ledger: Ledger, statistics: Statistics, *, now: bool = False) -> None:
-        """State of the batch as one JSON object; not too often, unless it must be `now`."""
+    def write_progress(
+        self, ledger: Ledger, statistics: Statistics, facts: Mapping[str, Any], *, now: bool = False
+    ) -> None:
+        """State of the batch as one JSON object, with some facts more; not too often, unless it must be `now`."""
         began = time.monotonic()
         if not now and began < self._next_write:
             return
@@ -53,6 +55,7 @@ class RunFiles:
                 "total_requests": statistics.requests,
                 "total_bytes": statistics.received_bytes,
                 "errors": dict(ledger.reasons()),
+                **facts,
             },
         )
         ended = time.monotonic()

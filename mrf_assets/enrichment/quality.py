@@ -12,7 +12,37 @@ from mrf_assets.batch import Output
 from mrf_assets.schema import ENRICHED
 
 _BINS = 10
+_AGREES = 0.8  # from this confidence on two names are called alike
 _NOT_JUDGED = ("raw_json", "source_file")
+
+
+@dataclass(slots=True)
+class NameConfidences:
+    """How alike the payer's names and the registry's are, in tenths."""
+
+    tenths: list[int] = field(default_factory=lambda: [0] * _BINS)
+    agreeing: int = 0
+
+    @property
+    def compared(self) -> int:
+        """Rows in which there was a name to compare with."""
+        return sum(self.tenths)
+
+    def add(self, confidence: float | None) -> None:
+        """Count one row."""
+        if confidence is not None:
+            self.tenths[min(int(confidence * _BINS), _BINS - 1)] += 1
+            self.agreeing += confidence >= _AGREES
+
+    def as_facts(self) -> dict[str, int]:
+        """Tenth -> rows."""
+        return {f"{place / _BINS:.1f}-{(place + 1) / _BINS:.1f}": count for place, count in enumerate(self.tenths)}
+
+    def as_text(self) -> str:
+        """For a line of progress."""
+        return (
+            f"names: {100 * self.agreeing / self.compared:.0f} % agree" if self.compared else "names: none to compare"
+        )
 
 
 @dataclass(slots=True)
@@ -22,7 +52,7 @@ class Quality:
     rows: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     filled: Counter[str] = field(default_factory=Counter)
-    confidences: list[int] = field(default_factory=lambda: [0] * _BINS)  # tenths of `name_confidence`
+    names: NameConfidences = field(default_factory=NameConfidences)
 
     @classmethod
     def of(cls, output: Output) -> Quality:
@@ -40,8 +70,7 @@ class Quality:
             if column.name not in _NOT_JUDGED:
                 self.filled[column.name] += rows.num_rows - _empty(rows, column.name)
         for confidence in rows["name_confidence"].to_pylist():
-            if confidence is not None:
-                self.confidences[min(int(confidence * _BINS), _BINS - 1)] += 1
+            self.names.add(confidence)
 
     def as_facts(self) -> dict[str, Any]:
         """For a report."""
@@ -49,9 +78,7 @@ class Quality:
             "rows": self.rows,
             "statuses": dict(self.statuses),
             "fill_rates": {name: round(count / max(self.rows, 1), 4) for name, count in sorted(self.filled.items())},
-            "name_confidence_histogram": {
-                f"{place / _BINS:.1f}-{(place + 1) / _BINS:.1f}": count for place, count in enumerate(self.confidences)
-            },
+            "name_confidence_histogram": self.names.as_facts(),
         }
 
 

@@ -27,7 +27,6 @@ from mrf_assets.batch import (
     Failure,
     Item,
     Ledger,
-    Outcome,
     Output,
     Pool,
     Statistics,
@@ -95,7 +94,7 @@ class RegistryUpdate:
     many: int = MANY
     max_age: dt.timedelta | None = None
     stop: Stop = field(default_factory=Stop)
-    on_outcome: Callable[[Outcome], None] = lambda _: None
+    on_progress: Callable[[Statistics], None] = lambda _: None  # after each look-up over the API
 
     def run(self) -> RegistryResult:
         """Bring the registry up to date; what an interrupted update has done stays, and the next goes on.
@@ -214,7 +213,10 @@ class RegistryUpdate:
         )
         pool = Pool(client.look_up, options, statistics=statistics, stop=stop)
         async with client:
-            report = await Batch(ledger, output, NPI_REGISTRY.arrow, pool, on_outcome=self.on_outcome).run()
+            batch = Batch(
+                ledger, output, NPI_REGISTRY.arrow, pool, on_outcome=lambda _outcome: self.on_progress(statistics)
+            )
+            report = await batch.run()
         result.from_api, result.stopped = statistics.completed, report.stopped
         return report
 

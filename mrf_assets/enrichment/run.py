@@ -31,6 +31,7 @@ from mrf_assets.batch import (
     Output,
     Pool,
     Prices,
+    Result,
     Row,
     Statistics,
     Stop,
@@ -43,7 +44,7 @@ from mrf_assets.batch import (
 )
 from mrf_assets.enrichment.files import RunFiles, utc_now, write_json
 from mrf_assets.enrichment.inputs import INVALID, EnrichmentInput
-from mrf_assets.enrichment.quality import Quality
+from mrf_assets.enrichment.quality import NameConfidences, Quality
 from mrf_assets.errors import Problem, SettingError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.nppes import NppesClient
@@ -195,6 +196,7 @@ class Enrichment:
     on_ready: Callable[[Statistics], None] = lambda _: None  # counts are known, nothing is asked yet
     on_outcome: Callable[[Outcome], None] = lambda _: None
     stop: Stop = field(default_factory=Stop)
+    names: NameConfidences = field(default_factory=NameConfidences)  # of this run
     bulk_bytes: int = 0  # downloaded for the stage `deep`
 
     def __post_init__(self) -> None:
@@ -233,7 +235,7 @@ class Enrichment:
                 ENRICHED.arrow,
                 pool,
                 budget=Budget(options.budget_dollars, prices_of(self.settings)),
-                on_outcome=self.on_outcome,
+                on_outcome=self._ended,
                 on_checkpoint=lambda outcomes: self._checkpointed(ledger, files, statistics, outcomes),
             )
             began = time.monotonic()
@@ -242,7 +244,7 @@ class Enrichment:
             if report.stopped is None:  # else the next run does it: a stop is not made to wait for it
                 drop_replaced(ledger, output, _KEY)
                 report = replace(report, written_rows=sum(part.rows for part in ledger.parts(str(output.path))))
-            files.write_progress(ledger, statistics, now=True)
+            files.write_progress(ledger, statistics, self._live_facts(statistics), now=True)
             self._write_report(files, ledger, output, report, time.monotonic() - began)
         return report
 
@@ -316,7 +318,16 @@ class Enrichment:
 
     def _checkpointed(self, ledger: Ledger, files: RunFiles, statistics: Statistics, outcomes: list[Outcome]) -> None:
         files.log_failures(failures_of(outcomes))
-        files.write_progress(ledger, statistics)
+        files.write_progress(ledger, statistics, self._live_facts(statistics))
+
+    def _ended(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Result):
+            self.names.add(outcome.row["name_confidence"])
+        self.on_outcome(outcome)
+
+    def _live_facts(self, statistics: Statistics) -> dict[str, Any]:
+        dollars = prices_of(self.settings).cost_of(statistics)
+        return {"cost_dollars": round(dollars, 6), "name_confidence_histogram": self.names.as_facts()}
 
     def _write_report(
         self, files: RunFiles, ledger: Ledger, output: Output, report: BatchReport, seconds: float

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import random
+import ssl
 import threading
 import time
 from collections import Counter, defaultdict, deque
@@ -82,6 +83,7 @@ class NppesServer:
         fault_share: float = 0.0,
         seed: int = 0,
         port: int = 0,
+        certificate: tuple[str, str] | None = None,  # files of it and of its key: https then
     ) -> None:
         self.requests: Counter[str] = Counter()  # by NPI
         self.queries: list[dict[str, str]] = []
@@ -96,7 +98,7 @@ class NppesServer:
         self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
         self._always: Reply | None = None
         self._gate: threading.Event | None = None
-        self._active, self._wanted_port = 0, port
+        self._active, self._wanted_port, self._certificate = 0, port, certificate
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -115,7 +117,7 @@ class NppesServer:
     @property
     def url(self) -> str:
         """Address of the API."""
-        return f"http://127.0.0.1:{self.port}/api/"
+        return f"http{'s' if self._certificate else ''}://127.0.0.1:{self.port}/api/"
 
     def script(self, npi: str, *replies: Reply) -> None:
         """Answer the next requests for an NPI with these, one each; after them as usual."""
@@ -150,7 +152,11 @@ class NppesServer:
             writer.close()
             tasks.discard(task)
 
-        server = await asyncio.start_server(connected, "127.0.0.1", self._wanted_port, backlog=256)
+        tls = None
+        if self._certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(*self._certificate)
+        server = await asyncio.start_server(connected, "127.0.0.1", self._wanted_port, backlog=256, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._end.wait()
@@ -231,12 +237,14 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--per-second", type=float)
     parser.add_argument("--retry-after")
     parser.add_argument("--fault-share", type=float, default=0.0)
+    parser.add_argument("--certificate", nargs=2)
     given = parser.parse_args(None if arguments is None else list(arguments))
     with NppesServer(
         latency_seconds=tuple(given.latency),
         per_second=given.per_second,
         retry_after=given.retry_after,
         fault_share=given.fault_share,
+        certificate=given.certificate,
     ) as server:
         print(server.url, flush=True)  # noqa: T201 - its output
         with contextlib.suppress(EOFError):

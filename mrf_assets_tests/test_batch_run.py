@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 import signal
 import sqlite3
 import subprocess
@@ -43,7 +44,7 @@ from mrf_assets.batch import (
     start_over,
 )
 from mrf_assets.batch.ledger import Part
-from mrf_assets.errors import StoreError
+from mrf_assets.errors import DiskFull, StoreError
 from mrf_assets_tests import killed_batch
 from mrf_assets_tests.test_batch_pool import Scripted, fast, items, lasting, passing, refusal
 
@@ -683,6 +684,57 @@ def test_a_disk_that_refuses_is_one_clear_error(ledger: Ledger, tmp_path: Path) 
 
     with pytest.raises(StoreError, match="cannot be written"):
         recover(ledger, output_at(tmp_path / "file" / "parts", SCHEMA), SCHEMA)
+
+
+class FullDisk(Around):
+    """An output that is refused in the middle of a part."""
+
+    def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:  # noqa: ARG002 - of `Output`
+        """One piece, and no more."""
+        next(iter(pieces))
+        raise DiskFull(str(self.path), 0, 0, 0)
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_part_is_that_error_alone(
+    ledger: Ledger, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else is told, the rows wait in the ledger, and with more room they are written."""
+    others: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", others.append)
+
+    with pytest.raises(DiskFull):
+        go(ledger, FullDisk(output), Counting())
+    gc.collect()
+
+    assert [] == others
+    go(ledger, output, Counting())
+    assert sorted(item.key for item in items(30)) == sorted(keys_in(output))
+
+
+def test_a_failure_ends_what_is_under_way_before_it_is_told(ledger: Ledger, output: Output) -> None:
+    """Else look-ups would go on over a client that is closed."""
+    ended: list[str] = []
+    recover(ledger, output, SCHEMA)
+
+    async def look_up(item: Item) -> Answer:
+        if int(item.key) < 10:
+            return Answer(row=row_of(item.key))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(item.key)
+        raise AssertionError
+
+    def on_checkpoint(_outcomes: list[Outcome]) -> None:
+        raise DiskFull("", 0, 0, 0)
+
+    async def run() -> int:
+        pool = Pool(look_up, fast(max_workers=15))
+        with pytest.raises(DiskFull):
+            await Batch(ledger, output, SCHEMA, pool, on_checkpoint=on_checkpoint).run()
+        return len(ended)
+
+    assert asyncio.run(run()) > 0
 
 
 def test_what_is_done_can_be_counted_without_opening_the_batch(ledger: Ledger, output: Output, tmp_path: Path) -> None:

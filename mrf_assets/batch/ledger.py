@@ -12,7 +12,7 @@ import datetime as dt
 import fcntl
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -285,10 +285,10 @@ class Ledger:
                     break
         return last
 
-    def waiting(self, output: str, until: int, page_rows: int) -> Iterator[list[dict[str, Any]]]:
+    def waiting(self, output: str, until: int, page_rows: int) -> Generator[list[dict[str, Any]]]:
         """Waiting rows up to a position, in pages; times are ISO 8601 texts.
 
-        Reads over a connection of its own, so that it can be used in any thread.
+        Reads over a connection of its own, so that it can be used in any thread; it is to be closed in that one.
         """
         with self._refusals(), closing(sqlite3.connect(self.path)) as db:
             page: list[dict[str, Any]] = []

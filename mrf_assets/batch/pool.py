@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -74,7 +74,7 @@ class Pool:
         self._failures_in_a_row = 0
         self._refused_since: float | None = None
 
-    async def outcomes(self, items: Iterator[Item]) -> AsyncIterator[Outcome]:
+    async def outcomes(self, items: Iterator[Item]) -> AsyncGenerator[Outcome]:
         """Yield each item's outcome as it comes, fastest first; takes an item only when a worker is free.
 
         Once the batch is to stop, no item is taken any more; what is under way has `grace_seconds` to end.

@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,16 +80,18 @@ class Batch:
         fresh: list[Outcome] = []
         writing = asyncio.ensure_future(asyncio.sleep(0))  # one part at a time, beside the look-ups
         try:
-            async for outcome in self._pool.outcomes(self._feed()):
-                fresh.append(outcome)
-                self._on_outcome(outcome)
-                if len(fresh) < options.checkpoint_interval:
-                    continue
-                self._checkpoint(fresh)
-                fresh = []
-                if writing.done() and self._drain.is_due(options.checkpoint_interval):
-                    await writing  # raises what went wrong in it
-                    writing = asyncio.ensure_future(self._drain.write_part())
+            # Closed here, whatever breaks: look-ups under way must not outlive their client.
+            async with aclosing(self._pool.outcomes(self._feed())) as outcomes:
+                async for outcome in outcomes:
+                    fresh.append(outcome)
+                    self._on_outcome(outcome)
+                    if len(fresh) < options.checkpoint_interval:
+                        continue
+                    self._checkpoint(fresh)
+                    fresh = []
+                    if writing.done() and self._drain.is_due(options.checkpoint_interval):
+                        await writing  # raises what went wrong in it
+                        writing = asyncio.ensure_future(self._drain.write_part())
             self._checkpoint(fresh)
         finally:
             await writing
@@ -159,8 +161,9 @@ class Drain:
             self._written(self._append(until), until)
 
     def _append(self, until: int) -> Part:
-        pages = self._ledger.waiting(self.name, until, _PAGE_ROWS)
-        return self._output.append((table_of(rows, self._schema) for rows in pages), self._last)
+        # Closed here, whatever breaks: its connection belongs to this thread.
+        with closing(self._ledger.waiting(self.name, until, _PAGE_ROWS)) as pages:
+            return self._output.append((table_of(rows, self._schema) for rows in pages), self._last)
 
     def _written(self, part: Part, until: int) -> None:
         """The part is on the disk: only now may its rows be forgotten."""

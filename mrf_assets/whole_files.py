@@ -59,6 +59,33 @@ def _remove_abandoned(folder: Path, prefix: str) -> None:
 
 
 @contextmanager
+def sole(path: Path) -> Iterator[None]:
+    """Hold a lock file that stands there only meanwhile; it goes with the process.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+        OSError: It cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(path, file.fileno()):
+                continue  # its holder removed it between our two steps
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    return False
+
+
+@contextmanager
 def locked(path: Path, waits_for: str, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock of a file, alone or with all who share it; it goes with the process.
 

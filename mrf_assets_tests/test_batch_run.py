@@ -38,6 +38,7 @@ from mrf_assets.batch import (
     Stop,
     adopt,
     drop_replaced,
+    held,
     output_at,
     recover,
     renew,
@@ -329,6 +330,16 @@ def test_two_processes_cannot_work_on_one_batch(ledger: Ledger) -> None:
     """The second is told so."""
     with pytest.raises(StoreError, match="another process"), Ledger(ledger.path):
         pass
+
+
+def test_two_processes_cannot_write_to_one_output(output: Output) -> None:
+    """With a ledger each, they would write parts of the same names. The lock leaves no file."""
+    with held(output), pytest.raises(StoreError, match="another process writes to it"), held(output):
+        pass
+    with held(output):
+        pass
+
+    assert [] == list(output.path.parent.iterdir())
 
 
 @pytest.mark.parametrize("what", ["before", "after"])

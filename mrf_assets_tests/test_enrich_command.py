@@ -464,6 +464,30 @@ def test_a_kill_loses_no_more_than_the_last_checkpoint(desk: Desk) -> None:
         assert slow.total() - len(NPIS) <= 3 + 4
 
 
+@pytest.mark.parametrize("output", ["out", "out.csv"])
+def test_two_commands_cannot_write_to_one_output(desk: Desk, output: str) -> None:
+    """The second, with a --checkpoint of its own, is refused while the first is at work, and costs it nothing."""
+    desk.write_input(NPIS)
+    flags = ("--input", "npis.csv", "--output", output)
+    second: list[tuple[int, str, str]] = []
+
+    def start_another(_npi: str) -> None:
+        if desk.server.total() == 15:
+            second.append(_outcome(desk.start(*flags, "--checkpoint", "other/progress.json")))
+
+    desk.server.on_request = start_another
+    first = _outcome(desk.start(*flags))
+
+    assert [(0, 1)] == [(first[0], code) for code, _, _ in second]
+    assert "another process writes to it" in second[0][2]
+    assert numbers(NPIS) == [row["npi"] for row in desk.rows(output)]
+
+
+def _outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
 def test_a_dry_run_asks_nobody_and_writes_nothing(desk: Desk) -> None:
     """S4.69: what is new and known, requests, time and cost."""
     desk.write_input([*NPIS[:10], NPIS[0]])

@@ -7,7 +7,7 @@ outcomes), `ledger` (what is to do), `limiter` and `pool` (the requests), `outpu
 
 from mrf_assets.batch.cost import Budget, Prices
 from mrf_assets.batch.ledger import FailedItem, Ledger
-from mrf_assets.batch.outputs import Output, output_at
+from mrf_assets.batch.outputs import Output, held, output_at
 from mrf_assets.batch.pool import Pool, in_thread, process_batch
 from mrf_assets.batch.progress import Pulse, counts_text, pace_text, spent_text
 from mrf_assets.batch.run import (
@@ -51,6 +51,7 @@ __all__ = [
     "counts_text",
     "drop_replaced",
     "failures_of",
+    "held",
     "in_thread",
     "output_at",
     "pace_text",

@@ -14,7 +14,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
@@ -27,7 +27,7 @@ from mrf_assets.batch.ledger import Part
 from mrf_assets.batch.values import Row
 from mrf_assets.disk import refusal
 from mrf_assets.errors import StoreError
-from mrf_assets.whole_files import sync
+from mrf_assets.whole_files import sole, sync
 
 _PART = re.compile(r"\Apart-([0-9]{6})\.parquet\Z")
 _PARTIAL = ".new"
@@ -77,6 +77,25 @@ class Output(Protocol):
 def output_at(path: Path, schema: pa.Schema) -> Output:
     """A CSV file where the name says so, else a folder of parquet parts."""
     return CsvFile(path, schema) if path.suffix.lower() == ".csv" else ParquetParts(path, schema)
+
+
+@contextmanager
+def held(output: Output) -> Iterator[None]:
+    """One process at a time writes to an output, whatever its ledger is.
+
+    Raises:
+        StoreError: Another does now, or the lock cannot be made.
+    """
+    with ExitStack() as holding:
+        try:
+            holding.enter_context(sole(output.path.with_name(f".{output.path.name}.lock")))
+        except BlockingIOError:
+            raise StoreError(
+                str(output.path), "another process writes to it; wait for it, or give another --output"
+            ) from None
+        except OSError as error:
+            raise refusal(output.path.parent, error) from error
+        yield
 
 
 @contextmanager

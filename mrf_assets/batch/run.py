@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from mrf_assets.batch.cost import Budget, Prices
 from mrf_assets.batch.ledger import Ledger, Part
-from mrf_assets.batch.outputs import Output, output_at, table_of
+from mrf_assets.batch.outputs import Output, held, output_at, table_of
 from mrf_assets.batch.pool import Pool
 from mrf_assets.batch.statistics import Statistics
 from mrf_assets.batch.values import Failure, Item, Outcome, Result
@@ -182,14 +182,17 @@ def recover(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
     released = ledger.release()
     if released:
         logger.info("%d look-ups were under way when the last run ended; they are done again", released)
-    if settling := ledger.noted(_SETTLING):
-        _settle(ledger, output_at(Path(settling), schema))
-    for name in ledger.outputs():  # a crash of `--retry-failed --output other` leaves rows for another output
-        if name != str(output.path) and ledger.waiting_rows(name):
-            other = output_at(Path(name), schema)
-            other.restore(ledger.parts(name), ledger.waiting_rows(name))
-            Drain(ledger, other, schema).write_all()
-    name = str(output.path)
+    name, settling = str(output.path), ledger.noted(_SETTLING)
+    if settling == name:
+        _settle(ledger, output)
+    for path in ledger.outputs():  # a crash of `--retry-failed --output other` leaves rows for another output
+        if path != name and (ledger.waiting_rows(path) or path == settling):
+            other = output_at(Path(path), schema)
+            with held(other):
+                if path == settling:
+                    _settle(ledger, other)
+                other.restore(ledger.parts(path), ledger.waiting_rows(path))
+                Drain(ledger, other, schema).write_all()
     output.restore(ledger.parts(name), ledger.waiting_rows(name))
     Drain(ledger, output, schema).write_all()
 

@@ -33,6 +33,7 @@ from mrf_assets.batch import (
     Stop,
     adopt,
     drop_replaced,
+    held,
     output_at,
     recover,
     renew,
@@ -111,7 +112,7 @@ class RegistryUpdate:
         if not reference.npis.exists():
             raise SettingError("npis", f"{reference.npis} is not there; materialize the asset npis first")
         output = output_at(reference.registry, NPI_REGISTRY.arrow)
-        with Ledger(reference.ledger) as ledger:
+        with Ledger(reference.ledger) as ledger, held(output):
             adopted = self._prepare(ledger, output)
             counts = ledger.counts()
             result = RegistryResult(npis=counts.total(), known_before=counts["done"], adopted_rows=adopted)

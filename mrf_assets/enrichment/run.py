@@ -38,6 +38,7 @@ from mrf_assets.batch import (
     adopt,
     drop_replaced,
     failures_of,
+    held,
     output_at,
     recover,
     start_over,
@@ -221,6 +222,7 @@ class Enrichment:
         output = output_at(options.output, ENRICHED.arrow)
         with ExitStack() as opened:
             ledger = opened.enter_context(Ledger(files.ledger))
+            opened.enter_context(held(output))
             self._prepare(ledger, output, files)
             statistics = Statistics(workers=self._workers(ledger))
             pool, client = self._pool(statistics, self._index(ledger, opened))

@@ -284,6 +284,21 @@ def test_a_limit_ends_the_run_and_the_next_goes_on(ledger: Ledger, output: Outpu
     assert 24 == len(set(keys_in(output))) == len(keys_in(output))
 
 
+def test_fifty_items_are_taken_out_of_the_ledger_at_a_time(tmp_path: Path, output: Output) -> None:
+    """S3.39: of a million, the rest stays there."""
+    running: set[int] = set()
+    with Ledger(tmp_path / "progress.sqlite") as ledger:
+        ledger.add(items(120))
+
+        async def look_up(item: Item) -> Answer:
+            running.add(ledger.counts()["running"])
+            return Answer(row=row_of(item.key))
+
+        go(ledger, output, look_up, max_workers=1, checkpoint_interval=1)
+
+    assert 50 == max(running)
+
+
 def test_rows_are_visible_while_the_run_goes_on(ledger: Ledger, output: Output) -> None:
     """The eleventh look-up is held until the first part is written: ten rows are there by then."""
     watched = WatchedOutput(output)

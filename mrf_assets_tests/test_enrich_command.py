@@ -505,6 +505,18 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(desk: Desk) -> None:
     assert 4 == desk.server.total()
 
 
+@pytest.mark.parametrize(("flags", "known"), [((), 0), (("--max-age", "1d"), 8), (("--max-age", "0s"), 0)])
+def test_a_dry_run_knows_which_rows_are_young_enough(desk: Desk, flags: tuple[str, ...], known: int) -> None:
+    """What would stay is not estimated."""
+    desk.write_input(NPIS[:8])
+    desk.run(*FLAGS)
+    desk.write_input(NPIS[:10])
+
+    _, out, _ = desk.run(*FLAGS, *flags, "--dry-run")
+
+    assert f"Total: 10, Completed: {known}, Pending: {10 - known}" in out
+
+
 def test_a_dry_run_tells_all_problems_of_the_input(desk: Desk) -> None:
     """S4.70: with line numbers, exit code 2."""
     desk.write_input([NPIS[0], "123", ""])

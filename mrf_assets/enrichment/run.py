@@ -105,7 +105,7 @@ class Estimate:
     problems: tuple[Problem, ...]  # the first of them
     invalid: int
     duplicates: int
-    known: int  # done already, where the run resumes
+    known: int  # done already, where the run resumes, or young enough
     new: int
     requests: int
     seconds: float  # at the first rate; the registry may bear a higher one
@@ -164,10 +164,7 @@ def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
             elif len(problems) < _PROBLEMS_KEPT:
                 problems.append(row.problem)
         (unique,) = distinct.execute("SELECT count(*) FROM keys").fetchone()
-        known = 0
-        if options.resume or options.retry_failed:
-            keys = (key for (key,) in distinct.execute("SELECT key FROM keys"))
-            known = Ledger.peek(RunFiles(options.checkpoint).ledger, keys)
+        known = _known(options, distinct)
     new = unique - known if options.batch.limit is None else min(unique - known, options.batch.limit)
     rate = 1 / options.batch.rate_limit_delay_seconds if options.batch.rate_limit_delay_seconds else float("inf")
     if options.batch.max_requests_per_minute is not None:
@@ -186,6 +183,25 @@ def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
         seconds=seconds,
         dollars=prices_of(settings).cost(new, new * _ANSWER_BYTES + bulk_bytes, seconds),
     )
+
+
+def _known(options: EnrichOptions, distinct: sqlite3.Connection) -> int:
+    """How many of the keys need no look-up: by the ledger, or by the rows that there are."""
+    ledger = RunFiles(options.checkpoint).ledger
+    if (options.resume or options.retry_failed) and ledger.exists():
+        return Ledger.peek(ledger, (key for (key,) in distinct.execute("SELECT key FROM keys")))
+    if options.resume:
+        since = dt.datetime.min.replace(tzinfo=dt.UTC)
+    elif options.max_age is not None:
+        since = dt.datetime.now(tz=dt.UTC) - options.max_age
+    else:
+        return 0
+    fresh = Fresh(key=_KEY, at="fetched_at", since=since)
+    distinct.execute("CREATE TABLE fresh (key TEXT PRIMARY KEY)")
+    for rows in output_at(options.output, ENRICHED.arrow).read([fresh.key, fresh.at]):
+        distinct.executemany("INSERT OR IGNORE INTO fresh VALUES (?)", ([key] for key in fresh.keys(rows)))
+    (known,) = distinct.execute("SELECT count(*) FROM keys JOIN fresh USING (key)").fetchone()
+    return int(known)
 
 
 @dataclass(slots=True, kw_only=True)

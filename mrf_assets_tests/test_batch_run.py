@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gc
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -554,6 +556,65 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(name: str, number: int, st
     assert {number} == {row["round"] for row in rows}
     assert wanted - done == len(calls)
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith((".new", ".next"))]
+
+
+class Unplugged(Ledger):
+    """A ledger of which only that is left after a power cut that was brought to the disk."""
+
+    def __init__(self, path: Path, saved: Path) -> None:
+        super().__init__(path)
+        self.saved, self.turn = saved, threading.Lock()
+
+    def sync(self) -> None:
+        """What is there now, and no more, is on the disk then."""
+        with self.turn, TemporaryDirectory() as now:
+            for suffix in ("", "-wal"):
+                shutil.copy(f"{self.path}{suffix}", now)
+            super().sync()
+            shutil.copytree(now, self.saved, dirs_exist_ok=True)
+
+
+class Photographed(Around):
+    """After each write a power cut leaves the rows, and the ledger as it was brought to the disk last."""
+
+    def __init__(self, inner: Output, ledger: Unplugged, folder: Path) -> None:
+        super().__init__(inner)
+        self.cuts: list[Path] = []
+        self._ledger, self._folder = ledger, folder
+
+    def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:
+        """Write, and keep what would be left."""
+        part = super().append(pieces, last)
+        self.cuts.append(self._folder / f"cut-{len(self.cuts)}")
+        with self._ledger.turn:
+            shutil.copytree(self._ledger.saved, self.cuts[-1])
+        (shutil.copytree if self.path.is_dir() else shutil.copy)(self.path, self.cuts[-1] / self.path.name)
+        return part
+
+
+@pytest.mark.parametrize("name", ["parts", "rows.csv"])
+@pytest.mark.parametrize("is_carried", [False, True])
+def test_a_power_cut_leaves_ledger_and_output_in_agreement(name: str, is_carried: bool, tmp_path: Path) -> None:
+    """At the worst moments, with rows that were looked up and with those of the bulk files."""
+    (tmp_path / "now").mkdir()
+    output = output_at(tmp_path / "now" / name, SCHEMA)
+    with Unplugged(tmp_path / "now" / "progress.sqlite", tmp_path / "saved") as ledger:
+        ledger.add(items(95))
+        photographed = Photographed(output, ledger, tmp_path)
+        if is_carried:
+            keys = [item.key for item in items(30)]
+            ledger.carry(keys, [row_of(key) for key in keys], str(output.path))
+        go(ledger, photographed, Counting(), max_workers=4)
+
+    assert len(photographed.cuts) > 2
+    for cut in photographed.cuts:
+        again = Counting()
+        with sqlite3.connect(cut / "progress.sqlite") as db:  # it knows its outputs by their place
+            for table in ("waiting", "parts"):
+                db.execute(f"UPDATE {table} SET output = ?", [str(cut / name)])
+        with Ledger(cut / "progress.sqlite") as left:
+            go(left, output_at(cut / name, SCHEMA), again)
+        assert sorted(item.key for item in items(95)) == sorted(keys_in(output_at(cut / name, SCHEMA)))
 
 
 def test_a_lost_ledger_is_made_anew_out_of_the_rows(ledger: Ledger, output: Output, tmp_path: Path) -> None:

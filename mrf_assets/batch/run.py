@@ -64,6 +64,7 @@ class Batch:
         self._budget = budget or Budget(None, Prices())
         self._on_outcome, self._on_checkpoint = on_outcome, on_checkpoint
         self._left = pool.options.limit
+        self._syncing: asyncio.Future[None] | None = None
 
     async def run(self) -> BatchReport:
         """Look up what is to do; returns when all of it has an outcome, or the batch was stopped.
@@ -87,14 +88,15 @@ class Batch:
                     self._on_outcome(outcome)
                     if len(fresh) < options.checkpoint_interval:
                         continue
-                    self._checkpoint(fresh)
+                    await self._checkpoint(fresh)
                     fresh = []
                     if writing.done() and self._drain.is_due(options.checkpoint_interval):
                         await writing  # raises what went wrong in it
                         writing = asyncio.ensure_future(self._drain.write_part())
-            self._checkpoint(fresh)
+            await self._checkpoint(fresh)
         finally:
             await writing
+            await self._synced()
         self._ledger.release()
         while self._drain.waiting:
             await self._drain.write_part()
@@ -115,13 +117,20 @@ class Batch:
             self._left = None if self._left is None else self._left - len(page)
             yield from page
 
-    def _checkpoint(self, fresh: list[Outcome]) -> None:
+    async def _synced(self) -> None:
+        """When the last checkpoint but this is on the disk."""
+        if self._syncing is not None:
+            await self._syncing
+
+    async def _checkpoint(self, fresh: list[Outcome]) -> None:
         """Keep what is new; budgets are looked at."""
         if not fresh:
             return
         began = time.monotonic()
         logger.debug("Batch inserting %d", len(fresh))
+        await self._synced()  # a power cut costs one checkpoint that was on its way, however slow the disk is
         self._ledger.commit(fresh, self._drain.name)
+        self._syncing = asyncio.ensure_future(asyncio.to_thread(self._ledger.sync))
         self._drain.waiting += sum(isinstance(outcome, Result) for outcome in fresh)
         self._pool.statistics.write_seconds += time.monotonic() - began
         self._on_checkpoint(fresh)
@@ -161,6 +170,7 @@ class Drain:
             self._written(self._append(until), until)
 
     def _append(self, until: int) -> Part:
+        self._ledger.sync()  # else rows could stand in the output, after a power cut, that nothing names
         # Closed here, whatever breaks: its connection belongs to this thread.
         with closing(self._ledger.waiting(self.name, until, _PAGE_ROWS)) as pages:
             return self._output.append((table_of(rows, self._schema) for rows in pages), self._last)
@@ -292,6 +302,7 @@ def drop_replaced(ledger: Ledger, output: Output, key: str) -> int:
             newest = (place for (place,) in db.execute("SELECT place FROM newest ORDER BY place"))
             new = output.rewrite(_at(newest, output.read()), parts[-1] if parts else None)
             ledger.rewritten(name, new, _SETTLING)
+            ledger.sync()
             _settle(ledger, output)
     if is_over and not ledger.counts()["failed"]:
         ledger.note(_RENEWING, "")

@@ -8,7 +8,7 @@ import logging
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ _RAMP = re.compile(r"\A([0-9]+):([0-9]+)\Z")
 _LINE_SECONDS = 30.0  # between two lines where there is no terminal
 _PROBLEMS_TOLD = 20
 SHUTDOWN_LINE = "⚠️  Shutdown requested, saving checkpoint..."
+UNCHANGED_LINE = "Stopped; no NPI was asked for, and what was there is as it was."
 SAVED_LINE = "✅ Checkpoint saved. Run with --resume to continue."
 
 
@@ -228,6 +229,7 @@ class _Run:
         self._statistics = Statistics()
         self._pulse = Pulse(_LINE_SECONDS)
         self._signal: int | None = None
+        self._is_ready = False
 
     def go(self) -> None:
         """Run it, tell it, and exit."""
@@ -237,9 +239,12 @@ class _Run:
             on_ready=self._ready,
             on_outcome=lambda _outcome: self._progressed(run),
         )
-        run.fetch_bulk()
-        with self._bar:
-            report = asyncio.run(self._enrich(run))
+        try:
+            with self._bar:
+                report = run.run(lambda look_ups: asyncio.run(self._stoppable(run, look_ups)))
+        except KeyboardInterrupt:  # before the look-ups or after them
+            self._console.print(SAVED_LINE if self._is_ready else UNCHANGED_LINE)
+            sys.exit(128 + signal.SIGINT if self._strict_exit else 0)
         self._tell(report)
         send_alert(ended_alert(self._options.location, report), self._alert_urls)
         if self._signal is not None:
@@ -247,11 +252,11 @@ class _Run:
         if report.stopped is not None or report.statistics.failed:
             sys.exit(1)
 
-    async def _enrich(self, run: Enrichment) -> BatchReport:
+    async def _stoppable(self, run: Enrichment, look_ups: Coroutine[Any, Any, BatchReport]) -> BatchReport:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, run, number)
-        return await run.run_async()
+        return await look_ups
 
     def _stop(self, run: Enrichment, number: int) -> None:
         if not run.stop.requested:
@@ -260,6 +265,7 @@ class _Run:
         run.stop.request(f"stopped by {signal.Signals(number).name}")
 
     def _ready(self, statistics: Statistics) -> None:
+        self._is_ready = True
         self._statistics = statistics
         done = statistics.completed_before + statistics.failed_before
         self._console.print(

@@ -22,7 +22,7 @@ import duckdb
 import pytest
 
 from mrf_assets.cli import main
-from mrf_assets.enrich_command import SAVED_LINE, SHUTDOWN_LINE
+from mrf_assets.enrich_command import SAVED_LINE, SHUTDOWN_LINE, UNCHANGED_LINE
 from mrf_assets.pipeline import ingest
 from mrf_assets.schema import ENRICHED
 from mrf_assets.settings import Settings
@@ -436,6 +436,26 @@ def test_a_signal_ends_the_run_with_its_checkpoint(desk: Desk, how: signal.Signa
         assert 0 == desk.run(*FLAGS, "--resume")[0]
         assert numbers(NPIS) == [row["npi"] for row in desk.rows()]
         assert len(NPIS) == slow.total()
+
+
+def test_an_interruption_while_the_input_is_read_ends_the_run_at_once(desk: Desk) -> None:
+    """A million lines take half a minute; here the input is a pipe that never ends. The old batch is as it was."""
+    desk.write_input(NPIS[:10])
+    desk.run(*FLAGS)
+    before = desk.rows(), desk.json("enrichment_progress.json")
+    os.mkfifo(desk.folder / "endless.csv")
+
+    process = desk.start("--input", "endless.csv", "--output", "out")
+    with (desk.folder / "endless.csv").open("w") as pipe:
+        pipe.write("npi\n")
+        pipe.flush()
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+
+    assert (0, UNCHANGED_LINE) == (process.returncode, out.strip())
+    assert before == (desk.rows(), desk.json("enrichment_progress.json"))
+    assert 0 == desk.run(*FLAGS, "--resume")[0]
+    assert 10 == desk.server.total()
 
 
 def test_strict_exit_tells_the_signal(desk: Desk) -> None:

@@ -381,6 +381,7 @@ class Ledger:
         with self._refusals():
             # Closing removes the write-ahead log, which must not be taken for the new file's: unless another program
             # has the ledger open, whose closing would then write the new log into the old file.
+            self._db.execute("PRAGMA busy_timeout=500")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.close()
             if self.path.with_name(self.path.name + "-wal").exists():

@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -219,8 +219,10 @@ class Enrichment:
     def __post_init__(self) -> None:
         require_prices(self.options, self.settings)
 
-    def run(self) -> BatchReport:
-        """Look up what is to do.
+    def run(self, drive: Callable[[Coroutine[Any, Any, BatchReport]], BatchReport] = asyncio.run) -> BatchReport:
+        """Look up what is to do; `drive` sees to the event loop, in which only the look-ups run.
+
+        What is read and written before and after them may be interrupted at any time: it is gone on with, or done anew.
 
         Raises:
             SettingError: The input cannot be read, or a setting is wrong.
@@ -229,10 +231,6 @@ class Enrichment:
             StreamError: They are not what they claim to be.
         """
         self.fetch_bulk()
-        return asyncio.run(self.run_async())
-
-    async def run_async(self) -> BatchReport:
-        """The same inside an event loop."""
         options, files = self.options, RunFiles(self.options.checkpoint)
         files.progress.parent.mkdir(parents=True, exist_ok=True)
         output = output_at(options.output, ENRICHED.arrow)
@@ -257,8 +255,7 @@ class Enrichment:
                 on_checkpoint=lambda outcomes: self._checkpointed(ledger, files, statistics, outcomes),
             )
             began = time.monotonic()
-            async with client:
-                report = await batch.run()
+            report = drive(_over(client, batch))
             if report.stopped is None:  # else the next run does it: a stop is not made to wait for it
                 drop_replaced(ledger, output, _KEY)
                 report = replace(report, written_rows=sum(part.rows for part in ledger.parts(str(output.path))))
@@ -299,7 +296,7 @@ class Enrichment:
         return max(1, min(self.options.batch.max_workers, pending))
 
     def fetch_bulk(self) -> None:
-        """The stage `deep`: have the newest bulk files. Takes its time, so it is not part of the event loop.
+        """The stage `deep`: have the newest bulk files.
 
         Raises:
             FetchError: The page or a file cannot be had.
@@ -373,6 +370,11 @@ class Enrichment:
                 "hint": tuning_hint(statistics, self.options.batch),
             },
         )
+
+
+async def _over(client: NppesClient, batch: Batch) -> BatchReport:
+    async with client:
+        return await batch.run()
 
 
 def _logging_failures(

@@ -606,11 +606,11 @@ def test_a_power_cut_leaves_ledger_and_output_in_agreement(name: str, is_carried
             ledger.carry(keys, [row_of(key) for key in keys], str(output.path))
         go(ledger, photographed, Counting(), max_workers=4)
 
-    assert len(photographed.cuts) > 2
+    assert photographed.cuts
     for cut in photographed.cuts:
         again = Counting()
-        with sqlite3.connect(cut / "progress.sqlite") as db:  # it knows its outputs by their place
-            for table in ("waiting", "parts"):
+        with closing(sqlite3.connect(cut / "progress.sqlite", isolation_level=None)) as db:
+            for table in ("waiting", "parts"):  # they know the output by its place
                 db.execute(f"UPDATE {table} SET output = ?", [str(cut / name)])
         with Ledger(cut / "progress.sqlite") as left:
             go(left, output_at(cut / name, SCHEMA), again)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -23,6 +24,19 @@ from mrf_assets_tests.factory import Document, render
 settings.register_profile("mrf_assets", deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("fuzz", settings.get_profile("mrf_assets"), max_examples=1_500, derandomize=False)
 settings.load_profile("mrf_assets")
+
+# The longest begin, so that at the end no worker sits beside one that has minutes of Dagster before it.
+_FIRST = (
+    "test_ui",
+    "test_submission",
+    "test_batch_commands",
+    "test_recovery",
+    "test_ui_enrichment",
+    "test_index_sensor_live",
+    "test_hostile",
+    "test_fast_equals_reference",
+    "test_discovery_browser",
+)
 
 Row = dict[str, Any]
 _SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
@@ -72,6 +86,23 @@ class Read(Protocol):
         **request: Any,  # noqa: ANN401 - fields of Request
     ) -> Reading:
         """All rows of one document."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules in the order of `_FIRST`, the rest as they were."""
+    items.sort(key=lambda item: _FIRST.index(item.path.stem) if item.path.stem in _FIRST else len(_FIRST))
+
+
+@pytest.fixture(autouse=True)
+def _no_instance_of_another_test() -> Iterator[None]:
+    """Dagster asks the instance that was entered last, even one that is gone, when definitions are made."""
+    if "dagster" not in sys.modules:
+        yield
+        return
+    from dagster._core.storage.defs_state.base import set_defs_state_storage  # noqa: PLC0415 - only where it is there
+
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -31,8 +31,8 @@ def _server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MrfServ
 
 def run(lake: Path, **config: Any) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:  # noqa: ANN401 - of the asset
     """The job, and the metadata of what it made."""
-    job = build_defs(Settings(output_dir=lake, max_retries=0)).resolve_job_def("discover_portals")
     with dg.DagsterInstance.ephemeral() as instance:
+        job = build_defs(Settings(output_dir=lake, max_retries=0)).resolve_job_def("discover_portals")
         result = job.execute_in_process(
             instance=instance,
             run_config={"ops": {_NAME: {"config": {"enable_scraping": False, **config}}}},

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from isal import igzip
 
-import mrf_assets.lean_start  # noqa: F401 - as our programs start; all contenders alike
+from mrf_assets import lean_start  # as our programs begin and end; all contenders alike
 from mrf_assets.extract.splitter import BracketStream
 from mrf_assets.pipeline import ingest
 from mrf_assets.settings import Settings
@@ -189,6 +189,7 @@ def main(name: str, file: str, out: str, whitelist: str | None = None) -> None:
     pa.set_cpu_count(1)
     found = CONTENDERS[name](Path(file), Path(out), None if whitelist is None else Path(whitelist))
     print(json.dumps(found))
+    lean_start.leave(0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,24 @@
-"""`python -m mrf_assets` is the command line."""
+"""The program: `mrf`, or `python -m mrf_assets`."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from mrf_assets import lean_start  # before what it is to spare
 from mrf_assets.cli import main
 
+
+def program(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line as a process of its own, and end it."""
+    try:
+        main(arguments)
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        lean_start.leave(end.code or 0)
+    lean_start.leave(0)
+
+
 if __name__ == "__main__":
-    main()
+    program()

@@ -22,7 +22,6 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-import mrf_assets.lean_start  # noqa: F401 - before numpy is imported
 from mrf_assets import batch_commands, query_commands, report_command, submit_command
 from mrf_assets.catalog import write_catalog
 from mrf_assets.check_command import check

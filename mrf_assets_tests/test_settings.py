@@ -334,8 +334,8 @@ def test_a_program_of_ours_spares_the_threads_of_blas() -> None:
         return subprocess.run(command, env=plain | given, check=True, capture_output=True, text=True).stdout.strip()
 
     assert ("1", "3", "None") == (
-        told("mrf_assets.cli"),
-        told("mrf_assets.cli", OPENBLAS_NUM_THREADS="3"),
+        told("mrf_assets.__main__"),
+        told("mrf_assets.__main__", OPENBLAS_NUM_THREADS="3"),
         told("mrf_assets.catalog"),
     )
 
@@ -351,6 +351,36 @@ def test_a_program_of_ours_keeps_freed_memory_for_the_next_block() -> None:
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert faults("mrf_assets.lean_start") < faults("mrf_assets.settings") - 30 * (8 << 20) // mmap.PAGESIZE
+
+
+def test_a_program_of_ours_ends_when_all_that_others_left_to_do_is_done() -> None:
+    """What was printed is there, threads and `atexit` come first, and the exit code is the one that was given."""
+    lines = """import mrf_assets.lean_start, atexit, threading
+class Last:
+    def __del__(self): print("taken apart")
+last = Last()
+atexit.register(print, "at exit")
+threading.Thread(target=lambda: print("thread")).start()
+print("printed")
+mrf_assets.lean_start.leave(3)"""
+
+    found = subprocess.run([sys.executable, "-c", lines], check=False, capture_output=True, text=True)
+
+    assert (3, {"printed", "thread", "at exit"}) == (found.returncode, set(found.stdout.split("\n")[:-1]))
+    assert "at exit" == found.stdout.splitlines()[-1]
+
+
+def test_a_library_takes_itself_apart() -> None:
+    """Who imports a module of ours, and does not run the program, ends as Python ends."""
+    lines = """import mrf_assets.lean_start
+class Last:
+    def __del__(self): print("taken apart")
+last = Last()
+raise SystemExit(3)"""
+
+    found = subprocess.run([sys.executable, "-c", lines], check=False, capture_output=True, text=True)
+
+    assert (3, "taken apart\n") == (found.returncode, found.stdout)
 
 
 def test_the_defaults_of_the_enrichment_are_those_asked_for() -> None:

@@ -2,7 +2,7 @@
 
 import sys
 
-from mrf_assets.cli import main
+from mrf_assets.__main__ import program
 
 if __name__ == "__main__":
-    main(["enrich", *sys.argv[1:]])
+    program(["enrich", *sys.argv[1:]])

@@ -34,7 +34,7 @@ from mrf_assets.extract.rows import (
 )
 from mrf_assets.extract.spans import Ids, Spans, distinct
 from mrf_assets.extract.splitter import Positions
-from mrf_assets.extract.values import Obj, Values, provider_set_id
+from mrf_assets.extract.values import Obj, Values, id_of_sorted
 from mrf_assets.schema import RATES
 
 UNKNOWN = -1  # the id of spellings that have to be looked at one by one
@@ -46,6 +46,7 @@ _NO_OFFSET = -1
 _RATE_MARK = secrets.randbits(59) + (1 << 59)
 _PRICES_MARK = secrets.token_hex(8)
 _RATE_PLACE = 1  # in a PriceRow
+_QUOTED_MARK = f'"{_PRICES_MARK}"'.encode()
 _MOST_NAMES = 100_000
 _QUOTES_OF_KEYS = 4  # of an element with references and prices
 
@@ -349,9 +350,10 @@ class ProviderMemo(SpellingMemo):
 
     def _plain_references(self, spellings: Sequence[bytes], cuts: Sequence[int]) -> list[RateElement | None]:
         """What `rate_providers` gives for distinct whole numbers beside the prices and no more; None elsewhere."""
+        are_usual = [spelling.count(b'"') == _QUOTES_OF_KEYS and b"\\" not in spelling for spelling in spellings]
         texts = [
-            self._mended(spelling, cut) if spelling.count(b'"') == _QUOTES_OF_KEYS and b"\\" not in spelling else b"0"
-            for spelling, cut in zip(spellings, cuts, strict=True)
+            self._mended(spelling, cut) if is_usual else b"0"
+            for spelling, cut, is_usual in zip(spellings, cuts, are_usual, strict=True)
         ]
         try:
             values = orjson.loads(b"[%b]" % b",".join(texts))
@@ -360,7 +362,7 @@ class ProviderMemo(SpellingMemo):
         return [_plain_references(value, self._names) if value else None for value in values]
 
     def _mended(self, spelling: bytes, cut: int) -> bytes:
-        return b'%b"%b"%b' % (spelling[:cut], _PRICES_MARK.encode(), spelling[cut:])
+        return spelling[:cut] + _QUOTED_MARK + spelling[cut:]
 
     def _learn(self, value: Obj, tally: Tally) -> bool:
         if value.get("negotiated_prices") != [_PRICES_MARK]:
@@ -393,7 +395,7 @@ def _plain_references(value: dict[str, Any], names: _NumberNames) -> RateElement
     if len(distinct_ids) < len(references):
         return None
     members = tuple(sorted(distinct_ids))
-    return RateElement(members, provider_set_id(members), [], [])
+    return RateElement(members, id_of_sorted(members), [], [])
 
 
 def id_array(ids: Sequence[int | None]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mrf_assets.extract.interface import TableBatch
-from mrf_assets.extract.values import Json, Obj, Values, are_plain_npis, content_id, provider_set_id
+from mrf_assets.extract.values import Json, Obj, Values, are_plain_npis, content_id, id_of_sorted
 from mrf_assets.schema import Table
 
 # provider_group_id, npi, tin_type, tin_value, business_name, network_names, is_inline
@@ -141,7 +141,7 @@ def rate_providers(rate: Obj, values: Values) -> RateElement:
         values.tally.repairs["rate_without_providers"] += 1
     return RateElement(
         members,
-        provider_set_id(members) if members else None,
+        id_of_sorted(members) if members else None,
         [row for rows in inline.values() for row in rows],
         [],
     )

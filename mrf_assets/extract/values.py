@@ -291,4 +291,9 @@ def provider_set_id(group_ids: Iterable[str]) -> int:
 
     Sixty-four bits: among ten million sets of one file the chance of one collision is 3 in a million.
     """
-    return int.from_bytes(content_id(sorted(group_ids)), "big", signed=True)
+    return id_of_sorted(tuple(sorted(group_ids)))
+
+
+def id_of_sorted(group_ids: tuple[str, ...]) -> int:
+    """As `provider_set_id`, of what is sorted already."""
+    return int.from_bytes(content_id(group_ids), "big", signed=True)

@@ -146,6 +146,27 @@ def test_a_listing_that_breaks_off_names_what_came_before() -> None:
     assert "breaks off" in reading.note
 
 
+@pytest.mark.parametrize("encoding", ["gb18030", "foo", "base64", "idna", "utf-7"])
+def test_a_listing_in_an_odd_encoding_is_read_to_its_end(encoding: str) -> None:
+    """What Python's XML makes of it is an error of many kinds, and for a person a note."""
+    reading = read_answer(_URL, f'<?xml version="1.0" encoding="{encoding}"?><ListBucketResult>'.encode(), "x")
+
+    assert not reading.files
+    assert reading.note
+
+
+def test_a_bucket_of_s3s_first_version_goes_on_behind_its_last_name() -> None:
+    """It says that there is more, and where only to whoever asked for folders."""
+    body = listing_of_s3(f"1_{INDEX}", f"2_{INDEX}").replace("<Name>", "<IsTruncated>true</IsTruncated><Name>")
+
+    reading = read_answer("https://acme.s3.amazonaws.com/?prefix=a", body.encode(), "x")
+    second = read_answer("https://acme.s3.amazonaws.com/?list-type=2", body.encode(), "x")
+
+    assert [f"https://acme.s3.amazonaws.com/?prefix=a&marker=2_{INDEX}"] == list(reading.more)
+    assert not second.more
+    assert "the listing goes on" in second.note
+
+
 def test_a_list_in_plain_text_names_a_file_in_each_line() -> None:
     """Kaiser's and Highmark's; further columns are passed over."""
     text = f"https://k.example/{RATES}{SIGNED}\r\n{INDEX}\t17\n# a note\n\nreadme.txt\n"
@@ -185,6 +206,24 @@ def test_rates_are_known_by_their_keys() -> None:
     assert found is not None
     assert "in_network" == found.kind
     assert itself("https://p.example/x", b'{"in_network": ["https://x.example/a.json"]}', "x") is None
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b'{"reporting_entity_name": "A", "provider_references": [{"provider_group_id": 1', "in_network"),
+        (b'{"reporting_entity_name": "A", "out_of_network": [', "allowed_amounts"),
+        (b"PK\x03\x04\x14\x00", "table_of_contents"),
+        (b"7z\xbc\xaf\x27\x1c\x00", "table_of_contents"),
+    ],
+)
+def test_a_file_is_known_by_its_beginning(head: bytes, kind: str) -> None:
+    """Rates whose prices come late, allowed amounts, and what is packed: that by its name."""
+    found = itself("https://p.example/2026-11-01_acme_index.zip", head, "x")
+
+    assert found is not None
+    assert kind == found.kind
+    assert itself("https://p.example/brochures.zip", b"PK\x03\x04\x14\x00", "x") is None
 
 
 def test_a_found_address_is_not_shown_with_its_signature() -> None:

@@ -204,6 +204,37 @@ def test_programs_stay_away_where_robots_txt_says_so(server: MrfServer) -> None:
     assert {"/robots.txt": 1, "/open": 1} == server.counts()
 
 
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (b"\xef\xbb\xbfUser-agent: *\nDisallow: /\n", "blocked"),
+        (b"User-agent: *\nDisallow: /*\n", "blocked"),
+        (b"User-agent: *\nDisallow: /*.html$\n", "blocked"),
+        (gzip.compress(b"User-agent: *\nDisallow: /\n"), "blocked"),
+        (gzip.compress(b"User-agent: *\nDisallow: /\n")[:-20], "found"),
+        (b"User-agent: *\nDisallow: /\nAllow: /mrf/\n", "found"),
+        (b"User-agent: *\nDisallow: /mrf/good.htm$\n", "found"),
+    ],
+)
+def test_robots_txt_is_read_as_its_rfc_says(server: MrfServer, text: bytes, status: str) -> None:
+    """Wildcards, ends, the longest rule; behind a byte order mark, and packed."""
+    data(server, "/robots.txt", text, "text/plain")
+
+    assert {status: 1} == look(link_page(server, "/mrf/good.html")).statuses
+
+
+def test_a_redirect_to_a_host_that_says_no_is_a_no(server: MrfServer) -> None:
+    """What it would have answered is not read."""
+    with MrfServer() as other:
+        data(other, "/robots.txt", "User-agent: *\nDisallow: /\n", "text/plain")
+        server.always("/mrf", Answer(status=302, headers={"Location": link_page(other)}))
+
+        found = look(server.url("/mrf"))
+
+    assert {"blocked": 1} == found.statuses
+    assert "asks programs to stay away" in reasons(found)
+
+
 @pytest.mark.parametrize("text", ["Crawl-delay: \u00b2\nUser-agent: *\nCrawl-delay: \u00b2", "\x00\xff", "a" * 600_000])
 def test_a_robots_txt_that_is_none_asks_for_nothing(server: MrfServer, text: str) -> None:
     """Whatever it holds."""
@@ -378,3 +409,107 @@ def test_a_chromium_that_is_none_is_told_at_the_start(tmp_path: Path) -> None:
     """In any mode, for somebody named it."""
     with pytest.raises(SettingError, match="is no program that can be run"):
         look("https://p.example/", chromium=tmp_path / "chromium", use_browser=True)
+
+
+@pytest.mark.parametrize("host", ["ho%5Bst", "h%E2%84%80"])
+def test_an_address_that_is_half_a_host_is_told(server: MrfServer, host: str) -> None:
+    """Who takes its escapes apart has a ValueError; the page's other files are found."""
+    url = link_page(server, hrefs=[INDEX, f"http://{host}/latest.json"])
+
+    found = look(url)
+
+    assert [server.url(f"/{INDEX}")] == addresses(found)
+    assert "cannot or must not be followed" in reasons(found)
+
+
+def test_a_bug_costs_one_portal(server: MrfServer) -> None:
+    """Its result has the kind of error, and no text of it, which may have a signature."""
+
+    def opener(url: str) -> Any:  # noqa: ANN401 - an Opener
+        if "/bug" in url:
+            raise KeyError(SECRET)
+        return led_to(server)(url)
+
+    found = look(server.url("/bug"), link_page(server), open_url=opener)
+
+    assert ["failed", "found"] == [result.status for result in found.results]
+    assert "KeyError" in reasons(found)
+    assert SECRET not in reasons(found)
+
+
+def test_a_page_does_not_choose_what_is_read_at_home(server: MrfServer, tmp_path: Path) -> None:
+    """A list of our own disk, which a page names, stays closed."""
+    (tmp_path / "latest.json").write_text(f'["https://x.example/{INDEX}"]')
+    base = f'<base href="file://{tmp_path}/"><a href="latest.json">x</a>'
+
+    found = look(page(server, "/a", f'<a href="file://{tmp_path}/latest.json">x</a>'), page(server, "/b", base))
+
+    assert [] == addresses(found)
+
+
+def test_a_guess_that_is_refused_is_no_refusal_of_the_portal(server: MrfServer) -> None:
+    """S3 and CloudFront say 403 of what is missing; and a list that a page names is another host's business."""
+    portal = server.url("/app/public/?insurerCode=ACME_I&brandCode=GOLD")
+    server.always(f"{_SPARQ}/latest_metadata.json", Answer(status=403))
+    server.always("/x/latest.json", Answer(status=403))
+    page(server, "/app/public/", '<a href="/x/latest.json">x</a>')
+
+    found = look(portal, open_url=led_to(server))
+
+    assert {"healthsparq": "nothing", "links": "nothing", "browser": "nothing"} == {
+        way.way: way.status for way in found.results[0].ways
+    }
+    assert 2 == reasons(found).count("HTTP 403, access refused")
+
+
+def test_notes_have_an_end(server: MrfServer) -> None:
+    """Ten of them, and how many more."""
+    url = page(server, "/", "".join(f'<a href="/{number}/latest.json">x</a>' for number in range(30)))
+
+    found = look(url)
+
+    assert 10 == reasons(found).count("HTTP 404")
+    assert "and 20 more" in reasons(found)
+
+
+def test_a_host_that_asks_for_a_long_pause_is_not_waited_for(server: MrfServer) -> None:
+    """The next portal of that host has a result, too."""
+    server.always("/busy", Answer(status=429, headers={"Retry-After": "600"}))
+    link_page(server, "/next")
+
+    found = look(server.url("/busy"), server.url("/next"), scraper_timeout_seconds=0.1, enable_parallel_scraping=False)
+
+    assert "failed" == found.results[1].status
+    assert "the host asks to wait" in found.results[1].reason
+    assert 0 == server.count("/next")
+
+
+def test_lists_that_drip_have_an_end(server: MrfServer) -> None:
+    """All lists of a portal share its time; what was not read is told."""
+    paths = [f"/{number}/latest.json" for number in range(99)]
+    for path in paths:
+        server.always(path, Answer(body=b" " * 1_000_000, drip_seconds=0.001))
+    url = page(server, "/", "".join(f'<a href="{path}">x</a>' for path in paths))
+
+    found = look(url, scraper_timeout_seconds=0.1)
+
+    assert "there is no time left" in reasons(found)
+    assert 0 == server.count(paths[-1])
+
+
+def test_who_stops_a_look_does_not_wait_for_answers(server: MrfServer) -> None:
+    """Ctrl-C in the middle of an answer that never ends; the test's own time limit is the bound."""
+    gate = server.hold(server.put("/slow", b"<html>" + b" " * 200_000).removeprefix(server.base_url), 100_000)
+    looking = DiscoverySettings(scraper_rate_per_second=_FAST, scraper_timeout_seconds=600.0)
+    discovery = Discovery(Settings(max_retries=0, read_timeout_seconds=600.0), looking, use_browser=False)
+
+    async def stopped() -> None:
+        run = asyncio.ensure_future(discovery.run([Portal(url=server.url("/slow"))]))
+        await asyncio.to_thread(gate.reached.wait)
+        run.cancel()
+        await asyncio.wait([run])
+        assert run.cancelled()
+
+    asyncio.run(stopped())
+
+    assert not gate.released.is_set()

@@ -47,6 +47,19 @@ def test_each_file_is_a_row_and_so_is_a_portal_without_any(tmp_path: Path) -> No
     ] == rows
 
 
+def test_a_reason_is_told_once_and_has_an_end(tmp_path: Path) -> None:
+    """A page that brings up ten thousand of them fills no disk, and no cell that `csv` refuses to read."""
+    path = tmp_path / "found.csv"
+    write_found([result(rates(), rates("2.json"), reason="x" * 200_000), result(reason="y" * 200_000)], path)
+
+    with path.open(newline="") as file:
+        found = [row["reason"] for row in csv.DictReader(file)]
+
+    assert ["", ""] == found[:2]
+    assert "links: yyy" in found[2]
+    assert 2_100 > len(found[2])
+
+
 def test_what_was_found_can_be_run(tmp_path: Path) -> None:
     """`mrf run --source csv` takes the rates, signatures and all; of all other rows it says what to do with them."""
     path = tmp_path / "found.csv"

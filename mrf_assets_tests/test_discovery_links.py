@@ -59,6 +59,9 @@ def test_spaces_in_names_are_escaped() -> None:
         "file:///etc/a_index.json",
         "s3://bucket/a_index.json",
         "https://user:password@p.example/a_index.json",
+        "file:///etc/latest.json",
+        "s3://internal-bucket/latest.json",
+        "https://user:password@p.example/latest.json",
     ],
 )
 def test_an_address_that_must_not_be_followed_is_counted(href: str) -> None:
@@ -66,6 +69,7 @@ def test_an_address_that_must_not_be_followed_is_counted(href: str) -> None:
     reading = read_page(f'<a href="{href}">x</a>', _BASE, "links")
 
     assert not reading.files
+    assert not reading.more
     assert reading.unusable
 
 

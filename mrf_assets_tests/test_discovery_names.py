@@ -16,6 +16,7 @@ _HEALTHSPARQ = "https://mrf.healthsparq.com/acme-egress.nophi.kyruushsq.com/prd/
     [
         ("https://p.example/2026-11-01_acme_index.json", "table_of_contents"),
         ("https://p.example/2026-11-01_acme_index.json.gz?Signature=x", "table_of_contents"),
+        ("https://p.example/2026-11-01_acme_composite_index.json", "table_of_contents"),
         ("https://p.example/Acme-TOC.zip", "table_of_contents"),
         ("https://p.example/table-of-contents.json", "table_of_contents"),
         ("https://p.example/mrf/index.json", "table_of_contents"),
@@ -46,6 +47,8 @@ def test_a_file_is_known_by_its_name_or_folder(url: str, kind: str) -> None:
         "https://p.example/index.json",
         "https://p.example/index.html",
         "https://p.example/search-index.json",
+        "https://p.example/website_index.json",
+        "https://p.example/tocs/202611/",
         "https://p.example/indexes/",
         "https://p.example/reindexed.json",
         "https://p.example/annual-report.pdf",
@@ -57,6 +60,12 @@ def test_a_file_is_known_by_its_name_or_folder(url: str, kind: str) -> None:
 def test_what_websites_are_made_of_is_no_file(url: str) -> None:
     """Nor is what is no address."""
     assert kind_of(url) is None
+
+
+def test_an_address_of_one_word_over_and_over_is_known_in_one_go() -> None:
+    """A page may have thousands; by the square of the length they take minutes, more than the test's own time limit."""
+    for number in range(5_000):
+        assert kind_of(f"https://p.example{'/toc' * 1_990}/{number}/") is None
 
 
 @given(st.text())

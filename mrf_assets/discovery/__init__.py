@@ -10,6 +10,7 @@ Read it in the order in which data flows:
     profiles      a portal's address -> addresses that its family is known to answer
     robots        what a host asks of programs
     plain         those addresses and the page, over plain HTTP: `fetch`, with its manners and bounds
+    patience      when a look ends
     turns         a turn at a host, for who lives in an event loop
     browser       which Chromium there is
     visit         one page in one context

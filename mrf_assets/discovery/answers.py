@@ -21,12 +21,14 @@ from mrf_assets.sources.json_bytes import TooDeepError, json_events
 from mrf_assets.sources.tally import SourceTally
 from mrf_assets.urls import canonical_url
 
+_ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
 _BOM = b"\xef\xbb\xbf"
 _LONGEST_TEXT = 8_192  # characters of a name or address
 _MOST_FIELDS = 64  # of one object of a list
 _MOST_TEXT_BYTES = 1 << 20
 _MOST_DEPTH = 32
 _MOST_PAGE_BYTES = 8 << 20  # of HTML
+_NEXT_PAGES = {"NextMarker": "marker", "NextContinuationToken": "continuation-token"}
 _LISTING = re.compile(rb"<(?:\w+:)?(EnumerationResults|ListBucketResult)[\s>]")
 _HEALTHSPARQ_KINDS: dict[str, Kind] = {
     "TABLE_OF_CONTENTS": "table_of_contents",
@@ -60,14 +62,28 @@ def read_answer(url: str, body: bytes, way: str) -> Reading:
 
 def itself(url: str, head: bytes, way: str) -> FoundFile | None:
     """The file at `url`, if it is an index or rates itself and no list of them; its first 64 kB tell."""
+    kind = _kind_of_archive(url) if head.startswith(_ARCHIVES) else _kind_of_json(head)
+    return None if kind is None else FoundFile(url=url, kind=kind, way=way)
+
+
+def _kind_of_archive(url: str) -> Kind | None:
+    """What is packed is not looked into: names are all there is to go by. Spreadsheets are zips, too."""
+    kind = kind_of(url)
+    return None if kind == "document" else kind
+
+
+def _kind_of_json(head: bytes) -> Kind | None:
     text = head.removeprefix(_BOM).lstrip()
     if not text.startswith(b"{"):
         return None
     if b'"reporting_structure"' in text:
-        return FoundFile(url=url, kind="table_of_contents", way=way)
-    if b'"in_network"' in text and b'"reporting_entity_name"' in text:
-        return FoundFile(url=url, kind="in_network", way=way)
-    return None
+        return "table_of_contents"
+    if b'"reporting_entity_name"' not in text:
+        return None
+    if b'"out_of_network"' in text:
+        return "allowed_amounts"
+    # Of rates, whole references may come before the first price.
+    return "in_network" if b'"in_network"' in text or b'"provider_references"' in text else None
 
 
 # --- JSON ---------------------------------------------------------------------------------------
@@ -145,7 +161,8 @@ class _Listing:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.marker = ""
+        self.next_page: dict[str, str] = {}  # what to ask for beside the rest of the query
+        self.is_truncated = False  # S3's word for a listing that goes on
         self._path: list[str] = []
         self._text = ""
         self.parser = expat.ParserCreate()
@@ -172,8 +189,10 @@ class _Listing:
         self._path.pop()
         if path in (("Contents", "Key"), ("Blob", "Name")):  # S3; Azure
             self.names.append(self._text)
-        elif path[-1] in ("NextMarker", "NextContinuationToken"):
-            self.marker = self._text
+        elif path[-1] in _NEXT_PAGES and self._text:
+            self.next_page = {_NEXT_PAGES[path[-1]]: self._text}
+        elif path[-1] == "IsTruncated":
+            self.is_truncated = self._text.strip().lower() == "true"
         self._text = ""
 
 
@@ -183,16 +202,25 @@ def _read_listing(url: str, body: bytes, way: str) -> Reading:
         listing.parser.Parse(body, True)
     except (expat.ExpatError, _NoListing) as error:  # cut off, or no XML from some place on: names before it count
         reading.note = f"the listing breaks off ({error})"
-    is_s3 = b"ListBucketResult" in body[:4096]
+    except (
+        ValueError,
+        LookupError,
+    ):  # `encoding="gb18030"` is a ValueError of expat, one that nobody knows a LookupError
+        reading.note = "the listing is in an encoding that is not read; open it in a browser"
     parts = urlsplit(url)
     folder = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + "/", "", ""))
     signature = _signature(parts.query)
     for name in listing.names:
         reading.add(f"./{quote(name.lstrip('/'))}{signature}", folder, way)
-    if listing.marker:
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        query["continuation-token" if is_s3 else "marker"] = listing.marker
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    next_page = listing.next_page
+    if not next_page and listing.is_truncated and listing.names and "list-type" not in query:
+        next_page = {"marker": listing.names[-1]}  # S3's first version tells it where a delimiter was asked for, only
+    if next_page:
+        query |= next_page
         reading.more[urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))] = None
+    elif listing.is_truncated and not reading.note:
+        reading.note = "the listing goes on, and does not say where; its other names were not read"
     return reading
 
 

@@ -79,12 +79,15 @@ class BrowserPool:
         gate: Gate = OPEN_GATE,
         *,
         is_private: Callable[[str], bool] = is_private_address,
+        may_read: Callable[[str], bool] = lambda _url: True,
     ) -> None:
         self.options = options
         self.stats = ScraperStats()
         self._is_private = is_private  # of numeric addresses
         self._proxy: GuardedProxy | None = None
-        self._manners = Manners(gate=gate, is_refused=self._is_refused, timeout_seconds=options.timeout_seconds)
+        self._manners = Manners(
+            gate=gate, is_refused=self._is_refused, timeout_seconds=options.timeout_seconds, may_read=may_read
+        )
         self._places: asyncio.Semaphore | None = None
         self._idle: list[_Slot] = []
         self._starting = asyncio.Lock()

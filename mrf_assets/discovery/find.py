@@ -14,8 +14,9 @@ import asyncio
 import datetime as dt
 import logging
 import time
+import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,12 +24,14 @@ from itertools import chain
 
 from mrf_assets.discovery.browser import BrowserOptions
 from mrf_assets.discovery.browser_pool import BrowserPool, ScraperStats
-from mrf_assets.discovery.plain import PlainLooks, status_of
+from mrf_assets.discovery.patience import Patience
+from mrf_assets.discovery.plain import MOST_QUESTIONS, PlainLooks, status_of
 from mrf_assets.discovery.profiles import is_template
 from mrf_assets.discovery.robots import Robots, robots_refused
 from mrf_assets.discovery.values import (
     BROWSER_WAY,
     PAGE_KINDS,
+    PAGE_WAY,
     FoundFile,
     Mode,
     PageAnswer,
@@ -50,6 +53,7 @@ from mrf_assets.stream import Opener
 logger = logging.getLogger(__name__)
 
 _RETRIES = 1  # a page that does not answer twice is a result
+_WAY_SHARE = 4.0  # of the time for a page: for all questions of one way
 _WHOLE_SHARE = 2.0  # of the time for a page: for one question with its redirects and retries
 
 
@@ -137,10 +141,12 @@ class Discovery:
         self._mode: Mode = looking.discovery_mode  # type: ignore[assignment]  # the settings check it
         self._wanted, self._on_result = wanted or Wanted(), on_result
         self._at_a_time = looking.scraper_pool_size if looking.enable_parallel_scraping else 1
+        self._patience = _patience_of(looking)
         options = plain_options(settings, looking)
-        opener = open_url or partial(_open_url, options=options)
+        options = replace(options, gate=self._patience.gate(options.gate), wait=self._patience.wait)
+        opener = self._patience.opener(open_url or partial(_open_url, options=options))
         self._robots = Robots(opener)
-        self._plain = PlainLooks(opener, self._robots, today or dt.datetime.now(tz=dt.UTC).date())
+        self._plain = PlainLooks(opener, self._robots, self._patience, today or dt.datetime.now(tz=dt.UTC).date())
         self._no_browser = "" if use_browser else "a browser was not asked for"
         self._pool: BrowserPool | None = None
         if use_browser:
@@ -154,7 +160,7 @@ class Discovery:
                 raise
             self._no_browser = str(error)
             return None
-        return BrowserPool(browser, options.gate)
+        return BrowserPool(browser, options.gate, may_read=self._robots.allow)
 
     async def run(self, portals: Sequence[Portal]) -> Discovered:
         """Look at all of them."""
@@ -163,23 +169,41 @@ class Discovery:
         # Each portal may wait in two threads, and its page for its turn in a third.
         threads = ThreadPoolExecutor(4 * self._at_a_time, thread_name_prefix="discovery")
         asyncio.get_running_loop().set_default_executor(threads)
-        if self._pool is None:
-            return Discovered(results=await self._all(portals), scraper=None)
-        async with self._pool as pool:
-            results = await self._all(portals)
-        return Discovered(results=results, scraper=pool.stats if pool.stats.launches else None)
+        try:
+            if self._pool is None:
+                return Discovered(results=await self._all(portals), scraper=None)
+            async with self._pool as pool:
+                results = await self._all(portals)
+            return Discovered(results=results, scraper=pool.stats if pool.stats.launches else None)
+        finally:
+            self._patience.stop()  # asyncio waits for its threads, whatever ended this
 
     async def _all(self, portals: Sequence[Portal]) -> tuple[PortalResult, ...]:
         places = asyncio.Semaphore(self._at_a_time)
 
         async def one(portal: Portal) -> PortalResult:
             async with places:
-                result = await self._look(portal)
+                result = await self._looked(portal)
             if self._on_result is not None:
                 self._on_result(result)
             return result
 
         return tuple(await asyncio.gather(*map(one, portals)))
+
+    async def _looked(self, portal: Portal) -> PortalResult:
+        """What a portal gives; a bug that its pages bring to light costs this portal, and none of the others."""
+        began = time.monotonic()
+        try:
+            return await self._look(portal)
+        except SettingError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the texts of errors hold addresses and their signatures
+            *_, last = traceback.extract_tb(error.__traceback__)
+            told = f"could not be read ({type(error).__name__}); open it in a browser, and report the portal"
+            logger.error("%s: %s, raised in %s:%s", portal.shown, told, last.filename, last.lineno)  # noqa: TRY400
+            way = WayResult(way="discovery", status="failed", reason=told)
+            now = dt.datetime.now(tz=dt.UTC)
+            return PortalResult(portal=portal, ways=(way,), found=(), found_at=now, seconds=time.monotonic() - began)
 
     async def _look(self, portal: Portal) -> PortalResult:
         began = time.monotonic()
@@ -207,7 +231,8 @@ class Discovery:
         ways = await asyncio.to_thread(self._plain.families, portal)
         if not any(way.found for way in ways) and (page := await asyncio.to_thread(self._plain.page, portal)):
             ways.append(page)
-        if not any(way.found or way.status == "blocked" for way in ways):  # who says no means a browser, too
+        # Who says no means a browser, too; of what was guessed, the portal has said nothing.
+        if not any(way.found or (way.way == PAGE_WAY and way.status == "blocked") for way in ways):
             ways += await self._browser_alone(portal)
         return ways
 
@@ -233,7 +258,26 @@ class Discovery:
             if self._mode != "intelligent":
                 raise
             return [WayResult(way=BROWSER_WAY, status="failed", reason=str(error))]
-        return [_way_of([answers[kind] for kind in PAGE_KINDS])]
+        way = _way_of([answers[kind] for kind in PAGE_KINDS])
+        lists = _lists_of(answers.values())
+        if lists and self._mode == "scraping_only":
+            told = f"{len(lists)} lists were not read; look in the mode intelligent"
+            return [replace(way, reason="; ".join(filter(None, (way.reason, told))))]
+        return [way, await asyncio.to_thread(self._plain.lists, lists, BROWSER_WAY)] if lists else [way]
+
+
+def _patience_of(looking: DiscoverySettings) -> Patience:
+    """As the time for a page is; what is waited to keep the pace is on top, for that is our own wish."""
+    seconds, pace_seconds = looking.scraper_timeout_seconds, 1 / looking.scraper_rate_per_second
+    return Patience(
+        way_seconds=_WAY_SHARE * seconds + MOST_QUESTIONS * pace_seconds,
+        turn_seconds=_WHOLE_SHARE * seconds + 4 * looking.scraper_pool_size * pace_seconds,
+    )
+
+
+def _lists_of(answers: Iterable[PageAnswer]) -> list[str]:
+    """Lists that the page refers to, and has not asked for itself."""
+    return list(dict.fromkeys(chain.from_iterable(each.more for each in answers if isinstance(each, PageFound))))
 
 
 def _way_of(answers: Sequence[PageAnswer]) -> WayResult:

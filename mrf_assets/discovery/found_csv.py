@@ -44,11 +44,11 @@ def write_found(results: Iterable[PortalResult], path: Path) -> int:
 def _rows(results: Iterable[PortalResult]) -> Iterator[tuple[str, ...]]:
     for result in results:
         known = (result.portal.payer_name, result.portal.shown)
-        behind = (result.status, result.reason, result.found_at.isoformat(timespec="seconds"))
-        for file in result.found:
-            yield file.url, file.kind, *known, file.way, *behind
+        found_at = result.found_at.isoformat(timespec="seconds")
+        for file in result.found:  # without the reason why there is no more: by the ten thousand it fills disks
+            yield file.url, file.kind, *known, file.way, result.status, "", found_at
         if not result.found:
-            yield "", "", *known, "", *behind
+            yield "", "", *known, "", result.status, result.reason, found_at
 
 
 def _cell(text: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
 from mrf_assets.discovery.names import kind_of
-from mrf_assets.discovery.values import FoundFile
+from mrf_assets.discovery.values import MOST_FILES, FoundFile
 from mrf_assets.sources.locations import Unusable, usable_location
 
 _LONGEST = 8_192  # characters of an address; signed ones have some 700
@@ -53,14 +53,17 @@ class Reading:
         if url is None:
             return
         known = kind_of(url)
-        if known is None and kind is None:
-            if _LISTS.search(urlsplit(url).path):
-                self.more.setdefault(url)
+        is_list = known is None and kind is None
+        if is_list and not _LISTS.search(urlsplit(url).path):
             return
         if not _is_followed(url, base):
             self.unusable += 1
-            return
-        self.files.setdefault(url, FoundFile(url=url, kind=kind or known, way=way))  # type: ignore[arg-type]  # one is
+        elif len(self.files) + len(self.more) >= MOST_FILES:
+            self.note = f"names more than {MOST_FILES} files and lists; the rest is left out"
+        elif is_list:
+            self.more.setdefault(url)
+        else:
+            self.files.setdefault(url, FoundFile(url=url, kind=kind or known, way=way))  # type: ignore[arg-type]  # one is
 
 
 def address(location: str, base: str) -> str | None:

@@ -22,8 +22,11 @@ _WORDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (  # the first that fits: an 
     ("table_of_contents", re.compile(r"(?<![a-z])(?:index|tocs?|table[-_ ]?of[-_ ]?contents)(?![a-z])")),
 )
 _ABOUT_PRICES = re.compile(r"mrf|machine[-_]readable|transparency|tocs?\b|rates")
-_OF_WEBSITES = re.compile(r"(?:search|site|lunr|icon|font|page|sitemap)[-_.]?index|index[-_.](?:search|pages?)")
-_NO_SUFFIX = re.compile(r"/tocs?/[^?#]*[^/?#]\Z|/(?:table-of-contents|toc)-?(?:json)?\Z")  # Sapphire, BCBSVT
+_OF_WEBSITES = re.compile(  # whole words: a "composite_index" is a payer's
+    r"(?<![a-z])(?:search|(?:web)?site|lunr|(?:fav)?icon|(?:web)?font|(?:web|home)?page|sitemap)[-_.]?index"
+    r"|(?<![a-z])index[-_.](?:search|pages?)"
+)
+_NO_SUFFIX = re.compile(r"/tocs?/(?!\Z)|/(?:table-of-contents|toc)-?(?:json)?\Z")  # Sapphire, BCBSVT
 _KNOWN_NAMES = frozenset({"bcbsa", "healthsparq_pl", "anthem_s3"})  # rules that nothing but rates has the names of
 _LONGEST = 8_192
 
@@ -41,7 +44,8 @@ def kind_of(url: str) -> Kind | None:
         return _kind_of_data(url, path, name)
     if _DOCUMENT.search(name) and _ABOUT_PRICES.search(path):
         return "document"
-    return "table_of_contents" if _NO_SUFFIX.search(path) else None
+    # Folders first: the pattern need not look for what comes behind `/toc/toc/toc/...`, which takes the square of that.
+    return "table_of_contents" if not path.endswith("/") and _NO_SUFFIX.search(path) else None
 
 
 def _kind_of_data(url: str, path: str, name: str) -> Kind | None:

@@ -13,12 +13,15 @@ import zlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
+from urllib.parse import unquote, urlsplit
 
 from mrf_assets.discovery.answers import itself, read_answer
 from mrf_assets.discovery.links import Reading
+from mrf_assets.discovery.patience import Deadline, Patience
 from mrf_assets.discovery.profiles import Ask, asks, is_template
 from mrf_assets.discovery.robots import Robots, robots_refused
-from mrf_assets.discovery.values import PAGE_WAY, FoundFile, Portal, Status, WayResult
+from mrf_assets.discovery.values import MOST_FILES, PAGE_WAY, FoundFile, Portal, Status, WayResult
 from mrf_assets.errors import (
     AccessRefused,
     HttpStatusError,
@@ -26,6 +29,7 @@ from mrf_assets.errors import (
     NotFoundAtSource,
     RobotsRefused,
     UnsupportedContent,
+    UnsupportedUrl,
 )
 from mrf_assets.stream import Opener, RawFile
 from mrf_assets.urls import canonical_url
@@ -35,8 +39,13 @@ logger = logging.getLogger(__name__)
 BY_HAND = "open it in a browser, and give the index to `mrf run --source index --input`"
 _MOST_BYTES = 64 << 20  # of one answer; UHC's list of 86,514 blobs has 31 MB
 _HEAD_BYTES = 1 << 16  # enough to know an index by
-_MOST_QUESTIONS = 100  # of one way: lists that name lists, pages of listings (S3's have 1,000 names each)
+MOST_QUESTIONS = 100  # of one way: lists that name lists, pages of listings (S3's have 1,000 names each)
+_MOST_WAITING = 1_000  # lists that are known and not asked for yet
+_MOST_NOTES = 10  # of one way
 _GZIP = b"\x1f\x8b"
+# Not there, or not for us: no failure of what was guessed (S3 and CloudFront say 403 of what is missing) or is named.
+_OF_GUESSES: tuple[type[MrfError], ...] = (NotFoundAtSource, AccessRefused)
+_OF_NAMED = (*_OF_GUESSES, RobotsRefused)
 _REFUSALS = re.compile(r"\AHTTP (?:406|407|429|440|451)\b")  # beside 401, 403 and 409: programs, sessions, countries
 
 
@@ -48,23 +57,44 @@ class _Looking:
     files: dict[str, FoundFile]
     notes: dict[str, None]
     status: Status = "nothing"
-    answered: bool = False
+    further_notes: int = 0
 
-    def failed(self, error: MrfError, *, expected: bool) -> None:
-        """Note why an address gave nothing; `expected` where it was a guess."""
-        if isinstance(error, NotFoundAtSource) and expected:
-            self.notes[str(error)] = None
-            return
+    def failed(self, error: MrfError, *, passed_over: tuple[type[MrfError], ...]) -> None:
+        """Note why an address gave nothing; some errors of guesses are no more than a note."""
         status, told = status_of(error)
-        if self.status != "blocked":
+        if isinstance(error, passed_over):
+            told = told.partition("; ")[0]
+        elif self.status != "blocked":
             self.status = status
-        self.notes[told] = None
+        self.note(told)
+
+    def note(self, text: str) -> None:
+        """Keep it for a person; of many, the first ones and their number."""
+        if text in self.notes:
+            return
+        if len(self.notes) < _MOST_NOTES:
+            self.notes[text] = None
+        else:
+            self.further_notes += 1
+
+    def take(self, reading: Reading) -> None:
+        """What one answer named, as far as there is room."""
+        for url, file in reading.files.items():
+            if len(self.files) >= MOST_FILES and url not in self.files:
+                self.note(f"names more than {MOST_FILES} files; the rest is left out")
+                break
+            self.files[url] = file
+        if reading.note:
+            self.note(reading.note)
+        if reading.unusable:
+            self.note(f"{reading.unusable} address(es) cannot or must not be followed")
 
     @property
     def result(self) -> WayResult:
         """What came of it."""
         status: Status = "found" if self.files else self.status
-        return WayResult(way=self.way, status=status, reason="; ".join(self.notes), found=tuple(self.files.values()))
+        told = [*self.notes, *([f"and {self.further_notes} more"] if self.further_notes else [])]
+        return WayResult(way=self.way, status=status, reason="; ".join(told), found=tuple(self.files.values()))
 
 
 def status_of(error: MrfError) -> tuple[Status, str]:
@@ -80,8 +110,8 @@ def status_of(error: MrfError) -> tuple[Status, str]:
 class PlainLooks:
     """Looks at portals over plain HTTP."""
 
-    def __init__(self, open_url: Opener, robots: Robots, today: dt.date) -> None:
-        self._open_url, self._robots, self._today = open_url, robots, today
+    def __init__(self, open_url: Opener, robots: Robots, patience: Patience, today: dt.date) -> None:
+        self._open_url, self._robots, self._patience, self._today = open_url, robots, patience, today
 
     def families(self, portal: Portal) -> list[WayResult]:
         """One result for each known family that the portal's address is of."""
@@ -96,43 +126,58 @@ class PlainLooks:
             return None
         return self._look(PAGE_WAY, [Ask(portal.url, PAGE_WAY)], are_guesses=False)
 
+    def lists(self, urls: Iterable[str], way: str) -> WayResult:
+        """What the lists name that a page refers to."""
+        return self._look(way, [Ask(url, way) for url in urls], are_guesses=True)
+
     def _look(self, way: str, questions: Iterable[Ask], *, are_guesses: bool) -> WayResult:
         looking, waiting, seen = _Looking(way, {}, {}), deque(questions), set[str]()
-        first = len(waiting)
+        first, unread, deadline = len(waiting), 0, self._patience.deadline()
         while waiting:
             ask = waiting.popleft()
             if ask.url in seen:
                 continue
-            if len(seen) >= _MOST_QUESTIONS:
-                looking.notes[f"{len(waiting) + 1} more lists or pages of lists were not read"] = None
+            if len(seen) >= MOST_QUESTIONS or deadline.is_over:
+                unread += len(waiting) + 1
                 break
             seen.add(ask.url)
+            is_named = len(seen) > first
             try:
-                reading = self._read(ask)
+                reading = self._read(ask, deadline)
             except MrfError as error:
-                looking.failed(error, expected=are_guesses or len(seen) > first)
+                looking.failed(error, passed_over=_OF_NAMED if is_named else _OF_GUESSES if are_guesses else ())
                 continue
-            _take(looking, reading)
+            looking.take(reading)
             if ask.enough and reading.files:
                 break
-            waiting.extend(Ask(url, way) for url in reading.more)
+            room = max(0, _MOST_WAITING - len(waiting))
+            unread += max(0, len(reading.more) - room)
+            waiting.extend(Ask(url, way) for url in islice(reading.more, room))
+        if unread:
+            why = ": there is no time left; raise MRF_SCRAPER_TIMEOUT_SECONDS" if deadline.is_over else ""
+            looking.note(f"{unread} more lists or pages of lists were not read{why}")
         return looking.result
 
-    def _read(self, ask: Ask) -> Reading:
+    def _read(self, ask: Ask, deadline: Deadline) -> Reading:
         """What one address names.
 
         Raises:
-            RobotsRefused: Programs are not welcome there.
+            RobotsRefused: Programs are not welcome there, or where it leads to.
             FetchError: As `fetch` says.
+            UnsupportedUrl: It is not of the web; what strangers write never opens our own disk or a store.
             UnsupportedContent: A damaged gzip.
         """
+        if not _is_of_web(ask.url):
+            raise UnsupportedUrl(canonical_url(ask.url), "is no address of the web; check who named it")
         if not self._robots.allow(ask.url):
             raise robots_refused(ask.url)
         logger.debug("%s is asked for (%s)", canonical_url(ask.url), ask.way)
         with self._open_url(ask.url) as raw:
             # A fake of tests has no redirects to tell.
             url = getattr(raw, "answered_url", ask.url)
-            body = _Body(raw)
+            if url != ask.url and not self._robots.allow(url):
+                raise robots_refused(url)
+            body = _Body(raw, deadline)
             if (file := itself(ask.url, body.head(), ask.way)) is not None:
                 return Reading({file.url: file}, {})
             whole = body.whole()
@@ -142,19 +187,20 @@ class PlainLooks:
         return reading
 
 
-def _take(looking: _Looking, reading: Reading) -> None:
-    looking.files.update(reading.files)
-    if reading.note:
-        looking.notes[reading.note] = None
-    if reading.unusable:
-        looking.notes[f"{reading.unusable} address(es) cannot or must not be followed"] = None
+def _is_of_web(url: str) -> bool:
+    """Whether it can be asked, escapes in the host undone as well: `http://ho%5Bst/` is half an IPv6 address."""
+    try:
+        parts = urlsplit(unquote(url))
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 class _Body:
     """One answer, decompressed and bounded, whatever its sender says."""
 
-    def __init__(self, raw: RawFile) -> None:
-        self._raw, self._data = raw, b""
+    def __init__(self, raw: RawFile, deadline: Deadline) -> None:
+        self._raw, self._deadline, self._data = raw, deadline, b""
         self._unzip: zlib._Decompress | None = None
         self.is_cut = False
         self._ended = False
@@ -174,6 +220,7 @@ class _Body:
         pieces = [self._data]
         missing = size - len(self._data)
         while missing > 0 and not self._ended:
+            self._deadline.check(self._raw.url)
             piece = self._piece(missing)
             pieces.append(piece)
             missing -= len(piece)

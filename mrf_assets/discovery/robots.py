@@ -1,14 +1,17 @@
 """What hosts ask of programs: robots.txt (RFC 9309), asked for once per host and kept to.
 
-A host without one, or whose robots.txt cannot be had, asks for nothing. Matching is that of the standard library.
+A host without one, or whose robots.txt cannot be had, asks for nothing. Matching is protego's: wildcards, `$`, and the
+longest rule wins. The standard library's knows none of these, and reads `Disallow: /*` as nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import zlib
 from urllib.parse import urlsplit, urlunsplit
-from urllib.robotparser import RobotFileParser
+
+from protego import Protego
 
 from mrf_assets.errors import MrfError, RobotsRefused
 from mrf_assets.stream import Opener
@@ -18,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 AGENT = "mrf_assets"
 _MOST_BYTES = 500 << 10  # RFC 9309, 2.5
+_GZIP = b"\x1f\x8b"
 
 
 def robots_refused(url: str) -> RobotsRefused:
@@ -30,33 +34,44 @@ class Robots:
 
     def __init__(self, open_url: Opener) -> None:
         self._open_url = open_url
-        self._known: dict[str, RobotFileParser] = {}
+        self._known: dict[str, Protego] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def allow(self, url: str) -> bool:
-        """Whether the host lets a program of our name read the address; asks it where that is not known."""
-        parts = urlsplit(url)
-        server = f"{parts.scheme}://{server_of(url)}"
-        with self._lock:
-            lock = self._locks.setdefault(server, threading.Lock())
-        with lock:
-            if server not in self._known:
-                self._known[server] = self._ask(urlunsplit((parts.scheme, parts.netloc, "/robots.txt", "", "")))
-        return self._known[server].can_fetch(AGENT, url)
+        """Whether the host lets a program of our name read the address; asks it where that is not known.
 
-    def _ask(self, url: str) -> RobotFileParser:
-        parser, text = RobotFileParser(), b""
+        An address that cannot be taken apart is not allowed: nobody can say what its host asks for.
+        """
+        try:
+            parts = urlsplit(url)
+            server = f"{parts.scheme}://{server_of(url)}"
+            with self._lock:
+                lock = self._locks.setdefault(server, threading.Lock())
+            with lock:
+                if server not in self._known:
+                    self._known[server] = self._ask(urlunsplit((parts.scheme, parts.netloc, "/robots.txt", "", "")))
+            return self._known[server].can_fetch(url, AGENT)
+        except ValueError:
+            return False
+
+    def _ask(self, url: str) -> Protego:
+        text = b""
         try:
             with self._open_url(url) as raw:
                 while len(text) < _MOST_BYTES and (block := raw.read(_MOST_BYTES - len(text))):
                     text += block
-            parser.parse(text.decode("utf-8", "replace").splitlines())
-        except MrfError as error:
-            logger.debug("%s", error)
-            parser.parse([])
-        except ValueError:  # int() of digits that are none, "Crawl-delay: \u00b2"
-            logger.info("%s cannot be understood, and counts as empty", canonical_url(url))
-            parser = RobotFileParser()
-            parser.parse([])
-        return parser
+            if text.startswith(_GZIP):  # some send it packed to whoever did not ask for that
+                text = zlib.decompressobj(wbits=31).decompress(text, _MOST_BYTES)
+        except (MrfError, zlib.error) as error:
+            logger.debug("%s: %s", canonical_url(url), error)
+            text = b""
+        return _understood(url, text)
+
+
+def _understood(url: str, text: bytes) -> Protego:
+    try:
+        return Protego.parse(text.decode("utf-8-sig", "replace"))
+    except ValueError:  # of numbers that are none
+        logger.info("%s cannot be understood, and counts as empty", canonical_url(url))
+        return Protego.parse("")

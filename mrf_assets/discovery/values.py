@@ -18,8 +18,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 MODES: tuple[Mode, ...] = get_args(Mode)
 STATUSES: tuple[Status, ...] = get_args(Status)
 PAGE_KINDS: tuple[PageKind, ...] = get_args(PageKind)
+MOST_FILES = 200_000  # of one portal; UHC's names 86,514
 BROWSER_WAY = "browser"
 PAGE_WAY = "links"
+_LONGEST_REASON = 2_000  # characters; a cell of a CSV takes 131,072
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ class Wanted:
 
     kinds: frozenset[Kind] = frozenset({"table_of_contents", "in_network", "allowed_amounts", "reference"})
     match: str = ""  # only addresses with this text, in any case
-    most_files: int = 200_000  # of one portal; UHC's names 86,514
+    most_files: int = MOST_FILES  # of one portal
 
     def has(self, file: FoundFile) -> bool:
         """Whether a file is collected."""
@@ -98,8 +100,8 @@ class PortalResult:
     @property
     def reason(self) -> str:
         """Why there is no more; empty where all went well."""
-        told = dict.fromkeys(f"{way.way}: {way.reason}" for way in self.ways if way.reason)
-        return "; ".join(told)
+        told = "; ".join(dict.fromkeys(f"{way.way}: {way.reason}" for way in self.ways if way.reason))
+        return told if len(told) <= _LONGEST_REASON else f"{told[:_LONGEST_REASON]} ..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,7 @@ class PageFound:
 
     files: tuple[FoundFile, ...]
     note: str = ""
+    more: tuple[str, ...] = ()  # addresses of lists that the page refers to, and that were not read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

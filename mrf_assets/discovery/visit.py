@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from mrf_assets.discovery.values import (
     PageKind,
     Status,
 )
+from mrf_assets.errors import FetchError
 from mrf_assets.fetch import Gate
 from mrf_assets.urls import canonical_url
 
@@ -90,6 +91,7 @@ class Manners:
     gate: Gate
     is_refused: Callable[[str], bool]  # whether the host of an address is of our own network
     timeout_seconds: float
+    may_read: Callable[[str], bool] = lambda _url: True  # whether a host lets programs read an address; blocks
     aborted: int = 0  # requests for files, pictures and private addresses
 
 
@@ -185,8 +187,12 @@ class Visit:
                     turn.answered(answer.status, retry_after_seconds=_seconds(answer.headers.get("retry-after", "")))
         except Error as error:
             raise VisitFailed("failed", self._why_not_loaded(error)) from None
+        except FetchError as error:  # its turn did not come
+            raise VisitFailed("failed", error.reason) from None
         if answer is None:
             return
+        if answer.url != self.url and not await asyncio.to_thread(self.manners.may_read, answer.url):
+            raise VisitFailed("blocked", f"leads to a page that robots.txt asks programs to stay away from; {BY_HAND}")
         if answer.status in _REFUSED:
             raise VisitFailed("blocked", f"HTTP {answer.status}, access refused; {BY_HAND}")
         if not answer.ok:
@@ -282,6 +288,7 @@ class Visit:
     async def _links(self, page: Page) -> PageAnswer:
         files: dict[str, FoundFile] = {}
         notes: dict[str, None] = {}
+        more: dict[str, None] = {}
         for frame in page.frames[:_MOST_FRAMES]:
             try:
                 text = await _text_of(frame)
@@ -295,15 +302,16 @@ class Visit:
             files |= reading.files
             if len(text) >= _MOST_TEXT:
                 notes[f"a page is longer than {_MOST_TEXT} characters, the rest was not read"] = None
-            if reading.unusable:
-                notes[f"{reading.unusable} address(es) cannot or must not be followed"] = None
+            more |= reading.more
+            _tell(reading, notes)
         if len(page.frames) > _MOST_FRAMES:
             notes[f"{len(page.frames) - _MOST_FRAMES} frames were not read"] = None
-        return PageFound(files=tuple(files.values()), note="; ".join(notes))
+        return PageFound(files=tuple(files.values()), note="; ".join(notes), more=self._unasked(more))
 
     async def _of_network(self, page: Page) -> PageAnswer:
         del page
         notes: dict[str, None] = {}
+        more: dict[str, None] = {}
         files = dict(self._network.files)
         unread = self._unread
         for response in tuple(self._answers):
@@ -318,13 +326,20 @@ class Visit:
                 continue
             reading = await asyncio.to_thread(read_answer, response.url, body[:_MOST_ANSWER_BYTES], BROWSER_WAY)
             files |= reading.files
+            more |= reading.more
+            _tell(reading, notes)
         if unread:
             notes[f"{unread} answer(s) of scripts were too many or too long, and not read"] = None
         if self._refused_addresses:
             notes[f"{self._refused_addresses} request(s) to private addresses were refused"] = None
         if self._network.note:
             notes[self._network.note] = None
-        return PageFound(files=tuple(files.values()), note="; ".join(notes))
+        return PageFound(files=tuple(files.values()), note="; ".join(notes), more=self._unasked(more))
+
+    def _unasked(self, lists: Iterable[str]) -> tuple[str, ...]:
+        """Lists that the page's own scripts did not ask for."""
+        asked = {response.url for response in self._answers}
+        return tuple(url for url in lists if url not in asked)
 
     async def _of_downloads(self, page: Page) -> PageAnswer:
         if not self._downloads.files and not self._network.files:
@@ -366,6 +381,14 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
 async def _text_of(frame: Frame) -> str:
     text: Any = await frame.evaluate(_TEXT_OF_FRAME, _MOST_TEXT)
     return text[:_MOST_TEXT] if isinstance(text, str) else ""
+
+
+def _tell(reading: Reading, notes: dict[str, None]) -> None:
+    """What is odd about an answer, into the notes of all."""
+    if reading.note:
+        notes[reading.note] = None
+    if reading.unusable:
+        notes[f"{reading.unusable} address(es) cannot or must not be followed"] = None
 
 
 async def _value_of(looking: Awaitable[PageAnswer]) -> PageAnswer:

@@ -302,8 +302,12 @@ def test_no_more_pages_than_places_are_open_at_a_time(server: MrfServer) -> None
     assert 2 == server.peak_concurrency
 
 
-def test_private_addresses_are_refused_where_that_is_set(server: MrfServer) -> None:
-    """As a portal, from a page, and behind a redirect, which Chromium follows by itself; 127.0.0.1 counts as public."""
+def test_private_addresses_are_refused_where_that_is_set(server: MrfServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a portal, from a page, and behind a redirect, which Chromium follows by itself; 127.0.0.1 counts as public.
+
+    NO_PROXY, which most machines with proxies have, is no proxy by itself.
+    """
+    monkeypatch.setenv("no_proxy", "intern.example")
     with socket.create_server(("127.0.0.2", 0)) as private:
         private.setblocking(False)
         inside = f"http://127.0.0.2:{private.getsockname()[1]}/inside"

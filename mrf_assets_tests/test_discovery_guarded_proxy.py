@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from mrf_assets.discovery.guarded_proxy import GuardedProxy
-from mrf_assets_tests.mrf_server import MrfServer
+from mrf_assets.errors import SettingError
+from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 
 @pytest.fixture(name="server")
@@ -88,3 +89,43 @@ def test_what_is_no_request_for_the_web_ends_the_connection(request_line: str) -
 def test_a_head_without_end_ends_the_connection() -> None:
     """After 64 kB."""
     assert b"" == ask("GET http://x.example/ HTTP/1.1\r\n" + "x: y\r\n" * 20_000, proxy=GuardedProxy(_never))
+
+
+@pytest.mark.parametrize("line", ["GET http://no.such.host.invalid/a?x=1", "CONNECT no.such.host.invalid:443"])
+def test_a_proxy_of_the_environment_is_the_way_out(server: MrfServer, line: str) -> None:
+    """It gets the request as it is, with its own password; what a name means is for it to know."""
+    server.always("/a", Answer(body=b"from beyond"))
+    beyond = dict.fromkeys(("http", "https"), server.base_url.replace("//", "//me:pass%20word@"))
+
+    ask(f"{line} HTTP/1.1\r\nHost: h\r\nProxy-Authorization: other\r\n\r\n", proxy=GuardedProxy(beyond=beyond))
+
+    assert 1 == server.connections
+    for request in server.requests:  # CONNECT is no request of this server's
+        assert "/a" in request.path
+        assert "Basic bWU6cGFzcyB3b3Jk" == request.headers["proxy-authorization"]
+
+
+@pytest.mark.parametrize("line", ["GET http://127.0.0.1:{}/a", "GET http://localhost:{}/a", "CONNECT 127.0.0.1:{}"])
+def test_private_addresses_are_refused_before_a_proxy_of_the_environment(server: MrfServer, line: str) -> None:
+    """It may be of this very machine, and would fetch them."""
+    proxy = GuardedProxy(beyond=dict.fromkeys(("http", "https"), server.base_url))
+
+    assert b"" == ask(f"{line.format(server.port)} HTTP/1.1\r\n\r\n", proxy=proxy)
+
+    assert 0 == server.connections
+
+
+def test_hosts_that_need_no_proxy_of_the_environment_are_asked_themselves(server: MrfServer) -> None:
+    """As NO_PROXY says; the rule for private addresses is the same."""
+    head = f"GET {server.url('/a')} HTTP/1.1\r\nHost: h\r\n\r\n"
+    beyond = {"http": "http://127.0.0.1:1"}
+
+    assert ask(head, proxy=GuardedProxy(_never, beyond=beyond, passes_by=lambda _host: True)).endswith(b"content")
+    assert b"" == ask(head, proxy=GuardedProxy(beyond=beyond, passes_by=lambda _host: True))
+
+
+@pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "http://[", "http://h:port", "//"])
+def test_a_proxy_of_the_environment_that_is_none_of_http_is_told(url: str) -> None:
+    """Passing it by would be a way out that nobody guards."""
+    with pytest.raises(SettingError, match="HTTP_PROXY"):
+        GuardedProxy(beyond={"https": url})

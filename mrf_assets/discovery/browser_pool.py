@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from mrf_assets.discovery.browser import BrowserOptions, user_agent
 from mrf_assets.discovery.guarded_proxy import GuardedProxy
@@ -248,9 +248,12 @@ class BrowserPool:
 
         if self._playwright is None:
             self._playwright = await async_playwright().start()
-        # Behind a proxy of the environment, which Chromium finds by itself, names are for that proxy's rules.
-        if self.options.refuse_private_addresses and self._proxy is None and not getproxies():
-            self._proxy = await GuardedProxy(self._is_private).__aenter__()
+        if self.options.refuse_private_addresses and self._proxy is None:
+            # Proxies of the environment, which Chromium finds by itself only where it is told of none.
+            found = getproxies()
+            beyond = {scheme: url for scheme in ("http", "https") if (url := found.get(scheme) or found.get("all"))}
+            guard = GuardedProxy(self._is_private, beyond=beyond, passes_by=proxy_bypass)
+            self._proxy = await guard.__aenter__()
         self.stats.launches += 1
         executable = self.options.executable
         try:

@@ -2,20 +2,25 @@
 
 What a page asks for can be looked at by its name before it is asked for, but redirects are followed inside of Chromium,
 and names mean another machine from one moment to the next. So, as in `fetch.addresses`, it is the numeric address about
-to be connected to that decides. Bytes are bounded, too: no page makes Chromium read for ever.
+to be connected to that decides. Where the way out is a proxy of the environment, that one is connected to: what is
+known here to be private is refused before, and the rest is for that proxy's rules. Bytes are bounded, too: no page
+makes Chromium read for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from mrf_assets.errors import SettingError
 from mrf_assets.fetch.addresses import is_private_address
 
 _MOST_HEAD_BYTES = 64 << 10
@@ -24,12 +29,30 @@ _BLOCK_BYTES = 64 << 10
 _HEAD_SECONDS, _CONNECT_SECONDS = 30.0, 20.0
 _REQUEST = re.compile(rb"([A-Z]{3,16}) (\S{1,16384}) HTTP/1\.[01]\r\n")
 _OWN_HEADERS = re.compile(rb"(?im)^(?:proxy-[a-z-]+|connection|keep-alive):[^\r\n]*\r\n")
+_Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class GuardedProxy:
-    """Connects to addresses that are not private; use as an async context manager."""
+    """Connects to addresses that are not private; use as an async context manager.
 
-    def __init__(self, is_private: Callable[[str], bool] = is_private_address) -> None:
+    Args:
+        is_private: Of numeric addresses.
+        beyond: Proxies that lead out, by scheme (http, https) of what is asked for, as `urllib` has them.
+        passes_by: Whether a host is asked without them.
+
+    Raises:
+        SettingError: A proxy beyond is none of HTTP.
+    """
+
+    def __init__(
+        self,
+        is_private: Callable[[str], bool] = is_private_address,
+        *,
+        beyond: Mapping[str, str] | None = None,
+        passes_by: Callable[[str], object] = lambda _host: False,
+    ) -> None:
+        self._beyond = {scheme: _Beyond.of(url) for scheme, url in (beyond or {}).items()}
+        self._passes_by = passes_by
         self.refused: set[str] = set()  # hosts that were asked for, and are private
         self._is_private = is_private
         self._server: asyncio.Server | None = None
@@ -74,30 +97,86 @@ class GuardedProxy:
         parts = urlsplit(f"//{target}" if method == b"CONNECT" else target)
         if not parts.hostname or (method != b"CONNECT" and parts.scheme != "http"):
             return
-        upstream = await self._connect(parts.hostname, parts.port or (443 if method == b"CONNECT" else 80))
+        port = parts.port or (443 if method == b"CONNECT" else 80)
+        rest = _OWN_HEADERS.sub(b"", head[asked.end() :])
+        beyond = self._beyond.get("https" if method == b"CONNECT" else "http")
+        if beyond is not None and not self._passes_by(parts.hostname):
+            upstream = await self._connect_beyond(beyond, parts.hostname, port)
+            line = asked[0] + beyond.authorization + (b"" if method == b"CONNECT" else b"Connection: close\r\n")
+        else:
+            upstream = await self._connect(parts.hostname, port)
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            line = f"{method.decode()} {path} HTTP/1.1\r\nConnection: close\r\n".encode()
+            if method == b"CONNECT":
+                line, rest = b"", b""
         if upstream is None:
             return
         with _closing(upstream[1]):
-            if method == b"CONNECT":
-                writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            if line:
+                upstream[1].write(line + rest)
             else:
-                path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-                rest = _OWN_HEADERS.sub(b"", head[asked.end() :])
-                line = f"{method.decode()} {path} HTTP/1.1\r\nConnection: close\r\n"
-                upstream[1].write(line.encode() + rest)
+                writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             await _both_ways((reader, writer), upstream)
 
-    async def _connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    async def _connect(self, host: str, port: int) -> _Ends | None:
         """A connection to the very address that was looked at; None for a private one, or none."""
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        if any(map(self._is_private, addresses)):
-            self.refused.add(host)
-            return None
+        addresses = await self._public_addresses(host, port)
         for address in addresses:
             with contextlib.suppress(OSError, TimeoutError):
                 return await asyncio.wait_for(asyncio.open_connection(address, port), _CONNECT_SECONDS)
         return None
+
+    async def _connect_beyond(self, beyond: _Beyond, host: str, port: int) -> _Ends | None:
+        """A connection to the proxy that leads there; None where it leads to a private address."""
+        with contextlib.suppress(OSError):  # names may be that proxy's alone to know
+            if not await self._public_addresses(host, port):
+                return None
+        return await asyncio.wait_for(
+            asyncio.open_connection(beyond.host, beyond.port, ssl=beyond.is_tls or None), _CONNECT_SECONDS
+        )
+
+    async def _public_addresses(self, host: str, port: int) -> list[str]:
+        """Where a host is; nothing for one that is private, in whatever part."""
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if any(map(self._is_private, addresses)):
+            self.refused.add(host)
+            return []
+        return addresses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Beyond:
+    """A proxy that leads out."""
+
+    host: str
+    port: int
+    is_tls: bool
+    authorization: bytes = field(repr=False)  # a line of the head, or nothing
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """What an environment says of it, with or without a scheme.
+
+        Raises:
+            SettingError: It is no proxy of HTTP.
+        """
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if not host or parts.scheme not in ("http", "https"):
+            raise SettingError(
+                "HTTP_PROXY",
+                "is no proxy of HTTP, before which private addresses could be refused; name one, or use --no-browser",
+            )
+        authorization = b""
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            authorization = b"Proxy-Authorization: Basic " + base64.b64encode(pair) + b"\r\n"
+        is_tls = parts.scheme == "https"
+        return cls(host=host, port=port or (443 if is_tls else 80), is_tls=is_tls, authorization=authorization)
 
 
 @contextlib.contextmanager
@@ -106,9 +185,6 @@ def _closing(writer: asyncio.StreamWriter) -> Iterator[None]:
         yield
     finally:
         writer.close()
-
-
-_Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def _both_ways(browser: _Ends, host: _Ends) -> None:

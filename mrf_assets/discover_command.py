@@ -86,6 +86,7 @@ def discover(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: An
     if flags["output"] is not None:
         rows = write_found(found.results, flags["output"])
         click.echo(f"Written: {rows} address(es), as they are, to {flags['output']}; keep it to yourself.", err=as_json)
+    left_out: tuple[str, ...] = ()
     if flags["watch"]:
         watched = watch_found(found.results, registry, flags["watch_limit"])
         click.echo(
@@ -93,9 +94,12 @@ def discover(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: An
             f"{watched.kept} as before.",
             err=as_json,
         )
+        left_out = watched.left_out
+        for told in left_out:
+            click.echo(f"Not watched: {printable(told)}", err=True)
     if not as_json:
         _tell_sum(found)
-    if found.statuses["found"] < len(found.results):
+    if left_out or found.statuses["found"] < len(found.results):
         sys.exit(1)
 
 

@@ -96,17 +96,32 @@ def add_index(path: Path, name: str, values: Mapping[str, Any], *, replace: bool
         SettingError: The name is taken and `replace` was not asked for.
         SourceProblems: The values cannot be used, or the file has problems already; nothing was written.
     """
+    return add_indexes(path, {name: values}, replace=replace)[name]
+
+
+def add_indexes(
+    path: Path, indexes: Mapping[str, Mapping[str, Any]], *, replace: bool = False
+) -> dict[str, RegisteredIndex]:
+    """Register indexes by name, all of them or none; the file is written once.
+
+    Raises:
+        SettingError: A name is taken and `replace` was not asked for.
+        SourceProblems: Values cannot be used, or the file has problems already; nothing was written.
+    """
+    if not indexes:
+        return {}
     document, tables = _opened(path)
-    if name in tables and not replace:
-        raise SettingError("name", f"{name} is registered already in {path}; use --replace, or another name")
-    table = tables[name] if name in tables else tomlkit.table()
-    _set(table, values)
-    if name not in tables:
-        tables[name] = table
+    for name, values in indexes.items():
+        if name in tables and not replace:
+            raise SettingError("name", f"{name} is registered already in {path}; use --replace, or another name")
+        table = tables[name] if name in tables else tomlkit.table()
+        _set(table, values)
+        if name not in tables:
+            tables[name] = table
     text = tomlkit.dumps(document)
     registered = parse_registry(text, path)
     _write(path, text)
-    return next(entry for entry in registered if entry.name == name)
+    return {entry.name: entry for entry in registered if entry.name in indexes}
 
 
 def _set(table: Any, values: Mapping[str, Any]) -> None:  # noqa: ANN401 - tomlkit's tables are of several kinds

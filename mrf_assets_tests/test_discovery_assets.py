@@ -12,6 +12,7 @@ import pytest
 
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.discovery import found_path
+from mrf_assets.discovery import MODES
 from mrf_assets.index_registry import read_registry
 from mrf_assets.settings import Settings
 from mrf_assets_tests.mrf_server import MrfServer
@@ -77,6 +78,28 @@ def test_portals_come_out_of_the_settings(server: MrfServer, tmp_path: Path, mon
     assert result.success
     assert 1 == facts["indexes_added"]
     assert [server.url(f"/{INDEX}{SIGNED}")] == [it.url for it in read_registry(tmp_path / "home" / "indexes.toml")]
+
+
+def test_a_portal_over_the_limit_is_told(server: MrfServer, tmp_path: Path) -> None:
+    """The indexes of the others are registered."""
+    many = link_page(server, "/many", [f"2026-11-01_{ein}_index.json" for ein in range(3)])
+
+    result, facts = run(tmp_path, portals=[many, server.url("/mrf")], watch=True, watch_limit=2)
+
+    assert result.success
+    assert 1 == facts["indexes_added"]
+    (told,) = facts["portals_not_watched"]
+    assert f"{many} names 3 indexes" in told
+
+
+def test_a_mode_that_there_is_not_is_refused_before_a_run_starts(tmp_path: Path) -> None:
+    """By the launchpad and by `mrf submit`; none at all is the settings'."""
+    job = build_defs(Settings(output_dir=tmp_path)).resolve_job_def("discover_portals")
+
+    for mode in (None, *MODES):
+        assert dg.validate_run_config(job, {"ops": {_NAME: {"config": {"mode": mode} if mode else {}}}})
+    with pytest.raises(dg.DagsterInvalidConfigError, match="mode"):
+        dg.validate_run_config(job, {"ops": {_NAME: {"config": {"mode": "sideways"}}}})
 
 
 def test_no_portal_at_all_is_one_line(server: MrfServer, tmp_path: Path) -> None:

@@ -39,6 +39,19 @@ def test_a_csv_names_the_payers(tmp_path: Path) -> None:
     assert ["Acme, Inc.", "b.example"] == [portal.payer_name for portal in found]
 
 
+def test_portals_of_one_page_are_told_apart_by_their_codes() -> None:
+    """HealthSparq has them behind the #, of which no server hears."""
+    urls = [
+        f"https://a.healthsparq.com/app/public/#/one/insurerCode=A_I&brandCode={brand}/machine-readable"
+        for brand in "XYX"
+    ]
+
+    portals = _read(urls, None)
+
+    assert urls[:2] == [portal.url for portal in portals]
+    assert ["a.healthsparq.com A_I X", "a.healthsparq.com A_I Y"] == [portal.payer_name for portal in portals]
+
+
 def test_a_month_may_be_left_open() -> None:
     """Braces are no error."""
     url = "https://a.example/{yyyy}-{mm}-01_acme_index.json"

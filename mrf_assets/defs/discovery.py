@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from mrf_assets.defs.assets import OWNERS
 from mrf_assets.defs.resources import Ingestor
-from mrf_assets.discovery import MODES, STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
+from mrf_assets.discovery import STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
 from mrf_assets.errors import MrfError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.settings import MOST_WATCHED, DiscoverySettings, IndexWatching, Settings
@@ -19,11 +20,21 @@ NAME = "discovered_indexes"
 _TOLD_PORTALS, _TOLD_FILES = 100, 100  # in metadata; the CSV has all
 
 
+class DiscoveryMode(StrEnum):
+    """The modes, in the form in which a choice that may be left out is checked before a run starts."""
+
+    intelligent = "intelligent"
+    parallel_all = "parallel_all"
+    scraping_only = "scraping_only"
+
+
 class DiscoveryConfig(dg.Config):
     """What one look may vary; the rest is `mrf_assets.settings.DiscoverySettings`, of the environment."""
 
     portals: list[str] = Field(default=[], description="Addresses of portals, beside those of MRF_PORTALS.")
-    mode: str | None = Field(default=None, description=f"One of {', '.join(MODES)}; by default MRF_DISCOVERY_MODE.")
+    mode: DiscoveryMode | None = Field(
+        default=None, description="Which ways are taken when; by default MRF_DISCOVERY_MODE."
+    )
     enable_scraping: bool = Field(default=True, description="Whether a browser may be used.")
     collect_toc: bool = Field(default=True, description="Tables of contents.")
     collect_files: bool = Field(default=True, description="Rates, allowed amounts and provider references.")
@@ -46,7 +57,7 @@ def discovered_indexes(
     settings = ingestor.settings
     began = time.monotonic()
     try:
-        found, facts = _look(config, settings)
+        found, facts = _look(config, settings, context.log)
     except MrfError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     for result in found.results:
@@ -55,7 +66,7 @@ def discovered_indexes(
     return dg.MaterializeResult(metadata=facts | {"duration_seconds": round(time.monotonic() - began, 3)})
 
 
-def _look(config: DiscoveryConfig, settings: Settings) -> tuple[Discovered, dict[str, Any]]:
+def _look(config: DiscoveryConfig, settings: Settings, log: dg.DagsterLogManager) -> tuple[Discovered, dict[str, Any]]:
     looking = DiscoverySettings.from_environment(discovery_mode=config.mode)
     listed = None if looking.portals is None else str(looking.portals)
     portals = read_portals(config.portals, listed, lambda url: open_url(url, FetchOptions.of(settings)))
@@ -69,7 +80,10 @@ def _look(config: DiscoveryConfig, settings: Settings) -> tuple[Discovered, dict
             "indexes_added": len(watched.added),
             "indexes_moved": len(watched.moved),
             "indexes_watched_before": watched.kept,
+            "portals_not_watched": dg.MetadataValue.json(list(watched.left_out)),
         }
+        for told in watched.left_out:
+            log.warning("Not watched: %s", told)
     return found, facts
 
 

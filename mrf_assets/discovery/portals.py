@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 from mrf_assets.discovery.profiles import is_template
 from mrf_assets.discovery.values import Portal
@@ -27,7 +28,7 @@ def read_portals(addresses: Iterable[str], location: str | None, open_url: Opene
         FetchError, StreamError: The list cannot be read.
     """
     problems = Problems("the command line" if location is None else canonical_url(location))
-    found: dict[str, Portal] = {}
+    found: dict[tuple[str, str], Portal] = {}
 
     def add(where: int | str, url: str, payer: str = "") -> None:
         try:
@@ -35,7 +36,8 @@ def read_portals(addresses: Iterable[str], location: str | None, open_url: Opene
         except Unusable as reason:
             problems.add(where, str(reason))
         else:
-            found.setdefault(portal.shown, portal)
+            # HealthSparq's portals differ behind the #, which no server is told.
+            found.setdefault((portal.shown, urlsplit(portal.url).fragment), portal)
 
     for address in addresses:
         add("PORTAL", address.strip())

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from mrf_assets.discovery.values import Portal
 from mrf_assets.urls import host_of
 
 _HEALTHSPARQ = "https://mrf.healthsparq.com"
 _TENANTS = {"MERITAIN_I": "aetnacvs", "LIFEWISE_I": "premera"}  # whose files lie with another tenant's
-_CODES = re.compile(r"(insurerCode|brandCode)=([A-Za-z0-9_-]{1,60})")
 _HCSC = re.compile(r"(?:\A|\.)bcbs(?:il|tx|ok|nm|mt)\.com\Z")
 _S3 = re.compile(r"(?:\A|\.)s3[.-](?:[a-z0-9-]+\.)?amazonaws\.com\Z")
 _PLACEHOLDER = re.compile(r"\{(?:yyyy|mm)\}")
@@ -64,7 +64,7 @@ def _healthsparq(url: str, today: dt.date) -> Iterator[str]:
     `.../app/public/#/one/insurerCode=MERITAIN_I&brandCode=MERITAINOVER/machine-readable-...`
     """
     del today
-    codes = dict(_CODES.findall(url))
+    codes = Portal(url=url).codes
     if insurer := codes.get("insurerCode"):
         tenant = _TENANTS.get(insurer, insurer.removesuffix("_I").lower())
         folder = f"{_HEALTHSPARQ}/{tenant}-egress.nophi.kyruushsq.com/prd/mrf/{insurer}"

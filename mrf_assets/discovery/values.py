@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -21,6 +22,7 @@ PAGE_KINDS: tuple[PageKind, ...] = get_args(PageKind)
 MOST_FILES = 200_000  # of one portal; UHC's names 86,514
 BROWSER_WAY = "browser"
 PAGE_WAY = "links"
+_CODES = re.compile(r"(insurerCode|brandCode)=([A-Za-z0-9_-]{1,60})")
 _LONGEST_REASON = 2_000  # characters; a cell of a CSV takes 131,072
 
 
@@ -38,8 +40,13 @@ class Portal:
 
     @property
     def payer_name(self) -> str:
-        """The payer, or the host where nobody said who that is."""
-        return self.payer or host_of(self.url)
+        """The payer, or the host where nobody said who that is; with the codes of insurer and brand, if it has any."""
+        return self.payer or " ".join((host_of(self.url), *self.codes.values()))
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """HealthSparq's `insurerCode` and `brandCode`, which tell its portals apart."""
+        return dict(_CODES.findall(self.url))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mrf_assets.discovery.values import FoundFile, Portal, PortalResult
-from mrf_assets.errors import SettingError
-from mrf_assets.index_registry import RegisteredIndex, add_index, read_registry
+from mrf_assets.index_registry import RegisteredIndex, add_indexes, read_registry
 from mrf_assets.settings import MOST_WATCHED
 from mrf_assets.urls import canonical_url, file_name, host_of
 
@@ -31,44 +30,53 @@ class Watched:
     added: tuple[RegisteredIndex, ...] = ()
     moved: tuple[RegisteredIndex, ...] = ()  # watched before, at an older address or with an older signature
     kept: int = 0  # watched at this very address
+    left_out: tuple[str, ...] = ()  # portals that name too many, for a person
 
 
 def watch_found(results: Iterable[PortalResult], registry: Path, most: int = MOST_WATCHED) -> Watched:
-    """Register every table of contents that was found.
+    """Register every table of contents that was found; of a portal that names more than `most` none, and it is told.
 
     Raises:
-        SettingError: A portal names more than `most`; nothing was registered.
-        SourceProblems, StoreError: The registry has problems, or cannot be written.
+        SourceProblems, StoreError: The registry has problems, or cannot be written; nothing was registered.
     """
-    wanted = _by_name(results, most)
+    wanted, left_out = _by_name(results, most)
     before = {index.name: index for index in read_registry(registry)}
     known_as = {canonical_url(index.url): index.name for index in before.values()}  # by hand, maybe, and otherwise
-    added, moved, kept = [], [], 0
+    added: dict[str, dict[str, str]] = {}
+    moved: dict[str, dict[str, str]] = {}
+    kept = 0
     for made_name, (portal, file) in wanted.items():
         name = known_as.get(file.shown, made_name)
         if name not in before:
-            added.append(add_index(registry, name, {"url": file.url, "payer": _payer(portal)}))
+            added[name] = {"url": file.url, "payer": _payer(portal)}
         elif before[name].url != file.url:
-            moved.append(add_index(registry, name, {"url": file.url}, replace=True))
+            moved[name] = {"url": file.url}
         else:
             kept += 1
-    return Watched(added=tuple(added), moved=tuple(moved), kept=kept)
+    registered = add_indexes(registry, added | moved, replace=True)
+    return Watched(
+        added=tuple(registered[name] for name in added),
+        moved=tuple(registered[name] for name in moved),
+        kept=kept,
+        left_out=tuple(left_out),
+    )
 
 
-def _by_name(results: Iterable[PortalResult], most: int) -> dict[str, tuple[Portal, FoundFile]]:
+def _by_name(results: Iterable[PortalResult], most: int) -> tuple[dict[str, tuple[Portal, FoundFile]], list[str]]:
     found: dict[str, tuple[Portal, FoundFile]] = {}
+    left_out = []
     for result in results:
         indexes = [file for file in result.found if file.kind == "table_of_contents"]
         if len(indexes) > most:
-            raise SettingError(
-                "watch",
+            left_out.append(
                 f"{result.portal.shown} names {len(indexes)} indexes, and no more than {most} of a portal are watched; "
-                "narrow them with --match, or raise --watch-limit",
+                "narrow them with --match, or raise --watch-limit"
             )
+            continue
         for file in sorted(indexes, key=lambda file: file.shown):
             # Of two months of one index the later address wins: they sort by their date.
             found[index_name(file.url)] = (result.portal, file)
-    return found
+    return found, left_out
 
 
 def index_name(url: str) -> str:

@@ -29,6 +29,7 @@ from mrf_assets.discovery import (
     PageFound,
     PageKind,
     Portal,
+    PortalResult,
     check_browser,
 )
 from mrf_assets.errors import SettingError
@@ -282,6 +283,63 @@ def test_contexts_are_shared_forgotten_and_made_anew(server: MrfServer, caplog: 
     assert (3, 2, 1, 1) == tuple(facts[it] for it in ("pages", "contexts_made", "contexts_recycled", "launches"))
     assert not [request for request in server.requests if "cookie" in request.headers]
     assert "Enabled parallel scraping with 4 concurrent scrapers" in caplog.text
+
+
+def test_what_a_page_stores_is_forgotten(server: MrfServer) -> None:
+    """A second portal of the same origin, in the same context, sees nothing of the first."""
+    stores = "localStorage.who = 'me'; indexedDB.open('who'); sessionStorage.who = 'me'"
+    sees = """indexedDB.databases().then(all => {
+        const link = document.createElement("a");
+        link.href = `/${localStorage.who}-${sessionStorage.who}-${all.length}_index.json`;
+        document.body.append(link);
+    })"""
+    urls = [page(server, "/stores", f"<script>{stores}</script>"), page(server, "/sees", f"<script>{sees}</script>")]
+
+    async def work(pool: BrowserPool) -> tuple[PageAnswer, int]:
+        for url in urls:
+            found = await pool.scrape([url], ["links"])
+        return found[urls[1]]["links"], pool.stats.contexts_made
+
+    answer, contexts = in_pool(work)
+
+    assert ["/undefined-undefined-0_index.json"] == paths(answer)
+    assert 1 == contexts
+
+
+def results(*urls: str, mode: str) -> list[PortalResult]:
+    """What becomes of portals."""
+    looking = DiscoverySettings(
+        discovery_mode=mode, scraper_rate_per_second=1_000.0, scraper_timeout_seconds=_LONG_SECONDS
+    )
+    discovery = Discovery(Settings(max_retries=0), looking)
+    return list(asyncio.run(discovery.run([Portal(url=url) for url in urls])).results)
+
+
+def drawn_list(server: MrfServer) -> str:
+    """A page whose script draws a link to a list."""
+    data(server, "/mrf/latest.json", [f"/{INDEX}"])
+    draws = "document.body.innerHTML = `<a href='/mrf/${'latest'}.json'>x</a><a href='s3://b/a_index.json'>x</a>`"
+    return page(server, "/", f"<script>{draws}</script>")
+
+
+def test_lists_that_a_drawn_page_refers_to_are_read(server: MrfServer) -> None:
+    """Over plain HTTP, where scripts did not."""
+    (result,) = results(drawn_list(server), mode="intelligent")
+
+    assert [server.url(f"/{INDEX}")] == [file.url for file in result.found]
+    assert "1 address(es) cannot or must not be followed" in result.reason
+
+
+def test_what_the_browser_alone_leaves_out_is_told(server: MrfServer) -> None:
+    """Lists; and pages of a host that a page leads to, and that programs are to stay away from."""
+    with MrfServer() as other:
+        data(other, "/robots.txt", "User-agent: *\nDisallow: /\n", "text/plain")
+        server.always("/leads", Answer(status=302, headers={"Location": link_page(other)}))
+        listed, led = results(drawn_list(server), server.url("/leads"), mode="scraping_only")
+
+    assert ["nothing", "blocked"] == [listed.status, led.status]
+    assert "1 list(s) were not read" in listed.reason
+    assert "robots.txt asks programs to stay away" in led.reason
 
 
 def test_no_more_pages_than_places_are_open_at_a_time(server: MrfServer) -> None:

@@ -13,9 +13,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from mrf_assets.discovery.browser import BrowserOptions, user_agent
@@ -28,7 +29,7 @@ from mrf_assets.fetch.addresses import is_private_address
 from mrf_assets.urls import canonical_url, host_of
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, Playwright
+    from playwright.async_api import Browser, BrowserContext, Playwright, Request
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +64,27 @@ class ScraperStats:
         return asdict(self) | {"page_seconds": round(self.page_seconds, 3), "mean_page_seconds": mean}
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class _Slot:
+    """Without slots: Playwright marks the method that it calls."""
+
     browser: Browser
     context: BrowserContext
     pages: int = 0
+    origins: set[str] = field(default_factory=set)  # of documents: who may have stored something
+    has_strangers: bool = False  # frames of other origins, whose storage is not cleared by their origin alone
+
+    def on_request(self, request: Request) -> None:
+        """Note whose documents the context shows."""
+        from playwright.async_api import Error  # noqa: PLC0415 - optional
+
+        if not request.is_navigation_request():
+            return
+        origin = _origin(request.url)
+        self.origins.add(origin)
+        with contextlib.suppress(Error):  # a page that is just opened has no frame yet
+            frame = request.frame
+            self.has_strangers |= frame.parent_frame is not None and origin != _origin(frame.page.url)
 
 
 class BrowserPool:
@@ -222,11 +239,13 @@ class BrowserPool:
             java_script_enabled=True,
         )
         context.set_default_timeout(self.options.timeout_seconds * 1000)
-        return _Slot(browser, context)
+        slot = _Slot(browser, context)
+        context.on("request", slot.on_request)
+        return slot
 
     async def _give_back(self, slot: _Slot, *, is_sound: bool) -> None:
-        is_fresh = slot.pages < self.options.pages_per_context
-        if is_sound and is_fresh and slot.browser.is_connected() and await _forget(slot.context):
+        is_fresh = slot.pages < self.options.pages_per_context and not slot.has_strangers
+        if is_sound and is_fresh and slot.browser.is_connected() and await _forget(slot):
             self._idle.append(slot)
             return
         self.stats.contexts_recycled += 1
@@ -278,13 +297,25 @@ def _failed(failure: VisitFailed, kinds: Iterable[PageKind]) -> dict[PageKind, P
     return dict.fromkeys(kinds, PageFailure(status=failure.status, reason=failure.reason))
 
 
-async def _forget(context: BrowserContext) -> bool:
+def _origin(url: str) -> str:
+    return urlunsplit((*urlsplit(url)[:2], "", "", ""))
+
+
+async def _forget(slot: _Slot) -> bool:
     """Make a context as good as new; False where that takes too long."""
     from playwright.async_api import Error  # noqa: PLC0415 - optional
 
+    context = slot.context
+
     async def clean() -> None:
-        # Pages first: what they ask for while nobody looks would be let through.
-        await asyncio.gather(*(page.close() for page in context.pages))
+        # Pages first: what they ask for while nobody looks would be let through. One shows nothing, and clears up.
+        pages = context.pages or [await context.new_page()]
+        await asyncio.gather(*(page.close() for page in pages[1:]))
+        await pages[0].goto("about:blank")
+        session = await context.new_cdp_session(pages[0])
+        for origin in sorted(slot.origins):
+            await session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+        await pages[0].close()
         await context.unroute_all(behavior="wait")
         await context.clear_cookies()
 
@@ -292,6 +323,7 @@ async def _forget(context: BrowserContext) -> bool:
         await asyncio.wait_for(clean(), _CLOSE_SECONDS)
     except (Error, TimeoutError):
         return False
+    slot.origins.clear()
     return True
 
 

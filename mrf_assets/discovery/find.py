@@ -261,7 +261,7 @@ class Discovery:
         way = _way_of([answers[kind] for kind in PAGE_KINDS])
         lists = _lists_of(answers.values())
         if lists and self._mode == "scraping_only":
-            told = f"{len(lists)} lists were not read; look in the mode intelligent"
+            told = f"{len(lists)} list(s) were not read; look in the mode intelligent"
             return [replace(way, reason="; ".join(filter(None, (way.reason, told))))]
         return [way, await asyncio.to_thread(self._plain.lists, lists, BROWSER_WAY)] if lists else [way]
 

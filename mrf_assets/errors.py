@@ -37,6 +37,7 @@ this tree and stays a traceback.
     │   └── RemoteReferencesFailed
     ├── PartDied              the process that read a part of a network is gone
     ├── StoreError            the output or temporary folder refused
+    │   ├── StrangeRows       other rows stand there than those that were written
     │   └── DiskFull
     ├── AuditFailed           blocking checks failed; nothing was published
     ├── LookUpFailed          a service did not answer for one item            (one item fails)
@@ -314,6 +315,10 @@ class StoreError(MrfError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class StrangeRows(StoreError):
+    """What stands in an output is not what its ledger says was written there."""
 
 
 class DiskFull(StoreError):

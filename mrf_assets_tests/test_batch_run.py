@@ -644,6 +644,89 @@ def test_a_torn_line_of_a_csv_is_not_taken_for_a_row(ledger: Ledger, tmp_path: P
         assert [(29, last)] == [(part.rows, part.size_bytes) for part in output.found()]
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
+@pytest.mark.parametrize("cell", ["torn", '"torn \n in quotes', "torn,'-1,[],7"])
+def test_a_new_start_cuts_off_a_torn_line(ledger: Ledger, tmp_path: Path, cell: str, is_lost: bool) -> None:
+    """As a kill in a write leaves it, whether the ledger is there or not."""
+    output = output_at(tmp_path / "rows.csv", SCHEMA)
+    go(ledger, output, Counting(), limit=10)
+    whole = output.path.read_bytes()
+    output.path.write_bytes(whole + cell.encode())
+
+    with Ledger(tmp_path / "new.sqlite") as new:
+        begun = new if is_lost else ledger
+        start_over(begun, output, SCHEMA, items(5))
+        recover(begun, output, SCHEMA)
+
+    assert whole == output.path.read_bytes()
+
+
+def test_a_header_that_is_torn_is_no_file_of_others(ledger: Ledger, tmp_path: Path) -> None:
+    """The disk was full at the first write."""
+    output = output_at(tmp_path / "rows.csv", SCHEMA)
+    output.path.write_text("key,te")
+
+    start_over(ledger, output, SCHEMA, items(5))
+    go(ledger, output, Counting())
+
+    assert 5 == len(keys_in(output))
+
+
+def test_a_line_that_is_broken_in_the_middle_is_told_before_the_ledger_is_replaced(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """Cutting it off would cost the rows behind it."""
+    output = output_at(tmp_path / "rows.csv", SCHEMA)
+    go(ledger, output, Counting())
+    first, second, *others = output.path.read_text().splitlines(keepends=True)
+    output.path.write_text("".join([first, second, "\n", *others]))
+
+    with pytest.raises(StoreError, match="a line has not 8 cells; mend it"):
+        start_over(ledger, output, SCHEMA, items(5))
+    assert {"done": 30} == dict(ledger.counts())
+
+
+def test_a_new_start_writes_what_waits(ledger: Ledger, output: Output, tmp_path: Path) -> None:
+    """Rows that a killed run committed and did not write: into this output, and into another."""
+    with pytest.raises(Crash):
+        go(ledger, CrashingOutput(output, "before", 0), Counting(), limit=10)
+    other = output_at(tmp_path / f"retry-{output.path.name}", SCHEMA)
+    ledger.carry(["20", "21"], [row_of("20"), row_of("21")], str(other.path))
+
+    start_over(ledger, output, SCHEMA, items(30))
+
+    assert sorted(map(str, range(10))) == sorted(keys_in(output))
+    assert ["20", "21"] == keys_in(other)
+
+
+def test_a_new_start_tells_the_rows_that_it_cannot_write(
+    ledger: Ledger, output: Output, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was written before them is gone: this ledger is of no use any more."""
+    other = output_at(tmp_path / "retry.csv", SCHEMA)
+    go(ledger, other, Counting(), limit=10)
+    other.path.unlink()
+    ledger.carry(["20", "21"], [row_of("20"), row_of("21")], str(other.path))
+
+    start_over(ledger, output, SCHEMA, items(30))
+
+    assert {"pending": 30} == dict(ledger.counts())
+    assert "retry.csv: is shorter" in caplog.text
+    assert "2 rows that waited for it are given up" in caplog.text
+
+
+def test_a_new_start_on_a_full_disk_leaves_the_old_batch(ledger: Ledger, output: Output) -> None:
+    """Its rows wait until there is room."""
+    with pytest.raises(Crash):
+        go(ledger, CrashingOutput(output, "before", 0), Counting(), limit=10)
+
+    with pytest.raises(DiskFull):
+        start_over(ledger, FullDisk(output), SCHEMA, items(30))
+    assert 10 == ledger.counts()["done"]
+    recover(ledger, output, SCHEMA)
+    assert 10 == len(keys_in(output))
+
+
 def test_a_part_that_cannot_be_read_is_told(ledger: Ledger, tmp_path: Path) -> None:
     """By its name, and what to do; not a traceback."""
     (tmp_path / "parts").mkdir()

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from mrf_assets.batch.ledger import Part
 from mrf_assets.batch.values import Row
 from mrf_assets.disk import refusal
-from mrf_assets.errors import StoreError
+from mrf_assets.errors import StoreError, StrangeRows
 from mrf_assets.whole_files import sole, sync
 
 _PART = re.compile(r"\Apart-([0-9]{6})\.parquet\Z")
@@ -58,7 +58,8 @@ class Output(Protocol):
         A crash leaves no more than what waits in the ledger; more was written by a batch of another ledger.
 
         Raises:
-            StoreError: Something committed is gone, or something stands there that is not ours.
+            StrangeRows: Something committed is gone, or rows stand there that were written by another batch.
+            StoreError: Something stands there that is not ours, or cannot be changed.
         """
 
     def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:
@@ -106,8 +107,8 @@ def _refusals(path: Path) -> Iterator[None]:
         raise refusal(path, error) from error
 
 
-def _strange(path: Path) -> StoreError:
-    return StoreError(
+def _strange(path: Path) -> StrangeRows:
+    return StrangeRows(
         str(path),
         "holds rows that the ledger of this batch does not name; give the --checkpoint that wrote them, "
         "or another --output, or move them away",
@@ -144,7 +145,7 @@ class ParquetParts:
             names = self._names()
             committed = {part.name for part in parts}
             if lost := sorted(committed - set(names)):
-                raise StoreError(
+                raise StrangeRows(
                     str(self.path / lost[0]), "is gone, though the batch wrote it; put it back or start over"
                 )
             for part in parts:
@@ -273,10 +274,14 @@ class CsvFile:
             if not self.path.exists() or not self.path.stat().st_size:
                 return []
             self._require_ours()
-            with self.path.open("rb") as file:
-                ends = enumerate(_ends_of_lines(file, len(self._schema)))
-                rows, size_bytes = next(iter(deque(ends, maxlen=1)), (0, 0))  # the header is no row
-        return [Part(name=_CSV_NAME, rows=rows, size_bytes=size_bytes)]
+            lines, size_bytes, is_torn_once = self._lines_behind(0)
+        if not is_torn_once:
+            raise StoreError(
+                str(self.path),
+                f"cannot be read behind byte {size_bytes}, where a line has not {len(self._schema)} cells; "
+                "mend it, or move it away",
+            )
+        return [Part(name=_CSV_NAME, rows=max(lines - 1, 0), size_bytes=size_bytes)]  # the header is no row
 
     def _require_ours(self) -> None:
         if not self._is_ours():
@@ -289,7 +294,7 @@ class CsvFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             size = self.path.stat().st_size if self.path.exists() else 0
             if size < committed:
-                raise StoreError(
+                raise StrangeRows(
                     str(self.path), f"is shorter than the {committed} bytes the batch wrote; put it back or start over"
                 )
             if size and not committed:
@@ -301,17 +306,24 @@ class CsvFile:
             self._next.unlink(missing_ok=True)
 
     def _is_longer(self, offset_bytes: int, rows: int) -> bool:
-        """True if more than so many rows, whole or torn, stand behind an offset."""
+        """True if more than so many rows stand behind an offset; a last line that is torn is none."""
+        lines, _, is_torn_once = self._lines_behind(offset_bytes)
+        return lines > (rows if offset_bytes else rows + 1) or not is_torn_once  # with the header
+
+    def _lines_behind(self, offset_bytes: int) -> tuple[int, int, bool]:
+        """How many whole lines stand behind an offset, their bytes, and if no more than a torn one follows."""
         with self.path.open("rb") as file:
             file.seek(offset_bytes)
-            text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")
-            csv.field_size_limit(_MOST_CELL_CHARACTERS)
-            lines = csv.reader(text)
-            return next(islice(lines, rows if offset_bytes else rows + 1, None), None) is not None  # with the header
+            ends = enumerate(_ends_of_lines(file, len(self._schema)), 1)
+            lines, size_bytes = next(iter(deque(ends, maxlen=1)), (0, 0))
+            file.seek(offset_bytes + size_bytes)
+            rest = csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline=""))
+            return lines, size_bytes, len(list(islice(rest, 2))) < 2  # noqa: PLR2004 - a crash tears one
 
     def _is_ours(self) -> bool:
+        """Whether it begins with our header, or is a torn beginning of it."""
         with self.path.open("rb") as file:
-            return file.read(len(self._header())) == self._header()
+            return self._header().startswith(file.read(len(self._header())))
 
     def _header(self) -> bytes:
         return (",".join(self._schema.names) + "\n").encode()

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from mrf_assets.batch.outputs import Output, held, output_at, table_of
 from mrf_assets.batch.pool import Pool
 from mrf_assets.batch.statistics import Statistics
 from mrf_assets.batch.values import Failure, Item, Outcome, Result
+from mrf_assets.errors import StrangeRows
 
 logger = logging.getLogger(__name__)
 
@@ -197,22 +198,52 @@ def recover(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
     Raises:
         StoreError: Rows that were written are gone, or something else stands in their place.
     """
+    _release(ledger)
+    for other in _others_with_rows(ledger, output, schema):
+        with held(other):
+            _recover_one(ledger, other, schema)
+    _recover_one(ledger, output, schema)
+
+
+def _release(ledger: Ledger) -> None:
     released = ledger.release()
     if released:
         logger.info("%d look-ups were under way when the last run ended; they are done again", released)
-    name, settling = str(output.path), ledger.noted(_SETTLING)
-    if settling == name:
+
+
+def _others_with_rows(ledger: Ledger, output: Output, schema: pa.Schema) -> Iterator[Output]:
+    """A crash of `--retry-failed --output other` leaves rows for another output."""
+    settling = ledger.noted(_SETTLING)
+    for path in ledger.outputs():
+        if path != str(output.path) and (ledger.waiting_rows(path) or path == settling):
+            yield output_at(Path(path), schema)
+
+
+def _recover_one(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
+    name = str(output.path)
+    if ledger.noted(_SETTLING) == name:
         _settle(ledger, output)
-    for path in ledger.outputs():  # a crash of `--retry-failed --output other` leaves rows for another output
-        if path != name and (ledger.waiting_rows(path) or path == settling):
-            other = output_at(Path(path), schema)
-            with held(other):
-                if path == settling:
-                    _settle(ledger, other)
-                other.restore(ledger.parts(path), ledger.waiting_rows(path))
-                Drain(ledger, other, schema).write_all()
     output.restore(ledger.parts(name), ledger.waiting_rows(name))
     Drain(ledger, output, schema).write_all()
+
+
+def _recover_what_matches(ledger: Ledger, output: Output, schema: pa.Schema, *, must_match: bool) -> None:
+    """The same before a new start, which goes on where only the old ledger was wrong about the rows."""
+    _release(ledger)
+    for other in _others_with_rows(ledger, output, schema):
+        with held(other), _told_if_strange(ledger, other):
+            _recover_one(ledger, other, schema)
+    with nullcontext() if must_match else _told_if_strange(ledger, output):
+        _recover_one(ledger, output, schema)
+
+
+@contextmanager
+def _told_if_strange(ledger: Ledger, output: Output) -> Iterator[None]:
+    try:
+        yield
+    except StrangeRows as error:
+        if lost := ledger.waiting_rows(str(output.path)):
+            logger.warning("%s. The batch begins anew; %d rows that waited for it are given up", error, lost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,13 +266,13 @@ def start_over(
     """Begin anew with these items, and some that are given up already; returns how many need no look-up.
 
     The rows of the output stay, and are of this batch from now on; `drop_replaced` removes them once there are new
-    ones. The old ledger is what counts until the new one is complete.
+    ones. What the old batch looked up and did not write yet is written first, also into other outputs. The old ledger
+    is what counts until the new one is complete.
 
     Raises:
         StoreError: The output is not ours, or with `fresh`, rows of it are not of this batch.
     """
-    if fresh is not None:
-        recover(ledger, output, schema)
+    _recover_what_matches(ledger, output, schema, must_match=fresh is not None)
     name, parts, kept = str(output.path), output.found(), 0
     with ledger.successor() as new:
         new.add(entries)

@@ -116,7 +116,7 @@ def work(
 
         rows = asyncio.run(go())
         seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_before
-        parts = len(ledger.parts(str(Path(folder) / "out")))
+        parts = len(ledger.parts(ledger.name_of(Path(folder) / "out")))
     return statistics.as_facts() | {
         "rows": rows,
         "wall_seconds": seconds,

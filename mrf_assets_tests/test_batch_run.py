@@ -324,7 +324,7 @@ def test_parts_grow_with_the_output(tmp_path: Path) -> None:
     with Ledger(tmp_path / "progress.sqlite") as ledger:
         ledger.add(items(2_000))
         go(ledger, output, Counting(), max_workers=20)
-        assert 2 < len(ledger.parts(str(output.path))) < 100
+        assert 2 < len(ledger.parts(ledger.name_of(output.path))) < 100
     assert 2_000 == len(set(keys_in(output)))
 
 
@@ -603,18 +603,76 @@ def test_a_power_cut_leaves_ledger_and_output_in_agreement(name: str, is_carried
         photographed = Photographed(output, ledger, tmp_path)
         if is_carried:
             keys = [item.key for item in items(30)]
-            ledger.carry(keys, [row_of(key) for key in keys], str(output.path))
+            ledger.carry(keys, [row_of(key) for key in keys], ledger.name_of(output.path))
         go(ledger, photographed, Counting(), max_workers=4)
 
     assert photographed.cuts
     for cut in photographed.cuts:
         again = Counting()
-        with closing(sqlite3.connect(cut / "progress.sqlite", isolation_level=None)) as db:
-            for table in ("waiting", "parts"):  # they know the output by its place
-                db.execute(f"UPDATE {table} SET output = ?", [str(cut / name)])
         with Ledger(cut / "progress.sqlite") as left:
             go(left, output_at(cut / name, SCHEMA), again)
         assert sorted(item.key for item in items(95)) == sorted(keys_in(output_at(cut / name, SCHEMA)))
+
+
+@pytest.mark.parametrize("name", ["parts", "rows.csv"])
+@pytest.mark.parametrize("how", ["moved", "linked"])
+def test_a_batch_goes_on_in_another_place(tmp_path: Path, name: str, how: str) -> None:
+    """Its folder is moved, or reached by another path; rows that wait are written where the output is now."""
+    here, there = tmp_path / "here", tmp_path / "far" / "there"
+    with Ledger(here / "state" / "progress.sqlite") as ledger:
+        ledger.add(items(30))
+        output = output_at(here / "data" / name, SCHEMA)
+        with pytest.raises(Crash):
+            go(ledger, CrashingOutput(output, "before", 1), Counting(), limit=20, max_workers=1)
+        other = output_at(here / "data" / f"retry-{name}", SCHEMA)
+        ledger.carry(["28", "29"], [row_of("28"), row_of("29")], ledger.name_of(other.path))
+    there.parent.mkdir()
+    if how == "moved":
+        here.rename(there)
+    else:
+        there.symlink_to(here)
+
+    with Ledger(there / "state" / "progress.sqlite") as ledger:
+        output = output_at(there / "data" / name, SCHEMA)
+        go(ledger, output, Counting())
+
+    assert sorted(map(str, range(28))) == sorted(keys_in(output))
+    assert ["28", "29"] == keys_in(output_at(there / "data" / f"retry-{name}", SCHEMA))
+    assert (how == "linked") == here.exists()
+
+
+def test_a_ledger_that_names_its_outputs_by_whole_paths_is_gone_on_with(output: Output, tmp_path: Path) -> None:
+    """As they were written once."""
+    with Ledger(tmp_path / "old.sqlite") as old:
+        old.add(items(30))
+        go(old, output, Counting(), limit=10)
+        renew(old, output, ["0"])
+    with closing(sqlite3.connect(tmp_path / "old.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE parts SET output = ?", [str(output.path)])
+        db.execute("UPDATE notes SET value = ?", [str(output.path)])
+
+    with Ledger(tmp_path / "old.sqlite") as old:
+        go(old, output, Counting())
+        assert 1 == drop_replaced(old, output, "key")
+
+    assert sorted(item.key for item in items(30)) == sorted(keys_in(output))
+
+
+def test_a_ledger_that_was_moved_alone_can_be_removed(output: Output, tmp_path: Path) -> None:
+    """It does not find its rows, and says so; without it, they are taken over."""
+    moved = tmp_path / "a" / "b" / "moved.sqlite"
+    with Ledger(tmp_path / "first.sqlite") as ledger:
+        ledger.add(items(30))
+        go(ledger, output, Counting())
+    moved.parent.mkdir(parents=True)
+    ledger.path.rename(moved)
+
+    with Ledger(moved) as wrong, pytest.raises(StoreError, match=rf"or remove {moved}: a new one is made"):
+        recover(wrong, output, SCHEMA)
+    moved.unlink()
+    with Ledger(moved) as new:
+        assert 30 == adopt(new, output, items(30), "key")
+        recover(new, output, SCHEMA)
 
 
 def test_a_lost_ledger_is_made_anew_out_of_the_rows(ledger: Ledger, output: Output, tmp_path: Path) -> None:
@@ -691,7 +749,7 @@ def test_a_new_start_writes_what_waits(ledger: Ledger, output: Output, tmp_path:
     with pytest.raises(Crash):
         go(ledger, CrashingOutput(output, "before", 0), Counting(), limit=10)
     other = output_at(tmp_path / f"retry-{output.path.name}", SCHEMA)
-    ledger.carry(["20", "21"], [row_of("20"), row_of("21")], str(other.path))
+    ledger.carry(["20", "21"], [row_of("20"), row_of("21")], ledger.name_of(other.path))
 
     start_over(ledger, output, SCHEMA, items(30))
 
@@ -706,7 +764,7 @@ def test_a_new_start_tells_the_rows_that_it_cannot_write(
     other = output_at(tmp_path / "retry.csv", SCHEMA)
     go(ledger, other, Counting(), limit=10)
     other.path.unlink()
-    ledger.carry(["20", "21"], [row_of("20"), row_of("21")], str(other.path))
+    ledger.carry(["20", "21"], [row_of("20"), row_of("21")], ledger.name_of(other.path))
 
     start_over(ledger, output, SCHEMA, items(30))
 

@@ -382,6 +382,20 @@ def test_a_lost_ledger_is_made_anew_out_of_the_registry(shop: Shop) -> None:
     assert 0 == facts(shop.run(), "npi_registry")["adopted_rows"]
 
 
+def test_a_lake_can_be_moved(shop: Shop) -> None:
+    """The next update goes on in the new place, and asks for nobody twice."""
+    shop.run(limit=3)
+    shop.lake = shop.lake.rename(shop.lake.with_name("lake2"))
+
+    result = shop.run()
+
+    assert result.success
+    assert 0 == facts(result, "npi_registry")["adopted_rows"]
+    assert len(shop.npis()) == shop.api.total()
+    assert shop.npis() == [row["npi"] for row in shop.rows("npi_registry")]
+    assert not shop.lake.with_name("lake").exists()
+
+
 def test_a_limit_counts_for_both_rounds_of_the_api(shop: Shop) -> None:
     """Side by side with bulk files that cannot be had, the API is asked twice."""
     shop.cms.put("/NPI_Files.html", b"<html></html>")

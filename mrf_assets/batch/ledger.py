@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import fcntl
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -83,6 +84,7 @@ class Ledger:
                     str(self.path), "another process works on this batch; wait for it, or give another --checkpoint"
                 ) from None
             self._db = _open(self.path)
+            self._name_by_place()
             sync(self.path.parent)
             return self
 
@@ -105,6 +107,30 @@ class Ledger:
         """
         with self._refusals(), suppress(FileNotFoundError):  # what is not in the log is in the file, and on the disk
             sync(self.path.with_name(self.path.name + "-wal"))
+
+    # Names of outputs.
+
+    def name_of(self, output: Path) -> str:
+        """How an output is called here: its way from this folder, so that both can be moved, or mounted elsewhere.
+
+        Where they have no folder in common, its whole path.
+        """
+        folder, place = self.path.parent.resolve(), output.parent.resolve() / output.name
+        common = Path(os.path.commonpath([folder, place]))
+        return str(place) if common == Path(common.anchor) else os.path.relpath(place, folder)
+
+    def place_of(self, name: str) -> Path:
+        """Where the output of that name is now."""
+        return Path(os.path.normpath(self.path.parent.resolve() / name))
+
+    def _name_by_place(self) -> None:
+        """Ledgers had whole paths as names once."""
+        for old in filter(os.path.isabs, self.outputs()):
+            if (new := self.name_of(Path(old))) != old:
+                with self._transaction() as db:
+                    db.execute("UPDATE waiting SET output = ? WHERE output = ?", [new, old])
+                    db.execute("UPDATE parts SET output = ? WHERE output = ?", [new, old])
+                    db.execute("UPDATE notes SET value = ? WHERE value = ?", [new, old])
 
     # Items.
 
@@ -339,7 +365,7 @@ class Ledger:
             db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", [note, output])
 
     def outputs(self) -> list[str]:
-        """All outputs that this batch was written to, or has rows for."""
+        """The names of all outputs that this batch was written to, or has rows for."""
         with self._refusals():
             return [
                 output

@@ -9,9 +9,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, closing, contextmanager, nullcontext
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -149,7 +148,7 @@ class Drain:
     """Brings rows from a ledger into an output, a part at a time."""
 
     def __init__(self, ledger: Ledger, output: Output, schema: pa.Schema) -> None:
-        self.name = str(output.path)
+        self.name = ledger.name_of(output.path)
         self._ledger, self._output, self._schema = ledger, output, schema
         parts = ledger.parts(self.name)
         self.written = sum(part.rows for part in parts)
@@ -199,10 +198,21 @@ def recover(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
         StoreError: Rows that were written are gone, or something else stands in their place.
     """
     _release(ledger)
-    for other in _others_with_rows(ledger, output, schema):
-        with held(other):
-            _recover_one(ledger, other, schema)
-    _recover_one(ledger, output, schema)
+    with _advised(ledger):
+        for other in _others_with_rows(ledger, output, schema):
+            with held(other):
+                _recover_one(ledger, other, schema)
+        _recover_one(ledger, output, schema)
+
+
+@contextmanager
+def _advised(ledger: Ledger) -> Iterator[None]:
+    """Also a ledger may be what is in the wrong place; only here is known which one it is."""
+    try:
+        yield
+    except StrangeRows as error:
+        advice = f"or remove {ledger.path}: a new one is made out of the rows that are there"
+        raise StrangeRows(error.path, f"{error.reason}; {advice}") from error
 
 
 def _release(ledger: Ledger) -> None:
@@ -214,13 +224,13 @@ def _release(ledger: Ledger) -> None:
 def _others_with_rows(ledger: Ledger, output: Output, schema: pa.Schema) -> Iterator[Output]:
     """A crash of `--retry-failed --output other` leaves rows for another output."""
     settling = ledger.noted(_SETTLING)
-    for path in ledger.outputs():
-        if path != str(output.path) and (ledger.waiting_rows(path) or path == settling):
-            yield output_at(Path(path), schema)
+    for name in ledger.outputs():
+        if name != ledger.name_of(output.path) and (ledger.waiting_rows(name) or name == settling):
+            yield output_at(ledger.place_of(name), schema)
 
 
 def _recover_one(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
-    name = str(output.path)
+    name = ledger.name_of(output.path)
     if ledger.noted(_SETTLING) == name:
         _settle(ledger, output)
     output.restore(ledger.parts(name), ledger.waiting_rows(name))
@@ -233,7 +243,7 @@ def _recover_what_matches(ledger: Ledger, output: Output, schema: pa.Schema, *, 
     for other in _others_with_rows(ledger, output, schema):
         with held(other), _told_if_strange(ledger, other):
             _recover_one(ledger, other, schema)
-    with nullcontext() if must_match else _told_if_strange(ledger, output):
+    with _advised(ledger) if must_match else _told_if_strange(ledger, output):
         _recover_one(ledger, output, schema)
 
 
@@ -242,7 +252,7 @@ def _told_if_strange(ledger: Ledger, output: Output) -> Iterator[None]:
     try:
         yield
     except StrangeRows as error:
-        if lost := ledger.waiting_rows(str(output.path)):
+        if lost := ledger.waiting_rows(ledger.name_of(output.path)):
             logger.warning("%s. The batch begins anew; %d rows that waited for it are given up", error, lost)
 
 
@@ -273,7 +283,7 @@ def start_over(
         StoreError: The output is not ours, or with `fresh`, rows of it are not of this batch.
     """
     _recover_what_matches(ledger, output, schema, must_match=fresh is not None)
-    name, parts, kept = str(output.path), output.found(), 0
+    name, parts, kept = ledger.name_of(output.path), output.found(), 0
     with ledger.successor() as new:
         new.add(entries)
         if parts:
@@ -299,8 +309,8 @@ def adopt(ledger: Ledger, output: Output, entries: Iterable[Item | Failure], key
         return 0
     with ledger.successor() as new:
         new.add(entries)
-        new.adopt(str(output.path), parts)
-        new.note(_RENEWING, str(output.path))  # the lost batch may have been about to replace some
+        new.adopt(ledger.name_of(output.path), parts)
+        new.note(_RENEWING, ledger.name_of(output.path))  # the lost batch may have been about to replace some
         for rows in output.read([key]):
             new.finish(str(value) for value in rows[key].to_pylist())
     return sum(part.rows for part in parts)
@@ -308,7 +318,7 @@ def adopt(ledger: Ledger, output: Output, entries: Iterable[Item | Failure], key
 
 def renew(ledger: Ledger, output: Output, keys: Iterable[str]) -> int:
     """What is done is to be done again; the old rows stay until `drop_replaced`; returns how many items."""
-    ledger.note(_RENEWING, str(output.path))
+    ledger.note(_RENEWING, ledger.name_of(output.path))
     return ledger.renew(keys)
 
 
@@ -320,7 +330,7 @@ def drop_replaced(ledger: Ledger, output: Output, key: str) -> int:
     Raises:
         StoreError: The output cannot be written; it is as it was then.
     """
-    name = str(output.path)
+    name = ledger.name_of(output.path)
     if ledger.noted(_RENEWING) != name:
         return 0
     parts = ledger.parts(name)
@@ -350,7 +360,7 @@ def drop_replaced(ledger: Ledger, output: Output, key: str) -> int:
 
 
 def _settle(ledger: Ledger, output: Output) -> None:
-    output.settle(ledger.parts(str(output.path)))
+    output.settle(ledger.parts(ledger.name_of(output.path)))
     ledger.note(_SETTLING, "")
 
 

@@ -121,7 +121,7 @@ class RegistryUpdate:
             result.failed, result.pending = counts["failed"], counts["pending"]
             result.invalid = ledger.reasons()[INVALID]
             drop_replaced(ledger, output, _KEY)
-            result.rows = sum(part.rows for part in ledger.parts(str(output.path)))
+            result.rows = sum(part.rows for part in ledger.parts(ledger.name_of(output.path)))
         result.cost_dollars = prices_of(self.settings).cost_of(result.statistics)
         return result
 
@@ -198,7 +198,7 @@ class RegistryUpdate:
         pages = [pa.array(map(int, keys), pa.int64()) for keys in lists]
         for batch in registry.rows(pa.table({"npi": pa.chunked_array(pages, pa.int64())})):
             rows = batch.to_pylist()
-            ledger.carry([str(row["npi"]) for row in rows], rows, str(output.path))
+            ledger.carry([str(row["npi"]) for row in rows], rows, ledger.name_of(output.path))
             result.from_bulk += len(rows)
             recover(ledger, output, NPI_REGISTRY.arrow)
 

@@ -258,7 +258,9 @@ class Enrichment:
             report = drive(_over(client, batch))
             if report.stopped is None:  # else the next run does it: a stop is not made to wait for it
                 drop_replaced(ledger, output, _KEY)
-                report = replace(report, written_rows=sum(part.rows for part in ledger.parts(str(output.path))))
+                report = replace(
+                    report, written_rows=sum(part.rows for part in ledger.parts(ledger.name_of(output.path)))
+                )
             files.write_progress(ledger, statistics, self._live_facts(statistics), now=True)
             self._write_report(files, ledger, output, report, time.monotonic() - began)
         return report

@@ -30,6 +30,7 @@ from mrf_assets.errors import SettingError, StoreError
 from mrf_assets.reference import Reference, write_table
 from mrf_assets.report import REPORT_NAME, Report, write_report
 from mrf_assets.report.figures import MANIFEST_NAME
+from mrf_assets.report.providers import read_providers
 from mrf_assets.schema import FILES, PLANS, PROVIDER_DIRECTORY, PROVIDER_SETS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
@@ -255,6 +256,23 @@ def test_the_providers_are_told(lake: Lake, tmp_path: Path) -> None:
     for told in ("10 NPIs: 2 deactivated, 7 matched, 1 not looked up", "Rows are up to 100 day(s) old", "2025-03-01"):
         assert told in text
     assert "provider_directory.fresh" in text
+
+
+@pytest.mark.parametrize("content", [b"no database, really " * 100, b""])
+def test_a_ledger_of_look_ups_that_is_broken_is_left_out(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The directory is told all the same, and a warning names the ledger."""
+    _write_directory(tmp_path, _looked_up(1234567893))
+    ledger = Reference(tmp_path).ledger
+    ledger.parent.mkdir(parents=True)
+    ledger.write_bytes(content)
+
+    found = read_providers(tmp_path)
+
+    assert found is not None
+    assert (1, {}) == (found.npis, found.failures)
+    assert f"{ledger}: the batch cannot be read" in caplog.text
 
 
 def test_without_enrichment_the_page_says_how(sound: Report) -> None:

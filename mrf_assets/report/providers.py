@@ -13,6 +13,7 @@ import duckdb
 from mrf_assets.batch.ledger import Ledger
 from mrf_assets.checks import CheckResult
 from mrf_assets.enrichment.directory_checks import audit_directory
+from mrf_assets.errors import StoreError
 from mrf_assets.reference import Reference
 
 _MOST_WITHDRAWN = 20
@@ -70,8 +71,7 @@ class Providers:
 def read_providers(root: Path) -> Providers | None:
     """The figures of a folder; None where it has no directory, or one that cannot be read, which is logged.
 
-    Raises:
-        StoreError: The ledger cannot be read.
+    No failures are told where the ledger cannot be read, which is logged too.
     """
     reference = Reference(root)
     if not reference.directory.exists():
@@ -96,6 +96,14 @@ def read_providers(root: Path) -> Providers | None:
         confidences=figures.confidences,
         withdrawn=withdrawn,
         fetched=None if fetched is None else tuple(dt.datetime.fromtimestamp(it, dt.UTC) for it in fetched),
-        failures=dict(Ledger.peek_reasons(reference.ledger).most_common()),
+        failures=_failures(reference.ledger),
         checks=checks,
     )
+
+
+def _failures(ledger: Path) -> dict[str, int]:
+    try:
+        return dict(Ledger.peek_reasons(ledger).most_common())
+    except StoreError as error:
+        logger.warning("%s; the report is without the look-ups that failed", error)
+        return {}

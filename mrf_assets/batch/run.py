@@ -223,10 +223,13 @@ def _release(ledger: Ledger) -> None:
 
 def _others_with_rows(ledger: Ledger, output: Output, schema: pa.Schema) -> Iterator[Output]:
     """A crash of `--retry-failed --output other` leaves rows for another output."""
-    settling = ledger.noted(_SETTLING)
     for name in ledger.outputs():
-        if name != ledger.name_of(output.path) and (ledger.waiting_rows(name) or name == settling):
+        if name != ledger.name_of(output.path) and _is_unfinished(ledger, name):
             yield output_at(ledger.place_of(name), schema)
+
+
+def _is_unfinished(ledger: Ledger, name: str) -> bool:
+    return ledger.waiting_rows(name) > 0 or ledger.noted(_SETTLING) == name
 
 
 def _recover_one(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
@@ -243,8 +246,9 @@ def _recover_what_matches(ledger: Ledger, output: Output, schema: pa.Schema, *, 
     for other in _others_with_rows(ledger, output, schema):
         with held(other), _told_if_strange(ledger, other):
             _recover_one(ledger, other, schema)
-    with _advised(ledger) if must_match else _told_if_strange(ledger, output):
-        _recover_one(ledger, output, schema)
+    if must_match or _is_unfinished(ledger, ledger.name_of(output.path)):
+        with _advised(ledger) if must_match else _told_if_strange(ledger, output):
+            _recover_one(ledger, output, schema)
 
 
 @contextmanager

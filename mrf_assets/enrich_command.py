@@ -48,6 +48,7 @@ _LINE_SECONDS = 30.0  # between two lines where there is no terminal
 _PROBLEMS_TOLD = 20
 SHUTDOWN_LINE = "⚠️  Shutdown requested, saving checkpoint..."
 UNCHANGED_LINE = "Stopped; no NPI was asked for, and what was there is as it was."
+BEGUN_LINE = "Stopped; no NPI was asked for. All rows stay, and --resume asks for what this run was to ask for."
 SAVED_LINE = "✅ Checkpoint saved. Run with --resume to continue."
 
 
@@ -115,8 +116,7 @@ def _options(flags: dict[str, Any], settings: EnrichSettings) -> EnrichOptions:
     for name in ("location", "output"):
         if flags[name] is None:
             raise SettingError("--input" if name == "location" else "--output", "is missing; give it")
-    if flags["fresh"] and flags["max_age"]:
-        raise SettingError("--max-age", "contradicts --fresh; give one of them")
+    _refuse_contradictions(flags)
     first, most = _ramp(flags["ramp"], flags["max_workers"])
     return EnrichOptions(
         location=flags["location"],
@@ -138,6 +138,17 @@ def _options(flags: dict[str, Any], settings: EnrichSettings) -> EnrichOptions:
             least_priority=flags["min_priority"],
         ),
     )
+
+
+def _refuse_contradictions(flags: dict[str, Any]) -> None:
+    """What begins anew, and what goes on with a batch, cannot be one run; the second flag would do nothing."""
+    for one, other in (
+        ("max_age", "fresh"),
+        *((one, other) for one in ("max_age", "fresh") for other in ("resume", "retry_failed")),
+    ):
+        if flags[one] and flags[other]:
+            names = [f"--{name.replace('_', '-')}" for name in (one, other)]
+            raise SettingError(names[0], f"contradicts {names[1]}; give one of them")
 
 
 def _age(text: str | None) -> dt.timedelta | None:
@@ -229,13 +240,14 @@ class _Run:
         self._statistics = Statistics()
         self._pulse = Pulse(_LINE_SECONDS)
         self._signal: int | None = None
-        self._is_ready = False
+        self._interrupted_line = UNCHANGED_LINE
 
     def go(self) -> None:
         """Run it, tell it, and exit."""
         run = Enrichment(
             options=self._options,
             settings=self._settings,
+            on_begun=self._begun,
             on_ready=self._ready,
             on_outcome=lambda _outcome: self._progressed(run),
         )
@@ -243,7 +255,7 @@ class _Run:
             with self._bar:
                 report = run.run(lambda look_ups: asyncio.run(self._stoppable(run, look_ups)))
         except KeyboardInterrupt:  # before the look-ups or after them
-            self._console.print(SAVED_LINE if self._is_ready else UNCHANGED_LINE)
+            self._console.print(self._interrupted_line)
             sys.exit(128 + signal.SIGINT if self._strict_exit else 0)
         self._tell(report)
         send_alert(ended_alert(self._options.location, report), self._alert_urls)
@@ -264,8 +276,11 @@ class _Run:
         self._signal = number
         run.stop.request(f"stopped by {signal.Signals(number).name}")
 
+    def _begun(self) -> None:
+        self._interrupted_line = BEGUN_LINE
+
     def _ready(self, statistics: Statistics) -> None:
-        self._is_ready = True
+        self._interrupted_line = SAVED_LINE
         self._statistics = statistics
         done = statistics.completed_before + statistics.failed_before
         self._console.print(

@@ -22,7 +22,8 @@ import duckdb
 import pytest
 
 from mrf_assets.cli import main
-from mrf_assets.enrich_command import SAVED_LINE, SHUTDOWN_LINE, UNCHANGED_LINE
+from mrf_assets.enrich_command import BEGUN_LINE, SAVED_LINE, SHUTDOWN_LINE, UNCHANGED_LINE
+from mrf_assets.enrichment import Enrichment
 from mrf_assets.pipeline import ingest
 from mrf_assets.schema import ENRICHED
 from mrf_assets.settings import Settings
@@ -458,6 +459,30 @@ def test_an_interruption_while_the_input_is_read_ends_the_run_at_once(desk: Desk
     assert 10 == desk.server.total()
 
 
+@pytest.mark.parametrize("flag", ["--fresh", "--retry-failed"])
+def test_an_interruption_after_a_new_start_says_what_is_left(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    """The ledger is the new one already, and nobody was asked for."""
+    desk.write_input(NPIS[:10])
+    desk.server.script(NPIS[0], Reply(status=404))
+    desk.run(*FLAGS)
+    before = desk.rows()
+
+    def interrupted(*_args: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Enrichment, "_workers", interrupted)
+        code, out, _ = desk.run(*FLAGS, flag)
+
+    assert (0, BEGUN_LINE) == (code, out.strip())
+    assert before == desk.rows()
+    desk.run(*FLAGS, "--resume")
+    assert numbers(NPIS[:10]) == [row["npi"] for row in desk.rows()]
+    assert 10 + (10 if flag == "--fresh" else 1) == desk.server.total()
+
+
 def test_strict_exit_tells_the_signal(desk: Desk) -> None:
     """130, as a shell expects it."""
     with NppesServer(latency_seconds=(0.05, 0.05)) as slow:
@@ -721,7 +746,11 @@ def test_the_check_reaches_the_registry(desk: Desk) -> None:
         ((*FLAGS, "--stages", "npi,poc"), "poc: choose among npi, org, deep"),
         ((*FLAGS, "--stages", "org"), "npi must be among them"),
         ((*FLAGS, "--max-age", "soon"), "--max-age: is 'soon'"),
-        ((*FLAGS, "--max-age", "1d", "--fresh"), "contradicts --fresh"),
+        ((*FLAGS, "--max-age", "1d", "--fresh"), "--max-age: contradicts --fresh"),
+        ((*FLAGS, "--max-age", "1d", "--resume"), "--max-age: contradicts --resume; give one of them"),
+        ((*FLAGS, "--max-age", "1d", "--retry-failed"), "--max-age: contradicts --retry-failed"),
+        ((*FLAGS, "--fresh", "--resume"), "--fresh: contradicts --resume"),
+        ((*FLAGS, "--fresh", "--retry-failed"), "--fresh: contradicts --retry-failed"),
         ((*FLAGS, "--ramp", "10:30"), "FROM:TO"),
         ((*FLAGS, "--max-workers", "21"), "1<=x<=20"),
         ((*FLAGS, "--resume"), "--resume: "),

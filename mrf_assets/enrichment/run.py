@@ -210,6 +210,7 @@ class Enrichment:
 
     options: EnrichOptions
     settings: EnrichSettings
+    on_begun: Callable[[], None] = lambda: None  # the ledger is that of this run
     on_ready: Callable[[Statistics], None] = lambda _: None  # counts are known, nothing is asked yet
     on_outcome: Callable[[Outcome], None] = lambda _: None
     stop: Stop = field(default_factory=Stop)
@@ -270,6 +271,7 @@ class Enrichment:
         options, source = self.options, EnrichmentInput(self.options.location, self.settings.output_dir)
         if options.retry_failed:
             retried = ledger.retry_failed(INVALID)
+            self.on_begun()
             logger.info("%d failed look-ups are tried again", retried)
         elif options.resume:
             if adopted := adopt(ledger, output, _logging_failures(source, files), _KEY):
@@ -278,7 +280,7 @@ class Enrichment:
         else:
             entries = _logging_failures(source, files)
             kept = start_over(ledger, output, ENRICHED.arrow, entries, self._fresh())
-            ledger.note("started_at", utc_now())
+            self.on_begun()
             if options.max_age is None:
                 logger.info("Cache fallback disabled - will always fetch fresh data")
             else:

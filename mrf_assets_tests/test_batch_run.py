@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings, strategies as st
@@ -63,6 +64,7 @@ SCHEMA = pa.schema(
         ("at", pa.timestamp("us", tz="UTC")),
     ]
 )
+STRICT = pa.schema([SCHEMA.field(0).with_nullable(False), *list(SCHEMA)[1:]])
 _NOW = dt.datetime(2026, 11, 22, 8, 30, 1, 5, tzinfo=dt.UTC)
 
 
@@ -170,19 +172,20 @@ def go(
     output: Output,
     look_up: LookUp,
     *,
+    schema: pa.Schema = SCHEMA,
     stop: Stop | None = None,
     budget: Budget | None = None,
     on_outcome: Any = lambda _outcome: None,  # noqa: ANN401 - a callable
     **changes: Any,  # noqa: ANN401 - fields of BatchOptions
 ) -> BatchReport:
     """One run, recovered first."""
-    recover(ledger, output, SCHEMA)
+    recover(ledger, output, schema)
 
     async def run() -> BatchReport:
         pool = Pool(
             look_up, fast(**{"give_up_after": 10**6} | changes), stop=stop or Stop(), uniform=lambda low, _high: low
         )
-        return await Batch(ledger, output, SCHEMA, pool, budget=budget, on_outcome=on_outcome).run()
+        return await Batch(ledger, output, schema, pool, budget=budget, on_outcome=on_outcome).run()
 
     return asyncio.run(run())
 
@@ -675,6 +678,86 @@ def test_a_ledger_that_was_moved_alone_can_be_removed(output: Output, tmp_path: 
         recover(new, output, SCHEMA)
 
 
+def _duckdb_copy(output: Output, columns: str) -> None:
+    for path in output.path.glob("part-*.parquet"):
+        copy = path.with_name("copy")
+        with duckdb.connect() as connection:
+            connection.execute(f"COPY (SELECT {columns} FROM '{path}') TO '{copy}' (FORMAT parquet)")
+        copy.replace(path)
+
+
+@pytest.mark.parametrize("columns", ["*", '* REPLACE (number::VARCHAR AS number, "at" AT TIME ZONE \'UTC\' AS "at")'])
+def test_parts_that_another_program_wrote_are_taken_over_in_our_types(
+    ledger: Ledger, tmp_path: Path, columns: str
+) -> None:
+    """DuckDB keeps neither what may be null nor the names within lists."""
+    output = output_at(tmp_path / "parts", STRICT)
+    go(ledger, output, Counting(), schema=STRICT)
+    before = [row for piece in output.read() for row in piece.to_pylist()]
+    _duckdb_copy(output, columns)
+
+    assert before == [row for piece in output.read() for row in piece.to_pylist()]
+    start_over(ledger, output, STRICT, items(30))
+    go(ledger, output, Counting(), limit=10, schema=STRICT)
+    assert 10 == drop_replaced(ledger, output, "key")
+    assert sorted(item.key for item in items(30)) == sorted(keys_in(output))
+
+
+def test_parts_of_other_types_are_refused_before_the_ledger_is_replaced(ledger: Ledger, tmp_path: Path) -> None:
+    """The names are ours, and what is in them never was."""
+    output = output_at(tmp_path / "parts", SCHEMA)
+    go(ledger, output, Counting())
+    _duckdb_copy(output, "* REPLACE ([number] AS number)")
+
+    with pytest.raises(StoreError, match=r"part-000001.parquet: cannot be read .* move it away"):
+        start_over(ledger, output, SCHEMA, items(5))
+    assert {"done": 30} == dict(ledger.counts())
+
+
+@pytest.mark.parametrize(
+    "columns", ["* REPLACE ('x' || number AS number)", "* REPLACE (NULL::VARCHAR AS key)", "* REPLACE ('x' AS day)"]
+)
+def test_a_value_of_another_type_is_told_and_leaves_nothing_half_written(
+    ledger: Ledger, tmp_path: Path, columns: str
+) -> None:
+    """In a part; the rows stay as they are."""
+    output = output_at(tmp_path / "parts", STRICT)
+    go(ledger, output, Counting(), limit=10, schema=STRICT)
+    _duckdb_copy(output, columns)
+
+    start_over(ledger, output, STRICT, items(30))
+    go(ledger, output, Counting(), schema=STRICT)
+    with pytest.raises(StoreError, match=r"cannot be read .* move it away"):
+        drop_replaced(ledger, output, "key")
+    assert {".parquet"} == {path.suffix for path in output.path.iterdir()}
+
+
+@pytest.mark.parametrize(("ours", "odd"), [(",7,", ",seven,"), (",2026-01-02,", ",yesterday,"), (",true,", ",yes,")])
+def test_a_cell_of_another_type_is_told_and_leaves_nothing_half_written(
+    ledger: Ledger, tmp_path: Path, ours: str, odd: str
+) -> None:
+    """In a CSV that a person has changed."""
+    output = output_at(tmp_path / "rows.csv", SCHEMA)
+    go(ledger, output, Counting(), limit=10)
+    output.path.write_text(output.path.read_text().replace(ours, odd, 1))
+
+    start_over(ledger, output, SCHEMA, items(30))
+    go(ledger, output, Counting())
+    with pytest.raises(StoreError, match=r"rows.csv: cannot be read .* move it away"):
+        drop_replaced(ledger, output, "key")
+    assert not list(tmp_path.glob(".rows*"))
+
+
+def test_what_is_not_utf_8_is_told(ledger: Ledger, tmp_path: Path) -> None:
+    """Else a rewrite would put another sign in its place."""
+    output = output_at(tmp_path / "rows.csv", SCHEMA)
+    go(ledger, output, Counting(), limit=1)
+    output.path.write_bytes(output.path.read_bytes().replace(b"1+1", b"1\xff1"))
+
+    with pytest.raises(StoreError, match="cannot be read"):
+        keys_in(output)
+
+
 def test_a_lost_ledger_is_made_anew_out_of_the_rows(ledger: Ledger, output: Output, tmp_path: Path) -> None:
     """What has a row is done; the rest is asked for; no row is touched."""
     go(ledger, output, Counting(), limit=12)
@@ -742,6 +825,8 @@ def test_a_line_that_is_broken_in_the_middle_is_told_before_the_ledger_is_replac
     with pytest.raises(StoreError, match="a line has not 8 cells; mend it"):
         start_over(ledger, output, SCHEMA, items(5))
     assert {"done": 30} == dict(ledger.counts())
+    with pytest.raises(StoreError, match="a line has not 8 cells"):
+        keys_in(output)
 
 
 def test_a_new_start_writes_what_waits(ledger: Ledger, output: Output, tmp_path: Path) -> None:

@@ -116,7 +116,19 @@ def _strange(path: Path) -> StrangeRows:
 
 
 def _unreadable(path: Path, error: Exception) -> StoreError:
-    return StoreError(str(path), f"cannot be read ({str(error).splitlines()[0]}); move it away")
+    (first, *_) = str(error).splitlines() or [type(error).__name__]
+    return StoreError(str(path), f"cannot be read ({first}); move it away")
+
+
+@contextmanager
+def _nothing_left(paths: Callable[[], Iterable[Path]]) -> Iterator[None]:
+    """What a block writes goes away with its error."""
+    try:
+        yield
+    except Exception:
+        for path in paths():
+            path.unlink(missing_ok=True)
+        raise
 
 
 class ParquetParts:
@@ -164,11 +176,15 @@ class ParquetParts:
         path = self.path / name
         try:
             with pq.ParquetFile(path) as file:
-                names, rows = file.schema_arrow.names, file.metadata.num_rows
+                found, rows = file.schema_arrow, file.metadata.num_rows
         except pa.ArrowException as error:
             raise _unreadable(path, error) from error
-        if names != self._schema.names:
+        if found.names != self._schema.names:
             raise StoreError(str(path), "is not of this command; give another --output")
+        try:
+            found.empty_table().cast(self._schema)
+        except pa.ArrowException as error:
+            raise _unreadable(path, error) from error
         return int(rows)
 
     def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:
@@ -194,20 +210,22 @@ class ParquetParts:
         (self.path / (part.name + suffix)).replace(self.path / part.name)
 
     def read(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """All rows, in pieces."""
+        """All rows, in pieces and in our types: parts may have been written anew by another program."""
+        names = self._schema.names if columns is None else list(columns)
+        schema = pa.schema([self._schema.field(name) for name in names])
         with _refusals(self.path):
             for path in (self.path / name for name in self._names()):
                 try:
                     with pq.ParquetFile(path) as file:
-                        for batch in file.iter_batches(_READ_ROWS, columns=None if columns is None else list(columns)):
-                            yield pa.Table.from_batches([batch])
-                except pa.ArrowException as error:
+                        for batch in file.iter_batches(_READ_ROWS, columns=names):
+                            yield pa.Table.from_batches([batch]).select(names).cast(schema)
+                except (pa.ArrowException, ValueError, TypeError) as error:
                     raise _unreadable(path, error) from error
 
     def rewrite(self, pieces: Iterable[pa.Table], last: Part | None) -> list[Part]:
         """New parts, numbered after the last, under names that nobody reads."""
         parts: list[Part] = []
-        with _refusals(self.path):
+        with _refusals(self.path), _nothing_left(lambda: self.path.glob(f"part-*{_NEXT}")):
             for pages in _of_many_rows(pieces, _REWRITTEN_ROWS):
                 parts.append(self._write(pages, _number(last) + 1 + len(parts), _NEXT))
             sync(self.path)
@@ -274,13 +292,8 @@ class CsvFile:
             if not self.path.exists() or not self.path.stat().st_size:
                 return []
             self._require_ours()
-            lines, size_bytes, is_torn_once = self._lines_behind(0)
-        if not is_torn_once:
-            raise StoreError(
-                str(self.path),
-                f"cannot be read behind byte {size_bytes}, where a line has not {len(self._schema)} cells; "
-                "mend it, or move it away",
-            )
+            lines, size_bytes = self._lines_behind(0)
+            self._require_one_torn_line(size_bytes)
         return [Part(name=_CSV_NAME, rows=max(lines - 1, 0), size_bytes=size_bytes)]  # the header is no row
 
     def _require_ours(self) -> None:
@@ -307,18 +320,27 @@ class CsvFile:
 
     def _is_longer(self, offset_bytes: int, rows: int) -> bool:
         """True if more than so many rows stand behind an offset; a last line that is torn is none."""
-        lines, _, is_torn_once = self._lines_behind(offset_bytes)
-        return lines > (rows if offset_bytes else rows + 1) or not is_torn_once  # with the header
+        lines, size_bytes = self._lines_behind(offset_bytes)
+        return lines > (rows if offset_bytes else rows + 1) or not self._is_one_line(offset_bytes + size_bytes)
 
-    def _lines_behind(self, offset_bytes: int) -> tuple[int, int, bool]:
-        """How many whole lines stand behind an offset, their bytes, and if no more than a torn one follows."""
+    def _lines_behind(self, offset_bytes: int) -> tuple[int, int]:
+        """How many whole lines stand behind an offset, and their bytes; at the offset 0, the header is one."""
         with self.path.open("rb") as file:
             file.seek(offset_bytes)
-            ends = enumerate(_ends_of_lines(file, len(self._schema)), 1)
-            lines, size_bytes = next(iter(deque(ends, maxlen=1)), (0, 0))
-            file.seek(offset_bytes + size_bytes)
-            rest = csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline=""))
-            return lines, size_bytes, len(list(islice(rest, 2))) < 2  # noqa: PLR2004 - a crash tears one
+            ends = enumerate((end for _, end in _whole_lines(file, len(self._schema))), 1)
+            return next(iter(deque(ends, maxlen=1)), (0, 0))
+
+    def _is_one_line(self, offset_bytes: int) -> bool:
+        """Whether no more than one line stands behind an offset: a crash tears one, whatever signs it ends in."""
+        with self.path.open("rb") as file:
+            file.seek(offset_bytes)
+            lines = csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline=""))
+            return next(islice(lines, 1, None), None) is None
+
+    def _require_one_torn_line(self, offset_bytes: int) -> None:
+        if not self._is_one_line(offset_bytes):
+            problem = f"behind byte {offset_bytes}, where a line has not {len(self._schema)} cells"
+            raise StoreError(str(self.path), f"cannot be read {problem}; mend it, or move it away")
 
     def _is_ours(self) -> bool:
         """Whether it begins with our header, or is a torn beginning of it."""
@@ -357,19 +379,24 @@ class CsvFile:
         names = self._schema.names if columns is None else columns
         wanted = [(self._schema.get_field_index(name), self._schema.field(name)) for name in names]
         schema = pa.schema([field for _, field in wanted])
-        with _refusals(self.path), self.path.open(newline="", encoding="utf-8") as file:
-            csv.field_size_limit(_MOST_CELL_CHARACTERS)  # of the whole process; 131,072 at first
-            lines = csv.reader(file)
-            next(lines, None)
-            while page := list(islice(lines, _READ_ROWS)):
-                rows = [{field.name: _from_text(line[place], field.type) for place, field in wanted} for line in page]
-                yield pa.Table.from_pylist(rows, schema=schema)
+        with _refusals(self.path), self.path.open("rb") as file:
+            lines = _whole_lines(file, len(self._schema))
+            _, end = next(lines, ([], 0))
+            try:
+                while page := list(islice(lines, _READ_ROWS)):
+                    rows = [{field.name: _from_text(line[at], field.type) for at, field in wanted} for line, _ in page]
+                    yield pa.Table.from_pylist(rows, schema=schema)
+                    end = page[-1][1]
+            except (pa.ArrowException, ValueError, TypeError) as error:
+                raise _unreadable(self.path, error) from error
+            self._require_one_torn_line(end)
 
     def rewrite(self, pieces: Iterable[pa.Table], last: Part | None) -> list[Part]:  # noqa: ARG002 - as `append`
         """A new file under a name that nobody reads."""
         with _refusals(self.path):
             self._next.unlink(missing_ok=True)
-            return [self._write(pieces, self._next)]
+            with _nothing_left(lambda: [self._next]):
+                return [self._write(pieces, self._next)]
 
     def settle(self, parts: Sequence[Part]) -> None:  # noqa: ARG002 - there is one
         """Put the new file in the old one's place."""
@@ -379,17 +406,17 @@ class CsvFile:
                 sync(self.path.parent)
 
 
-def _ends_of_lines(file: IO[bytes], cells: int) -> Iterator[int]:
-    """Where each whole line of a CSV ends, in bytes, up to the first that is torn."""
+def _whole_lines(file: IO[bytes], cells: int) -> Iterator[tuple[list[str], int]]:
+    """The lines of a CSV, and where each ends, in bytes, up to the first that is torn."""
     end, raw = 0, b""
 
     def texts() -> Iterator[str]:
         nonlocal end, raw
         for raw in file:
             end += len(raw)
-            yield raw.decode(errors="replace")
+            yield raw.decode(errors="surrogateescape")  # Arrow refuses what is not UTF-8
 
-    csv.field_size_limit(_MOST_CELL_CHARACTERS)
+    csv.field_size_limit(_MOST_CELL_CHARACTERS)  # of the whole process; 131,072 at first
     lines = csv.reader(texts(), strict=True)
     while True:
         try:
@@ -398,7 +425,7 @@ def _ends_of_lines(file: IO[bytes], cells: int) -> Iterator[int]:
             return
         if len(line) != cells or not raw.endswith(b"\n"):
             return
-        yield end
+        yield line, end
 
 
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
@@ -428,7 +455,7 @@ def _to_text(value: object) -> str:
 
 _READERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str], Any]], ...] = (
     (pa.types.is_string, lambda text: text.removeprefix("'")),
-    (pa.types.is_boolean, lambda text: text == "true"),
+    (pa.types.is_boolean, lambda text: bool(("false", "true").index(text.lower()))),
     (pa.types.is_integer, int),
     (pa.types.is_floating, float),
     (pa.types.is_date, dt.date.fromisoformat),

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, closing, contextmanager
+from contextlib import aclosing, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -247,7 +247,7 @@ def _recover_what_matches(ledger: Ledger, output: Output, schema: pa.Schema, *, 
         with held(other), _told_if_strange(ledger, other):
             _recover_one(ledger, other, schema)
     if must_match or _is_unfinished(ledger, ledger.name_of(output.path)):
-        with _advised(ledger) if must_match else _told_if_strange(ledger, output):
+        with nullcontext() if must_match else _told_if_strange(ledger, output):
             _recover_one(ledger, output, schema)
 
 

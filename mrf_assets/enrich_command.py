@@ -250,6 +250,7 @@ class _Run:
             on_begun=self._begun,
             on_ready=self._ready,
             on_outcome=lambda _outcome: self._progressed(run),
+            on_beat=lambda: self._progressed(run),
         )
         try:
             with self._bar:

@@ -1050,6 +1050,53 @@ def test_a_failure_ends_what_is_under_way_before_it_is_told(ledger: Ledger, outp
     assert asyncio.run(run()) > 0
 
 
+def test_progress_is_told_while_no_look_up_ends(ledger: Ledger, output: Output) -> None:
+    """A service that refuses everything is waited for, half an hour long; here, until three beats were felt."""
+    recover(ledger, output, SCHEMA)
+    beats = 0
+
+    async def run() -> BatchReport:
+        told = asyncio.Event()
+
+        def on_beat() -> None:
+            nonlocal beats
+            beats += 1
+            if beats == 3:
+                told.set()
+
+        async def look_up(item: Item) -> Answer:
+            await told.wait()
+            return Answer(row=row_of(item.key))
+
+        batch = Batch(ledger, output, SCHEMA, Pool(look_up, fast()), on_beat=on_beat, beat_seconds=0.001)
+        return await asyncio.wait_for(batch.run(), 60)
+
+    assert 30 == asyncio.run(run()).written_rows
+    assert beats >= 3
+
+
+def test_progress_that_cannot_be_told_is_an_error(ledger: Ledger, output: Output) -> None:
+    """Of the run's end: what was looked up until then is kept."""
+    recover(ledger, output, SCHEMA)
+
+    async def run() -> BatchReport:
+        told = asyncio.Event()
+
+        def on_beat() -> None:
+            told.set()
+            raise Crash
+
+        async def look_up(item: Item) -> Answer:
+            await told.wait()
+            return Answer(row=row_of(item.key))
+
+        return await Batch(ledger, output, SCHEMA, Pool(look_up, fast()), on_beat=on_beat, beat_seconds=0.001).run()
+
+    with pytest.raises(Crash):
+        asyncio.run(run())
+    assert 30 == len(keys_in(output))
+
+
 def test_what_is_done_can_be_counted_without_opening_the_batch(ledger: Ledger, output: Output, tmp_path: Path) -> None:
     """A dry run looks, and does not lock."""
     go(ledger, output, Counting(), limit=12)

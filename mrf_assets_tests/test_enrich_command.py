@@ -816,6 +816,20 @@ def test_names_of_strangers_cannot_steer_the_terminal(desk: Desk) -> None:
     assert "\x1b" not in out + err
 
 
+def test_a_registry_that_only_refuses_is_told_while_it_does(desk: Desk) -> None:
+    """No look-up ends, and the line of progress comes all the same."""
+    desk.write_input(NPIS[:4])
+    desk.server.always(REFUSED)
+
+    process = desk.start(*FLAGS)
+    assert process.stdout is not None
+    line = next((line for line in process.stdout if line.startswith("Enriching")), "")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+    assert line.startswith("Enriching: Processing 0/4 items, Successful: 0, Failed: 0")
+
+
 def test_refusals_without_a_wait_are_waited_out_too(desk: Desk) -> None:
     """One 429 with, one without Retry-After."""
     desk.write_input(NPIS[:2])

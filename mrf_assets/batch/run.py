@@ -7,9 +7,9 @@ import datetime as dt
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, closing, contextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -59,11 +59,14 @@ class Batch:
         budget: Budget | None = None,
         on_outcome: Callable[[Outcome], None] = lambda _: None,
         on_checkpoint: Callable[[list[Outcome]], None] = lambda _: None,
+        on_beat: Callable[[], None] = lambda: None,
+        beat_seconds: float = 1.0,
     ) -> None:
         self._ledger, self._pool = ledger, pool
         self._drain = Drain(ledger, output, schema)
         self._budget = budget or Budget(None, Prices())
         self._on_outcome, self._on_checkpoint = on_outcome, on_checkpoint
+        self._on_beat, self._beat_seconds = on_beat, beat_seconds  # also while no look-up ends
         self._left = pool.options.limit
         self._syncer = _one_thread("ledger-sync")
         self._syncing: asyncio.Future[None] | None = None
@@ -74,6 +77,25 @@ class Batch:
         Raises:
             StoreError: Ledger or output cannot be written. What was committed stays.
         """
+        async with self._beating():
+            return await self._work_off()
+
+    @asynccontextmanager
+    async def _beating(self) -> AsyncIterator[None]:
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(self._beat_seconds)
+                self._on_beat()
+
+        beating = asyncio.ensure_future(beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating  # raises what went wrong in it
+
+    async def _work_off(self) -> BatchReport:
         statistics, options = self._pool.statistics, self._pool.options
         counts = self._ledger.counts()
         statistics.total = counts.total()

@@ -95,7 +95,7 @@ class RegistryUpdate:
     many: int = MANY
     max_age: dt.timedelta | None = None
     stop: Stop = field(default_factory=Stop)
-    on_progress: Callable[[Statistics], None] = lambda _: None  # after each look-up over the API
+    on_progress: Callable[[Statistics], None] = lambda _: None  # after each look-up over the API, and each second
 
     def run(self) -> RegistryResult:
         """Bring the registry up to date; what an interrupted update has done stays, and the next goes on.
@@ -215,7 +215,12 @@ class RegistryUpdate:
         pool = Pool(client.look_up, options, statistics=statistics, stop=stop)
         async with client:
             batch = Batch(
-                ledger, output, NPI_REGISTRY.arrow, pool, on_outcome=lambda _outcome: self.on_progress(statistics)
+                ledger,
+                output,
+                NPI_REGISTRY.arrow,
+                pool,
+                on_outcome=lambda _outcome: self.on_progress(statistics),
+                on_beat=lambda: self.on_progress(statistics),
             )
             report = await batch.run()
         result.from_api, result.stopped = statistics.completed, report.stopped

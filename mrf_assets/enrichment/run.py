@@ -213,6 +213,7 @@ class Enrichment:
     on_begun: Callable[[], None] = lambda: None  # the ledger is that of this run
     on_ready: Callable[[Statistics], None] = lambda _: None  # counts are known, nothing is asked yet
     on_outcome: Callable[[Outcome], None] = lambda _: None
+    on_beat: Callable[[], None] = lambda: None  # each second of the look-ups, also while none of them ends
     stop: Stop = field(default_factory=Stop)
     names: NameConfidences = field(default_factory=NameConfidences)  # of this run
     bulk_bytes: int = 0  # downloaded for the stage `deep`
@@ -254,6 +255,7 @@ class Enrichment:
                 budget=Budget(options.budget_dollars, prices_of(self.settings)),
                 on_outcome=self._ended,
                 on_checkpoint=lambda outcomes: self._checkpointed(ledger, files, statistics, outcomes),
+                on_beat=self.on_beat,
             )
             began = time.monotonic()
             report = drive(_over(client, batch))

@@ -822,8 +822,11 @@ def test_a_registry_that_only_refuses_is_told_while_it_does(desk: Desk) -> None:
     desk.server.always(REFUSED)
 
     process = desk.start(*FLAGS)
+    too_late = threading.Timer(60, process.kill)
+    too_late.start()
     assert process.stdout is not None
     line = next((line for line in process.stdout if line.startswith("Enriching")), "")
+    too_late.cancel()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
 

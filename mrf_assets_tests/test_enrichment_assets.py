@@ -17,15 +17,19 @@ import pytest
 from mrf_assets.catalog import connect
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.enrichment import ASSETS, new_providers
+from mrf_assets.enrichment import batch_options
 from mrf_assets.enrichment.directory import write_directory
 from mrf_assets.enrichment.directory_checks import DIRECTORY_CHECKS
+from mrf_assets.enrichment.registry import RegistryResult, RegistryUpdate
+from mrf_assets.fetch import open_url
 from mrf_assets.pipeline import ingest
+from mrf_assets.reference import Reference, write_table
 from mrf_assets.schema import NPI_REGISTRY, NPIS, PROVIDER_DIRECTORY
 from mrf_assets.settings import EnrichSettings, Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.factory import Document, document, render
 from mrf_assets_tests.mrf_server import MrfServer
-from mrf_assets_tests.nppes_factory import bulk_row, bulk_zip, listing, provider
+from mrf_assets_tests.nppes_factory import bulk_row, bulk_zip, listing, make_npis, provider
 from mrf_assets_tests.nppes_server import NppesServer, Reply
 
 MONTH = "NPPES_Data_Dissemination_November_2026_V2.zip"
@@ -382,18 +386,25 @@ def test_a_lost_ledger_is_made_anew_out_of_the_registry(shop: Shop) -> None:
     assert 0 == facts(shop.run(), "npi_registry")["adopted_rows"]
 
 
-def test_a_lake_can_be_moved(shop: Shop) -> None:
+def test_a_lake_can_be_moved(tmp_path: Path) -> None:
     """The next update goes on in the new place, and asks for nobody twice."""
-    shop.run(limit=3)
-    shop.lake = shop.lake.rename(shop.lake.with_name("lake2"))
+    npis = [{"npi": int(npi), "rates": 1, "networks": 1} for npi in make_npis(5)]
+    here, there = tmp_path / "lake", tmp_path / "lake2"
+    write_table(Reference(here).npis, NPIS.arrow, [pa.RecordBatch.from_pylist(npis, schema=NPIS.arrow)])
+    with NppesServer() as api:
+        settings = EnrichSettings(npi_api_url=api.url, rate_limit_delay=0.001)
 
-    result = shop.run()
+        def update(lake: Path, **changes: Any) -> RegistryResult:  # noqa: ANN401 - fields of BatchOptions
+            batch = batch_options(settings, **changes)
+            return RegistryUpdate(lake=lake, settings=settings, open_url=open_url, batch=batch, mode="api_only").run()
 
-    assert result.success
-    assert 0 == facts(result, "npi_registry")["adopted_rows"]
-    assert len(shop.npis()) == shop.api.total()
-    assert shop.npis() == [row["npi"] for row in shop.rows("npi_registry")]
-    assert not shop.lake.with_name("lake").exists()
+        assert 3 == update(here, limit=3).rows
+        here.rename(there)
+        result = update(there)
+
+        assert (3, 0, 5) == (result.known_before, result.adopted_rows, result.rows)
+        assert 5 == api.total()
+    assert not here.exists()
 
 
 def test_a_limit_counts_for_both_rounds_of_the_api(shop: Shop) -> None:

@@ -17,7 +17,7 @@ from mrf_assets.console import printable_json
 from mrf_assets.dagster_server import DEFAULT_URL
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.settings import Operations, Settings, dagster_home
-from mrf_assets.statistics import together
+from mrf_assets.statistics import BatchStatistics, together
 from mrf_assets.status_view import StatusView, batches_table, status_lines
 from mrf_assets.submit_command import Shown, show_errors, show_job
 
@@ -67,7 +67,7 @@ def status(
         _show_batch(folder, batch_id, shown)
     try:
         submission.status(batch_id)
-    except MrfError as error:  # of a backfill that something follows, DAGSTER_HOME knows the networks
+    except MrfError as error:  # DAGSTER_HOME may know it, or part of it
         _show_batch(folder, batch_id, shown, elsewhere=f"; {error}")
     show_job(batch_id, DEFAULT_URL, shown)
 
@@ -91,7 +91,7 @@ def _show_batch(folder: Path, batch_id: str | None, shown: Shown, *, elsewhere: 
             time.sleep(view.every_seconds)
             last = batch_statistics(folder, first.batch_id, operations=operations, known=known)
         if shown.errors_only:
-            show_errors([each.as_json() for each in last.failures], as_json=shown.as_json)
+            show_errors(_errors(last), as_json=shown.as_json)
         elif shown.as_json:
             click.echo(printable_json(last.as_json(), indent=2))
         else:
@@ -101,7 +101,15 @@ def _show_batch(folder: Path, batch_id: str | None, shown: Shown, *, elsewhere: 
             f"Note: DAGSTER_HOME={dagster_home()} has no run of this batch; set it as it was for `mrf run`.",
             err=True,
         )
-    sys.exit(0 if last.succeeded == last.networks else 1)
+    if last.follow_up is not None and elsewhere:
+        click.echo(f"Note: this is what DAGSTER_HOME={dagster_home()} tells{elsewhere}", err=True)
+    sys.exit(0 if last.is_successful else 1)
+
+
+def _errors(it: BatchStatistics) -> list[dict[str, str | None]]:
+    then = it.follow_up
+    after = [] if then is None or then.error is None else [{"network_id": None, "job": then.job, "error": then.error}]
+    return [*[each.as_json() for each in it.failures], *after]
 
 
 @click.command()

@@ -17,6 +17,10 @@ from typing import Any
 import dagster as dg
 import yaml
 
+# None of these is exported.
+from dagster._core.execution.backfill import PartitionBackfill
+from dagster._core.scheduler.instigation import InstigatorType, SensorInstigatorData
+
 from mrf_assets.defs.pools import limit_registry
 from mrf_assets.defs.processes import WORKER_TAG
 from mrf_assets.defs.run_records import (
@@ -28,13 +32,14 @@ from mrf_assets.defs.run_records import (
     batch_runs,
     latest_batch,
     records_by_batch,
+    why_failed,
 )
 from mrf_assets.errors import SettingError
 from mrf_assets.manifest import NetworkRecord, build_manifest
 from mrf_assets.settings import Operations, dagster_home
-from mrf_assets.statistics import BatchStatistics, count
+from mrf_assets.statistics import BatchStatistics, FollowUp, count
 from mrf_assets.store import Store
-from mrf_assets.submission import THEN_TAG
+from mrf_assets.submission import AFTER_TAG, FOLLOWER, THEN_TAG, state_of, why_not_followed
 from mrf_assets.task_store import TaskStore
 
 SETTINGS_NAME = "dagster.yaml"
@@ -120,13 +125,31 @@ def batch_statistics(
         backfill = None if batch_id is None else instance.get_backfill(batch_id)
         runs = [] if batch_id is None else batch_runs(instance, batch_id, known)
         goes_on = batch_id is not None and backfill_goes_on(instance, batch_id)
+        follow_up = None if backfill is None else _follow_up(instance, backfill, goes_on=goes_on)
     if planned is None and backfill is None and not runs:
         raise SettingError("batch", f"{batch_id or 'none'} is not known to DAGSTER_HOME={dagster_home()}")
     if known is not None:
         known.update({run.run_id: run for run in runs})
     networks = list(planned.priorities) if planned else list((backfill and backfill.partition_names) or ())
     counted = count(batch_id, networks, runs, operations or Operations.from_environment())
-    return replace(counted, is_driven=goes_on or (planned is not None and plan.is_held(planned.batch_id)))
+    is_driven = goes_on or (planned is not None and plan.is_held(planned.batch_id))
+    return replace(counted, is_driven=is_driven, follow_up=follow_up)
+
+
+def _follow_up(instance: dg.DagsterInstance, backfill: PartitionBackfill, *, goes_on: bool) -> FollowUp | None:
+    job = backfill.tags.get(THEN_TAG)
+    if job is None or backfill.status.value in ("CANCELED", "CANCELING", "FAILED", "FAILING"):
+        return None
+    runs = instance.get_runs(dg.RunsFilter(tags={AFTER_TAG: backfill.backfill_id}), limit=1)
+    if runs:
+        state = state_of(runs[0].status.value, runs[0].tags)
+        return FollowUp(job=job, state=state, error=why_failed(instance, runs[0].run_id) if state == "failed" else None)
+    ended = backfill.backfill_end_timestamp or backfill.backfill_timestamp
+    sensors = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    noted = [each.instigator_data for each in sensors if each.instigator_name == FOLLOWER]
+    cursors = [each.cursor for each in noted if isinstance(each, SensorInstigatorData) and each.cursor]
+    reason = None if goes_on else why_not_followed(backfill.backfill_id, ended, cursors)
+    return FollowUp(job=job, state="queued" if reason is None else "canceled", error=reason)
 
 
 def is_told_here(output_dir: Path | str, batch_id: str) -> bool:

@@ -39,7 +39,10 @@ _LAUNCH_BACKFILL = f"""mutation ($params: LaunchBackfillParams!) {{ launchPartit
     ... on PartitionKeysNotFoundError {{ partitionKeys }} }} }}"""
 _BACKFILL = f"""query ($id: String!) {{ partitionBackfillOrError(backfillId: $id) {{
     {_ERROR} ... on PartitionBackfill {{ status jobName numPartitions isAssetBackfill
-    tags {{ key value }} error {{ message }} partitionStatusCounts {{ runStatus count }} }} }} }}"""
+    tags {{ key value }} timestamp endTimestamp error {{ message }}
+    partitionStatusCounts {{ runStatus count }} }} }} }}"""
+_CURSORS = f"""query {{ repositoriesOrError {{ {_ERROR} ... on RepositoryConnection {{ nodes {{ sensors {{
+    name sensorState {{ typeSpecificData {{ ... on SensorData {{ lastCursor }} }} }} }} }} }} }} }}"""
 _RUN_FIELDS = "runId status jobName startTime endTime tags { key value }"
 _FACTS = """assetMaterializations { assetKey { path } metadataEntries { label
     ... on IntMetadataEntry { intRepr } ... on FloatMetadataEntry { floatValue } } }"""
@@ -91,6 +94,7 @@ class ServerBackfill:
     status: str  # Dagster's: REQUESTED, COMPLETED_SUCCESS, ...
     partitions: int
     tags: Mapping[str, str]
+    ended: float  # seconds since 1970; while it goes on, when it was submitted
     error: str | None  # why the daemon gave it up
     run_statuses: Mapping[str, int] | None  # of partitions, by Dagster's status of a run; None: only its runs tell it
 
@@ -100,9 +104,15 @@ class DagsterServer:
     """The webserver at an address.
 
     Every method raises `SettingError` where no Dagster answers there, and `SubmissionRefused` where it refuses.
+    Without http(s):// it is a `SettingError` too, which does not show it: `user:password@host` is no URL to
+    `canonical_url`, which shows it whole.
     """
 
     url: str
+
+    def __post_init__(self) -> None:
+        if not self.url.lower().startswith(("http://", "https://")):
+            raise SettingError("--url", "begins with http:// or https://, and this does not; see --help")
 
     def jobs(self) -> dict[str, Job]:
         """Its jobs by name, those that Dagster makes for itself left out."""
@@ -185,6 +195,7 @@ class DagsterServer:
             status=found["status"],
             partitions=found["numPartitions"] or 0,
             tags={each["key"]: each["value"] for each in found["tags"]},
+            ended=found["endTimestamp"] or found["timestamp"],
             error=found["error"] and _line(found["error"]["message"]),
             run_statuses=None if found["isAssetBackfill"] else counts,
         )
@@ -206,6 +217,17 @@ class DagsterServer:
             if len(page) < _RUNS_AT_ONCE:
                 return
             cursor = page[-1]["runId"]
+
+    def sensor_cursors(self, name: str) -> list[str]:
+        """What the sensors of this name have noted, each in its code location."""
+        nodes = self._ask("repositoriesOrError", _CURSORS)["nodes"]
+        data = [
+            each["sensorState"]["typeSpecificData"]
+            for node in nodes
+            for each in node["sensors"]
+            if each["name"] == name
+        ]
+        return [each["lastCursor"] for each in data if each and each.get("lastCursor")]
 
     def failure(self, run_id: str) -> str:
         """Why a run failed, in one line: what its step said, else what the run's end did."""

@@ -48,6 +48,24 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FollowUp:
+    """The run that follows a batch once all its networks have ended."""
+
+    job: str
+    state: str  # queued, running, completed, failed or canceled
+    error: str | None = None  # why it failed, or does not come
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing changes any more."""
+        return self.state not in ("queued", "running")
+
+    def as_json(self) -> dict[str, str | None]:
+        """As JSON values."""
+        return {"job": self.job, "state": self.state, "error": self.error}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What a batch has cost so far, estimated: downloads and CPU time at the prices of the settings."""
 
@@ -96,6 +114,7 @@ class BatchStatistics:
     cost: Cost = field(default_factory=lambda: Cost(gb=0.0, core_hours=0.0, dollars=None))
     unread: int = 0  # runs whose bytes, rows, repairs and requests are not counted: there are too many
     is_driven: bool = False  # a process of the command line works on it
+    follow_up: FollowUp | None = None  # None: nothing follows it
 
     @property
     def ended(self) -> int:
@@ -110,7 +129,12 @@ class BatchStatistics:
     @property
     def is_going_on(self) -> bool:
         """Whether it changes without anybody's doing."""
-        return self.is_driven or bool(self.running)
+        return self.is_driven or bool(self.running) or (self.follow_up is not None and not self.follow_up.is_ended)
+
+    @property
+    def is_successful(self) -> bool:
+        """Whether every network succeeded, and what follows them."""
+        return self.succeeded == self.networks and (self.follow_up is None or self.follow_up.state == "completed")
 
     @property
     def success_rate(self) -> float | None:
@@ -176,6 +200,7 @@ class BatchStatistics:
                 "budget_share": _rounded(self.cost.budget_share, 4),
             },
             "failures": [each.as_json() for each in self.failures],
+            **({} if self.follow_up is None else {"follow_up": self.follow_up.as_json()}),
         }
 
 

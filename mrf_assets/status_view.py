@@ -41,6 +41,9 @@ def _facts(it: BatchStatistics) -> Iterator[tuple[str, str]]:
     if it.running:
         yield "Running", f"{len(it.running):,}"
     yield "Pending", f"{it.pending:,}"
+    if it.follow_up is not None:
+        why = "" if it.follow_up.error is None else f": {printable(it.follow_up.error)}"
+        yield "Then", f"{printable(it.follow_up.job)}, {it.follow_up.state}{why}"
     if it.success_rate is not None:
         yield "Success rate", f"{it.success_rate:.1%}"
     if it.average_seconds is not None:

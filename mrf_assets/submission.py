@@ -17,10 +17,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mrf_assets.dagster_server import DEFAULT_URL, DagsterServer, Job, ServerBackfill, ServerRun
-from mrf_assets.errors import MrfError, SettingError
+from mrf_assets.errors import MrfError, SettingError, SubmissionRefused
 from mrf_assets.priority import PRIORITY_TAG, Priority
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ INGEST, ENRICH, DISCOVER = "ingest", "enrich_npis", "discover_portals"
 THEN_TAG = "mrf/then"  # of a backfill: the job that runs once when it has ended
 THEN_CONFIG_TAG = "mrf/then_config"  # its configuration, as JSON
 AFTER_TAG = "mrf/after"  # of that run: the backfill's id
+FOLLOWER = "enrich_after_backfill"  # the sensor that starts it
+FOLLOWED_SECONDS = 7 * 24 * 3_600.0  # after the end of a backfill, in which it does
 _PARTITION_TAG, _BACKFILL_TAG = "dagster/partition", "dagster/backfill"
 _WILL_RETRY_TAG, _RETRIED_BY_TAG = "dagster/will_retry", "dagster/auto_retry_run_id"
 _TAG_CHARACTERS = 250
@@ -37,6 +39,7 @@ _SILENCES = 30  # polls in a row without an answer, before a wait gives up: a we
 
 State = Literal["queued", "running", "completed", "failed", "canceled"]
 Callback = Callable[["JobResults"], None]
+_Answer = TypeVar("_Answer")
 _STATES: Mapping[str, State] = {
     **dict.fromkeys(("QUEUED", "NOT_STARTED", "MANAGED"), "queued"),
     **dict.fromkeys(("STARTING", "STARTED", "CANCELING"), "running"),
@@ -187,20 +190,43 @@ def wait(
 
     Raises:
         SettingError: As `status`; a server that answered before may be silent for half a minute.
+        SubmissionRefused: It answered for half a minute that it cannot: `database is locked` passes, others do not.
     """
-    silences = _SILENCES  # a wrong address is told at once
+    is_known = False  # a wrong address is told at once
+    while True:
+        found = _answer(lambda: status(job_id, url), every_seconds=every_seconds, sleep=sleep, is_known=is_known)
+        is_known = True
+        on_status(found)
+        if found.is_ended:
+            return found
+        sleep(every_seconds)
+
+
+def wait_for_results(
+    job_id: str,
+    url: str = DEFAULT_URL,
+    *,
+    on_status: Callable[[JobStatus], None] = lambda _status: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> JobResults:
+    """What came of a job once it has ended; raises as `wait`."""
+    wait(job_id, url, on_status=on_status, sleep=sleep)
+    return _answer(lambda: results(job_id, url), every_seconds=1.0, sleep=sleep, is_known=True)
+
+
+def _answer(
+    ask: Callable[[], _Answer], *, every_seconds: float, sleep: Callable[[float], None], is_known: bool
+) -> _Answer:
+    """The answer, asked for again while a webserver that is there does not give it."""
+    silences = 0
     while True:
         try:
-            found = status(job_id, url)
-            silences = 0
-        except SettingError:
+            return ask()
+        except (SettingError, SubmissionRefused) as error:
             silences += 1
-            if silences > _SILENCES:
+            if silences > _SILENCES or (isinstance(error, SettingError) and not is_known):
                 raise
-        else:
-            on_status(found)
-            if found.is_ended:
-                return found
+        is_known = True
         sleep(every_seconds)
 
 
@@ -292,8 +318,7 @@ def _short(text: str) -> str:
 
 def _tell(job_id: str, url: str, callback: Callback) -> None:
     try:
-        wait(job_id, url)
-        found = results(job_id, url)
+        found = wait_for_results(job_id, url)
     except MrfError as error:
         logger.error("Job %s is not followed any more: %s", job_id, error)  # noqa: TRY400 - a line, not a traceback
         return
@@ -326,9 +351,43 @@ def _latest(runs: Iterable[ServerRun]) -> list[ServerRun]:
 
 
 def _state(run: ServerRun) -> State:
-    if run.status == "FAILURE" and run.tags.get(_WILL_RETRY_TAG) == "true" and _RETRIED_BY_TAG not in run.tags:
+    return state_of(run.status, run.tags)
+
+
+def state_of(status: str, tags: Mapping[str, str]) -> State:
+    """That of a run with this status of Dagster; one that Dagster is about to repeat goes on."""
+    if status == "FAILURE" and tags.get(_WILL_RETRY_TAG) == "true" and _RETRIED_BY_TAG not in tags:
         return "running"
-    return _STATES.get(run.status, "running")
+    return _STATES.get(status, "running")
+
+
+def followed(cursor: str | None) -> dict[str, str]:
+    """What the sensor `FOLLOWER` is done with: backfill id -> why no run was started for it; empty where one was."""
+    try:
+        noted = json.loads(cursor or "{}")
+    except ValueError:  # somebody wrote it by hand
+        return {}
+    return {str(key): str(value) for key, value in noted.items()} if isinstance(noted, dict) else {}
+
+
+def why_not_followed(backfill_id: str, ended: float, cursors: Iterable[str]) -> str | None:
+    """Why no run follows an ended backfill that has none; None: it may still come.
+
+    Args:
+        backfill_id: The backfill's.
+        ended: When it ended, seconds since 1970.
+        cursors: Of the sensor `FOLLOWER`.
+    """
+    for cursor in cursors:
+        reason = followed(cursor).get(backfill_id)
+        if reason is not None:
+            return reason or f"the run of {ENRICH} that followed it was deleted"
+    if time.time() - ended > FOLLOWED_SECONDS:
+        return (
+            f"no run of {ENRICH} is there that followed it: it was deleted, or the sensor {FOLLOWER} was off for a "
+            f"week; `mrf submit --job {ENRICH}` starts one"
+        )
+    return None
 
 
 def _run_status(job_id: str, run: ServerRun) -> JobStatus:
@@ -342,15 +401,19 @@ def _backfill_status(server: DagsterServer, backfill: ServerBackfill, statuses: 
         states[_STATES.get(name, "running")] += count
     follower = backfill.tags.get(THEN_TAG)
     job = COMPREHENSIVE if follower == ENRICH else backfill.job
-    parts, state = backfill.partitions, _backfill_state(backfill, states)
+    parts, state, error = backfill.partitions, _backfill_state(backfill, states), backfill.error
     if follower is not None and state != "canceled" and backfill.status != "FAILED":
         parts += 1
         if state in _ENDED:
             runs = _latest(server.runs(AFTER_TAG, backfill.backfill_id))
-            following = _state(_latest_attempt(server, runs[0])) if runs else "queued"
+            following: State = _state(_latest_attempt(server, runs[0])) if runs else "queued"
+            if not runs and (
+                reason := why_not_followed(backfill.backfill_id, backfill.ended, server.sensor_cursors(FOLLOWER))
+            ):
+                following, error = "canceled", reason
             states[following] += 1
             state = _together(state, following)
-    return _status(backfill.backfill_id, job, state, states, parts=parts, error=backfill.error)
+    return _status(backfill.backfill_id, job, state, states, parts=parts, error=error)
 
 
 def _status(

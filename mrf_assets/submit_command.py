@@ -16,7 +16,7 @@ from mrf_assets.dagster_server import DEFAULT_URL
 from mrf_assets.errors import SettingError
 from mrf_assets.flags import PriorityName
 from mrf_assets.priority import Priority
-from mrf_assets.submission import JobResults, JobStatus, results, wait
+from mrf_assets.submission import JobResults, JobStatus, results, wait_for_results
 
 _FAILURES_TOLD = 20
 
@@ -69,9 +69,8 @@ def submit(
 
 def show_job(job_id: str, url: str, shown: Shown) -> NoReturn:
     """Show how a job goes, or what came of it, and end with 0 where all of it succeeded, else 1."""
-    if shown.wait:
-        _wait(job_id, url, is_told=not shown.errors_only and not shown.as_json)
-    found = results(job_id, url)
+    is_told = not shown.errors_only and not shown.as_json
+    found = _wait(job_id, url, is_told=is_told) if shown.wait else results(job_id, url)
     if shown.errors_only:
         show_errors(found.errors, as_json=shown.as_json)
     elif shown.as_json:
@@ -90,7 +89,7 @@ def show_errors(errors: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
             click.echo(printable(f"{error['network_id'] or error['job']}: {error['error']}"))
 
 
-def _wait(job_id: str, url: str, *, is_told: bool) -> None:
+def _wait(job_id: str, url: str, *, is_told: bool) -> JobResults:
     told = ""
 
     def tell(status: JobStatus) -> None:
@@ -99,7 +98,7 @@ def _wait(job_id: str, url: str, *, is_told: bool) -> None:
             told = line
             click.echo(line)
 
-    wait(job_id, url, on_status=tell)
+    return wait_for_results(job_id, url, on_status=tell)
 
 
 def _progress_line(it: JobStatus) -> str:

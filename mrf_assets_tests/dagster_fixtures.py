@@ -196,15 +196,23 @@ def partitions_of(instance: dg.DagsterInstance, table: str) -> set[str]:
 
 
 def add_backfill(
-    instance: dg.DagsterInstance, status: BulkActionStatus, tags: Mapping[str, str], partition_keys: Sequence[str]
+    instance: dg.DagsterInstance,
+    status: BulkActionStatus,
+    tags: Mapping[str, str],
+    partition_keys: Sequence[str],
+    *,
+    submitted_days_ago: float = 0.0,
+    ended_days_ago: float = 0.0,
 ) -> PartitionBackfill:
     """A backfill as the daemon finds it: of the job `ingest`, with no run yet."""
+    has_ended = status in (BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.COMPLETED_FAILED)
     backfill = PartitionBackfill(
         backfill_id=f"backfill{len(instance.get_backfills())}",
         status=status,
         from_failure=False,
         tags=tags,
-        backfill_timestamp=time.time(),
+        backfill_timestamp=time.time() - submitted_days_ago * 86_400,
+        backfill_end_timestamp=time.time() - ended_days_ago * 86_400 if has_ended else None,
         partition_names=list(partition_keys),
     )
     instance.add_backfill(backfill)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -31,10 +32,9 @@ class Ticks:
         self.cursor = found.cursor
         return len(found.run_requests or ())
 
-    def begin(self) -> dg.DagsterRun:
+    def begin(self, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED) -> dg.DagsterRun:
         """A run of the catalog is under way."""
-        job = defs.resolve_job_def("write_catalog")
-        return self.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        return self.instance.create_run_for_job(defs.resolve_job_def("write_catalog"), status=status)
 
 
 @pytest.fixture
@@ -80,6 +80,51 @@ def test_what_is_published_meanwhile_is_followed_afterwards(ticks: Ticks) -> Non
 
     ticks.instance.report_run_failed(run)
     assert [1, 0] == [ticks.requested() for _ in range(2)]
+
+
+_END = {"failed": "report_run_failed", "canceled": "report_run_canceled"}
+
+
+@pytest.mark.parametrize("end", _END)
+def test_a_run_that_came_to_nothing_is_repeated(ticks: Ticks, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at once, and once for each that came to nothing; what is published is not forgotten."""
+    ticks.publish()
+    assert 1 == ticks.requested()
+    run = ticks.begin()
+    for _ in range(2):
+        getattr(ticks.instance, _END[end])(run)
+        assert 0 == ticks.requested()
+        _let_pass(monkeypatch, minutes=11)
+        assert 1 == ticks.requested()
+        run = ticks.begin()
+        assert 0 == ticks.requested()
+    _succeed(ticks.instance, run)
+    _let_pass(monkeypatch, minutes=11)
+
+    assert 0 == ticks.requested()
+
+
+def test_a_run_that_nobody_queued_is_not_waited_for(ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon ended between the two; it stays as it is for ever."""
+    ticks.publish()
+    assert 1 == ticks.requested()
+    ticks.begin(dg.DagsterRunStatus.NOT_STARTED)
+    ticks.publish()
+    assert 0 == ticks.requested()
+    _let_pass(monkeypatch, minutes=11)
+
+    assert 1 == ticks.requested()
+
+
+def _let_pass(monkeypatch: pytest.MonkeyPatch, *, minutes: int) -> None:
+    """The clock of the sensor and of Dagster's records goes on."""
+    then = time.time() + minutes * 60
+    monkeypatch.setattr(time, "time", lambda: then)
+
+
+def _succeed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    event = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name)
+    instance.report_dagster_event(event, run_id=run.run_id)
 
 
 def test_nobody_has_to_switch_it_on() -> None:

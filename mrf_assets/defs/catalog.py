@@ -1,6 +1,7 @@
 """The catalog as an asset: one DuckDB file of views over all networks, and the rules that look at all of them."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from mrf_assets.schema import PROVIDER_DIRECTORY, TABLES
 
 _MOST_NETWORKS, _MOST_ROWS = 100, 20  # in metadata
 _INTERVAL_SECONDS = 30
+_PATIENCE_SECONDS = 600  # until what came to nothing is asked for again
 _FOLLOWED = [*TABLES, PROVIDER_DIRECTORY.name]
-_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
+_CAME_TO_NOTHING = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_ENDED = (dg.DagsterRunStatus.SUCCESS, *_CAME_TO_NOTHING)
+_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in (*_ENDED, dg.DagsterRunStatus.NOT_STARTED)]
 
 
 @dg.asset(
@@ -79,19 +82,37 @@ def catalog_checks(context: dg.AssetCheckExecutionContext, ingestor: Ingestor) -
     description="Writes the catalog anew once tables or the directory of providers were published.",
 )
 def catalog_follows_publications(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """The cursor is the last publication that a run was requested for.
+    """The cursor is the last publication that a run was requested for; one that came to nothing is repeated.
 
     No automation condition: as `any_deps_updated() & ~in_progress()` it forgets what is published while the catalog is
     being written, and with `since` what is published in the tick of a request; it takes 1.5 s over 10,000 networks.
     """
+    job = jobs.write_catalog.name
     published = max((_last_event(context.instance, name) for name in _FOLLOWED), default=0)
-    if published <= int(context.cursor or 0):
+    newest = next(iter(context.instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)), None)
+    if published <= int(context.cursor or 0) and not (published and _is_to_be_repeated(newest)):
         return dg.SkipReason("Nothing was published since.")
-    under_way = dg.RunsFilter(job_name=jobs.write_catalog.name, statuses=_UNFINISHED)
-    if context.instance.get_runs_count(under_way):  # it may have looked already
+    under_way = dg.RunsFilter(job_name=job, statuses=_UNFINISHED)
+    if _is_about_to_start(newest) or context.instance.get_runs_count(under_way):  # it may have looked already
         return dg.SkipReason("The catalog is being written.")
     context.update_cursor(str(published))
     return dg.RunRequest()
+
+
+def _is_to_be_repeated(run: dg.RunRecord | None) -> bool:
+    """A run that failed, was canceled, or was left by a daemon that died before it queued it, some time ago."""
+    if run is None:
+        return False
+    if run.dagster_run.status in _CAME_TO_NOTHING:
+        return time.time() - (run.end_time or run.create_timestamp.timestamp()) >= _PATIENCE_SECONDS
+    return run.dagster_run.status == dg.DagsterRunStatus.NOT_STARTED and not _is_about_to_start(run)
+
+
+def _is_about_to_start(run: dg.RunRecord | None) -> bool:
+    """Runs are created first and queued within the same second: one that is not queued later never is."""
+    if run is None or run.dagster_run.status != dg.DagsterRunStatus.NOT_STARTED:
+        return False
+    return time.time() - run.create_timestamp.timestamp() < _PATIENCE_SECONDS
 
 
 def _last_event(instance: dg.DagsterInstance, asset: str) -> int:

@@ -228,6 +228,11 @@ def _failure(instance: dg.DagsterInstance, run_id: str) -> tuple[str, dict[str, 
     return "the run ended without a word; see its log", {}
 
 
+def why_failed(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What a failed run says of itself."""
+    return _failure(instance, run_id)[0]
+
+
 def _innermost(error: Any) -> str:  # noqa: ANN401 - Dagster does not export the type of this field
     """What went wrong first: Dagster wraps it in "Error occurred while executing op"."""
     while error.cause is not None:

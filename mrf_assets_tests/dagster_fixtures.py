@@ -27,6 +27,7 @@ import duckdb
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from mrf_assets.schema import TABLES
+from mrf_assets.submission import FOLLOWER
 from mrf_assets_tests.factory import Document, document, gzipped, index, plans, render
 from mrf_assets_tests.mrf_server import MrfServer
 from mrf_assets_tests.table_rows import without_generations
@@ -248,10 +249,14 @@ def dagster_webserver(place: Place) -> AbstractContextManager[str]:
 
 @contextmanager
 def quick_dagster(place: Place, **environment: str) -> Iterator[str]:
-    """The UI and a daemon that looks after backfills every second instead of every 30; gives the address."""
-    # Dagster has no setting for it, and reads this one where it waits.
+    """The UI and a daemon that looks after backfills, what follows them, and the queue every second; gives its address."""
+    # Dagster has no settings for these, and reads them where it waits.
     quick = (
         "import dagster._daemon.controller as it; it.DEFAULT_DAEMON_INTERVAL_SECONDS = 1; "
+        "import dagster._daemon.sensor as it; it.MIN_INTERVAL_LOOP_TIME = 1; "
+        "slow = it.is_under_min_interval; "
+        f"it.is_under_min_interval = lambda state, sensor: sensor.name != {FOLLOWER!r} and slow(state, sensor); "
+        "from dagster._core.run_coordinator import QueuedRunCoordinator as it; it.dequeue_interval_seconds = 1; "
         "from dagster._daemon.cli import main; main()"
     )
     with _served(place, ("dagster_webserver",), environment) as base_url, (place.root / "daemon.log").open("w") as log:

@@ -249,7 +249,7 @@ def dagster_webserver(place: Place) -> AbstractContextManager[str]:
 
 @contextmanager
 def quick_dagster(place: Place, **environment: str) -> Iterator[str]:
-    """The UI and a daemon that looks after backfills, what follows them, and the queue every second; gives its address."""
+    """The UI and a daemon that looks after backfills, their followers and the queue every second; gives the address."""
     # Dagster has no settings for these, and reads them where it waits.
     quick = (
         "import dagster._daemon.controller as it; it.DEFAULT_DAEMON_INTERVAL_SECONDS = 1; "
@@ -259,7 +259,7 @@ def quick_dagster(place: Place, **environment: str) -> Iterator[str]:
         "from dagster._core.run_coordinator import QueuedRunCoordinator as it; it.dequeue_interval_seconds = 1; "
         "from dagster._daemon.cli import main; main()"
     )
-    with _served(place, ("dagster_webserver",), environment) as base_url, (place.root / "daemon.log").open("w") as log:
+    with place.instance(), (place.root / "daemon.log").open("w") as log:
         daemon = subprocess.Popen(
             [sys.executable, "-c", quick, "run", "-w", "workspace.yaml"],
             cwd=REPOSITORY,
@@ -269,7 +269,8 @@ def quick_dagster(place: Place, **environment: str) -> Iterator[str]:
             start_new_session=True,
         )
         try:
-            yield base_url
+            with _served(place, ("dagster_webserver",), environment) as base_url:  # both begin side by side
+                yield base_url
         finally:
             with suppress(subprocess.TimeoutExpired, ProcessLookupError):
                 os.killpg(daemon.pid, signal.SIGTERM)

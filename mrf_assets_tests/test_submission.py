@@ -179,12 +179,13 @@ def test_two_enrichments_take_turns(desk: Desk) -> None:
         ids = [submit((), "enrich_npis", mode="api_only", parameters=parameters, url=desk.url) for _ in range(2)]
         assert asked.wait(DEADLINE_SECONDS)
 
-        def look() -> bool:
-            with desk.place.instance() as instance:
-                pool = instance.event_log_storage.get_concurrency_info(REGISTRY_POOL)
-            return (1, 1) == (pool.slot_count, pool.pending_step_count)
+        with desk.place.instance() as instance:  # one for all looks
 
-        wait_for("the second to wait for the pool", look)
+            def look() -> bool:
+                pool = instance.event_log_storage.get_concurrency_info(REGISTRY_POOL)
+                return (1, 1) == (pool.slot_count, pool.pending_step_count)
+
+            wait_for("the second to wait for the pool", look, every_seconds=0.2)
     finally:
         release.set()
         desk.api.on_request = lambda _npi: None

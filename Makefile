@@ -12,7 +12,7 @@ ui: $(VENV)/.installed  ## The Dagster UI on the demo's data
 	$(BIN)/python examples/demo.py ui
 
 test: lint  ## Everything that must hold before a commit lands
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/.installed  ## The readers against each other on thousands of documents, whole, cut and corrupted
 	$(BIN)/pytest -s --timeout 3600 --hypothesis-profile fuzz mrf_assets_tests/test_fast_equals_reference.py

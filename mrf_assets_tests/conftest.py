@@ -93,15 +93,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _FIRST.index(item.path.stem) if item.path.stem in _FIRST else len(_FIRST))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _no_instance_of_another_test() -> Iterator[None]:
-    """Dagster asks the instance that was entered last, even one that is gone, when definitions are made."""
+    """Dagster's instance for the state of definitions, which ours have none of, may be one that is gone.
+
+    A context that nobody left, of a sensor for example, puts the one before it in its place when it is collected.
+    """
     if "dagster" not in sys.modules:
         yield
         return
-    from dagster._core.storage.defs_state.base import set_defs_state_storage  # noqa: PLC0415 - only where it is there
+    from dagster._core.storage.defs_state.base import DefsStateStorage  # noqa: PLC0415 - only where it is there
 
-    with set_defs_state_storage(None):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DefsStateStorage, "get", classmethod(lambda _cls: None))
         yield
 
 

@@ -27,8 +27,8 @@ class Ticks:
 
     def requested(self) -> int:
         """Runs that a tick asks for."""
-        context = dg.build_sensor_context(instance=self.instance, definitions=defs, cursor=self.cursor)
-        found = catalog_follows_publications.evaluate_tick(context)
+        with dg.build_sensor_context(instance=self.instance, definitions=defs, cursor=self.cursor) as context:
+            found = catalog_follows_publications.evaluate_tick(context)
         self.cursor = found.cursor
         return len(found.run_requests or ())
 

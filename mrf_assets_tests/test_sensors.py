@@ -46,12 +46,12 @@ class Ticking:
     def tick(self) -> dg.SensorExecutionData:
         """Evaluate a tick, and take over what the daemon would."""
         sensor = index_sensor(self.settings, self.watching, self.operations)
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             instance_ref=self.instance.get_ref(),
             definitions=build_defs(self.settings, watching=self.watching),
             cursor=self.cursor,
-        )
-        found = sensor.evaluate_tick(context)
+        ) as context:
+            found = sensor.evaluate_tick(context)
         self.cursor = found.cursor
         for event in found.asset_events:
             self.instance.report_runless_asset_event(event)

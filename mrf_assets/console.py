@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -48,6 +49,21 @@ class PrintableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, and the traceback if there is one."""
         return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+@contextmanager
+def package_log(*, verbose: bool) -> Iterator[None]:
+    """What our own modules say goes to stderr; other libraries tell addresses."""
+    ours, handler = logging.getLogger("mrf_assets"), logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    before = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)
+        ours.removeHandler(handler)
 
 
 class BatchConsole:

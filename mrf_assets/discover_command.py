@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mrf_assets.console import PrintableFormatter, printable, printable_json
+from mrf_assets.console import package_log, printable, printable_json
 from mrf_assets.errors import FetchError, SettingError, StreamError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.index_registry import read_registry
@@ -81,7 +78,7 @@ def discover(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: An
         read_registry(registry)  # what is wrong with it is told before anybody is asked
     wanted = Wanted(kinds=_kinds(flags), match=flags["match"])
     tell = _tell_line if as_json else _tell
-    with _console_log(verbose=verbose):
+    with package_log(verbose=verbose):
         found = look(given, settings, looking, wanted=wanted, use_browser=flags["browser"], on_result=tell)
     if flags["output"] is not None:
         rows = write_found(found.results, flags["output"])
@@ -148,18 +145,3 @@ def _tell_line(result: PortalResult) -> None:
 def _tell_sum(found: Discovered) -> None:
     counted = ", ".join(f"{count} {status}" for status, count in found.statuses.most_common())
     click.echo(f"Portals: {len(found.results)} ({counted}); addresses: {len(found.files)}")
-
-
-@contextmanager
-def _console_log(*, verbose: bool) -> Iterator[None]:
-    """What our own modules say goes to stderr; other libraries tell addresses."""
-    ours, handler = logging.getLogger("mrf_assets"), logging.StreamHandler()
-    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    before = ours.level
-    ours.addHandler(handler)
-    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
-    try:
-        yield
-    finally:
-        ours.setLevel(before)
-        ours.removeHandler(handler)

@@ -9,7 +9,6 @@ import re
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from rich.text import Text
 
 from mrf_assets.alerts import check_alert_urls, send_alert
 from mrf_assets.batch import BatchReport, Pulse, Statistics, counts_text, pace_text, spent_text
-from mrf_assets.console import PrintableFormatter, printable
+from mrf_assets.console import package_log, printable
 from mrf_assets.enrichment import (
     STAGES,
     Enrichment,
@@ -104,7 +103,7 @@ def enrich(check: bool, dry_run: bool, strict_exit: bool, verbose: bool, **flags
         return
     alert_urls = Operations.from_environment().alert_urls
     check_alert_urls(alert_urls)
-    with _console_log(verbose=verbose):
+    with package_log(verbose=verbose):
         try:
             _Run(options, settings, alert_urls, strict_exit=strict_exit).go()
         except MrfError as error:
@@ -190,21 +189,6 @@ def _tell_estimate(told: Estimate) -> None:
     )
     if told.problems:
         sys.exit(2)
-
-
-@contextmanager
-def _console_log(*, verbose: bool) -> Iterator[None]:
-    """What our own modules say goes to the console; other libraries tell addresses."""
-    ours, handler = logging.getLogger("mrf_assets"), logging.StreamHandler()
-    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    before = ours.level
-    ours.addHandler(handler)
-    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
-    try:
-        yield
-    finally:
-        ours.setLevel(before)
-        ours.removeHandler(handler)
 
 
 class _Bar(Progress):

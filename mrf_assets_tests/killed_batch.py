@@ -44,16 +44,11 @@ STEPS = {
 }
 
 
-class Killing:
-    """An output that stands before a real one; the process ends at a step."""
+class Around:
+    """An output that stands before a real one."""
 
-    def __init__(self, inner: Output, step: str) -> None:
-        self.inner, self.path, self._step, self.appends = inner, inner.path, step, 0
-
-    def kill_at(self, step: str) -> None:
-        """The end, if it is that step's."""
-        if step == self._step:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def __init__(self, inner: Output) -> None:
+        self.inner, self.path = inner, inner.path
 
     def found(self) -> list[Part]:
         """Passed on."""
@@ -66,6 +61,31 @@ class Killing:
     def read(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Passed on."""
         return self.inner.read(columns)
+
+    def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:
+        """Passed on."""
+        return self.inner.append(pieces, last)
+
+    def rewrite(self, pieces: Iterable[pa.Table], last: Part | None) -> list[Part]:
+        """Passed on."""
+        return self.inner.rewrite(pieces, last)
+
+    def settle(self, parts: Sequence[Part]) -> None:
+        """Passed on."""
+        self.inner.settle(parts)
+
+
+class Killing(Around):
+    """An output that stands before a real one; the process ends at a step."""
+
+    def __init__(self, inner: Output, step: str) -> None:
+        super().__init__(inner)
+        self._step, self.appends = step, 0
+
+    def kill_at(self, step: str) -> None:
+        """The end, if it is that step's."""
+        if step == self._step:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:
         """The second time."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,6 +50,7 @@ from mrf_assets.batch import (
 from mrf_assets.batch.ledger import Part
 from mrf_assets.errors import DiskFull, StoreError
 from mrf_assets_tests import killed_batch
+from mrf_assets_tests.killed_batch import Around
 from mrf_assets_tests.test_batch_pool import Scripted, fast, items, lasting, passing, refusal
 
 SCHEMA = pa.schema(
@@ -70,37 +71,6 @@ _NOW = dt.datetime(2026, 11, 22, 8, 30, 1, 5, tzinfo=dt.UTC)
 
 class Crash(BaseException):
     """Stands for a kill: nothing may catch it."""
-
-
-class Around:
-    """An output that stands before a real one."""
-
-    def __init__(self, inner: Output) -> None:
-        self.inner, self.path = inner, inner.path
-
-    def found(self) -> list[Part]:
-        """Passed on."""
-        return self.inner.found()
-
-    def restore(self, parts: Sequence[Part], leftover_rows: int) -> None:
-        """Passed on."""
-        self.inner.restore(parts, leftover_rows)
-
-    def read(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Passed on."""
-        return self.inner.read(columns)
-
-    def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:
-        """Passed on."""
-        return self.inner.append(pieces, last)
-
-    def rewrite(self, pieces: Iterable[pa.Table], last: Part | None) -> list[Part]:
-        """Passed on."""
-        return self.inner.rewrite(pieces, last)
-
-    def settle(self, parts: Sequence[Part]) -> None:
-        """Passed on."""
-        self.inner.settle(parts)
 
 
 class WatchedOutput(Around):

@@ -34,6 +34,7 @@ _AT_LEAST_ONE = (
     "host_concurrency",
     "max_inflation",
     "max_zip_members",
+    "max_element_values",
     "max_remote_fetches",
     "max_remote_references",
     "max_remote_reference_bytes",
@@ -89,6 +90,7 @@ class Settings:
     max_zip_members: int = _LIMITS.max_zip_members
     max_nesting_depth: int = _LIMITS.max_nesting_depth
     max_element_bytes: int = _LIMITS.max_element_bytes  # of what is kept whole, such as one rate or text
+    max_element_values: int = _LIMITS.max_element_values  # in one rate or provider reference
     max_remote_fetches: int = _LIMITS.max_remote_fetches  # at a time, for one file
     max_remote_references: int = _LIMITS.max_remote_references  # addresses in one file
     max_remote_reference_bytes: int = _LIMITS.max_remote_reference_bytes  # of one, decompressed

@@ -23,6 +23,7 @@ from mrf_assets.errors import (
 )
 from mrf_assets.extract import Reader, read_reference
 from mrf_assets.extract.fast import read_fast
+from mrf_assets.limits import Limits
 from mrf_assets.whitelist import CodeWhitelist
 from mrf_assets_tests.conftest import FakeOpener, Reading, read_document
 from mrf_assets_tests.factory import Document, corruptions, document, remote_document, render, truncations
@@ -64,10 +65,15 @@ def _outcome(data: bytes, reader: Reader, codes: CodeWhitelist | None, block_byt
     )
 
 
-def _assert_equal(data: bytes, codes: CodeWhitelist | None, sizes: tuple[int, ...] = _BLOCK_BYTES) -> None:
-    expected = _outcome(data, read_reference, codes, 1 << 20)
+def _assert_equal(
+    data: bytes,
+    codes: CodeWhitelist | None,
+    sizes: tuple[int, ...] = _BLOCK_BYTES,
+    **request: Any,  # noqa: ANN401 - fields of Request
+) -> None:
+    expected = _outcome(data, read_reference, codes, 1 << 20, **request)
     for block_bytes in sizes:
-        for told, found in zip(expected, _outcome(data, _FAST, codes, block_bytes), strict=True):
+        for told, found in zip(expected, _outcome(data, _FAST, codes, block_bytes, **request), strict=True):
             assert told == found, block_bytes
 
 
@@ -78,6 +84,14 @@ def test_any_document(codes: CodeWhitelist | None, made: Document, escaped_keys:
     """Valid JSON of any shape: same outcome, whatever the blocks, the whitelist and the spelling."""
     text = data.draw(rendered(made, escaped_keys=escaped_keys))
     _assert_equal(text, codes, (data.draw(st.integers(1, 300)), *_BLOCK_BYTES))
+
+
+@pytest.mark.parametrize("codes", [None, _SOME], ids=["all", "some"])
+@given(made=documents(locations=_LOCATIONS), most_values=st.integers(1, 60))
+@settings(max_examples=_EXAMPLES, suppress_health_check=list(HealthCheck))
+def test_any_document_within_few_values(codes: CodeWhitelist | None, made: Document, most_values: int) -> None:
+    """What is near to the bound is read by other means, and what is beyond it is refused by both."""
+    _assert_equal(render(made), codes, limits=Limits(max_element_values=most_values))
 
 
 @pytest.mark.parametrize("codes", [None, _SOME, _NOTHING], ids=["all", "some", "none"])

@@ -34,7 +34,7 @@ from mrf_assets_tests.hostile import (
     zip_of_names,
 )
 
-_LIMITS = Limits(max_element_bytes=2 * MIB)
+_LIMITS = Limits(max_element_bytes=2 * MIB, max_element_values=8 * MIB)
 _PIECE = 1 << 20  # how exactly the reference reader knows a place
 _READERS: dict[str, Reader] = {"fast": read_fast, "ijson": read_reference}
 _NOTHING = CodeWhitelist(frozenset({"no such code"}), frozenset())
@@ -107,6 +107,45 @@ def test_an_element_without_end_is_refused(part: bytes, place: str, reader: str)
         _read(many_elements(place, part, 3 * MIB).blocks(), reader)
 
     assert "max_element_bytes" == caught.value.setting
+
+
+_ELEMENTS = {  # each with a value, two lists or objects, and the values of a list
+    "rate": b'{"in_network":[{"billing_code":"1","negotiated_rates":[{"x":"a,b,[c","y":[%b]}]}]}',
+    "late rate": b'{"in_network":[{"negotiated_rates":[{"x":"a,b,[c","y":[%b]}],"billing_code":"1"}]}',
+    "reference": b'{"provider_references":[{},{"provider_group_id":1,"x":[%b]}],"in_network":[]}',
+    "lonely reference": b'{"provider_references":{"provider_group_id":1,"x":[%b]},"in_network":[]}',
+    "head": b'{"in_network":[{"billing_code":"1","bundled_codes":[{"x":1},%b],"negotiated_rates":[]}]}',
+    "header": b'{"version":[[],1,%b],"in_network":[]}',
+}
+_FEW = Limits(max_element_values=1_000)
+
+
+@_readers
+@pytest.mark.parametrize("place", _ELEMENTS)
+def test_an_element_may_have_so_many_values_and_no_more(place: str, reader: str) -> None:
+    """Lists and objects count as four, numbers and texts as one, what stands inside of texts does not."""
+    within, beyond = (_ELEMENTS[place] % b",".join([b"1"] * (count - 9)) for count in (1_000, 1_001))
+    _read(iter([within]), reader, limits=_FEW)
+    with pytest.raises(LimitExceeded, match="has one element of more than 1000 values") as caught:
+        _read(iter([beyond]), reader, limits=_FEW)
+
+    assert "max_element_values" == caught.value.setting
+    assert caught.value.byte_offset is not None
+    assert 0 <= caught.value.byte_offset < len(beyond)
+
+
+@_readers
+@pytest.mark.parametrize("part", [b"[],", b'{"a":[]},'])
+@pytest.mark.parametrize("place", ["rate", "reference"])
+def test_memory_does_not_grow_with_the_values_of_an_element(part: bytes, place: str, reader: str) -> None:
+    """Eight megabytes of brackets would be hundreds of megabytes of objects."""
+    limits = Limits(max_element_values=50_000)
+
+    def read() -> None:
+        with pytest.raises(LimitExceeded):
+            _read(many_elements(place, part, 8 * MIB).blocks(), reader, limits=limits)
+
+    assert _peak_bytes(read) < 80 * MIB
 
 
 @_readers

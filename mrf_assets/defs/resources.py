@@ -67,6 +67,7 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     max_zip_members: int = _DEFAULTS.max_zip_members
     max_nesting_depth: int = _DEFAULTS.max_nesting_depth
     max_element_bytes: int = _DEFAULTS.max_element_bytes
+    max_element_values: int = _DEFAULTS.max_element_values
     max_remote_fetches: int = _DEFAULTS.max_remote_fetches
     max_remote_references: int = _DEFAULTS.max_remote_references
     max_remote_reference_bytes: int = _DEFAULTS.max_remote_reference_bytes

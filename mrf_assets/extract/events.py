@@ -7,6 +7,7 @@ an opening brace: the event that a piece ends with is that brace's, at a known o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import ijson
@@ -17,9 +18,9 @@ from mrf_assets.yajl import stumble
 
 Event = tuple[int, str, Any]  # byte offset (exact for start_map, else of the brace that follows), event, value
 
-# A stretch without any brace is cut: a piece of [[[[ has an event in each byte. Not into small pieces: with each one
-# the parser looks again at all of a text or number that goes on.
-_LONGEST_PIECE = 1 << 20
+# A stretch without any brace is cut: a piece of [[[[ has an event of 100 bytes in each of its bytes. Not into small
+# pieces: with each one the parser looks again at all of a text or number that goes on.
+_LONGEST_PIECE = 1 << 18
 _STEPS = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
 _DEFAULT_LIMITS = Limits()
 _BOM = b"\xef\xbb\xbf"
@@ -78,7 +79,7 @@ def _parse(parser: Any, piece: bytes, offset: int, url: str) -> None:  # noqa: A
 def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Cut after every opening brace, inside strings too: an extra cut does no harm."""
     rest = b""
-    for block in blocks:
+    for block in chain.from_iterable(map(_cut, blocks)):
         *whole, rest = (rest + block).split(b"{")
         for piece in whole:
             yield from _cut(piece + b"{")

@@ -18,13 +18,14 @@ from mrf_assets.extract.events import Event, json_events
 from mrf_assets.extract.interface import Tally
 from mrf_assets.extract.reference import Cursor
 from mrf_assets.extract.values import Json, Obj
-from mrf_assets.limits import Limits
+from mrf_assets.limits import CONTAINER_VALUES, Limits
 
 Segment = tuple[int, bytes]  # byte offset in the file, text
 
 # A lone surrogate is a question mark or an error to ijson and passes in json.
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_BOUNDED = Limits(max_nesting_depth=1_000, max_element_bytes=1 << 62)  # whoever found the piece saw to its limits
+# Whoever found the piece saw to its limits.
+_BOUNDED = Limits(max_nesting_depth=1_000, max_element_bytes=1 << 62, max_element_values=1 << 62)
 _MOST_BRACKETS = 60  # that many cannot be nested too deep
 
 
@@ -74,13 +75,26 @@ def quick(text: bytes, *, shallow: bool = False) -> tuple[Json, int]:
     return value, _QUICK.duplicates
 
 
-def located(segments: Sequence[Segment], url: str, tally: Tally) -> Json:
+def is_crowded(text: bytes, limits: Limits) -> bool:
+    """Whether a piece may have a quarter of the values that one element may have, or more.
+
+    The quick parsers take three times as much memory for a value as the reference reader, which also counts.
+    """
+    most = limits.max_element_values
+    if 2 * len(text) <= most:  # no text has more than `[[[[` has: CONTAINER_VALUES for two bytes
+        return False
+    # A value is the first in its brackets, or stands behind a comma.
+    return 4 * (text.count(b",") + CONTAINER_VALUES * (text.count(b"[") + text.count(b"{"))) >= most
+
+
+def located(segments: Sequence[Segment], url: str, tally: Tally, limits: Limits = _BOUNDED) -> Json:
     """The value that the segments make up, with byte offsets; duplicate keys go to the tally.
 
     Raises:
         MalformedJson: With its offset in the file.
+        LimitExceeded: It has more values than one element may have.
     """
-    cursor = Cursor(located_events(segments, url), url, _BOUNDED)
+    cursor = Cursor(located_events(segments, url), url, limits)
     value = cursor.value(cursor.next(), tally)
     cursor.finish()
     return value
@@ -95,9 +109,14 @@ def located_members(segments: Sequence[Segment], url: str, tally: Tally) -> list
     return members
 
 
-def located_elements(segments: Sequence[Segment], url: str, tally: Tally) -> list[Json]:
-    """The elements of the list that the segments make up, with byte offsets."""
-    cursor = Cursor(located_events(segments, url), url, _BOUNDED)
+def located_elements(segments: Sequence[Segment], url: str, tally: Tally, limits: Limits = _BOUNDED) -> list[Json]:
+    """The elements of the list that the segments make up, with byte offsets.
+
+    Raises:
+        MalformedJson: With its offset in the file.
+        LimitExceeded: One of them has more values than it may have.
+    """
+    cursor = Cursor(located_events(segments, url), url, limits)
     elements = [cursor.value(element, tally) for element in cursor.elements(cursor.next())]
     cursor.finish()
     return elements

@@ -22,7 +22,7 @@ from mrf_assets.errors import MalformedJson, NotInNetworkFile, TruncatedFile
 from mrf_assets.extract.batches import BATCH_BYTES, ItemBatches, KeptItem, gap_values
 from mrf_assets.extract.columns import ProviderRows, SetRows
 from mrf_assets.extract.elements import Part
-from mrf_assets.extract.exact import Segment, located, located_events, located_members, members
+from mrf_assets.extract.exact import Segment, is_crowded, located, located_events, located_members, members
 from mrf_assets.extract.held import HeldItem
 from mrf_assets.extract.interface import Request, TableBatch, Tally
 from mrf_assets.extract.reference import HEADER_KEYS, OTHER_KINDS, Cursor, FileReader, read_reference
@@ -43,7 +43,6 @@ from mrf_assets.limits import too_long
 _BOM = b"\xef\xbb\xbf"
 _SPELLED_HEAD_KEYS = frozenset(key.encode() for key in HEAD_KEYS)
 _NOTHING = Tally()
-_BYTES_PER_ROW = 400  # of one element of rates, about: turns a limit in rows into one in bytes
 
 
 def read_fast(
@@ -199,7 +198,7 @@ class _FastReader(FileReader):
         self._keep(opening.offset, b'{"":')
         self._position = self._stream.next(opening.level).offset + 1
         text = self._stream.text(opening.offset, self._position)
-        return located([(opening.offset, text)], self.request.url, self.tally)
+        return located([(opening.offset, text)], self.request.url, self.tally, self.request.limits)
 
     # --- provider_references
 
@@ -283,13 +282,13 @@ class _FastReader(FileReader):
             if columns is not None and codes is not None and not codes.wants(columns[1], columns[3]):
                 continue
             part = Part(base + list_start, text[list_start:list_stop], begins=True, ends=True)
-            if columns is not None:
+            if columns is not None and not is_crowded(part.text, self.request.limits):
                 tally.items_kept += 1
                 if items.is_full:
                     yield from items.read()
                 items.take_whole(KeptItem(base + start, columns, None), part)
                 continue
-            item = HeldItem(base + start, len(part.text), None)
+            item = HeldItem(base + start, self.request)
             item.add_head(base + start, text[start:list_start])
             is_skipped = self._is_unwanted(item)
             item.add_part(part)
@@ -301,8 +300,7 @@ class _FastReader(FileReader):
 
     def _read_item(self, opening: Bracket) -> Iterator[TableBatch]:
         self.tally.items_read += 1
-        most_bytes = self.request.item_rows_in_memory * _BYTES_PER_ROW
-        with closing(HeldItem(opening.offset, most_bytes, self.request.spool_dir)) as item:
+        with closing(HeldItem(opening.offset, self.request)) as item:
             self._open_item = item
             try:
                 is_skipped = self._hold_item(opening, item)
@@ -359,7 +357,7 @@ class _FastReader(FileReader):
 
     def _is_unwanted(self, item: HeldItem) -> bool:
         """True if the head so far tells that the code is not wanted."""
-        if self.request.codes is None:
+        if self.request.codes is None or item.is_crowded:
             return False
         segments = [*item.head, (item.offset, b"]}")]
         try:
@@ -373,6 +371,9 @@ class _FastReader(FileReader):
         return self._known_unwanted(known)
 
     def _take_item(self, item: HeldItem, *, is_skipped: bool) -> Iterator[TableBatch]:
+        if item.is_crowded:
+            yield from self._by_reference(item)
+            return
         pairs, duplicates = members(item.head, self.request.url)
         head = Obj(item.offset)
         head.update(pairs)
@@ -399,7 +400,7 @@ class _FastReader(FileReader):
         yield from self.items.add(kept, item.parts())
 
     def _by_reference(self, item: HeldItem) -> Iterator[TableBatch]:
-        """An unusual item goes through the reference reader."""
+        """An unusual item, or one of very many values, goes through the reference reader."""
         yield from self.items.flush()
         self.tally.items_read -= 1  # it counts by itself
         segments: Iterable[Segment] = item.segments()

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
 
 from mrf_assets.extract.elements import Part
-from mrf_assets.extract.exact import Segment
+from mrf_assets.extract.exact import Segment, is_crowded
+from mrf_assets.extract.interface import Request
+
+_BYTES_PER_ROW = 400  # of one element of rates, about: turns a limit in rows into one in bytes
 
 
 class HeldItem:
     """The text of one item, in order: pieces of its head, and parts of its rates unless they are not wanted."""
 
-    def __init__(self, offset: int, most_bytes: int, spool_dir: Path | None) -> None:
+    def __init__(self, offset: int, request: Request) -> None:
         self.offset = offset
+        self.is_crowded = False  # more than the quick parsers can hold
         self.head: list[Segment] = []  # lists of rates and unknown values are cut out of it
         self.head_bytes = 0
-        self._most_bytes, self._dir = most_bytes, spool_dir
+        self._limits, self._dir = request.limits, request.spool_dir
+        self._most_bytes = request.item_rows_in_memory * _BYTES_PER_ROW
         self._order: list[int] = []  # for each piece of head, how many parts stand before it
         self._parts: list[Part] = []  # the text of those on disk is empty
         self._spooled: list[int] = []  # lengths of the parts on disk: the first ones
@@ -29,12 +33,14 @@ class HeldItem:
         """Take a piece of the head."""
         self.head.append((offset, text))
         self.head_bytes += len(text)
+        self.is_crowded |= 2 * self.head_bytes > self._limits.max_element_values  # as in `is_crowded`
         self._order.append(len(self._parts))
 
     def add_part(self, part: Part) -> None:
         """Take a part of a list of rates."""
         self._parts.append(part)
         self._held_bytes += len(part.text)
+        self.is_crowded |= is_crowded(part.text, self._limits)
         if self._held_bytes > self._most_bytes:
             self._to_disk()
 

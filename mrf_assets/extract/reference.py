@@ -28,7 +28,7 @@ from mrf_assets.extract.rows import (
     reference_rows,
 )
 from mrf_assets.extract.values import Json, Obj, Values
-from mrf_assets.limits import Limits, too_long
+from mrf_assets.limits import CONTAINER_VALUES, Limits, too_long, too_many
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES, REJECTS
 
 _HEADER_TEXTS = (
@@ -50,6 +50,7 @@ OTHER_KINDS = {
 _REFERENCES_AHEAD = 64  # read before the first of them is written, where addresses have to be fetched
 _AHEAD_BYTES = 4 << 20
 _BESIDE_KEY_BYTES = 6  # quotes, colon, comma, and brackets of what is passed over
+_CONTAINERS = frozenset({"start_map", "start_array"})
 _T = TypeVar("_T")
 
 
@@ -59,6 +60,7 @@ class Cursor:
     def __init__(self, events: Iterator[Event], url: str, limits: Limits) -> None:
         self._events, self._url, self._limits = events, url, limits
         self.offset = 0  # of the last event
+        self._values = 0  # in the value at hand
 
     def next(self) -> Event:
         """The next event."""
@@ -84,9 +86,12 @@ class Cursor:
         """The whole value that `first` begins, or one inside of a value that begins at `begin`."""
         offset, event, scalar = first
         if begin < 0:
-            begin = offset
+            begin, self._values = offset, 0
         elif offset - begin > self._limits.max_element_bytes:
             raise self.too_long(begin)
+        self._values += CONTAINER_VALUES if event in _CONTAINERS else 1
+        if self._values > self._limits.max_element_values:
+            raise too_many(self._url, self._limits, begin)
         if event == "start_map":
             held = Obj(offset)
             for key in self.members():

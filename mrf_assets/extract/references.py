@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from mrf_assets.extract.columns import Groups, ProviderRows
-from mrf_assets.extract.exact import NotQuiteJsonError, located_elements, quick
+from mrf_assets.extract.exact import NotQuiteJsonError, is_crowded, located_elements, quick
 from mrf_assets.extract.interface import TableBatch, Tally
 from mrf_assets.extract.npis import PlainLists, plain_lists
 from mrf_assets.extract.plain_groups import LIST_MARK, Plain, read_plain, taken_lists
@@ -27,6 +27,7 @@ from mrf_assets.extract.values import Json, Obj, Values
 
 _LIST = ord("[")
 _DEEPEST = 50
+_BEFORE = {True: b"[", False: b"[0 "}  # makes a list of a piece, its first one or a later one
 _NPI_LEVEL = 3  # reference, provider_groups, group, npi
 _FEW = 32  # references that are tried together where not all of a piece are usual
 
@@ -38,6 +39,7 @@ class ReferenceReader:
 
     def __init__(self, file: FileReader, rows: ProviderRows) -> None:
         self._file, self._tally, self._url, self._rows = file, file.tally, file.request.url, rows
+        self._limits = file.request.limits
 
     def not_a_reference(self, value: object) -> None:
         """Reject what is no object."""
@@ -46,7 +48,10 @@ class ReferenceReader:
 
     def read(self, offset: int, text: bytes, *, is_first: bool) -> Iterator[TableBatch]:
         """Read a piece of the list; `offset` is its place in the file."""
-        before = b"[" if is_first else b"[0 "
+        before = _BEFORE[is_first]
+        if is_crowded(text, self._limits):
+            yield from self._read_all(offset, text, is_first=is_first)
+            return
         found = Scanner().scan(text + PADDING)
         lists, reduced = _cut_lists(text, found)
         elements = pairs_of_level(found, 0)
@@ -54,7 +59,7 @@ class ReferenceReader:
         if found.levels.max(initial=0) < _DEEPEST:
             runs = _read_usual(before + reduced + b"]", lists, skipped=0 if is_first else 1)
         if runs is None or sum(1 if run is None else len(run[0].group_ids) for run in runs) != len(elements.starts):
-            yield from self._read_all(offset - len(before), before + text + b"]", is_first=is_first)
+            yield from self._read_all(offset, text, is_first=is_first)
             return
         starts = [0, *accumulate(1 if run is None else len(run[0].group_ids) for run in runs)]
         # All before the first is written, so that the addresses among them are fetched side by side.
@@ -75,7 +80,9 @@ class ReferenceReader:
         return value
 
     def _read_all(self, offset: int, text: bytes, *, is_first: bool) -> Iterator[TableBatch]:
-        values = located_elements([(offset, text)], self._url, self._tally)
+        before = _BEFORE[is_first]
+        segments = [(offset - len(before), before), (offset, text), (offset + len(text), b"]")]
+        values = located_elements(segments, self._url, self._tally, self._limits)
         values = values if is_first else values[1:]
         self._file.expect_remote(values)
         for value in values:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from mrf_assets.batch.cells import table_of
 from mrf_assets.batch.cost import Budget, Prices
 from mrf_assets.batch.ledger import Ledger, Part
-from mrf_assets.batch.outputs import Output, held, output_at, table_of
+from mrf_assets.batch.outputs import Output, held, output_at
 from mrf_assets.batch.pool import Pool
 from mrf_assets.batch.statistics import Statistics
 from mrf_assets.batch.values import Failure, Item, Outcome, Result

@@ -41,6 +41,15 @@ def refusal(folder: Path, error: OSError) -> StoreError:
 
 
 @contextmanager
+def refusals(folder: Path) -> Iterator[None]:
+    """What the file system refuses becomes a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal(folder, error) from error
+
+
+@contextmanager
 def sqlite_refusals(path: Path, what: str) -> Iterator[None]:
     """What stands in the way of a database becomes a StoreError; `what` could not be done with it."""
     try:

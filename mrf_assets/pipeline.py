@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrf_assets.checks import audit
-from mrf_assets.disk import require_room
+from mrf_assets.disk import refusals, require_room
 from mrf_assets.errors import AccessRefused, MrfError, SettingError
 from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import FetchOptions, open_url, probe
@@ -31,7 +31,7 @@ from mrf_assets.part_processes import in_processes
 from mrf_assets.results import FileResult, NetworkResult, Progress, spent, spent_on, spent_together
 from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
-from mrf_assets.store import PartWriter, Stage, Store, part_labels, refusals
+from mrf_assets.store import PartWriter, Stage, Store, part_labels
 from mrf_assets.stream import DecompressedFile, Opener, TransferCounts, open_json, read_ahead
 from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import FileTask

@@ -31,7 +31,7 @@ from typing import Final, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.disk import refusal
+from mrf_assets.disk import refusals
 from mrf_assets.errors import StoreError
 from mrf_assets.generations import (
     FileName,
@@ -242,15 +242,6 @@ class Stage:
 
     def _published(self, period: str) -> Path:
         return _network_dir(self._root, self.network_id) / f"period={period}"
-
-
-@contextmanager
-def refusals(root: Path) -> Iterator[None]:
-    """What the file system refuses below the output folder becomes a StoreError."""
-    try:
-        yield
-    except OSError as error:
-        raise refusal(root, error) from error
 
 
 class Store:

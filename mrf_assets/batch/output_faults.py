@@ -1,4 +1,4 @@
-"""What an output says of files that cannot be written, read or trusted, and how it leaves nothing half-written."""
+"""What an output says of files that cannot be read or trusted, and how it leaves nothing half-written."""
 
 from __future__ import annotations
 
@@ -6,20 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mrf_assets.disk import refusal
 from mrf_assets.errors import StoreError, StrangeRows
 
 NEXT = ".next"  # what is to take the place of all
 READ_ROWS = 1_000  # of one piece
-
-
-@contextmanager
-def refusals(path: Path) -> Iterator[None]:
-    """A disk that refuses is told as a StoreError."""
-    try:
-        yield
-    except OSError as error:
-        raise refusal(path, error) from error
 
 
 def strange(path: Path) -> StrangeRows:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrf_assets.batch.ledger import Part
-from mrf_assets.batch.output_faults import NEXT, READ_ROWS, nothing_left, refusals, strange, unreadable
+from mrf_assets.batch.output_faults import NEXT, READ_ROWS, nothing_left, strange, unreadable
+from mrf_assets.disk import refusals
 from mrf_assets.errors import StoreError, StrangeRows
 from mrf_assets.whole_files import sync
 

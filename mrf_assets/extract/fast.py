@@ -288,13 +288,13 @@ class _FastReader(FileReader):
                     yield from items.read()
                 items.take_whole(KeptItem(base + start, columns, None), part)
                 continue
-            item = HeldItem(base + start, self.request)
-            item.add_head(base + start, text[start:list_start])
-            is_skipped = self._is_unwanted(item)
-            item.add_part(part)
-            item.add_head(base + list_stop, text[list_stop:stop])
-            if not (is_skipped and item.head[-1][1] == b"]}"):
-                yield from self._take_item(item, is_skipped=is_skipped)
+            with closing(HeldItem(base + start, self.request)) as item:
+                item.add_head(base + start, text[start:list_start])
+                is_skipped = self._is_unwanted(item)
+                item.add_part(part)
+                item.add_head(base + list_stop, text[list_stop:stop])
+                if not (is_skipped and item.head[-1][1] == b"]}"):
+                    yield from self._take_item(item, is_skipped=is_skipped)
         self._position = base + cuts[-1][-1]
         self._stream.pass_over(self._position - 1)
 

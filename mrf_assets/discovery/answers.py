@@ -202,10 +202,8 @@ def _read_listing(url: str, body: bytes, way: str) -> Reading:
         listing.parser.Parse(body, True)
     except (expat.ExpatError, _NoListing) as error:  # cut off, or no XML from some place on: names before it count
         reading.note = f"the listing breaks off ({error})"
-    except (
-        ValueError,
-        LookupError,
-    ):  # `encoding="gb18030"` is a ValueError of expat, one that nobody knows a LookupError
+    # `encoding="gb18030"` is a ValueError of expat, one that nobody knows a LookupError.
+    except (ValueError, LookupError):
         reading.note = "the listing is in an encoding that is not read; open it in a browser"
     parts = urlsplit(url)
     folder = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + "/", "", ""))

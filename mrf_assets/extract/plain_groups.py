@@ -18,9 +18,8 @@ from mrf_assets.extract.columns import Groups
 from mrf_assets.extract.interface import Tally
 from mrf_assets.extract.npis import PlainLists
 
-LIST_MARK = secrets.token_hex(
-    8
-)  # stands for a list of NPIs that was cut out, its number behind it; no file can know it
+# Stands for a list of NPIs that was cut out, its number behind it; no file can know it.
+LIST_MARK = secrets.token_hex(8)
 _TIN_TYPES = frozenset({"ein", "npi"})
 
 

@@ -3,6 +3,9 @@
 Three networks are held in the middle of their downloads, so that what is killed is known to be at work. First the
 webserver, the daemon and the worker of network a are killed; then, with three other networks held, everything at once,
 as a power cut does. Dagster is started again, and nobody does anything else.
+
+In a second one only the code server is gone: it ends itself when its daemon was not heard for a while, as after a
+laptop's sleep.
 """
 
 from __future__ import annotations
@@ -18,9 +21,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
+import psutil
 import pytest
 import yaml
 
@@ -65,18 +70,23 @@ class Dagster:
         """Gives the process once it answers."""
         port = free_port()
         self.base_url = f"http://127.0.0.1:{port}"
-        started = self._start("dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml")
+        started = self._start("-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml")
         wait_for("the webserver to answer", lambda: answers(self.base_url))
         return started
 
-    def start_daemon(self) -> subprocess.Popen[bytes]:
-        """Gives the process at once."""
-        return self._start("dagster._daemon", "run", "-w", "workspace.yaml")
+    def start_daemon(self, *, reload_seconds: int = 60) -> subprocess.Popen[bytes]:
+        """Gives the process at once; it starts a new code server every so many seconds."""
+        # Dagster has no setting for it.
+        program = (
+            f"import dagster._daemon.controller as it; it.RELOAD_WORKSPACE_INTERVAL = {reload_seconds}; "
+            "from dagster._daemon.cli import main; main()"
+        )
+        return self._start("-c", program, "run", "-w", "workspace.yaml")
 
-    def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         with (self._place.root / "dagster.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [sys.executable, *arguments],
                 cwd=REPOSITORY,
                 env=self._place.environment,
                 stdout=log,
@@ -119,11 +129,12 @@ class Recovered:
     runs: list[dg.DagsterRun]
 
 
-def _settings(place: Place) -> None:
+def _settings(place: Place, concurrent_runs: int) -> None:
     """The project's, with short intervals."""
     config: dict[str, Any] = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
     config["run_monitoring"] |= {"poll_interval_seconds": 1}
-    config["concurrency"]["runs"]["tag_concurrency_limits"][0]["limit"] = 3
+    config["concurrency"]["runs"]["max_concurrent_runs"] = concurrent_runs
+    config["concurrency"]["runs"]["tag_concurrency_limits"][0]["limit"] = concurrent_runs
     place.home.mkdir(parents=True)
     (place.home / "dagster.yaml").write_text(yaml.safe_dump(config))
 
@@ -146,19 +157,30 @@ def _reached(gates: dict[str, Gate]) -> None:
         assert gate.reached.wait(_WAIT_SECONDS), letter
 
 
-def _wait(what: str, look: Callable[[], _Found | None]) -> _Found:
-    return wait_for(what, look, _WAIT_SECONDS, every_seconds=0.5)
+def _wait(instance: dg.DagsterInstance, what: str, look: Callable[[], _Found | None]) -> _Found:
+    try:
+        return wait_for(what, look, _WAIT_SECONDS, every_seconds=0.5)
+    except TimeoutError:
+        raise TimeoutError(f"{what}\n{_told(instance)}") from None
+
+
+def _told(instance: dg.DagsterInstance) -> str:
+    """Each run, and the last that it said of itself."""
+    return "\n".join(
+        f"{run.tags.get('dagster/partition', run.job_name)} {run.status.value}: {instance.all_logs(run.run_id)[-1]}"
+        for run in instance.get_runs()
+    )
 
 
 @contextmanager
-def _planned(place: Place) -> Iterator[tuple[MrfServer, dg.DagsterInstance]]:
-    """Twenty networks, registered and planned."""
-    _settings(place)
+def _planned(place: Place, letters: str, concurrent_runs: int = 3) -> Iterator[tuple[MrfServer, dg.DagsterInstance]]:
+    """Networks, registered and planned."""
+    _settings(place, concurrent_runs)
     with MrfServer() as server, place.instance() as instance:
         payer = Payer(server)
-        for letter in _LETTERS:
+        for letter in letters:
             payer.publish(letter)
-        tasks = read_source("index", payer.publish_index(_LETTERS), open_url)
+        tasks = read_source("index", payer.publish_index(letters), open_url)
         add_networks(instance, list(TaskStore.under(place.output).save(tasks)))
         yield server, instance
 
@@ -167,7 +189,7 @@ def _planned(place: Place) -> Iterator[tuple[MrfServer, dg.DagsterInstance]]:
 def recovered(tmp_path_factory: pytest.TempPathFactory) -> Recovered:
     """All of it, once."""
     place = Place(tmp_path_factory.mktemp("recovery"))
-    with _planned(place) as (server, instance):
+    with _planned(place, _LETTERS) as (server, instance):
         dagster = Dagster(place)
         try:
             first, cut = _held(server, _AT_FIRST), _held(server, _AT_THE_CUT)
@@ -181,24 +203,26 @@ def recovered(tmp_path_factory: pytest.TempPathFactory) -> Recovered:
                 os.kill(killed, signal.SIGKILL)
             dagster.start_webserver()
             dagster.start_daemon()
-            _wait("the killed run to be seen", lambda: instance.get_runs_count(failed))
+            _wait(instance, "the killed run to be seen", lambda: instance.get_runs_count(failed))
             for gate in first.values():
                 gate.release()
 
             _reached(cut)
             dagster.stop()
-            ours = {"dagster/backfill": backfill_id}  # the catalog follows with runs of its own
-            succeeded = dg.RunsFilter(statuses=[_SUCCESS], tags=ours)
             for gate in cut.values():
                 gate.release()
             dagster.start_webserver()
             dagster.start_daemon()
-            _wait("all networks", lambda: instance.get_runs_count(succeeded) == len(_LETTERS))
-            status = _wait("the backfill to end", lambda: _ended(instance, backfill_id))
-            runs = list(instance.get_runs(dg.RunsFilter(tags=ours)))
+            status = _wait(instance, "the backfill to end", lambda: _ended(instance, backfill_id))
+            runs = _runs_of(instance, backfill_id)
         finally:
             dagster.stop()
     return Recovered(place=place, backfill_id=backfill_id, backfill_status=status, runs=runs)
+
+
+def _runs_of(instance: dg.DagsterInstance, backfill_id: str) -> list[dg.DagsterRun]:
+    """Without those of the catalog, which follows by itself."""
+    return list(instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill_id})))
 
 
 def _ended(instance: dg.DagsterInstance, backfill_id: str) -> str | None:
@@ -236,3 +260,27 @@ def test_the_backfill_ends_well(recovered: Recovered) -> None:
     """All its runs carry its id, those that were repeated too."""
     assert "COMPLETED_SUCCESS" == recovered.backfill_status
     assert {recovered.backfill_id} == {run.tags["dagster/backfill"] for run in recovered.runs}
+
+
+def test_a_code_server_that_is_gone_takes_no_run_with_it(tmp_path: Path) -> None:
+    """What it started goes on, what was to begin waits for the next one, and nothing has to be repeated."""
+    place = Place(tmp_path)
+    with _planned(place, "abc", concurrent_runs=1) as (server, instance):
+        dagster = Dagster(place)
+        try:
+            (gate,) = _held(server, "a").values()
+            dagster.start_webserver()
+            dagster.start_daemon(reload_seconds=20)
+            backfill_id = dagster.backfill("abc")
+            _reached({"a": gate})
+            _, worker = _worker_of(instance, "a")
+            psutil.Process(psutil.Process(worker).ppid()).kill()
+            gate.release()
+            status = _wait(instance, "the backfill to end", lambda: _ended(instance, backfill_id))
+            runs = _runs_of(instance, backfill_id)
+        finally:
+            dagster.stop()
+
+    assert "COMPLETED_SUCCESS" == status
+    assert [_SUCCESS] * 3 == [run.status for run in runs]
+    assert sorted(map(key, "abc")) == place.networks()

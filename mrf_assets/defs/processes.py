@@ -38,6 +38,15 @@ def is_orphan(tags: Mapping[str, str]) -> bool:
         return False
 
 
+def is_alive(pid: int, *, began_before: float) -> bool:
+    """Whether a process of this machine that was there at a time, in Unix seconds, still is."""
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() <= began_before + _CLOCK_SECONDS and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # gone, or somebody else's by now
+        return False
+
+
 def end_with_parent() -> None:
     """End this process at once when the one that started it is gone.
 

@@ -1,7 +1,7 @@
 """The batch engine with a service of your own: `python examples/batch_examples.py`.
 
 `mrf_assets.batch` knows nothing of NPPES: it works off any "look up one item". Here the service is
-a coroutine that sometimes refuses and sometimes fails, as services do.
+a coroutine that refuses who asks too often and sometimes fails, as services do.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import asyncio
 import random
 import sys
 import tempfile
+import time
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,17 +33,24 @@ from mrf_assets.errors import LookUpFailed
 
 COLUMNS: list[tuple[str, pa.DataType]] = [("word", pa.string()), ("length", pa.int32())]
 SCHEMA = pa.schema(COLUMNS)
-REFUSED, FAILED = 0.1, 0.2  # below these, of 1
+WINDOW_SECONDS, ALLOWED = 0.1, 10  # of the service: so many requests in each window
+FAILURE_SHARE = 0.1
 DICE = random.Random(7)  # noqa: S311 - an example's dice
+asked_in: Counter[int] = Counter()  # window -> requests
 
 
 async def look_up(item: Item) -> Answer:
-    """A slow service: 10 % refusals, 10 % failures that pass."""
+    """A service for a hundred requests a second that refuses the others; of its answers 10 % fail."""
     await asyncio.sleep(0.002)
-    luck = DICE.random()
-    if luck < REFUSED:
-        raise LookUpFailed("rate_limited", "HTTP 429", http_status=429, is_refusal=True, retry_after_seconds=0.01)
-    if luck < FAILED:
+    now = time.monotonic()
+    window = int(now / WINDOW_SECONDS)
+    asked_in[window] += 1
+    if asked_in[window] > ALLOWED:
+        wait_seconds = (window + 1) * WINDOW_SECONDS - now
+        raise LookUpFailed(
+            "rate_limited", "HTTP 429", http_status=429, is_refusal=True, retry_after_seconds=wait_seconds
+        )
+    if DICE.random() < FAILURE_SHARE:
         raise LookUpFailed("http_500", "HTTP 500", http_status=500)
     return Answer(row={"word": item.key, "length": len(item.key)})
 

@@ -91,7 +91,7 @@ def listing_of_azure(*names: str, marker: str = "") -> str:
 
 def led_to(server: MrfServer, options: FetchOptions | None = None) -> Opener:
     """An opener that finds every host of the world at the server, and the server's own addresses as they are."""
-    given = options or FetchOptions(max_retries=0, read_seconds=10, connect_seconds=5)
+    given = options or FetchOptions(max_retries=0, read_seconds=60, connect_seconds=60)
 
     @contextmanager
     def opener(url: str) -> Iterator[RawFile]:

@@ -614,23 +614,6 @@ def test_a_batch_goes_on_in_another_place(tmp_path: Path, name: str, how: str) -
     assert (how == "linked") == here.exists()
 
 
-def test_a_ledger_that_names_its_outputs_by_whole_paths_is_gone_on_with(output: Output, tmp_path: Path) -> None:
-    """As they were written once."""
-    with Ledger(tmp_path / "old.sqlite") as old:
-        old.add(items(30))
-        go(old, output, Counting(), limit=10)
-        renew(old, output, ["0"])
-    with closing(sqlite3.connect(tmp_path / "old.sqlite", isolation_level=None)) as db:
-        db.execute("UPDATE parts SET output = ?", [str(output.path)])
-        db.execute("UPDATE notes SET value = ?", [str(output.path)])
-
-    with Ledger(tmp_path / "old.sqlite") as old:
-        go(old, output, Counting())
-        assert 1 == drop_replaced(old, output, "key")
-
-    assert sorted(item.key for item in items(30)) == sorted(keys_in(output))
-
-
 def test_a_ledger_that_was_moved_alone_can_be_removed(output: Output, tmp_path: Path) -> None:
     """It does not find its rows, and says so; without it, they are taken over."""
     moved = tmp_path / "a" / "b" / "moved.sqlite"

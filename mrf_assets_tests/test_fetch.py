@@ -35,7 +35,7 @@ _SIGNED = f"?Expires=1&Signature={_SECRET}&Key-Pair-Id={_SECRET}&name=a.json"
 
 def _options(**changes: Any) -> FetchOptions:  # noqa: ANN401 - fields of FetchOptions
     """Options of a caller who never sleeps."""
-    return replace(FetchOptions(connect_seconds=5, read_seconds=5, wait=lambda _seconds: None), **changes)
+    return replace(FetchOptions(connect_seconds=60, read_seconds=60, wait=lambda _seconds: None), **changes)
 
 
 def _fetched(url: str, *, size: int = 4096, **changes: Any) -> bytes:  # noqa: ANN401 - fields of FetchOptions

@@ -23,7 +23,7 @@ from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.fetch.addresses import is_private_address, is_private_literal
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
-_CAREFUL = FetchOptions(connect_seconds=5, read_seconds=5, max_retries=0, refuse_private_addresses=True)
+_CAREFUL = FetchOptions(connect_seconds=60, read_seconds=60, max_retries=0, refuse_private_addresses=True)
 _SECRET = "S3cr3tV4lue"
 
 

@@ -17,7 +17,7 @@ from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 _DATA = bytes(range(256)) * 1_000
 _HALF = len(_DATA) // 2
-_OPTIONS = FetchOptions(connect_seconds=5, read_seconds=5, wait=lambda _seconds: None)
+_OPTIONS = FetchOptions(connect_seconds=60, read_seconds=60, wait=lambda _seconds: None)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_closing_ends_a_wait_for_another_attempt(server: MrfServer) -> None:
             if len(self.told) > 3:
                 is_waiting.set()
 
-    options = FetchOptions(connect_seconds=5, read_seconds=5, gate=Gate())
+    options = FetchOptions(connect_seconds=60, read_seconds=60, gate=Gate())
     with open_url(server.url("/a.json"), options) as raw:
 
         def read() -> None:

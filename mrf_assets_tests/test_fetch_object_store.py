@@ -33,7 +33,7 @@ def options() -> Iterator[FetchOptions]:
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
     requests.put(f"{endpoint}/acme", timeout=10).raise_for_status()
-    made = FetchOptions(object_store_endpoint=endpoint, connect_seconds=5, read_seconds=5, wait=lambda _seconds: None)
+    made = FetchOptions(object_store_endpoint=endpoint, connect_seconds=60, read_seconds=60, wait=lambda _seconds: None)
     for key in ("2026/%C3%A4%20b%3Fc.json.gz", "plain.json"):
         _put(made, key, _DATA)
     yield made

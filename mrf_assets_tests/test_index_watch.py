@@ -53,7 +53,7 @@ class Watched:
     @property
     def settings(self) -> Settings:
         """Of the watch and the runs."""
-        return Settings(output_dir=self.root / "lake", connect_timeout_seconds=5, read_timeout_seconds=5)
+        return Settings(output_dir=self.root / "lake", connect_timeout_seconds=60, read_timeout_seconds=60)
 
     @property
     def store(self) -> IndexStore:

@@ -52,7 +52,7 @@ def server() -> Iterator[MrfServer]:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """An output folder that is not there yet."""
-    return Settings(output_dir=tmp_path / "out", connect_timeout_seconds=5, read_timeout_seconds=5, max_retries=0)
+    return Settings(output_dir=tmp_path / "out", connect_timeout_seconds=60, read_timeout_seconds=60, max_retries=0)
 
 
 def _task(

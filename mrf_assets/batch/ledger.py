@@ -84,7 +84,6 @@ class Ledger:
                     str(self.path), "another process works on this batch; wait for it, or give another --checkpoint"
                 ) from None
             self._db = _open(self.path)
-            self._name_by_place()
             sync(self.path.parent)
             return self
 
@@ -122,15 +121,6 @@ class Ledger:
     def place_of(self, name: str) -> Path:
         """Where the output of that name is now."""
         return Path(os.path.normpath(self.path.parent.resolve() / name))
-
-    def _name_by_place(self) -> None:
-        """Ledgers had whole paths as names once."""
-        for old in filter(os.path.isabs, self.outputs()):
-            if (new := self.name_of(Path(old))) != old:
-                with self._transaction() as db:
-                    db.execute("UPDATE waiting SET output = ? WHERE output = ?", [new, old])
-                    db.execute("UPDATE parts SET output = ? WHERE output = ?", [new, old])
-                    db.execute("UPDATE notes SET value = ? WHERE value = ?", [new, old])
 
     # Items.
 

@@ -106,7 +106,7 @@ def in_processes(
                     on_message(said)
     finally:
         for _, process in busy.values():
-            process.terminate()
+            process.kill()  # SIGTERM may be ignored: Dagster lets it be what SIGINT is, which `nohup` jobs ignore
         for _, process in busy.values():
             process.join()
     return [results[number] for number in range(len(items))]

@@ -251,9 +251,8 @@ class _Work:
         ):
             source = open_json(raw, limits=self.settings.limits)
             reading.enter_context(_noting_what_is_spent(source))
-            blocks = read_ahead(source.blocks()) if self.settings.read_ahead else source.blocks()
+            blocks = read_ahead(source.blocks(), raw.close) if self.settings.read_ahead else source.blocks()
             watched = self._watched(reading.enter_context(closing(blocks)), source, task, tally, on_progress)
-            reading.callback(raw.close)  # before the thread that reads ahead is waited for
             request = Request(
                 url=task.canonical_url,
                 file_id=task.file_id,

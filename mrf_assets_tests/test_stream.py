@@ -5,7 +5,9 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import inspect
 import lzma
+import signal
 import threading
 from collections.abc import Callable, Iterator
 
@@ -23,6 +25,10 @@ _LARGE = b'{"x":[' + b",".join(b"%d" % (number * number) for number in range(400
 
 def _content(data: bytes, *, expect: Expected = "json", sizes: list[int] | None = None) -> bytes:
     return b"".join(open_json(FakeFile(data, sizes=sizes), expect=expect).blocks())
+
+
+def _nothing() -> None:
+    pass
 
 
 def _outcome(data: bytes) -> bytes | StreamError:
@@ -287,7 +293,7 @@ def test_a_zip_without_its_end_is_truncated(cut: int) -> None:
 @given(blocks=st.lists(st.binary(min_size=1, max_size=9)), most=st.integers(1, 3))
 def test_blocks_read_ahead_are_the_same_blocks(blocks: list[bytes], most: int) -> None:
     """Whatever their number and the length of the queue."""
-    assert blocks == list(read_ahead(iter(blocks), most))
+    assert blocks == list(read_ahead(iter(blocks), _nothing, most))
 
 
 def test_an_error_ahead_comes_behind_the_blocks_before_it() -> None:
@@ -299,19 +305,48 @@ def test_an_error_ahead_comes_behind_the_blocks_before_it() -> None:
 
     got: list[bytes] = []
     with pytest.raises(EmptyFile):
-        got.extend(read_ahead(broken()))
+        got.extend(read_ahead(broken(), _nothing))
     assert [b"a"] == got
 
 
 def test_leaving_early_ends_the_thread() -> None:
     """A reader that stops at an error leaves nobody behind."""
     before = set(threading.enumerate())
-    blocks = read_ahead(iter(lambda: b"x", None), 2)
+    blocks = read_ahead(iter(lambda: b"x", None), _nothing, 2)
     assert b"x" == next(blocks)
 
     blocks.close()
 
     assert before == set(threading.enumerate())
+
+
+def test_an_interrupt_waits_for_no_block() -> None:
+    """A server that answers no more would hold it up until its answer is given up."""
+    hung_up, interrupted = threading.Event(), threading.Event()
+    main = threading.main_thread().ident
+    assert main
+
+    def stalled() -> Iterator[bytes]:
+        yield b"a"
+        while not hung_up.wait(0.02):
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    blocks = read_ahead(stalled(), hung_up.set)
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if (
+            inspect.getgeneratorstate(blocks) == inspect.GEN_RUNNING and not interrupted.is_set()
+        ):  # it waits for a block
+            interrupted.set()
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(blocks)
+    finally:
+        hung_up.set()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_gzip_header_without_end_is_damage() -> None:

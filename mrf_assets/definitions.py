@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+import mrf_assets.defs.shared_records
 import mrf_assets.lean_start  # noqa: F401 - before numpy is imported
 from mrf_assets.defs import enrichment, jobs, schedules
 from mrf_assets.defs.alerts import alert_sensors

@@ -317,6 +317,7 @@ def processes_of(place: Place) -> list[int]:
 
 def kill_all_of(place: Place) -> None:
     """Nothing outlives the tests; also what a power cut does."""
-    for pid in processes_of(place):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    while found := processes_of(place):  # what was being started is found the next time
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

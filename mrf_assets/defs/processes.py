@@ -5,20 +5,32 @@ import os
 import platform
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
 
 WORKER_TAG = "mrf/worker"  # process id
-STARTED_TAG = "mrf/worker_started"  # when it began, Unix seconds: a process id is given again after a restart
+STARTED_TAG = "mrf/worker_started"  # a process id is given again
 MACHINE_TAG = "mrf/machine"  # on which it is one
-_CLOCK_SECONDS = 5.0  # by which the machine's clock may be set meanwhile
+_CLOCK_SECONDS = 5.0  # by which the machine's clock may drift meanwhile
+_BOOT_SECONDS = psutil.boot_time()  # moves with the clock: a virtual machine's is set anew after a pause
+_START_TICKS = 19  # of the fields behind the name in /proc/<pid>/stat
 LOST = "its worker process is gone; run it again"
 
 
 def worker_tags() -> dict[str, str]:
     """On a run that this process works on itself, as those of the command line do."""
-    began = psutil.Process().create_time()
-    return {WORKER_TAG: str(os.getpid()), STARTED_TAG: f"{began:.2f}", MACHINE_TAG: platform.node()}
+    return {WORKER_TAG: str(os.getpid()), STARTED_TAG: _birth(psutil.Process()), MACHINE_TAG: platform.node()}
+
+
+def _birth(process: psutil.Process) -> str:
+    """Tells a process from others of its id, whatever happens to the machine's clock where that can be had."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        _, _, facts = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")
+    except OSError:  # no Linux, or no such process any more
+        return f"{process.create_time():.0f}"
+    return f"{boot}/{facts.split()[_START_TICKS]}"
 
 
 def is_orphan(tags: Mapping[str, str]) -> bool:
@@ -30,8 +42,7 @@ def is_orphan(tags: Mapping[str, str]) -> bool:
         return False
     try:
         process = psutil.Process(int(tags[WORKER_TAG]))
-        is_another = abs(process.create_time() - float(tags[STARTED_TAG])) > _CLOCK_SECONDS
-        return is_another or process.status() == psutil.STATUS_ZOMBIE
+        return _birth(process) != tags[STARTED_TAG] or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:  # somebody else's by now, but alive
@@ -42,7 +53,9 @@ def is_alive(pid: int, *, began_before: float) -> bool:
     """Whether a process of this machine that was there at a time, in Unix seconds, still is."""
     try:
         process = psutil.Process(pid)
-        return process.create_time() <= began_before + _CLOCK_SECONDS and process.status() != psutil.STATUS_ZOMBIE
+        clock_was_set_by = psutil.boot_time() - _BOOT_SECONDS
+        began = process.create_time() - clock_was_set_by
+        return began <= began_before + _CLOCK_SECONDS and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, psutil.AccessDenied):  # gone, or somebody else's by now
         return False
 

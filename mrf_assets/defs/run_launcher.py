@@ -10,7 +10,11 @@ the daemon starts within a minute.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -19,17 +23,27 @@ import dagster as dg
 from dagster._core.errors import DagsterLaunchFailedError, DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-from dagster._serdes import deserialize_value
+from dagster._serdes import ConfigurableClassData, deserialize_value
 
+import mrf_assets.defs.shared_records  # noqa: F401 - the daemon loads this module, and not the definitions
 from mrf_assets.defs.processes import LOST, WORKER_TAG, is_alive, is_orphan
 
 _ANSWER_SECONDS = 10
+_NEXT_SERVER_SECONDS = 90.0  # until the daemon has another one; a run that is failed before cannot be repeated there
 _ENDING = "telling it to shut down"  # what a server says that waits for its runs and takes no more
 _STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
+
+# Without it the backfill daemon gives up a backfill, and cancels its queued runs, once its code server cannot load.
+os.environ.setdefault("DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR", "1")
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
     """Launches runs as `DefaultRunLauncher`, and supports run monitoring."""
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._launched = set[str]()  # by this process
+        self._without_server = dict[str, float]()  # run -> since when
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start a run's process.
@@ -43,6 +57,18 @@ class WatchedRunLauncher(DefaultRunLauncher):
             if _ENDING in str(error):
                 raise DagsterUserCodeUnreachableError(str(error)) from error
             raise
+        self._launched.add(context.dagster_run.run_id)
+
+    def terminate(self, run_id: str) -> bool:
+        """Interrupt a run's process, through its server or without it; False if there is none to interrupt."""
+        try:
+            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]  # Dagster's own
+        except DagsterUserCodeUnreachableError:
+            pid = next(self._processes(run_id), None)
+            if pid is None:
+                raise
+            os.kill(pid, signal.SIGINT)  # as its server would have it do to itself
+            return True
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -66,14 +92,23 @@ class WatchedRunLauncher(DefaultRunLauncher):
             code = getattr(error.__cause__, "code", None)
             if code is None or code().name != "UNAVAILABLE":
                 return _health(True, "its server is slow to answer")
-            return _health(self._outlives_its_server(run), "the server that ran it is gone")
+            is_there = any(self._processes(run.run_id)) or self._waits_for_server(run.run_id)
+            return _health(is_there, "the server that ran it is gone")
         return _health(answer.can_cancel, "its process is gone")
 
-    def _outlives_its_server(self, run: dg.DagsterRun) -> bool:
-        for entry in self._instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
-            if found := _STARTED.match(entry.message):
-                return is_alive(int(found[1]), began_before=entry.timestamp)
-        return False
+    def _processes(self, run_id: str) -> Iterator[int]:
+        """Those that work on a run; a run that was put back into the queue may have had another before."""
+        for entry in self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+            found = _STARTED.match(entry.message)
+            if found and is_alive(int(found[1]), began_before=entry.timestamp):
+                yield int(found[1])
+
+    def _waits_for_server(self, run_id: str) -> bool:
+        """Whether this daemon lost its own code server so lately that it has no other yet."""
+        if run_id not in self._launched:
+            return False
+        since = self._without_server.setdefault(run_id, time.monotonic())
+        return time.monotonic() - since < _NEXT_SERVER_SECONDS
 
 
 def _health(is_there: bool, why: str) -> CheckRunHealthResult:

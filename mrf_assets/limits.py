@@ -27,7 +27,7 @@ class Limits:
     max_element_bytes: int = 16 * MIB
     # Values in one of these: a list of `[],` within the bound of bytes would take 3 GB as objects of Python. Lists and
     # objects count as `CONTAINER_VALUES` each, which makes that reference of Aetna one of 570,000.
-    max_element_values: int = 2 << 20
+    max_element_values: int = 1 << 20
     max_remote_fetches: int = 8  # remote provider references of one file fetched at a time
     max_remote_references: int = 100_000  # addresses in one file; BCBSA members have hundreds
     max_remote_reference_bytes: int = 16 * MIB  # decompressed; what one of them may hold, as if it stood in the file

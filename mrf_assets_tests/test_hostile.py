@@ -118,8 +118,8 @@ _REFUSED: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "long-unknown.json": (endless("text of escapes", "unknown key", GIB).blocks, "of more than 16777216 bytes"),
     "long-rate.json": (endless("decimals", "price", GIB).blocks, "one value or element of more than 16777216 bytes"),
     "long-reference.json": (endless("list of numbers", "reference", GIB).blocks, "has one "),
-    "crowded-rate.json": (many_elements("rate", b"[],", 15 << 20).blocks, "of more than 2097152 values"),
-    "crowded-reference.json": (many_elements("reference", b"{},", 15 << 20).blocks, "of more than 2097152 values"),
+    "crowded-rate.json": (many_elements("rate", b"[],", 15 << 20).blocks, "of more than 1048576 values"),
+    "crowded-reference.json": (many_elements("reference", b"{},", 15 << 20).blocks, "of more than 1048576 values"),
     "dead-references.json": (
         lambda: iter([render(document(groups=3, remote_references="http://127.0.0.1:9/refs"))]),
         "3 of 3 remote provider references could not be had",

@@ -34,7 +34,7 @@ _ENDING = "telling it to shut down"  # what a server says that waits for its run
 _STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
 
 # Without it the backfill daemon gives up a backfill, and cancels its queued runs, once its code server cannot load.
-os.environ.setdefault("DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR", "1")
+os.environ["DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"] = "1"
 
 
 class WatchedRunLauncher(DefaultRunLauncher):

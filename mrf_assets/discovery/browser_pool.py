@@ -40,6 +40,7 @@ _FLAGS = (
     "--disable-extensions",
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",  # the one way out that passes a proxy by
 )
+_TOLD_SECONDS = 1.0  # until the end of a browser is told behind that of its page
 _CLOSE_SECONDS = 5.0
 
 
@@ -195,7 +196,7 @@ class BrowserPool:
                     return _failed(failure, kinds)
         except VisitFailed as failure:
             self.stats.crashes += isinstance(failure, RendererCrashed)
-            return None if browser is not None and not browser.is_connected() else _failed(failure, kinds)
+            return None if browser is not None and await _went_down(browser, failure) else _failed(failure, kinds)
         except Error:
             return None
 
@@ -291,6 +292,16 @@ class BrowserPool:
                 f"{executable or 'Chromium'} does not start; run it with --headless --dump-dom about:blank to see why "
                 "(in a container without user namespaces, MRF_CHROMIUM_SANDBOX=false)",
             ) from None
+
+
+async def _went_down(browser: Browser, failure: VisitFailed) -> bool:
+    """Whether the browser as a whole is gone; that its page is gone may be told before."""
+    if browser.is_connected() and isinstance(failure, VisitBroke):
+        gone = asyncio.Event()
+        browser.once("disconnected", lambda _browser: gone.set())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(gone.wait(), _TOLD_SECONDS)
+    return not browser.is_connected()
 
 
 def _failed(failure: VisitFailed, kinds: Iterable[PageKind]) -> dict[PageKind, PageAnswer]:

@@ -23,7 +23,7 @@ from mrf_assets.settings import spare_blas_threads
 
 _MB = 1 << 20
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
-_KEPT = ((_TRIM_THRESHOLD, 16 * _MB), (_TOP_PAD, 8 * _MB), (_MMAP_THRESHOLD, 8 * _MB))
+_KEPT = ((_TRIM_THRESHOLD, 64 * _MB), (_TOP_PAD, 8 * _MB), (_MMAP_THRESHOLD, 32 * _MB))
 _CANNOT_FLUSH = 120  # Python's exit code for it
 _exit_codes: list[int] = []  # that `leave` was given
 

@@ -42,6 +42,7 @@ _NOT_FETCHED = frozenset({"image", "media", "font"})
 _MOST_TEXT = 8 << 20  # characters of one frame
 _MOST_FRAMES = 20
 _MOST_ANSWERS = 50  # of scripts, that are read
+_CLOSED = "TargetClosedError"  # Playwright's, which it does not export: page, context or browser is gone
 _MOST_ANSWER_BYTES = 32 << 20
 _MOST_CLICKS = 10
 _MOST_POPUPS = 10
@@ -186,7 +187,8 @@ class Visit:
                 if answer is not None:
                     turn.answered(answer.status, retry_after_seconds=_seconds(answer.headers.get("retry-after", "")))
         except Error as error:
-            raise VisitFailed("failed", self._why_not_loaded(error)) from None
+            failed = VisitBroke if type(error).__name__ == _CLOSED else VisitFailed
+            raise failed("failed", self._why_not_loaded(error)) from None
         except FetchError as error:  # its turn did not come
             raise VisitFailed("failed", error.reason) from None
         if answer is None:

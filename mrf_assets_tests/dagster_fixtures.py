@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 import duckdb
+import psutil
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from mrf_assets.schema import TABLES
@@ -189,6 +191,14 @@ def finished(process: subprocess.Popen[str], seconds: float = DEADLINE_SECONDS) 
         os.killpg(process.pid, signal.SIGKILL)
         raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def worker_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> psutil.Process:
+    """The process that works on a run of Dagster's own launcher."""
+    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        if found := re.match(r"Started process for run \(pid: (\d+)\)", entry.message):
+            return psutil.Process(int(found[1]))
+    raise AssertionError(run.run_id)
 
 
 def partitions_of(instance: dg.DagsterInstance, table: str) -> set[str]:

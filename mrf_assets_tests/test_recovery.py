@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -43,6 +42,7 @@ from mrf_assets_tests.dagster_fixtures import (
     key,
     kill_all_of,
     wait_for,
+    worker_of,
 )
 from mrf_assets_tests.mrf_server import Gate, MrfServer
 
@@ -139,15 +139,6 @@ def _settings(place: Place, concurrent_runs: int) -> None:
     (place.home / "dagster.yaml").write_text(yaml.safe_dump(config))
 
 
-def _worker_of(instance: dg.DagsterInstance, letter: str) -> tuple[str, int]:
-    """The run of a network, and the process that works on it."""
-    (run,) = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": key(letter)}), limit=1)
-    for entry in instance.all_logs(run.run_id):
-        if found := re.search(r"^Started process for run \(pid: (\d+)\)", entry.message):
-            return run.run_id, int(found[1])
-    raise AssertionError(run.run_id)
-
-
 def _held(server: MrfServer, letters: str) -> dict[str, Gate]:
     return {letter: server.hold(Payer.path(letter), at=20) for letter in letters}
 
@@ -199,9 +190,9 @@ def recovered(tmp_path_factory: pytest.TempPathFactory) -> Recovered:
             backfill_id = dagster.backfill(_LETTERS)
             _reached(instance, first)
 
-            run_id, worker = _worker_of(instance, "a")
-            failed = dg.RunsFilter(run_ids=[run_id], statuses=[_FAILURE])
-            for killed in (webserver.pid, daemon.pid, worker):
+            (run,) = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": key("a")}), limit=1)
+            failed = dg.RunsFilter(run_ids=[run.run_id], statuses=[_FAILURE])
+            for killed in (webserver.pid, daemon.pid, worker_of(instance, run).pid):
                 os.kill(killed, signal.SIGKILL)
             dagster.start_webserver()
             dagster.start_daemon()

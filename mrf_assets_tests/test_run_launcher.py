@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -21,10 +20,9 @@ from mrf_assets.defs.partitions import add_networks
 from mrf_assets.fetch import open_url
 from mrf_assets.sources import read_source
 from mrf_assets.task_store import TaskStore
-from mrf_assets_tests.dagster_fixtures import Payer, Place, key, kill_all_of, wait_for
+from mrf_assets_tests.dagster_fixtures import Payer, Place, key, kill_all_of, wait_for, worker_of
 from mrf_assets_tests.mrf_server import Gate, MrfServer
 
-_STARTED = re.compile(r"^Started process for run \(pid: (\d+)\)")
 _LOCATION = "mrf_assets.definitions"
 
 
@@ -78,11 +76,6 @@ class Launched:
         """What a run said of itself."""
         return [entry.message for entry in self.instance.all_logs(run.run_id)]
 
-    def worker(self, run: dg.DagsterRun) -> psutil.Process:
-        """The process of a run."""
-        (found,) = filter(None, map(_STARTED.match, self.said(run)))
-        return psutil.Process(int(found[1]))
-
     def health(self, run: dg.DagsterRun) -> WorkerStatus:
         """What run monitoring is told."""
         return self.instance.run_launcher.check_run_worker_health(self.now(run)).status
@@ -120,7 +113,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch
 def test_a_run_outlives_its_server_and_can_be_stopped(launched: Launched) -> None:
     """It counts as there until it is not."""
     run, _ = launched.held("a")
-    worker = launched.worker(run)
+    worker = worker_of(launched.instance, run)
     server = worker.parent()
     assert server
     server.kill()
@@ -151,7 +144,7 @@ def test_a_run_that_went_with_its_server_is_failed_once_there_can_be_another_ser
 ) -> None:
     """Its retry needs one; a daemon that was started since has one already."""
     run, _ = launched.held("a")
-    worker = launched.worker(run)
+    worker = worker_of(launched.instance, run)
     server = worker.parent()
     assert server
     server.kill()

@@ -7,8 +7,9 @@
   peak of memory is the same (benchmarks/NOTES.md).
 - At its end Python takes all modules apart, in 0.05 s for a reader and 0.5 s where Dagster was imported. `leave` ends
   the process when nothing but that is left to do.
+- The logins of .netrc stay out of all requests: servers of strangers are asked, webhooks and registries.
 
-Who imports us as a library keeps all three as they are.
+Who imports us as a library keeps all of it as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import os
 import sys
 from typing import NoReturn
 
-from mrf_assets.settings import spare_blas_threads
+from mrf_assets.settings import ignore_netrc, spare_blas_threads
 
 _MB = 1 << 20
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
@@ -55,4 +56,5 @@ def _keep_freed_memory() -> None:
 
 atexit.register(_end)
 spare_blas_threads()
+ignore_netrc()
 _keep_freed_memory()

@@ -351,6 +351,11 @@ def spare_blas_threads(environ: MutableMapping[str, str] = os.environ) -> None:
     environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+def ignore_netrc(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Keep the user's logins at home: requests, and with it apprise, send those of .netrc to any host that is asked."""
+    environ["NETRC"] = os.devnull
+
+
 def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:
     """The folder of Dagster's storage: DAGSTER_HOME, else `.dagster_home` here."""
     return Path(environ.get("DAGSTER_HOME") or ".dagster_home").absolute()

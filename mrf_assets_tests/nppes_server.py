@@ -87,6 +87,7 @@ class NppesServer:
     ) -> None:
         self.requests: Counter[str] = Counter()  # by NPI
         self.queries: list[dict[str, str]] = []
+        self.headers: list[dict[str, str]] = []  # of each request; names in lower case
         self.refusals = self.connections = self.peak_concurrency = 0
         self.unknown: set[str] = set()
         self.deactivated: set[str] = set()
@@ -169,11 +170,13 @@ class NppesServer:
         """Answer one request; False where the connection is over."""
         head = await reader.readuntil(b"\r\n\r\n")
         target = head.split(b" ", 2)[1].decode()
+        lines = (line.partition(": ") for line in head.decode("latin-1").split("\r\n")[1:])
         query = dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
         npi = query.get("number", "")
         with self._lock:
             self.requests[npi] += 1
             self.queries.append(query)
+            self.headers.append({name.lower(): value for name, _, value in lines if name})
             self._active += 1
             self.peak_concurrency = max(self.peak_concurrency, self._active)
         self.on_request(npi)

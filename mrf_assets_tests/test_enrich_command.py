@@ -634,6 +634,21 @@ def test_people_are_told_of_the_end(desk: Desk) -> None:
     assert "none.csv cannot be read" in told[2]["message"]
 
 
+def test_no_login_of_netrc_leaves_the_machine(desk: Desk) -> None:
+    """Neither to the registry nor, with the alert, to a webhook: the command in a process of its own."""
+    (desk.folder / ".netrc").write_text("default login user password S3cr3t\n")
+    (desk.folder / ".netrc").chmod(0o600)
+    desk.write_input(NPIS[:2])
+    with MrfServer() as hooks:
+        hooks.always("/hook", Answer(body=b""))
+        desk.environ |= {"HOME": str(desk.folder), "MRF_ALERT_URLS": hooks.url("/hook").replace("http://", "json://")}
+        code, _, _ = _outcome(desk.start(*FLAGS))
+        (alert,) = hooks.requests_of("/hook")
+
+    assert 0 == code
+    assert [None] * 3 == [headers.get("authorization") for headers in [*desk.server.headers, alert.headers]]
+
+
 def test_a_dead_registry_stops_the_run(desk: Desk) -> None:
     """Forty thousand records are not burned on a service that is down."""
     npis = make_npis(300, seed=1)

@@ -7,6 +7,7 @@ import copy
 import datetime as dt
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -268,6 +269,97 @@ def test_a_connection_that_was_closed_while_idle_is_opened_anew(server: NppesSer
 
     assert "matched" == found.row["status"]
     assert 3 == server.requests[PERSON]
+
+
+def redirect(location: str) -> Reply:
+    """A 302 to there."""
+    return Reply(status=302, headers={"Location": location})
+
+
+@pytest.mark.parametrize("entry", ["machine 127.0.0.1", "default"])
+def test_no_login_of_netrc_is_sent(
+    server: NppesServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    """Neither to the registry, nor to where it redirects, nor to a proxy."""
+    (tmp_path / ".netrc").write_text(f"{entry} login user password S3cr3t\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NETRC", raising=False)
+    with NppesServer() as other:
+        server.script(PERSON, redirect(f"{other.url}?version=2.1&number={PERSON}"))
+        look_up(server, PERSON)
+        monkeypatch.setenv("http_proxy", server.url)
+        monkeypatch.setenv("no_proxy", "")
+        look_up(other, ORGANIZATION)
+
+        assert 2 == len(server.headers)
+        assert 1 == len(other.headers)
+        for headers in server.headers + other.headers:
+            assert not {"authorization", "proxy-authorization"} & headers.keys()
+
+
+@pytest.mark.parametrize(("login", "sent"), [("", None), ("user:pw@", "Basic dXNlcjpwdw==")])
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_a_proxy_of_the_environment_is_used_with_the_login_of_its_address(
+    server: NppesServer, monkeypatch: pytest.MonkeyPatch, scheme: str, login: str, sent: str | None
+) -> None:
+    """As for downloads, with a scheme or without; the registry's host is resolved by the proxy."""
+    monkeypatch.setenv("http_proxy", f"{scheme}{login}127.0.0.1:{server.port}")
+    monkeypatch.setenv("no_proxy", "")
+
+    async def run() -> Answer:
+        async with NppesClient("http://registry.example/api/") as client:
+            return await client.look_up(Item(key=PERSON))
+
+    assert "matched" == asyncio.run(run()).row["status"]
+    (headers,) = server.headers
+    assert ("registry.example", sent) == (headers["host"], headers.get("proxy-authorization"))
+
+
+def test_a_host_of_no_proxy_is_asked_directly(server: NppesServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy is a port at which nobody listens."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "127.0.0.0/8")
+
+    assert 1 == len(look_up(server, PERSON))
+
+
+def test_a_proxy_of_another_kind_is_refused_without_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first request."""
+    monkeypatch.setenv("all_proxy", "socks5://user:S3cr3t@127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+
+    with pytest.raises(SettingError, match="names a proxy of socks5") as caught:
+        NppesClient("http://registry.example/api/")
+    assert "S3cr3t" not in str(caught.value)
+
+
+def test_redirects_are_followed_one_host_after_the_other(server: NppesServer) -> None:
+    """Relative ones, too; the answer is that of the last."""
+    server.script(PERSON, redirect(f"/there?version=2.1&number={PERSON}"))
+
+    (found,) = look_up(server, PERSON)
+
+    assert ("matched", 2) == (found.row["status"], server.requests[PERSON])
+
+
+@pytest.mark.parametrize(
+    ("location", "told", "requests"),
+    [
+        ("?number=1", "more than 10 redirects", 11),
+        ("file:///etc/passwd", "out of http and https", 1),
+        ("http://[::1", "out of http and https", 1),
+    ],
+)
+def test_a_redirect_that_leads_nowhere_is_a_failure(
+    server: NppesServer, location: str, told: str, requests: int
+) -> None:
+    """At once: another try would end in the same place."""
+    server.always(redirect(location))
+
+    with pytest.raises(LookUpFailed, match=told) as caught:
+        look_up(server, PERSON)
+    assert (False, requests) == (caught.value.is_passing, server.total())
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from types import TracebackType
 from typing import Self
+from urllib.parse import urljoin
 
 import aiohttp
+from requests.utils import get_environ_proxies, select_proxy
 
 from mrf_assets.batch import Answer, Item
 from mrf_assets.errors import LookUpFailed, SettingError
@@ -22,6 +24,9 @@ _USER_AGENT = f"mrf_assets/{version('mrf_assets')}"
 _POOL_SIZE = 20
 _MOST_ANSWER_BYTES = 4 << 20  # an answer has some 5 kB
 _RECONNECTS = 2
+_SCHEMES = ("http://", "https://")
+_MOST_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSALS = (429, 503)
 _PASSING = (408, 425, 500, 502, 504, 520, 521, 522, 523, 524)
 _CHECK_NPI = "1234567893"  # the example of the CMS documentation: a valid check digit, never issued
@@ -31,12 +36,20 @@ class NppesClient:
     """Looks up NPIs; use as an async context manager.
 
     One session with up to 20 connections. A connection that the server closed while it was idle is
-    opened anew, at most twice, inside one request.
+    opened anew, at most twice, inside one request. Proxies come from the environment, as for downloads; the
+    user's .netrc is never read: with aiohttp's `trust_env` its logins, a `default` one above all, would go to the
+    registry and to every host that it redirects to.
     """
 
     def __init__(self, url: str, *, timeout_seconds: float = 30.0, keep_alive: bool = True) -> None:
-        if not is_remote(url) or not url.lower().startswith(("http://", "https://")):
+        if not is_remote(url) or not url.lower().startswith(_SCHEMES):
             raise SettingError("npi_api_url", f"{canonical_url(url)} is no http(s) address")
+        if (proxy := _proxy_of(url)) is not None and not proxy.lower().startswith(_SCHEMES):
+            scheme = proxy.partition("://")[0]  # the rest may hold a login
+            raise SettingError(
+                "https_proxy",
+                f"names a proxy of {scheme}; NPIs are looked up over http(s) ones alone: name one, or set no_proxy",
+            )
         self._url, self._timeout, self._keep_alive = url, aiohttp.ClientTimeout(total=timeout_seconds), keep_alive
         self._session: aiohttp.ClientSession | None = None
 
@@ -47,7 +60,6 @@ class NppesClient:
             timeout=self._timeout,
             headers={"User-Agent": _USER_AGENT, "Accept": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,  # proxies, as for downloads
         )
         return self
 
@@ -63,7 +75,7 @@ class NppesClient:
         Raises:
             LookUpFailed: No usable answer; says whether to try again.
         """
-        status, headers, body = await self._get({"version": _VERSION, "number": item.key})
+        status, headers, body = await self._answer({"version": _VERSION, "number": item.key})
         if status != 200:  # noqa: PLR2004 - OK
             raise _bad_status(status, headers, body)
         row = read_answer(item.key, body, dt.datetime.now(tz=dt.UTC))
@@ -78,11 +90,23 @@ class NppesClient:
         answer = await self.look_up(Item(key=_CHECK_NPI))
         return f"{canonical_url(self._url)} answers ({_CHECK_NPI}: {answer.row['status']})"
 
-    async def _get(self, query: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+    async def _answer(self, query: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        """The first answer that is not a redirect; each hop has its own proxy, and no login of another."""
+        url, parameters = self._url, query
+        for _ in range(_MOST_REDIRECTS + 1):
+            status, headers, body = await self._get(url, parameters)
+            location = headers.get("Location")
+            if status not in _REDIRECTS or location is None:
+                return status, headers, body
+            url, parameters = _redirected(url, location), {}
+        raise LookUpFailed("redirected", f"more than {_MOST_REDIRECTS} redirects", is_passing=False)
+
+    async def _get(self, url: str, query: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         assert self._session is not None, "use `async with`"
         for reconnects in range(_RECONNECTS + 1):
             try:
-                async with self._session.get(self._url, params=query) as response:
+                request = self._session.get(url, params=query, proxy=_proxy_of(url), allow_redirects=False)
+                async with request as response:
                     body = await response.content.read(_MOST_ANSWER_BYTES)
                     while len(body) < _MOST_ANSWER_BYTES and (more := await response.content.read(_MOST_ANSWER_BYTES)):
                         body += more
@@ -96,6 +120,22 @@ class NppesClient:
                 # The error's text may hold the address.
                 raise LookUpFailed("connection_lost", f"the connection broke ({type(error).__name__})") from error
         raise AssertionError("the loop returns or raises")
+
+
+def _proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for an address; by the same rules as for downloads."""
+    proxy = select_proxy(url, get_environ_proxies(url))
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+def _redirected(url: str, location: str) -> str:
+    try:
+        target = urljoin(url, location)
+    except ValueError:
+        target = ""
+    if not target.lower().startswith(_SCHEMES):
+        raise LookUpFailed("redirected", "the redirect leads out of http and https", is_passing=False)
+    return target
 
 
 def _bad_status(status: int, headers: Mapping[str, str], body: bytes) -> LookUpFailed:

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 _COLLECT_EVERY = 500_000  # objects made
 # Tables of everything took 0.15 to 0.62 of the bytes of a gzip, and up to 0.1 of those of plain JSON: the shapes of
 # mrf_assets_tests/factory.py at 60 MB. What a whitelist keeps of a file cannot be told before.
-_TABLES_SHARE = {"gzip": 0.7, "zip": 0.7, "plain": 0.1}
+_TABLES_SHARE = {"gzip": 0.7, "zip": 0.7, "zlib": 0.7, "plain": 0.1}
 _ROOM_EVERY_BYTES = 32 << 20  # of JSON
 
 
@@ -267,6 +267,7 @@ class _Work:
                 writer.write(table, batch)
                 if table == REJECTS.name:
                     rejects.update(map(str, batch.column("reason").to_pylist()))
+            tally.repairs.update(source.repairs)
             period, period_source = _period(task, tally)
             row = self._file_row(task, source, tally) | {"period_source": period_source, "providers_filtered": 0}
             if not self._is_filtered:

@@ -203,7 +203,7 @@ FILES = Table(
         Column("variant", _TEXT, "Content hash in the name, where the payer puts one."),
         Column("network_id_rule", _TEXT, "The naming family that matched."),
         Column("network_id_rule_version", pa.int32(), "Version of the rule set."),
-        Column("container", _TEXT, "gzip, zip or plain."),
+        Column("container", _TEXT, "gzip, zip, zlib or plain."),
         Column("size_bytes", pa.int64(), "Bytes read, compressed."),
         Column("json_size_bytes", pa.int64(), "Bytes of JSON."),
         Column("sha256", _TEXT, "Of the bytes read, compressed."),

@@ -7,17 +7,16 @@ gzip, and UHC several gzip members in one file.
 
 from __future__ import annotations
 
-import gzip
 import queue
 import threading
-import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from isal import igzip, isal_zlib
+from isal import igzip_lib
 
 from mrf_assets.errors import CorruptArchive, EmptyFile, LimitExceeded, TruncatedFile, UnsupportedContent
 from mrf_assets.limits import MIB, Limits
@@ -28,6 +27,12 @@ _BLOCKS_AHEAD = 8
 _LEFT_AFTER_SECONDS = 0.1  # how soon a full queue notices that nobody reads it any more
 _DEFAULT_LIMITS = Limits()
 _ANY_INFLATION_BYTES = 64 * MIB  # a small file of equal rows may shrink to nearly nothing
+_GZIP = b"\x1f\x8b"
+_ZLIB_HEADER_BYTES, _ZLIB_METHOD, _ZLIB_CHECK = 2, 0x78, 31  # deflate with a window of 32 KiB; RFC 1950, 2.2
+_SHOWN_CHARACTERS = 40
+_ENCODINGS = ("identity", "gzip", "x-gzip", "deflate")  # of HTTP
+_BLANK = b" \t\r\n\0"
+_PIECE_BYTES = 1 << 17  # compressed, worked on at a time
 _MAX_CONTAINERS = 3  # json.gz in a zip, gzipped once more by the server, is the most that makes sense
 
 _DELIMITERS = (b",", b";", b"|", b"\t", b"~")  # the last one is Humana's
@@ -79,6 +84,10 @@ class RawFile(Protocol):
         """HTTP Last-Modified, where given."""
 
     @property
+    def content_encoding(self) -> str | None:
+        """HTTP Content-Encoding of the bytes that are handed out, in lower case, where given."""
+
+    @property
     def sha256(self) -> str:
         """Hex digest of the bytes that were handed out; kept below, where a restarted download is compared with it."""
 
@@ -98,15 +107,10 @@ _Ahead = queue.Queue[bytes | BaseException | None]  # blocks, then what ended th
 
 
 class _Readable(ABC):
-    """What igzip wants of a file, out of `read`."""
+    """Compressed bytes, whatever they lie in."""
 
     @abstractmethod
     def read(self, size: int = -1) -> bytes: ...
-
-    def readinto(self, buffer: memoryview) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 class _Tee(_Readable):
@@ -159,6 +163,11 @@ class _Blocks(_Readable):
             pass
 
 
+def is_zlib(head: bytes) -> bool:
+    """Whether bytes begin as zlib data do (RFC 1950): as most servers send `Content-Encoding: deflate`."""
+    return len(head) >= _ZLIB_HEADER_BYTES and head[0] == _ZLIB_METHOD and int.from_bytes(head[:2]) % _ZLIB_CHECK == 0
+
+
 class DecompressedFile:
     """The decompressed blocks of one file; sizes and digest are whole once the blocks are."""
 
@@ -166,6 +175,7 @@ class DecompressedFile:
         self.raw = raw
         self._limits, self._unpacked_bytes = limits, 0  # of all containers, and of members that are passed over
         self.container = "plain"
+        self.repairs = Counter[str]()  # whole once the blocks are
         self.json_size_bytes = 0
         self._expect: Expected = expect
         self._tee = _Tee(raw)
@@ -206,12 +216,18 @@ class DecompressedFile:
             raise UnsupportedContent(
                 self.raw.url, f"compressed more than {_MAX_CONTAINERS} times over; unpack it first"
             )
-        if head.startswith(b"\x1f\x8b"):
+        if head.startswith(_GZIP):
             self._found("gzip")
             yield from self._unpack(_Blocks(self._unpacked(self._gunzip(source))), depth + 1)
+        elif is_zlib(head):
+            self._found("zlib")
+            yield from self._unpack(_Blocks(self._unpacked(self._inflate(source, igzip_lib.DECOMP_ZLIB))), depth + 1)
         elif head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
             self._found("zip")
             yield from self._unpack(_Blocks(self._unzip(source)), depth + 1)
+        elif depth == 0 and self._is_bare_deflate(head):
+            self._found("zlib")
+            yield from self._unpack(_Blocks(self._unpacked(self._inflate(source, igzip_lib.DECOMP_DEFLATE))), depth + 1)
         else:
             self._refuse(head)
             while block := source.read(BLOCK_BYTES):
@@ -231,6 +247,11 @@ class DecompressedFile:
         if self.container == "plain":
             self.container = container
 
+    def _is_bare_deflate(self, head: bytes) -> bool:
+        """Whether a server sent deflate without a header, as old ones do: the bytes alone do not tell."""
+        text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        return self.raw.content_encoding == "deflate" and bool(head) and not text.startswith((b"{", b"[", b"<"))
+
     def _refuse(self, head: bytes) -> None:
         for magic, name in _UNSUPPORTED.items():
             if head.startswith(magic):
@@ -244,7 +265,12 @@ class DecompressedFile:
                 "is an HTML or XML page, not data; open the address in a browser: the link has moved or expired",
             )
         if self._expect == "json" and text and not text.startswith((b"{", b"[")):
-            shown = text[:40].decode("utf-8", "replace")
+            encoding = (self.raw.content_encoding or "identity")[:_SHOWN_CHARACTERS]
+            if encoding not in _ENCODINGS:
+                raise UnsupportedContent(
+                    self.raw.url, f"was sent with Content-Encoding {encoding!r}, which is not read; tell the payer"
+                )
+            shown = text[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
             line = text.partition(b"\n")[0]
             if max(map(line.count, _DELIMITERS)) > 1:
                 raise UnsupportedContent(
@@ -253,17 +279,62 @@ class DecompressedFile:
             raise UnsupportedContent(self.raw.url, f"is not JSON (it begins with {shown!r}); check the address")
 
     def _gunzip(self, source: _Tee | _Blocks) -> Iterator[bytes]:
-        try:
-            with igzip.IGzipFile(fileobj=source, mode="rb") as unzipped:  # type: ignore[no-untyped-call]  # isal has no types
-                while block := unzipped.read(BLOCK_BYTES):
-                    yield block
-        except EOFError:
-            raise TruncatedFile(self.raw.url, self.size_bytes, "the gzip stream") from None
-        # OverflowError: a name or comment of more than 512 kB in the header, which isal does not get past.
-        except (gzip.BadGzipFile, isal_zlib.error, zlib.error, OverflowError) as error:  # type: ignore[misc]  # isal has no types
+        """All members, one behind the other."""
+        rest = source.read(_PIECE_BYTES)
+        while rest.startswith(_GZIP):
+            rest = yield from self._member(source, rest, igzip_lib.DECOMP_GZIP, "the gzip stream")
+            rest = rest.lstrip(b"\0") or self._behind_zeros(source)
+            if len(rest) < len(_GZIP):
+                rest += source.read(_PIECE_BYTES)
+        if rest and _GZIP.startswith(rest):  # the beginning of a member that was cut
+            raise TruncatedFile(self.raw.url, self.size_bytes, "the gzip stream")
+        self._trailing(source, rest, "the gzip stream")
+
+    def _inflate(self, source: _Tee | _Blocks, kind: int) -> Iterator[bytes]:
+        """What a server makes of `Content-Encoding: deflate`: one stream, with a header of zlib or with none."""
+        what = "the zlib stream"
+        rest = yield from self._member(source, source.read(_PIECE_BYTES), kind, what)
+        self._trailing(source, rest, what)
+
+    def _member(self, source: _Tee | _Blocks, data: bytes, kind: int, what: str) -> Generator[bytes, None, bytes]:
+        """One compressed stream, which begins with `data`; gives what was read behind its end."""
+        stream = igzip_lib.IgzipDecompressor(flag=kind)
+        while True:
+            try:
+                block: bytes = stream.decompress(data, BLOCK_BYTES)
+            except igzip_lib.error as error:  # type: ignore[misc]  # isal has no types
+                raise CorruptArchive(
+                    self.raw.url, f"{what} is damaged before byte {self.size_bytes} ({error}); download it again"
+                ) from None
+            if block:
+                yield block
+            if stream.eof:
+                unused: bytes = stream.unused_data
+                return unused
+            data = source.read(_PIECE_BYTES) if stream.needs_input else b""
+            if stream.needs_input and not data:
+                raise TruncatedFile(self.raw.url, self.size_bytes, what)
+
+    def _behind_zeros(self, source: _Tee | _Blocks) -> bytes:
+        """What comes behind the zeros that tapes and disks fill up with, as gzip(1) passes them over."""
+        while data := source.read(_PIECE_BYTES):
+            if rest := data.lstrip(b"\0"):
+                return rest
+        return b""
+
+    def _trailing(self, source: _Tee | _Blocks, rest: bytes, what: str) -> None:
+        """Read what is no part of a stream that is whole: JSON tells by itself whether something is missing."""
+        is_blank, has_any = True, False
+        while rest:
+            has_any = True
+            is_blank = is_blank and not rest.strip(_BLANK)
+            rest = source.read(_PIECE_BYTES)
+        if not is_blank and self._expect == "text":
             raise CorruptArchive(
-                self.raw.url, f"the gzip stream is damaged before byte {self.size_bytes} ({error}); download it again"
-            ) from None
+                self.raw.url, f"{what} has other bytes behind its end, maybe more lines; download it again"
+            )
+        if has_any:
+            self.repairs["trailing_bytes"] += 1
 
     def _unzip(self, source: _Tee | _Blocks) -> Iterator[bytes]:
         """The one member that is data."""
@@ -272,7 +343,7 @@ class DecompressedFile:
 
         with told_errors(self.raw.url, lambda: self.size_bytes):
             compressed = iter(lambda: source.read(BLOCK_BYTES), b"")
-            members = zip_members(compressed, self._limits.max_zip_members, self.raw.url)
+            members = zip_members(compressed, self._limits.max_zip_members, self.raw.url, self.repairs)
             yield from self._only_data(members)
 
     def _only_data(self, members: Iterable[tuple[bytes, Iterator[bytes]]]) -> Iterator[bytes]:

@@ -172,10 +172,18 @@ def samples() -> Path:
 class FakeFile:
     """A `RawFile` out of bytes, with reads as short as asked for."""
 
-    def __init__(self, data: bytes, *, url: str = "https://mrf.example/file", sizes: list[int] | None = None) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        url: str = "https://mrf.example/file",
+        sizes: list[int] | None = None,
+        content_encoding: str | None = None,
+    ) -> None:
         self.url, self.size_bytes = url, len(data)
         self.etag: str | None = None
         self.last_modified: str | None = None
+        self.content_encoding = content_encoding
         self.transfer = TransferCounts()
         self._digest = hashlib.sha256()
         self._data, self._sizes = data, list(sizes or [])

@@ -6,7 +6,8 @@ import asyncio
 import datetime as dt
 import gzip
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mrf_assets.discovery.find import plain_options
 from mrf_assets.errors import SettingError
 from mrf_assets.hosts import HostGate
 from mrf_assets.settings import DiscoverySettings, Settings
-from mrf_assets_tests.factory import index, plans, render
+from mrf_assets_tests.factory import gzipped, index, plans, render
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.portal_server import (
     INDEX,
@@ -211,6 +212,7 @@ def test_programs_stay_away_where_robots_txt_says_so(server: MrfServer) -> None:
         (b"User-agent: *\nDisallow: /*\n", "blocked"),
         (b"User-agent: *\nDisallow: /*.html$\n", "blocked"),
         (gzip.compress(b"User-agent: *\nDisallow: /\n", mtime=0), "blocked"),
+        (zlib.compress(b"User-agent: *\nDisallow: /\n"), "blocked"),
         (gzip.compress(b"User-agent: *\nDisallow: /\n", mtime=0)[:-20], "found"),
         (b"User-agent: *\nDisallow: /\nAllow: /mrf/\n", "found"),
         (b"User-agent: *\nDisallow: /mrf/good.htm$\n", "found"),
@@ -221,6 +223,25 @@ def test_robots_txt_is_read_as_its_rfc_says(server: MrfServer, text: bytes, stat
     data(server, "/robots.txt", text, "text/plain")
 
     assert {status: 1} == look(link_page(server, "/mrf/good.html")).statuses
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        zlib.compress,
+        gzipped,
+        lambda page: gzipped(page, members=3),
+        lambda page: gzipped(page) + b"\r\n",
+        lambda page: gzipped(page) + b"x" * 200_000,
+    ],
+    ids=["zlib", "gzip", "members", "bytes behind", "many bytes behind"],
+)
+def test_a_page_is_read_however_it_is_compressed(server: MrfServer, pack: Callable[[bytes], bytes]) -> None:
+    """Some servers compress what nobody asked to be compressed."""
+    page = b"<html>" + b" " * 9_000 + f'<a href="{INDEX}">files</a></html>'.encode()
+    data(server, "/mrf", pack(page), "text/html")
+
+    assert {"found": 1} == look(server.url("/mrf")).statuses
 
 
 def test_a_redirect_to_a_host_that_says_no_is_a_no(server: MrfServer) -> None:

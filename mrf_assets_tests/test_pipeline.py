@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import logging
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -133,6 +134,7 @@ def test_a_local_file_becomes_tables(tmp_path: Path, settings: Settings) -> None
         ("a.json", render(document()), "plain"),
         ("a.json.gz", gzipped(render(document()), members=3), "gzip"),
         ("a.zip", zipped({"a.json": render(document())}), "zip"),
+        ("b.json.gz", zlib.compress(render(document())), "zlib"),
     ],
 )
 def test_a_served_file_is_published_whatever_its_container(
@@ -320,6 +322,29 @@ def test_the_result_counts_repairs_over_all_files(tmp_path: Path, settings: Sett
     result = ingest("acme", tasks, settings)
 
     assert [2] == list(result.repairs.values())
+
+
+@pytest.mark.parametrize("reader", ["fast", "ijson"])
+def test_bytes_behind_a_packed_file_are_a_repair(tmp_path: Path, settings: Settings, reader: str) -> None:
+    """The file is whole, and its row says what was odd."""
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(gzipped(render(document())) + b"\r\n")
+    ingest("acme", [_task(str(path))], replace(settings, reader=reader)).require_published()
+
+    assert {"trailing_bytes": 1} == dict(_rows(settings)[FILES.name][0]["repairs"])
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "Deflate"])
+def test_content_that_a_server_deflates_is_published(server: MrfServer, settings: Settings, encoding: str) -> None:
+    """Without a header of zlib, too, as some do; nobody asked for it."""
+    packer = zlib.compressobj(wbits=-15)
+    data = packer.compress(render(document())) + packer.flush()
+    server.put("/a.json", data)
+    server.always("/a.json", Answer(headers={"Content-Encoding": encoding}))
+    for spool in (False, True):
+        ingest("acme", [_task(server.url("/a.json"))], replace(settings, spool_downloads=spool)).require_published()
+
+    assert ["zlib"] == [each["container"] for each in _rows(settings)[FILES.name]]
 
 
 # --- periods --------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from mrf_assets.extract.remote import RemoteGroups
 from mrf_assets.limits import Limits
 from mrf_assets.stream import RawFile
 from mrf_assets_tests.conftest import FakeOpener, Reading, read_document
-from mrf_assets_tests.factory import Document, remote_document, render
+from mrf_assets_tests.factory import Document, gzipped, remote_document, render
 
 _BASE = "https://mrf.example/groups"
 _readers = pytest.mark.parametrize("reader", [read_fast, read_reference], ids=["fast", "ijson"])
@@ -72,6 +72,15 @@ def test_rows_and_rejects_are_those_of_one_after_the_other(reader: Reader) -> No
     assert one.tables == many.tables
     assert one.tally == many.tally
     assert [row["byte_offset"] for row in many.rejects] == sorted(row["byte_offset"] for row in many.rejects)
+
+
+@_readers
+def test_bytes_behind_a_packed_reference_are_a_repair_where_its_address_comes_first(reader: Reader) -> None:
+    """As all that is odd about its document."""
+    files: dict[str, bytes | Exception] = {f"{_BASE}/0": gzipped(render(remote_document("0"))) + b"\r\n"}
+    got = _read([f"{_BASE}/0", f"{_BASE}/0"], FakeOpener(files), reader)
+
+    assert 1 == got.repairs["trailing_bytes"]
 
 
 def test_both_readers_give_the_same() -> None:

@@ -269,6 +269,13 @@ def test_index_of_allowed_amounts_alone_is_an_error() -> None:
 # --- index: repairs and problems ------------------------------------------------------------
 
 
+def test_bytes_behind_a_packed_index_are_a_repair() -> None:
+    """It is whole."""
+    _, tally = read_toc(gzip.compress(toc(structure(file()))) + b"\r\n")
+
+    assert {"trailing_bytes": 1} == tally.repairs
+
+
 @pytest.mark.parametrize(
     ("odd", "repair"),
     [
@@ -608,6 +615,7 @@ class _Generated:
 
     def __init__(self, count: int) -> None:
         self._pieces = self._make(count)
+        self.content_encoding = None
         self.transfer = TransferCounts()
 
     def close(self) -> None:

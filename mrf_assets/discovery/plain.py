@@ -31,7 +31,7 @@ from mrf_assets.errors import (
     UnsupportedContent,
     UnsupportedUrl,
 )
-from mrf_assets.stream import Opener, RawFile
+from mrf_assets.stream import Opener, RawFile, is_zlib
 from mrf_assets.urls import canonical_url
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ MOST_QUESTIONS = 100  # of one way: lists that name lists, pages of listings (S3
 _MOST_WAITING = 1_000  # lists that are known and not asked for yet
 _MOST_NOTES = 10  # of one way
 _GZIP = b"\x1f\x8b"
+_GZIP_OR_ZLIB = 47  # of zlib's wbits
 # Not there, or not for us: no failure of what was guessed (S3 and CloudFront say 403 of what is missing) or is named.
 _OF_GUESSES: tuple[type[MrfError], ...] = (NotFoundAtSource, AccessRefused)
 _OF_NAMED = (*_OF_GUESSES, RobotsRefused)
@@ -230,16 +231,27 @@ class _Body:
         unzip = self._unzip
         if unzip is not None and unzip.unconsumed_tail:
             return self._unzipped(unzip, unzip.unconsumed_tail, size)
+        if unzip is not None and unzip.eof:
+            return self._behind(unzip.unused_data, size)
         raw = self._raw.read(min(size, 1 << 16))
         if not raw:
             self._ended = True
             return b""
-        if unzip is None and not self._data and raw.startswith(_GZIP):
-            unzip = self._unzip = zlib.decompressobj(wbits=31)
+        if unzip is None and not self._data and (raw.startswith(_GZIP) or is_zlib(raw)):
+            unzip = self._unzip = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
         return raw if unzip is None else self._unzipped(unzip, raw, size)
+
+    def _behind(self, data: bytes, size: int) -> bytes:
+        """The next member of a gzip; anything else behind its end is no part of the answer."""
+        data = data or self._raw.read(min(size, 1 << 16))
+        if not data.startswith(_GZIP):
+            self._ended = True
+            return b""
+        unzip = self._unzip = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
+        return self._unzipped(unzip, data, size)
 
     def _unzipped(self, unzip: zlib._Decompress, data: bytes, size: int) -> bytes:
         try:
             return unzip.decompress(data, size)
         except zlib.error:
-            raise UnsupportedContent(self._raw.url, "is a damaged gzip; download it again") from None
+            raise UnsupportedContent(self._raw.url, "is damaged where it is compressed; download it again") from None

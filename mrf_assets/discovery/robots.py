@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from protego import Protego
 
 from mrf_assets.errors import MrfError, RobotsRefused
-from mrf_assets.stream import Opener
+from mrf_assets.stream import Opener, is_zlib
 from mrf_assets.urls import canonical_url, host_of, server_of
 
 logger = logging.getLogger(__name__)
@@ -61,8 +61,8 @@ class Robots:
             with self._open_url(url) as raw:
                 while len(text) < _MOST_BYTES and (block := raw.read(_MOST_BYTES - len(text))):
                     text += block
-            if text.startswith(_GZIP):  # some send it packed to whoever did not ask for that
-                text = zlib.decompressobj(wbits=31).decompress(text, _MOST_BYTES)
+            if text.startswith(_GZIP) or is_zlib(text):  # some send it packed to whoever did not ask for that
+                text = zlib.decompressobj(wbits=47).decompress(text, _MOST_BYTES)
         except (MrfError, zlib.error) as error:
             logger.debug("%s: %s", canonical_url(url), error)
             text = b""

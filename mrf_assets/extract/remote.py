@@ -43,6 +43,7 @@ class _Content(NamedTuple):
 
     path: Path
     size_bytes: int  # decompressed
+    repairs: dict[str, int]  # of its container
 
 
 class _Stopped(Exception):
@@ -109,6 +110,7 @@ class RemoteGroups:
             return None
         if is_first:
             tally.absorb(counts)
+            tally.repairs.update(found.repairs)
         if not isinstance(document, Obj):
             self._note_failure(location, FetchError(_shown(location), "is no JSON object"))
             return None
@@ -183,9 +185,9 @@ class RemoteGroups:
         told = json.loads(text)
         if "reason" in told:
             raise FetchError(told["url"], told["reason"])
-        return _Content(self._content(told["sha256"]), told["size_bytes"])
+        return _Content(self._content(told["sha256"]), told["size_bytes"], told["repairs"])
 
-    def _fetched(self, location: str) -> dict[str, str | int]:
+    def _fetched(self, location: str) -> dict[str, str | int | dict[str, int]]:
         """Fetch it; what came of it is told as JSON, for whoever asks next."""
         partial = self._folder / f"{secrets.token_hex(8)}.partial"
         try:
@@ -194,7 +196,8 @@ class RemoteGroups:
                 raise FetchError(_shown(location), "not an http(s) address")
             with self._request.open_url(location) as raw, partial.open("wb") as file:
                 digest, size_bytes = hashlib.sha256(), 0
-                for block in open_json(raw, limits=self._limits).blocks():
+                unpacked = open_json(raw, limits=self._limits)
+                for block in unpacked.blocks():
                     digest.update(block)
                     size_bytes += len(block)
                     self._count(size_bytes, len(block), raw.url)
@@ -207,7 +210,7 @@ class RemoteGroups:
             return {"url": shown, "reason": str(error).removeprefix(f"{shown}: ")}
         finally:
             partial.unlink(missing_ok=True)
-        return {"sha256": digest.hexdigest(), "size_bytes": size_bytes}
+        return {"sha256": digest.hexdigest(), "size_bytes": size_bytes, "repairs": dict(unpacked.repairs)}
 
     def _count(self, size_bytes: int, more_bytes: int, url: str) -> None:
         if self._is_closed:

@@ -194,6 +194,7 @@ class HttpFile(OpenedFile):
             raise status_error(self.url, answer.status)
         self.validators = answer.validators
         if self._offset == 0:
+            self.content_encoding = (answer.header("Content-Encoding") or "").strip().lower() or None
             expected = _md5_of(answer)
             self._md5 = None if expected is None else (expected, hashlib.md5(usedforsecurity=False))
         elif self._md5 is not None:

@@ -13,6 +13,7 @@ class OpenedFile:
 
     def __init__(self, url: str, validators: Validators, transfer: TransferCounts) -> None:
         self.url, self.validators, self.transfer = url, validators, transfer
+        self.content_encoding: str | None = None  # HTTP's, in lower case
         self._digest = hashlib.sha256()
 
     @property

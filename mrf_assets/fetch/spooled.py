@@ -21,7 +21,7 @@ class _SpooledFile:
     def __init__(self, raw: RawFile, file: IO[bytes]) -> None:
         self.url, self.size_bytes = raw.url, raw.size_bytes
         self.etag, self.last_modified = raw.etag, raw.last_modified
-        self.sha256 = raw.sha256
+        self.sha256, self.content_encoding = raw.sha256, raw.content_encoding
         self.transfer: TransferCounts = raw.transfer
         self._file = file
 

@@ -59,9 +59,10 @@ def read_index(
     shown = canonical_url(location)
     with temporary_spool(options) as spool:
         with open_url(location) as raw:
-            blocks = open_json(raw, limits=options.limits).blocks()
-            with json_events(blocks, shown, tally, options.limits) as events:
+            file = open_json(raw, limits=options.limits)
+            with json_events(file.blocks(), shown, tally, options.limits) as events:
                 _Index(location, spool, tally, options).read(events)
+            tally.repairs.update(file.repairs)
         spool.count_allowed_amounts(tally)
         tally.index_period = identify(location).period or month_of(tally.last_updated_on)
         spool.assign(tally)

@@ -56,7 +56,7 @@ def _outcome(data: bytes, reader: Reader, codes: CodeWhitelist | None, block_byt
     return (
         reading.tables,
         tally.header,
-        +tally.repairs,
+        dict(tally.repairs),
         tally.ignored_keys,
         tally.rejects,
         (tally.items_read, tally.items_kept, tally.prices_read, tally.rate_rows, tally.prices_rejected),

@@ -182,8 +182,7 @@ class ItemBatches:
         tally, numbers = self._tally, found.prices.numbers
         tally.prices_read += len(regular.prices)
         tally.rate_rows += len(regular.prices)
-        if from_text := int(np.count_nonzero((numbers.is_text & numbers.is_plain)[regular.prices])):
-            tally.repairs["rate_from_text"] += from_text
+        tally.repair("rate_from_text", int(np.count_nonzero((numbers.is_text & numbers.is_plain)[regular.prices])))
         for index, counts in rates.counts:
             if found.is_regular[found.prices.elements[index]]:
                 absorb_times(tally, counts, 1)
@@ -266,7 +265,7 @@ class ItemBatches:
             if isinstance(value, Obj):
                 element = rate_element(value, Values(counts))
                 if not counts.rejects:
-                    counts.repairs["duplicate_key"] += duplicates
+                    counts.repair("duplicate_key", duplicates)
                     self._tally.absorb(counts)
                     return element
         value = located([(self._offset(part, start), piece)], self._url, self._tally)

@@ -121,7 +121,7 @@ class _FastReader(FileReader):
             yield from read_reference(chain([stream.text(0)], stream.rest()), self.request, self.tally)
             return
         if has_bom:
-            self.tally.repairs["byte_order_mark"] += 1
+            self.tally.repair("byte_order_mark")
         self.root_offset = root.offset
         header, seen = Obj(root.offset), set[str]()
         position, context = root.offset + 1, b"{"
@@ -160,7 +160,7 @@ class _FastReader(FileReader):
             seen.add(key)
             if value is None:
                 return
-            self.tally.repairs["scalar_for_list"] += 1
+            self.tally.repair("scalar_for_list")
             if key == "in_network":
                 self._not_an_item(value)
             else:
@@ -204,7 +204,7 @@ class _FastReader(FileReader):
 
     def _reference_section(self, opening: Bracket) -> Iterator[TableBatch]:
         if not opening.opens_list:
-            self.tally.repairs["scalar_for_list"] += 1
+            self.tally.repair("scalar_for_list")
             self._keep(opening.offset, b'{"":[')
             self._position = self._stream.next(opening.level).offset + 1
             text = self._stream.text(opening.offset, self._position)
@@ -228,7 +228,7 @@ class _FastReader(FileReader):
 
     def _items(self, opening: Bracket) -> Iterator[TableBatch]:
         if not opening.opens_list:
-            self.tally.repairs["scalar_for_list"] += 1
+            self.tally.repair("scalar_for_list")
             yield from self._read_item(opening)
             return
         position, is_first = opening.offset + 1, True
@@ -416,7 +416,7 @@ def _count_keys(pairs: Iterable[tuple[str, object]], counts: Tally) -> None:
     seen = set[str]()
     for key, _ in pairs:
         if key in HEAD_KEYS:
-            counts.repairs["duplicate_key"] += key in seen
+            counts.repair("duplicate_key", key in seen)
             seen.add(key)
         elif key != "negotiated_rates":
             counts.ignore(f"in_network.{key}"[:200])

@@ -78,6 +78,11 @@ class Tally:
             raise TooManyRejectsError(byte_offset)
         self.rejects.append((byte_offset, dropped, path, reason, excerpt(value)))
 
+    def repair(self, kind: str, times: int = 1) -> None:
+        """Count a repair; one that was not made leaves no entry."""
+        if times:
+            self.repairs[kind] += times
+
     def ignore(self, path: str, times: int = 1) -> None:
         """Record a key that no table has a place for."""
         known = path in self.ignored_keys or len(self.ignored_keys) < _MOST_IGNORED_KEYS

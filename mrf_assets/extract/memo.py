@@ -144,8 +144,7 @@ class SpellingMemo(ABC):
         except NotQuiteJsonError:
             pass
         else:
-            if duplicates:
-                tally.repairs["duplicate_key"] += duplicates
+            tally.repair("duplicate_key", duplicates)
             if isinstance(value, Obj) and self._learn(value, tally):
                 counts = tally.repairs or tally.ignored_keys or tally.provider_groups_read
                 known = (len(self.tallies), cut)
@@ -167,7 +166,7 @@ def absorb_times(tally: Tally, other: Tally, times: int) -> None:
     tally.rate_rows += times * other.rate_rows
     tally.provider_groups_read += times * other.provider_groups_read
     for kind, count in other.repairs.items():
-        tally.repairs[kind] += times * count
+        tally.repair(kind, times * count)
     for path, count in other.ignored_keys.items():
         tally.ignore(path, times * count)
 

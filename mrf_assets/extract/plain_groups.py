@@ -114,10 +114,8 @@ def taken_lists(lists: PlainLists, chosen: Sequence[int], counts: Tally) -> tupl
     """How many NPIs each of the chosen lists has, and all of them; what they took in repairs is counted."""
     at = np.array(chosen)
     starts, stops = lists.borders[at], lists.borders[at + 1]
-    if texts := int(lists.texts[at].sum()):
-        counts.repairs["npi_from_text"] += texts
-    if zeros := int(lists.zeros[at].sum()):
-        counts.repairs["npi_zero_as_null"] += zeros
+    counts.repair("npi_from_text", int(lists.texts[at].sum()))
+    counts.repair("npi_zero_as_null", int(lists.zeros[at].sum()))
     if (starts[1:] == stops[:-1]).all():
         npis = lists.npis[starts[0] : stops[-1]]
     else:

@@ -96,7 +96,7 @@ class Cursor:
             held = Obj(offset)
             for key in self.members():
                 if key in held:
-                    tally.repairs["duplicate_key"] += 1
+                    tally.repair("duplicate_key")
                 held[key] = self.value(self.next(), tally, begin)
             return held
         if event == "start_array":
@@ -193,7 +193,7 @@ class FileReader:
         """Yield the tables of the file."""
         first = self.cursor.next()
         if first[1] == "byte_order_mark":
-            self.tally.repairs["byte_order_mark"] += 1
+            self.tally.repair("byte_order_mark")
             first = self.cursor.next()
         if first[1] != "start_map":
             raise NotInNetworkFile(
@@ -221,7 +221,7 @@ class FileReader:
 
     def _section(self, one: Callable[[Event], Iterator[TableBatch]], first: Event) -> Iterator[TableBatch]:
         if first[1] not in ("start_array", "null"):
-            self.tally.repairs["scalar_for_list"] += 1
+            self.tally.repair("scalar_for_list")
         for element in self.cursor.elements(first):
             yield from one(element)
             yield from self.hand_over_rejects()
@@ -298,9 +298,9 @@ class FileReader:
             return True
         others = self._conflicting_contents.setdefault(group_id, set())
         if content == first or content in others:
-            self.tally.repairs["duplicate_provider_group"] += 1
+            self.tally.repair("duplicate_provider_group")
             return False
-        self.tally.repairs["conflicting_provider_group"] += 1
+        self.tally.repair("conflicting_provider_group")
         others.add(content)
         return True
 
@@ -353,13 +353,13 @@ class FileReader:
                 is_skipped = True
             elif key == "negotiated_rates":
                 if event[1] not in ("start_array", "null"):
-                    values.tally.repairs["scalar_for_list"] += 1
+                    values.tally.repair("scalar_for_list")
                 for element in self.cursor.elements(event):
                     self._hold(element, values, head.offset, held)
                     rejects.take(values.tally.rejects)
             elif key in HEAD_KEYS:
                 if key in head:
-                    values.tally.repairs["duplicate_key"] += 1
+                    values.tally.repair("duplicate_key")
                 head[key] = self.cursor.value(event, values.tally)
                 beside += self.cursor.offset - event[0]
             else:

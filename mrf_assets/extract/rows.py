@@ -89,7 +89,7 @@ def reference_rows(
     if location is not None:
         fetched = fetch_groups(location, reference.offset)
         if fetched is None:
-            values.tally.repairs["remote_reference_failed"] += 1
+            values.tally.repair("remote_reference_failed")
             values.tally.reject(
                 reference.offset,
                 "value",
@@ -106,11 +106,11 @@ def reference_rows(
         kind, tin, name, npis = group
         for npi in npis:
             if (kind, tin, npi) in rows:
-                values.tally.repairs["duplicate_npi"] += 1
+                values.tally.repair("duplicate_npi")
             else:
                 rows[kind, tin, npi] = (group_id, npi, kind, tin, name, names, False)
     if not rows:
-        values.tally.repairs["group_without_providers"] += 1
+        values.tally.repair("group_without_providers")
         return group_id, [(group_id, None, None, None, None, names, False)]
     return group_id, list(rows.values())
 
@@ -134,11 +134,11 @@ def rate_providers(rate: Obj, values: Values) -> RateElement:
         kind, tin, name, npis = group
         inline_id = "inline-" + content_id([sorted(npi or 0 for npi in npis), kind, tin]).hex()
         if inline_id in inline:
-            values.tally.repairs["duplicate_provider_group"] += 1
+            values.tally.repair("duplicate_provider_group")
         inline[inline_id] = [(inline_id, npi, kind, tin, name, None, True) for npi in npis]
     members = tuple(sorted(group_ids.union(inline)))
     if not members:
-        values.tally.repairs["rate_without_providers"] += 1
+        values.tally.repair("rate_without_providers")
     return RateElement(
         members,
         id_of_sorted(members) if members else None,
@@ -163,8 +163,7 @@ def _referenced(rate: Obj, values: Values) -> set[str]:
             else:
                 group_ids.append(group_id)
     distinct = set(group_ids)
-    if len(distinct) < len(group_ids):
-        values.tally.repairs["duplicate_provider_reference"] += len(group_ids) - len(distinct)
+    values.tally.repair("duplicate_provider_reference", len(group_ids) - len(distinct))
     return distinct
 
 
@@ -186,10 +185,10 @@ def _group(entry: Json, values: Values, offset: int) -> _Group | None:
         if len(values.tally.rejects) > rejects_before:
             continue
         if npi in npis:
-            values.tally.repairs["duplicate_npi"] += 1
+            values.tally.repair("duplicate_npi")
         npis[npi] = None
     if not npis:
-        values.tally.repairs["group_without_npi"] += 1
+        values.tally.repair("group_without_npi")
         npis[None] = None
     return kind, tin, name, list(npis)
 
@@ -197,7 +196,7 @@ def _group(entry: Json, values: Values, offset: int) -> _Group | None:
 def _prices(rate: Obj, values: Values) -> Iterator[PriceRow]:
     prices = values.elements(rate.get("negotiated_prices"))
     if not prices:
-        values.tally.repairs["rate_without_prices"] += 1
+        values.tally.repair("rate_without_prices")
     for price in prices:
         values.tally.prices_read += 1
         row = price_row(price, values, rate.offset)

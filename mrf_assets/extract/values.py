@@ -57,7 +57,7 @@ class Values:
         self.tally = tally
 
     def _repaired(self, kind: str) -> None:
-        self.tally.repairs[kind] += 1
+        self.tally.repair(kind)
 
     def text(self, value: Json, path: str, offset: int) -> str | None:
         """Text; a number becomes its digits, empty text becomes null."""

@@ -56,7 +56,9 @@ def test_every_repair_and_reject_is_documented() -> None:
     """A kind that the readers count stands in docs/repairs.md."""
     documented = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "repairs.md").read_text()))
     code = "".join(path.read_text() for path in (ROOT / "mrf_assets" / "extract").glob("*.py"))
-    repairs = set(re.findall(r'(?:_repaired\(|repair\()"([a-z_]+)"', code)) | set(re.findall(r'"(date_[a-z_]+)"', code))
+    repairs = set(re.findall(r'(?:_repaired\(|repair\()"([a-z_]+)"', code)) | set(
+        re.findall(r'"(date_[a-z_]+|[a-z]+_business_name)"', code)
+    )
     reasons = set(re.findall(r'reject\([^)]*?, "([a-z_]+)", [a-z_.]+\s*\)', code))
     assert len(repairs) > 15
     assert len(reasons) > 4

@@ -96,3 +96,36 @@ def test_an_unknown_key_leaves_no_entry_in_the_repairs(read_file: ReadFile) -> N
 
     assert {} == got.repairs
     assert 9 == sum(got.tally.ignored_keys.values())
+
+
+# --- provider groups ------------------------------------------------------------------------
+
+_FIRST, _SECOND, _NAMELESS = _group(_NPI, business_name="First"), _group(_NPI, business_name="Second"), _group(_NPI)
+
+
+def _inline(*rates: list[Document]) -> Document:
+    return _file(_item(*(_rate() | {"provider_references": [], "provider_groups": groups} for groups in rates)))
+
+
+@pytest.mark.parametrize(
+    ("repairs", "document"),
+    [
+        ({"second_business_name": 1}, _file(references=[_reference(1, _FIRST, _SECOND)])),
+        ({"second_business_name": 2}, _file(references=[_reference(1, _FIRST, _SECOND, _SECOND)])),
+        ({"duplicate_npi": 1}, _file(references=[_reference(1, _FIRST, _FIRST)])),
+        ({"duplicate_npi": 1}, _file(references=[_reference(1, _FIRST, _NAMELESS)])),
+        ({"second_business_name": 1}, _inline([_FIRST, _SECOND])),
+        ({"duplicate_provider_group": 1}, _inline([_FIRST, _FIRST])),
+        ({"second_business_name": 1}, _inline([_FIRST], [_SECOND])),
+        ({"second_business_name": 1}, _inline([_FIRST], [_SECOND], [_FIRST], [_SECOND])),
+        ({}, _inline([_FIRST], [_FIRST], [_NAMELESS])),
+    ],
+    ids=["one", "thrice", "same", "none", "inline", "same inline", "other rate", "other rates", "same in other rates"],
+)
+def test_a_second_business_name_is_counted_apart(
+    read_file: ReadFile, repairs: dict[str, int], document: Document
+) -> None:
+    """The row has the first name; a double without a name of its own is a double and no more."""
+    got = read_file(document)
+
+    assert [{"First"}, repairs] == [{row["business_name"] for row in got.providers} - {None}, got.repairs]

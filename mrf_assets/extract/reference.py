@@ -172,7 +172,9 @@ class FileReader:
         self.sets = RowBuffer(PROVIDER_SETS, request.file_id, request.rate_batch_rows)
         self.rates = RowBuffer(RATES, request.file_id, request.rate_batch_rows)
         self.rejects = RowBuffer(REJECTS, request.file_id, request.rate_batch_rows)
-        self.set_ids, self.inline_ids = set[int](), set[str]()
+        self.set_ids = set[int]()
+        self._inline_names: dict[str, str | None] = {}  # the business name that each inline group was written with
+        self._second_names = set[tuple[str, str]]()
         self._group_contents: dict[str, int] = {}
         self._conflicting_contents: dict[str, set[int]] = {}
         self.remote = RemoteGroups(request, self._parse)
@@ -399,12 +401,22 @@ class FileReader:
     def write_providers(self, element: RateElement) -> Iterator[TableBatch]:
         """Inline groups and the set of an element, those that were not written yet."""
         if element.inline:
-            new_inline = {row[0] for row in element.inline} - self.inline_ids
-            yield from self.write_provider_rows([row for row in element.inline if row[0] in new_inline])
-            self.inline_ids |= new_inline
+            new = self._new_inline({row[0]: row[4] for row in element.inline})
+            yield from self.write_provider_rows([row for row in element.inline if row[0] in new])
         if element.set_id is not None and element.set_id not in self.set_ids:
             self.set_ids.add(element.set_id)
             yield from self.write_set(element.set_id, element.group_ids)
+
+    def _new_inline(self, names: dict[str, str | None]) -> set[str]:
+        """Which of these inline groups were not written yet; counts each further name of one that was."""
+        new = names.keys() - self._inline_names.keys()
+        for group_id, name in names.items():
+            if self._inline_names.setdefault(group_id, name) == name or name is None:
+                continue
+            if (group_id, name) not in self._second_names:
+                self._second_names.add((group_id, name))
+                self.tally.repair("second_business_name")
+        return new
 
     def write_provider_rows(self, rows: Iterable[ProviderRow]) -> Iterator[TableBatch]:
         """Rows of `providers`."""

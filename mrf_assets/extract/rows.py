@@ -28,6 +28,7 @@ PriceRow = tuple[
 GroupEntry = tuple[str | None, str | None, str | None, int]  # tin_type, tin_value, business_name, how many NPIs
 _Group = tuple[str | None, str | None, str | None, list[int | None]]
 
+_NAME = 4  # in a ProviderRow
 REFERENCE_KEYS = frozenset({"provider_group_id", "network_name", "provider_groups", "location"})
 GROUP_KEYS = frozenset({"npi", "tin"})
 _RATE_KEYS = frozenset({"provider_references", "provider_groups", "negotiated_prices"})
@@ -105,10 +106,10 @@ def reference_rows(
             continue
         kind, tin, name, npis = group
         for npi in npis:
-            if (kind, tin, npi) in rows:
-                values.tally.repair("duplicate_npi")
-            else:
-                rows[kind, tin, npi] = (group_id, npi, kind, tin, name, names, False)
+            row = (group_id, npi, kind, tin, name, names, False)
+            kept = rows.setdefault((kind, tin, npi), row)
+            if kept is not row:
+                values.tally.repair(_of_double(kept, name, "duplicate_npi"))
     if not rows:
         values.tally.repair("group_without_providers")
         return group_id, [(group_id, None, None, None, None, names, False)]
@@ -134,8 +135,9 @@ def rate_providers(rate: Obj, values: Values) -> RateElement:
         kind, tin, name, npis = group
         inline_id = "inline-" + content_id([sorted(npi or 0 for npi in npis), kind, tin]).hex()
         if inline_id in inline:
-            values.tally.repair("duplicate_provider_group")
-        inline[inline_id] = [(inline_id, npi, kind, tin, name, None, True) for npi in npis]
+            values.tally.repair(_of_double(inline[inline_id][0], name, "duplicate_provider_group"))
+        else:
+            inline[inline_id] = [(inline_id, npi, kind, tin, name, None, True) for npi in npis]
     members = tuple(sorted(group_ids.union(inline)))
     if not members:
         values.tally.repair("rate_without_providers")
@@ -165,6 +167,11 @@ def _referenced(rate: Obj, values: Values) -> set[str]:
     distinct = set(group_ids)
     values.tally.repair("duplicate_provider_reference", len(group_ids) - len(distinct))
     return distinct
+
+
+def _of_double(kept: ProviderRow, name: str | None, usual: str) -> str:
+    """The repair that leaves a double out: it may have a business name that the row kept does not have."""
+    return usual if name in (None, kept[_NAME]) else "second_business_name"
 
 
 def _group(entry: Json, values: Values, offset: int) -> _Group | None:

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mrf_assets.checks import CheckResult
-from mrf_assets.console import printable, printable_json
+from mrf_assets.console import print_warnings, printable, printable_json
 from mrf_assets.errors import MrfError, SettingError
+from mrf_assets.pipeline import Wanted
 from mrf_assets.quality import check_networks
 from mrf_assets.settings import Settings
 
@@ -45,6 +46,7 @@ def check(networks: tuple[str, ...], memory_mb: int | None, strict: bool, form: 
     """
     given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
     try:
+        print_warnings(Wanted.of(given).warnings)
         found = check_networks(given, networks)
     except MrfError as error:  # a file that cannot be read is no rule that failed
         click.echo(f"Error: {printable(str(error))}", err=True)

@@ -17,11 +17,13 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
+from mrf_assets.code_types import padded_sql
 from mrf_assets.errors import StoreError
 from mrf_assets.schema import FILES, TABLES
 from mrf_assets.whitelist import CodeWhitelist
 
 _SAMPLE_ROWS = 5
+_WHITELIST_COLUMNS = ("billing_code_type", "billing_code", "matched_type", "matched_code")
 # DuckDB takes 80 % of the machine's memory for itself, and several networks are audited at a time.
 _MEMORY_MB = 256  # beside a reader, in a process of 400 MB
 # Each takes its share of that: with 64 of them 2.5 M rows of providers did not fit (benchmarks/NOTES.md, "Audit").
@@ -220,11 +222,16 @@ WHERE negotiated_type = 'percentage' AND negotiated_rate NOT BETWEEN 1 AND 100""
         table="rates",
         severity="warn",
         explanation="At least half of the wanted codes have a rate; passes where no whitelist is set.",
-        sql="""SELECT w.billing_code_type, w.billing_code FROM code_whitelist w
-WHERE NOT EXISTS (
-    SELECT 1 FROM (SELECT DISTINCT upper(billing_code_type) AS type, upper(billing_code) AS code FROM rates) r
-    WHERE r.code = w.billing_code AND (w.billing_code_type IS NULL OR w.billing_code_type = r.type))""",
-        population_sql="SELECT count(*) FROM code_whitelist",
+        sql=f"""WITH published AS (
+    SELECT type, {padded_sql("type", "code")} AS code
+    FROM (SELECT DISTINCT upper(billing_code_type) AS type, upper(billing_code) AS code FROM rates)
+)
+SELECT billing_code_type, billing_code FROM code_whitelist
+EXCEPT
+SELECT w.billing_code_type, w.billing_code FROM code_whitelist w
+JOIN published r ON r.code = w.matched_code AND (w.matched_type IS NULL OR w.matched_type = r.type)
+ORDER BY billing_code, billing_code_type NULLS FIRST""",  # noqa: S608 - constants
+        population_sql="SELECT count(*) FROM (SELECT DISTINCT billing_code_type, billing_code FROM code_whitelist)",
         tolerated_share=0.5,
     ),
     Check(
@@ -320,13 +327,10 @@ def audit(
 
 
 def _whitelist_table(codes: CodeWhitelist | None) -> pa.Table:
-    pairs = [] if codes is None else [*((None, code) for code in codes.any_type), *codes.typed]
-    pairs.sort(key=lambda pair: (pair[1], pair[0] or ""))
+    rows = [] if codes is None else codes.spellings()
+    columns = zip(*rows, strict=True) if rows else [()] * len(_WHITELIST_COLUMNS)
     return pa.table(
-        {
-            "billing_code_type": pa.array([kind for kind, _ in pairs], pa.string()),
-            "billing_code": pa.array([code for _, code in pairs], pa.string()),
-        }
+        {name: pa.array(column, pa.string()) for name, column in zip(_WHITELIST_COLUMNS, columns, strict=True)}
     )
 
 

@@ -25,7 +25,7 @@ from rich.table import Table
 from mrf_assets import batch_commands, query_commands, report_command, submit_command
 from mrf_assets.catalog import write_catalog
 from mrf_assets.check_command import check
-from mrf_assets.console import PrintableFormatter, printable, printable_json
+from mrf_assets.console import PrintableFormatter, print_warnings, printable, printable_json
 from mrf_assets.discover_command import discover
 from mrf_assets.enrich_command import enrich
 from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, SettingError, StreamError
@@ -142,7 +142,7 @@ def run(workers: int, source: str, location: str, verbose: bool, force: bool | N
     priority, min_priority = flags.pop("priority"), flags.pop("min_priority")
     options, settings = _split_flags(flags)
     given = Settings.from_environment(**settings)
-    Wanted.of(given)
+    _read_whitelists(given)
     options = replace(options, limits=given.limits)
     tally = SourceTally()
     summary = execute_batch(
@@ -174,7 +174,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
     del flags["workers"], flags["verbose"], flags["force"]
     options, settings = _split_flags(flags)
     given = Settings.from_environment(**settings)
-    Wanted.of(given)
+    _read_whitelists(given)
     options = replace(options, limits=given.limits)
     tally = SourceTally()
     tasks = list(_read(source, location, given, options, tally))
@@ -289,6 +289,13 @@ def _zip_plans(
         Plan(plan_name=name, plan_id_type=kind.lower(), plan_id=plan_id, plan_market_type=market.lower())
         for name, kind, plan_id, market in zip(names, id_types, ids, markets, strict=True)
     )
+
+
+def _read_whitelists(settings: Settings) -> Wanted:
+    """The whitelists; what is odd about them is told."""
+    wanted = Wanted.of(settings)
+    print_warnings(wanted.warnings)
+    return wanted
 
 
 def _opener(settings: Settings) -> Opener:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -41,6 +42,12 @@ def printable_json(value: object, indent: int | None = None) -> str:
     """JSON for a console: readable letters as they are, what could steer a terminal as escapes."""
     lines = json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
     return "\n".join(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in lines)
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """One line each, on stderr."""
+    for warning in warnings:
+        click.echo(f"⚠️ {printable(warning)}", err=True)
 
 
 class PrintableFormatter(logging.Formatter):

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.console import printable, printable_json
+from mrf_assets.console import print_warnings, printable, printable_json
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.index_reader import source_options
@@ -66,7 +66,7 @@ def add(name: str, url: str, registry: Path | None, replace: bool, **values: Any
     whitelist = values["cpt_whitelist"]
     if whitelist is not None:
         values["cpt_whitelist"] = whitelist.absolute()
-        read_code_whitelist(whitelist)
+        print_warnings(read_code_whitelist(whitelist).warnings)
     given = {"url": url} | {key: value for key, value in values.items() if value is not None}
     registered = add_index(path, name, given, replace=replace)
     click.echo(f"Registered in {path}: {printable(_told(registered))}")
@@ -155,7 +155,7 @@ def _check(index: RegisteredIndex, fetch: FetchOptions, *, whole: bool) -> bool:
     reading = SourceOptions(structures=structures, match=options.match, max_files=options.max_files)
     try:
         if index.cpt_whitelist is not None:
-            read_code_whitelist(index.cpt_whitelist)
+            print_warnings(read_code_whitelist(index.cpt_whitelist).warnings)
         networks = {task.network_id for task in read_index(index.url, partial(open_url, options=fetch), reading, tally)}
     except MrfError as error:
         click.echo(f"❌ {index.name}: {printable(str(error))}")

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,11 @@ class Wanted:
             tins=None if settings.tin_whitelist is None else read_tin_whitelist(settings.tin_whitelist),
         )
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was odd about the lists, for a person."""
+        return () if self.codes is None else self.codes.warnings
+
     def leaves_groups_out(self, settings: Settings) -> bool:
         """Whether groups that no kept price names go; without a whitelist every group is wanted."""
         return settings.referenced_groups_only and (self.codes is not None or self.tins is not None)
@@ -92,6 +97,8 @@ def ingest(
     if reader is None:
         raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
     store, wanted = Store(settings.output_dir.absolute(), settings.grace_seconds), Wanted.of(settings)
+    for warning in wanted.warnings:
+        _warn_once(warning)
     fetch_options = fetch_options or FetchOptions.of(settings)
     labels = part_labels(tasks)
     parts = [(task, labels[task.file_id]) for task in tasks]
@@ -108,6 +115,12 @@ def ingest(
                 work = _Work(network_id, settings, wanted, reader, stage, fetch_options, progress_every_seconds)
                 result = _ingested(work, parts, store, on_progress)
     return replace(result, seconds=time.monotonic() - started, cpu_seconds=_cpu_seconds() - cpu_before)
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """A worker ingests many networks with one whitelist."""
+    logger.warning("%s", text)
 
 
 def _ingested(

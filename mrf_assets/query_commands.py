@@ -22,6 +22,7 @@ from mrf_assets.console import printable, printable_json
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.queries import Query, names, parse, shipped
 from mrf_assets.settings import Settings
+from mrf_assets.whitelist import read_code_whitelist
 from mrf_assets.whole_files import whole_file
 
 _PATH = click.Path(path_type=Path)
@@ -75,6 +76,8 @@ def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> 
         if not connection.execute("SELECT * FROM networks LIMIT 1").fetchall():
             click.echo(f"Nothing is published in {settings.output_dir}.", err=True)
         given = asked.bind(_given(flags["params"]), _parameters(asked))
+        if flags["name"] is not None and "whitelist" in given:
+            read_code_whitelist(Path(given["whitelist"]))  # SQL cannot tell a code from a formula
         if form == "parquet" and output is not None:
             _write_parquet(connection.sql(asked.sql, params=given), output)
         else:

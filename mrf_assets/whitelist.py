@@ -1,49 +1,79 @@
 """Which billing codes and which TINs are wanted.
 
-One entry a line; `#` begins a comment. Codes: `99213` (any type) or `CPT,99213`; case and
-spaces around do not matter. TINs: digits, with or without the EIN's hyphen. A code is
-matched literally: to keep rates that a payer sets for all codes of a type, list `CSTM-00`.
+One entry a line; `#` begins a comment. Codes: `99213` (any type) or `CPT,99213`; case, quotes and spaces around
+do not matter, and `;` and tab separate as a comma does. What cannot be a code of its type is refused (`code_types`):
+a list that matches nothing would replace what is published by nothing. A revenue code or DRG that has lost its first
+zeros is the code that it was. To keep rates that a payer sets for all codes of a type, list `CSTM-00`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
+from mrf_assets.code_types import CODE_SHAPES, shape_of
 from mrf_assets.errors import ListFileError
 
 _TIN = re.compile(r"\A[0-9]{2}-?[0-9]{7}\Z|\A[0-9]{10}\Z")
 _MOST_TOLD = 10
 _MOST_BYTES = 64 << 20  # all of HCPCS, CPT and MS-DRG are less than 1 MB
+_MATCHING_VERSION = "2"  # of `wants`; raise it where an unchanged list keeps other items than before
+_SEPARATOR = re.compile(r"[,;\t]")
+_LINE_END = re.compile(r"\r\n|\r|\n")  # `splitlines` takes some control characters for line ends, too
+_QUOTES = ('"', "'")
+_QUOTE_INSIDE = re.compile("[\"'\u2018\u2019\u201c\u201d]")
+_AS_NUMBER = re.compile(r"[0-9]+\.0|[0-9]{4,}\.0+")  # 99213.0; but 250.00 is a code of ICD-9
+_RANGE = re.compile(r"([0-9A-Z]+) ?[-\u2013\u2014] ?([0-9A-Z]+)")
+_USUAL_TYPES = ("CPT", "HCPCS", "CDT", "MS-DRG", "RC")
+_HEADERS = (["CODE"], ["BILLING_CODE"], ["TYPE", "CODE"], ["BILLING_CODE_TYPE", "BILLING_CODE"])
+_ZIP_BEGINS = b"PK"  # as a workbook does
 
 
 @dataclass(frozen=True, slots=True)
 class CodeWhitelist:
-    """Wanted codes, upper case: of any type, and of one type."""
+    """Wanted codes, upper case: of any type, and of one type, those with all of their zeros."""
 
     any_type: frozenset[str]
     typed: frozenset[tuple[str, str]]
+    warnings: tuple[str, ...] = field(default=(), compare=False)  # what was repaired, for a person
 
     def wants(self, billing_code_type: str | None, billing_code: str | None) -> bool:
         """True if an item with this head is to be kept."""
-        kind, code = (billing_code_type or "").strip().upper(), _code(billing_code_type, billing_code)
-        return code in self.any_type or (kind, code) in self.typed
+        kind, code = (billing_code_type or "").strip().upper(), (billing_code or "").strip().upper()
+        shape = shape_of(kind)
+        if shape.width is None:
+            return code in self.any_type or (kind, code) in self.typed
+        return (kind, shape.padded(code)) in self.typed or not self.any_type.isdisjoint(shape.spellings(code))
+
+    def spellings(self) -> list[tuple[str | None, str, str | None, str]]:
+        """Sorted rows of an entry's type and code, and a type and code that it matches; no type matches any.
+
+        Codes of a type with a fixed width are there with all of their zeros: `code_types.CodeShape.padded`.
+        """
+        widths = [(kind, shape) for kind, shape in CODE_SHAPES.items() if shape.width]
+        rows: list[tuple[str | None, str, str | None, str]] = [(kind, code, kind, code) for kind, code in self.typed]
+        rows += [(None, code, None, code) for code in self.any_type]
+        rows += [
+            (None, code, kind, padded)
+            for code in self.any_type
+            for kind, shape in widths
+            if (padded := shape.padded(code)) != code
+        ]
+        return sorted(rows, key=lambda row: (row[1], row[0] or "", row[2] or ""))
 
     @property
     def sha256(self) -> str:
-        """Of the sorted entries, so that order and comments do not matter."""
-        return _digest([f",{code}" for code in self.any_type] + [",".join(pair) for pair in self.typed])
+        """Of the sorted entries, so that order and comments do not matter, and of how they are matched."""
+        typed = [",".join(pair) for pair in self.typed]
+        return _digest([_MATCHING_VERSION, *(f",{code}" for code in self.any_type), *typed])
 
     def __len__(self) -> int:
         return len(self.any_type) + len(self.typed)
-
-
-def _code(kind: str | None, code: str | None) -> str:
-    """Upper case; a revenue code has four digits, of which payers leave out the first zero."""
-    clean = (code or "").strip().upper()
-    return clean.rjust(4, "0") if (kind or "").strip().upper() == "RC" and clean.isdecimal() else clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +98,8 @@ def _entries(path: Path) -> list[tuple[int, str]]:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise ListFileError(str(path), f"is larger than {_MOST_BYTES} bytes; is this a whitelist?")
+        if content.startswith(_ZIP_BEGINS):
+            raise ListFileError(str(path), "is a workbook or a zip file; save it as CSV (UTF-8)")
         text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise ListFileError(str(path), "no such file; check the path") from None
@@ -75,19 +107,25 @@ def _entries(path: Path) -> list[tuple[int, str]]:
         raise ListFileError(str(path), f"cannot be read ({error.strerror}); check its permissions") from None
     except UnicodeDecodeError as error:
         raise ListFileError(str(path), f"is not UTF-8 text (byte {error.start}); save it as plain text") from None
-    lines = ((number, line.partition("#")[0].strip()) for number, line in enumerate(text.splitlines(), 1))
+    lines = ((number, line.partition("#")[0].strip(" ")) for number, line in enumerate(_LINE_END.split(text), 1))
     found = [(number, line) for number, line in lines if line]
     if not found:
-        raise ListFileError(
-            str(path), "holds no entry, so nothing would be kept; add one entry a line or drop the flag"
-        )
+        _refuse_empty(path)
     return found
 
 
 def _refuse(path: Path, wrong: list[str], expected: str) -> None:
     if wrong:
-        more = f" and {len(wrong) - _MOST_TOLD} more" if len(wrong) > _MOST_TOLD else ""
-        raise ListFileError(str(path), f"{'; '.join(wrong[:_MOST_TOLD])}{more}: {expected}")
+        raise ListFileError(str(path), f"{_listed(wrong)}: {expected}")
+
+
+def _refuse_empty(path: Path) -> NoReturn:
+    raise ListFileError(str(path), "holds no entry, so nothing would be kept; add one entry a line or drop the flag")
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = f" and {len(lines) - _MOST_TOLD} more" if len(lines) > _MOST_TOLD else ""
+    return f"{'; '.join(lines[:_MOST_TOLD])}{more}"
 
 
 def read_code_whitelist(path: Path) -> CodeWhitelist:
@@ -96,17 +134,90 @@ def read_code_whitelist(path: Path) -> CodeWhitelist:
     Raises:
         ListFileError: Unreadable, empty, or with lines that are no entry (all are told).
     """
-    any_type, typed, wrong = set[str](), set[tuple[str, str]](), list[str]()
-    for number, line in _entries(path):
-        match [cell.strip().strip('"').upper() for cell in line.split(",")]:
-            case [code] if code:
-                any_type.add(code)
-            case [kind, code] if kind and code:
-                typed.add((kind, _code(kind, code)))
-            case _:
-                wrong.append(f"line {number} is {line[:40]!r}")
+    any_type, typed = set[str](), set[tuple[str, str]]()
+    wrong, padded, unknown = list[str](), list[str](), list[str]()
+    for number, line in _code_entries(path):
+        try:
+            kind, code, given = _code_entry(line)
+        except ValueError as error:
+            wrong.append(f"line {number} is {line[:40]!r}{f' ({error})' if str(error) else ''}")
+            continue
+        if kind:
+            typed.add((kind, code))
+        else:
+            any_type.add(code)
+        if code != given:
+            padded.append(f"line {number}: {kind} {code} instead of {given}")
+        if kind and kind not in CODE_SHAPES:
+            unknown.append(f"line {number}: {kind}")
     _refuse(path, wrong, "expected `code` or `type,code`")
-    return CodeWhitelist(frozenset(any_type), frozenset(typed))
+    if not any_type and not typed:
+        _refuse_empty(path)
+    warnings = {"codes that lost their first zeros were padded": padded, "types that the CMS schema lacks": unknown}
+    told = (f"{path}: {what}: {_listed(lines)}" for what, lines in warnings.items() if lines)
+    return CodeWhitelist(frozenset(any_type), frozenset(typed), tuple(told))
+
+
+def _code_entries(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines, without one that names the columns."""
+    entries = _entries(path)
+    is_header = [_unquoted(cell) for cell in _SEPARATOR.split(entries[0][1])] in _HEADERS
+    yield from entries[1:] if is_header else entries
+
+
+def _code_entry(line: str) -> tuple[str, str, str]:
+    """The type, empty for any; the code with all of its zeros; and the code as given.
+
+    Raises:
+        ValueError: It is no entry, and why.
+    """
+    if any(unicodedata.category(character).startswith("C") for character in line.replace("\t", "")):
+        raise ValueError("a control character")
+    cells = [_unquoted(cell) for cell in _SEPARATOR.split(line)]
+    match cells:
+        case [given] if given:
+            kind = ""
+        case [kind, given] if kind and given:
+            pass
+        case _:
+            raise ValueError
+    if "=" in line:
+        raise ValueError("a formula; list the code that it gives")
+    if any(_QUOTE_INSIDE.search(cell) for cell in cells):
+        raise ValueError("a quote inside")
+    code = shape_of(kind).padded(given)
+    if reason := _why_no_code(kind, code):
+        raise ValueError(reason)
+    return kind, code, given
+
+
+def _unquoted(cell: str) -> str:
+    cell = cell.strip()
+    for quote in _QUOTES:
+        if len(cell) > 1 and cell.startswith(quote) and cell.endswith(quote):
+            cell = cell[1:-1].strip()
+    return cell.upper()
+
+
+def _why_no_code(kind: str, code: str) -> str | None:
+    """Why a code cannot be one of its type, of any for the empty text; None where it can."""
+    if _AS_NUMBER.fullmatch(code):
+        return f"a number; list {code.partition('.')[0]}"
+    if (ends := _RANGE.fullmatch(code)) and all(_is_usual(end) for end in ends.groups()):
+        return "a range; list each code"
+    if code in CODE_SHAPES:
+        return "a type in the place of the code"
+    if kind not in CODE_SHAPES and (_is_usual(kind) or kind.isdecimal()):
+        return "a code in the place of the type"
+    if kind:
+        shape = shape_of(kind)
+        return None if shape.has(code) else f"no code of {kind}, such as {shape.example}"
+    fits = any(not shape.is_free and shape.has(code) for shape in CODE_SHAPES.values())
+    return None if fits else "no code of any type; write LOCAL,code for one of the payer's own"
+
+
+def _is_usual(code: str) -> bool:
+    return any(CODE_SHAPES[kind].has(code) for kind in _USUAL_TYPES)
 
 
 def read_tin_whitelist(path: Path) -> TinWhitelist:
@@ -115,7 +226,7 @@ def read_tin_whitelist(path: Path) -> TinWhitelist:
     Raises:
         ListFileError: Unreadable, empty, or with lines that are no TIN (all are told).
     """
-    entries = _entries(path)
+    entries = [(number, line.strip()) for number, line in _entries(path)]
     _refuse(
         path,
         [f"line {number} is {line[:40]!r}" for number, line in entries if not _TIN.match(line)],

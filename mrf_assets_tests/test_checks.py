@@ -280,6 +280,21 @@ def test_a_code_without_a_type_covers_a_wish_of_any_type(tmp_path: Path) -> None
     assert {} == _failed(audit(write_tables(tmp_path, tables), codes))
 
 
+@pytest.mark.parametrize("published", ["450", "0450"])
+@pytest.mark.parametrize("entry", [(None, "450"), (None, "0450"), ("RC", "0450")])
+def test_a_code_covers_a_wish_with_and_without_its_first_zero(
+    tmp_path: Path, published: str, entry: tuple[str | None, str]
+) -> None:
+    """As the whitelist keeps it."""
+    tables = _clean()
+    for each in tables[RATES.name]:
+        each |= {"billing_code_type": "RC", "billing_code": published}
+    kind, code = entry
+    codes = CodeWhitelist(frozenset(() if kind else {code}), frozenset({(kind, code)} if kind else ()))
+
+    assert {} == _failed(audit(write_tables(tmp_path, tables), codes))
+
+
 def test_coverage_tells_how_many_codes_are_wanted(tmp_path: Path) -> None:
     """The share can be told from the result."""
     results = audit(write_tables(tmp_path, _clean()), THREE_CODES)

@@ -220,6 +220,17 @@ def test_a_bad_flag_is_one_clear_line(
     assert before == place.written()
 
 
+@pytest.mark.parametrize("command", ["run", "plan", "check"])
+def test_lost_zeros_of_a_whitelist_are_told_once(mrf: Mrf, place: Place, index_url: str, command: str) -> None:
+    """They were restored; the list should be mended all the same."""
+    _put(place, "codes.csv", "RC,450\nCPT,99213\n")
+    source = [] if command == "check" else ["--source", "index", "--input", index_url]
+    told = mrf(command, *source, "--cpt-whitelist", "codes.csv")
+
+    line = "codes.csv: codes that lost their first zeros were padded: line 1: RC 0450 instead of 450"
+    assert 1 == told.err.count(line)
+
+
 @pytest.mark.parametrize("given", ["flag", "environment"])
 def test_an_unknown_reader_starts_nothing(
     mrf: Mrf, place: Place, index_url: str, monkeypatch: pytest.MonkeyPatch, given: str

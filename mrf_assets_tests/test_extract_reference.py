@@ -621,6 +621,22 @@ def test_a_numeric_code_is_wanted_with_the_zeros_it_lost(read: Read) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("codes", [
+    CodeWhitelist(frozenset({"450", "3"}), frozenset()),
+    CodeWhitelist(frozenset({"0450", "003"}), frozenset()),
+    CodeWhitelist(frozenset(), frozenset({("RC", "0450"), ("MS-DRG", "003")})),
+])  # fmt: skip
+def test_a_code_is_wanted_with_and_without_its_first_zeros(read: Read, reader: Reader, codes: CodeWhitelist) -> None:
+    """Whoever lost them, the payer or the list; what is stored stays as the payer wrote it."""
+    spellings = [("RC", "450"), ("RC", "0450"), ("MS-DRG", "3"), ("MS-DRG", "003")]
+    others = [("RC", "045"), ("MS-DRG", "30"), ("CPT", "00450")]
+    items = [_item(code, billing_code_type=kind) for kind, code in spellings + others]
+    got = read(_file(*items), codes=codes, reader=reader)
+
+    assert spellings == _of(got.rates, "billing_code_type", "billing_code")
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 def test_a_second_code_behind_passed_over_rates_is_rejected(read: Read, reader: Reader) -> None:
     """The rates are gone by then; that is told instead of publishing an item without them."""
     data = render(_file(_item("99214"))).replace(b"}]}]}", b'}]}],"billing_code":"99213"}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -14,8 +15,10 @@ import duckdb
 import pytest
 
 from mrf_assets.catalog import connect
+from mrf_assets.code_types import CODE_SHAPES
 from mrf_assets.errors import SettingError
 from mrf_assets.queries import Query, names, parse, shipped
+from mrf_assets.whitelist import read_code_whitelist
 from mrf_assets_tests.lake import CODES, LATEST, Lake, Price, make_lake
 
 Row = dict[str, Any]
@@ -273,6 +276,35 @@ def test_whitelist_coverage(ask: Ask, lake: Lake, tmp_path: Path) -> None:
         (it["network_id"], it["billing_code_type"], it["billing_code"]): it["prices"] for it in found
     }
     assert all(it["is_covered"] == (it["prices"] > 0) for it in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        ("510", (None, "510")), ("0510", (None, "0510")), ("rc;510", ("RC", "0510")), ("RC\t0510", ("RC", "0510")),
+        ("type,code\nRC,510", ("RC", "0510")), ("'510'", (None, "510")),
+    ],
+)  # fmt: skip
+def test_whitelist_coverage_finds_what_the_whitelist_keeps(
+    ask: Ask, lake: Lake, tmp_path: Path, text: str, entry: tuple[str | None, str]
+) -> None:
+    """Separators, quotes and lost zeros are those of `read_code_whitelist`; the payer writes 510."""
+    whitelist = tmp_path / "codes.csv"
+    whitelist.write_text(text, encoding="utf-8")
+    codes = read_code_whitelist(whitelist)
+    found = ask("whitelist_coverage", whitelist=str(whitelist))
+
+    kept = Counter(it.network for it in lake.latest() if codes.wants(*it.code))
+    assert kept == {it["network_id"]: it["prices"] for it in found}
+    assert {entry} == {(it["billing_code_type"], it["billing_code"]) for it in found}
+
+
+def test_whitelist_coverage_knows_the_widths_of_all_types() -> None:
+    """The SQL has them once more."""
+    sql = shipped("whitelist_coverage").sql
+    listed = {kind: int(digits) for kind, digits in re.findall(r"\('([A-Z-]+)', ([0-9])\)", sql)}
+
+    assert {kind: shape.width for kind, shape in CODE_SHAPES.items() if shape.width} == listed
 
 
 def test_multi_tin_providers(ask: Ask, lake: Lake) -> None:

@@ -186,6 +186,15 @@ def test_a_shipped_query_is_asked(mrf: Mrf) -> None:
     )
 
 
+def test_a_shipped_query_refuses_the_whitelist_that_a_run_refuses(mrf: Mrf, tmp_path: Path) -> None:
+    """Codes that a spreadsheet has spoilt would count as missing."""
+    (tmp_path / "codes.csv").write_text("99213.0\n", encoding="utf-8")
+    told = mrf("query", "--name", "whitelist_coverage", "--param", "whitelist=codes.csv")
+
+    assert (2, "") == (told.code, told.out)
+    assert told.err.startswith("Error: codes.csv: line 1 is '99213.0' (a number; list 99213)")
+
+
 def test_the_shipped_queries_are_listed(mrf: Mrf) -> None:
     """With question and parameters."""
     told = mrf("query", "--list")

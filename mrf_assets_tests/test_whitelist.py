@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mrf_assets.code_types import CODE_SHAPES
 from mrf_assets.errors import ListFileError
+from mrf_assets.schema import RATES
 from mrf_assets.whitelist import CodeWhitelist, read_code_whitelist, read_tin_whitelist
 
 
@@ -40,7 +43,17 @@ def test_a_typed_code_is_wanted_with_its_type_alone(written: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["hcpcs,j1100", " HCPCS , J1100 ", '"HCPCS","J1100"', "Hcpcs,J1100 # a comment", "HCPCS,J1100\r"]
+    "line",
+    [
+        "hcpcs,j1100",
+        "HCPCS;J1100",
+        "HCPCS\tJ1100",
+        "'HCPCS','J1100'",
+        " HCPCS , J1100 ",
+        '"HCPCS","J1100"',
+        "Hcpcs,J1100 # a comment",
+        "HCPCS,J1100\r",
+    ],
 )
 def test_case_spaces_quotes_and_comments_do_not_matter(written: Path, line: str) -> None:
     """A line means the same however it is written."""
@@ -54,11 +67,33 @@ def test_case_and_spaces_of_the_payer_do_not_matter(written: Path, kind: str, co
 
 
 def test_a_code_is_matched_literally(written: Path) -> None:
-    """Neither leading zeros nor CSTM-00 are interpreted."""
+    """Neither the zeros of types without a fixed width nor CSTM-00 are interpreted."""
     codes = _codes(written, "450\n")
 
-    assert not codes.wants("RC", "0450")
+    assert not codes.wants("APC", "00450")
+    assert not codes.wants("LOCAL", "0450")
     assert not codes.wants("RC", "CSTM-00")
+
+
+@pytest.mark.parametrize("line", ["450", "0450", "RC,450", "RC,0450", "rc;450", "RC\t0450"])
+@pytest.mark.parametrize("published", ["450", "0450"])
+def test_a_revenue_code_is_wanted_with_and_without_its_first_zero(written: Path, line: str, published: str) -> None:
+    """Spreadsheets take the zero away from the list, and payers from the file."""
+    assert _codes(written, line).wants("RC", published)
+
+
+@pytest.mark.parametrize("kind", ["MS-DRG", "R-DRG", "S-DRG", "APS-DRG", "AP-DRG", "DRG"])
+@pytest.mark.parametrize("line", ["3", "03", "003", "{kind},3", "{kind},003"])
+@pytest.mark.parametrize("published", ["3", "03", "003"])
+def test_a_drg_is_wanted_with_and_without_its_first_zeros(written: Path, kind: str, line: str, published: str) -> None:
+    """DRGs have three digits."""
+    assert _codes(written, line.format(kind=kind)).wants(kind, published)
+
+
+@pytest.mark.parametrize(("kind", "code"), [("RC", "00450"), ("RC", "4500"), ("RC", "045"), ("MS-DRG", "0450")])
+def test_a_code_is_no_other_code_for_its_zeros(written: Path, kind: str, code: str) -> None:
+    """0450 and 450 are one revenue code; 045 is another one."""
+    assert not _codes(written, "450").wants(kind, code)
 
 
 def test_nothing_is_wanted_without_a_code(written: Path) -> None:
@@ -86,7 +121,7 @@ def test_digest_does_not_depend_on_order_and_comments(written: Path) -> None:
     assert _codes(written, "99213\nCPT,99214\n").sha256 == _codes(written, "# ours\ncpt,99214\n\n99213 # one\n").sha256
 
 
-@pytest.mark.parametrize("other", ["99214", "99213\n99214", "CPT,99213", "99213,CPT"])
+@pytest.mark.parametrize("other", ["99214", "99213\n99214", "CPT,99213", "LOCAL,99213"])
 def test_digest_differs_where_the_entries_differ(written: Path, other: str) -> None:
     """A changed list is seen, and a typed code is another entry than a bare one."""
     assert _codes(written, "99213").sha256 != _codes(written, other).sha256
@@ -105,6 +140,71 @@ def test_all_wrong_lines_are_told_up_to_ten(written: Path) -> None:
     """One run is enough to mend a file, and a wrong file does not flood the screen."""
     with pytest.raises(ListFileError, match=r"line 1 is .*line 10 is 'a,b,c' and 2 more: expected `code`"):
         _codes(written, "a,b,c\n" * 12)
+
+
+@pytest.mark.parametrize("line", [
+    "CPT,99213", "CPT,0001U", "CPT,0042T", "HCPCS,J1100", "HCPCS,99213", "CDT,D0120", "MS-DRG,039", "R-DRG,001",
+    "S-DRG,001", "APS-DRG,001", "AP-DRG,001", "APR-DRG,470", "APR-DRG,4701", "APR-DRG,470-1", "RC,0450", "APC,5012",
+    "EAPG,00471", "EAPG,471", "HIPPS,1AA11", "ICD,E11.9", "ICD,E119", "ICD,0016070", "ICD,250.00", "NDC,0002143380",
+    "NDC,00021433801", "NDC,0002-1433-80", "LOCAL,our own #", "CSTM-ALL,OBS", "CPT,CSTM-00", "DRG,470-1", "CSTM-00",
+    "NEW-SET,a b", "J1100", "470-1", "E11.9", "0002-1433-80",
+])  # fmt: skip
+def test_what_may_be_a_code_of_its_type_is_taken(written: Path, line: str) -> None:
+    """Every type of the CMS schema, and what payers write beside it."""
+    assert len(_codes(written, line)) == 1
+
+
+@pytest.mark.parametrize("line", [
+    "99213-99215", "J1100 - J1105", "RC,0450-0459", "MS-DRG,470-471", "LOCAL,99213\u201399215",  # ranges
+    '="99214"', "=99214", "CPT,=A1", '"CPT,99213"', 'LOCAL,1"', "CPT,99213'", "99213.0", "ICD,99213.0", "99213.00",
+    "9.92E+04", "CPT,99213\x00", "99213\u200b", "LOCAL,a\x07b", "LOCAL,a\u202eb",
+    "CPT,9921", "CPT,992133", "CPT,J1100", "HCPCS,1100", "CDT,0120", "MS-DRG,4700", "MS-DRG,D01", "APR-DRG,470-5",
+    "APR-DRG,47", "RC,04500", "RC,045X", "APC,501200", "EAPG,A1", "HIPPS,1AA1", "ICD,E1", "ICD,E11.9.1", "ICD,ABCDEFGH",
+    "NDC,123456789", "NDC,0002-1433", "our own code", "OFFICE VISIT", "CPT", "CPT\t", "99213,CPT", "99213,99214",
+    "\u0669\u0669\u0662\u0661\u0663",
+])  # fmt: skip
+def test_what_cannot_be_a_code_is_refused(written: Path, line: str) -> None:
+    """A list that a spreadsheet touched would match nothing, and replace what is published by nothing."""
+    with pytest.raises(ListFileError, match=r"line 2 is .*: expected `code` or `type,code`"):
+        _codes(written, f"CPT,99213\n{line}\n")
+
+
+def test_lost_zeros_are_told_all_at_once(written: Path) -> None:
+    """They are repaired, and the person hears of it."""
+    codes = _codes(written, "MS-DRG,39\nCPT,99213\nRC,450\n")
+
+    assert frozenset({("MS-DRG", "039"), ("CPT", "99213"), ("RC", "0450")}) == codes.typed
+    (warning,) = codes.warnings
+    assert warning.startswith(f"{written}: codes that lost their first zeros were padded: ")
+    assert warning.endswith(": line 1: MS-DRG 039 instead of 39; line 3: RC 0450 instead of 450")
+
+
+def test_a_type_that_the_schema_lacks_is_told(written: Path) -> None:
+    """It may be a payer's own, or a slip."""
+    assert (f"{written}: types that the CMS schema lacks: line 1: MSDRG",) == _codes(written, "MSDRG,039\n").warnings
+
+
+@pytest.mark.parametrize("header", ["code", "billing_code", "Type,Code", '"billing_code_type";"billing_code"'])
+def test_a_line_that_names_the_columns_is_no_entry(written: Path, header: str) -> None:
+    """Spreadsheets and databases write one."""
+    assert len(_codes(written, f"{header}\n99213\n")) == 1
+
+
+@pytest.mark.parametrize("read", [read_code_whitelist, read_tin_whitelist])
+def test_a_workbook_is_no_list(written: Path, read: Callable[[Path], object]) -> None:
+    """It is a zip file; part of it may look like text."""
+    written.write_bytes(b"PK\x03\x04 99213")
+
+    with pytest.raises(ListFileError, match="save it as CSV"):
+        read(written)
+
+
+def test_every_type_of_the_schema_has_a_shape() -> None:
+    """A type that is new in the schema needs one."""
+    (words,) = (column.words for column in RATES.columns if column.name == "billing_code_type")
+
+    assert set(words) | {"DRG"} == set(CODE_SHAPES)
+    assert all(shape.has(shape.example) for shape in CODE_SHAPES.values())
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# 99213\n", "   "])

@@ -1,0 +1,94 @@
+"""What the codes of each billing code type look like: data, beside `schema`, which lists the types.
+
+The types are those of the CMS schema, and `DRG`, which payers write outside of it (Evry). What payers publish is
+never held against these shapes; they are for codes that people write, in whitelists.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+ALL_CODES = "CSTM-00"  # in the place of a code: all codes of the type (CMS schema)
+_CPT = "[0-9]{4}[0-9A-Z]"
+_PRINTABLE = r"[^\s].*"  # control characters are refused before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeShape:
+    """The codes of one type, upper case."""
+
+    pattern: re.Pattern[str]
+    example: str
+    width: int | None = None  # digits; codes that are shorter have lost the zeros in front of them
+    is_free: bool = False  # any text: a code without a type cannot be taken for one of these
+
+    def has(self, code: str) -> bool:
+        """Whether a code may be one of this type."""
+        return code == ALL_CODES or self.pattern.fullmatch(code) is not None
+
+    def padded(self, code: str) -> str:
+        """The code, with the zeros that it lost."""
+        return code.rjust(self.width, "0") if self.width and _is_digits(code) else code
+
+    def spellings(self, code: str) -> Sequence[str]:
+        """The code with all of its zeros, and without them: 0039, 039, 39."""
+        whole = self.padded(code)
+        if len(whole) != self.width or not _is_digits(whole):
+            return (whole,)
+        return [whole[lost:] for lost in range(self.width - len(whole.lstrip("0") or "0") + 1)]
+
+
+def _shape(pattern: str, example: str, width: int | None = None) -> CodeShape:
+    return CodeShape(pattern=re.compile(pattern), example=example, width=width)
+
+
+def _is_digits(code: str) -> bool:
+    return code.isascii() and code.isdecimal()
+
+
+_DRG = _shape("[0-9]{3}", "039", width=3)
+ANY_TEXT = CodeShape(pattern=re.compile(_PRINTABLE), example="any text", is_free=True)
+
+# Of the sets themselves: AMA (CPT), CMS (HCPCS, MS-DRG, APC, HIPPS, ICD-10), ADA (CDT), NUBC (RC), FDA (NDC),
+# Solventum (APR-DRG with its severity of illness, EAPG).
+CODE_SHAPES: Mapping[str, CodeShape] = MappingProxyType(
+    {
+        "CPT": _shape(_CPT, "99213"),
+        "HCPCS": _shape(f"[A-Z][0-9]{{4}}|{_CPT}", "J1100"),  # CPT is level I of HCPCS, and payers list it so
+        "CDT": _shape("D[0-9]{4}", "D0120"),
+        "MS-DRG": _DRG,
+        "R-DRG": _DRG,
+        "S-DRG": _DRG,
+        "APS-DRG": _DRG,
+        "AP-DRG": _DRG,
+        "APR-DRG": _shape("[0-9]{3,4}(?:-[1-4])?", "560-1"),
+        "RC": _shape("[0-9]{4}", "0450", width=4),
+        "APC": _shape("[0-9]{1,5}", "5012"),
+        "EAPG": _shape("[0-9]{1,5}", "00471"),
+        "HIPPS": _shape("[0-9A-Z]{5}", "1AA11"),
+        "ICD": _shape(r"(?=[^.]*\.?[^.]*\Z)[0-9A-Z](?:\.?[0-9A-Z]){2,6}", "E11.9"),
+        "NDC": _shape("[0-9]{10,11}|[0-9]{4,5}-[0-9]{3,4}-[0-9]{1,2}", "0002-1433-80"),
+        "LOCAL": ANY_TEXT,
+        "CSTM-ALL": ANY_TEXT,
+        "DRG": CodeShape(pattern=re.compile(_PRINTABLE), example="039", width=3, is_free=True),
+    }
+)
+
+
+def shape_of(billing_code_type: str) -> CodeShape:
+    """The shape of a type's codes, upper case; any text where the type is unknown."""
+    return CODE_SHAPES.get(billing_code_type, ANY_TEXT)
+
+
+def padded_sql(billing_code_type: str, billing_code: str) -> str:
+    """`CodeShape.padded` in DuckDB's SQL, of two expressions whose values are upper case."""
+    cases = "".join(
+        f" WHEN '{kind}' THEN lpad({billing_code}, greatest({shape.width}, length({billing_code}))::INTEGER, '0')"
+        for kind, shape in CODE_SHAPES.items()
+        if shape.width
+    )
+    digits = f"{billing_code} SIMILAR TO '[0-9]+'"
+    return f"CASE WHEN {digits} THEN CASE {billing_code_type}{cases} ELSE {billing_code} END ELSE {billing_code} END"

@@ -58,6 +58,12 @@ _EXTRACTION_OPTIONS = [
     ),
     click.option("--tin-whitelist", type=_PATH, help="TINs to keep, one a line."),
     click.option(
+        "--allow-empty",
+        is_flag=True,
+        default=None,
+        help="Replace published prices by none where a whitelist keeps none.  [default: refuse]",
+    ),
+    click.option(
         "--referenced-groups-only/--all-groups",
         default=None,
         help="With a whitelist, leave out groups that no kept price names.  [default: all groups]",

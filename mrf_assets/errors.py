@@ -40,6 +40,7 @@ this tree and stays a traceback.
     │   ├── StrangeRows       other rows stand there than those that were written
     │   └── DiskFull
     ├── AuditFailed           blocking checks failed; nothing was published
+    ├── WhitelistKeepsNothing published prices would be replaced by none
     ├── LookUpFailed          a service did not answer for one item            (one item fails)
     └── SubmissionRefused     a Dagster server did not take what it was asked
 """
@@ -352,6 +353,22 @@ class AuditFailed(MrfError):
         return (
             f"{self.network_id}: not published, blocking checks failed: {', '.join(self.failed_checks)}; "
             "see the check results of the run"
+        )
+
+
+class WhitelistKeepsNothing(MrfError):
+    """A whitelist leaves no price of a network that had some; nothing was published."""
+
+    def __init__(self, network_id: str, period: str, items_read: int, published_prices: int) -> None:
+        super().__init__(network_id, period, items_read, published_prices)
+        self.network_id, self.period = network_id, period
+        self.items_read, self.published_prices = items_read, published_prices
+
+    def __str__(self) -> str:
+        return (
+            f"{self.network_id}: the whitelist keeps no price of {self.items_read:,} items read for {self.period}, and "
+            f"{self.published_prices:,} prices are published; nothing was replaced. Correct the whitelist, or publish "
+            "an empty network with --allow-empty (MRF_ALLOW_EMPTY)"
         )
 
 

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from mrf_assets.checks import audit
 from mrf_assets.disk import refusals, require_room
-from mrf_assets.errors import AccessRefused, MrfError, SettingError
+from mrf_assets.errors import AccessRefused, MrfError, SettingError, WhitelistKeepsNothing
 from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.part_filter import kept_rows
@@ -146,9 +146,35 @@ def _ingested(
             },
         )
         if not result.failed_checks:
+            if not settings.allow_empty:
+                _refuse_to_empty(store, stage, files)
             published = [file for period in stage.periods() for file in stage.publish(period)]
             result = replace(result, published=published, pruned_periods=_prune(store, result, settings))
     return result
+
+
+def _refuse_to_empty(store: Store, stage: Stage, files: Sequence[FileResult]) -> None:
+    """Raise where a whitelist leaves no price of a period, and the period, or the latest one, has prices."""
+    for period in stage.periods():
+        rows = [file.row for file in files if file.period == period]
+        is_by_whitelist = any(row["items_kept"] < row["items_read"] or row["prices_filtered"] for row in rows)
+        if is_by_whitelist and not any(map(_parquet_rows, stage.tables(period)[RATES.name])):
+            known = store.periods(stage.network_id)
+            before = period if period in known else known[-1] if known else None
+            paths = store.tables(stage.network_id, before)[RATES.name] if before else []
+            if published := sum(map(_parquet_rows, paths)):
+                items_read = sum(row["items_read"] for row in rows)
+                error = WhitelistKeepsNothing(stage.network_id, period, items_read, published)
+                error.spent = spent_on(files)
+                raise error
+
+
+def _parquet_rows(path: Path) -> int:
+    """Rows of a table; none where it is damaged, for then there is nothing to lose."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowInvalid):
+        return 0
 
 
 def _one_by_one(

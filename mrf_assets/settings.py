@@ -53,6 +53,7 @@ class Settings:
     output_dir: Path = Path("mrf_output")
     cpt_whitelist: Path | None = None  # billing codes to keep; None keeps all
     tin_whitelist: Path | None = None  # TINs to keep; None keeps all
+    allow_empty: bool = False  # replace published prices by none where a whitelist keeps none; else it is refused
     referenced_groups_only: bool = False  # with a whitelist, leave out groups that no kept price names
     provider_batch_size: int = 20_000  # rows per row group of `providers`
     rate_batch_size: int = 50_000  # rows per row group of `rates`

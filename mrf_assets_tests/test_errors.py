@@ -48,6 +48,7 @@ _EXAMPLES: list[MrfError] = [
     errors.StoreError("/data", "is read-only"),
     errors.StrangeRows("/data/rows.csv", "is shorter than what was written"),
     errors.DiskFull("/data", 5_000_000, 20_000_000, 1_000_000_000),
+    errors.WhitelistKeepsNothing("acme", "2026-11", 4, 12),
     errors.AuditFailed("bcbsa/890_58b0", ("rates_not_empty", "no_orphans")),
     errors.SubmissionRefused("http://dagster.example", "no such run"),
     errors.LookUpFailed("rate_limited", "HTTP 429", http_status=429, is_refusal=True, retry_after_seconds=7.0),

@@ -349,6 +349,18 @@ def test_the_monthly_refresh_asks_for_all_networks_but_the_retired(bench: Bench)
     assert request.run_config["resources"]["ingestor"]["config"]["skip_unchanged"]
 
 
+def test_the_monthly_refresh_empties_no_network(bench: Bench) -> None:
+    """Whatever the environment says: a person decides that, and starts the run."""
+    bench.instance.add_dynamic_partitions(str(NETWORKS.name), [key("a")])
+    schedule = build_defs(Settings(output_dir=bench.place.output, allow_empty=True)).resolve_schedule_def(
+        "monthly_refresh"
+    )
+    context = dg.build_schedule_context(instance=bench.instance, scheduled_execution_time=_NOW)
+
+    (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.run_config["resources"]["ingestor"]["config"]["allow_empty"] is False
+
+
 def test_the_monthly_refresh_says_where_there_is_nothing(bench: Bench) -> None:
     """No network is registered."""
     schedule = bench.defs.resolve_schedule_def("monthly_refresh")

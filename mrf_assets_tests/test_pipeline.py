@@ -27,6 +27,7 @@ from mrf_assets.errors import (
     SettingError,
     StoreError,
     TruncatedFile,
+    WhitelistKeepsNothing,
 )
 from mrf_assets.pipeline import ingest
 from mrf_assets.results import NetworkResult, Progress
@@ -286,6 +287,69 @@ def test_wanted_codes_alone_are_kept(tmp_path: Path, settings: Settings) -> None
         file["items_kept"],
         file["code_whitelist_sha256"],
     )
+
+
+_KEEPING_NOTHING = pytest.mark.parametrize(
+    ("name", "text"), [("cpt_whitelist", "CPT,00000\n"), ("tin_whitelist", "00-0000000\n")]
+)
+
+
+def _whitelisted(settings: Settings, tmp_path: Path, name: str, text: str) -> Settings:
+    path = tmp_path / f"{name}.csv"
+    path.write_text(text)
+    return replace(settings, **{name: path})  # type: ignore[arg-type]  # a field that takes a path
+
+
+@_KEEPING_NOTHING
+@pytest.mark.parametrize("period", ["2026-11", "2026-12"])
+def test_a_whitelist_replaces_no_published_prices_by_nothing(
+    tmp_path: Path, settings: Settings, *, name: str, text: str, period: str
+) -> None:
+    """Neither those of the month nor, for a new month, those of the one before."""
+    path = _local(tmp_path, document(codes=4))
+    ingest("acme", [_task(path)], settings).require_published()
+    before, prices = _bytes(settings.output_dir), len(_rows(settings)[RATES.name])
+
+    with pytest.raises(
+        WhitelistKeepsNothing, match=rf"acme: .* 4 items read for {period}, and {prices} prices"
+    ) as error:
+        ingest("acme", [_task(path, period=period)], _whitelisted(settings, tmp_path, name, text))
+
+    assert before == _bytes(settings.output_dir)
+    assert path.stat().st_size == error.value.spent["source_size_bytes"]
+    assert [] == _leftovers(settings)
+
+
+@_KEEPING_NOTHING
+def test_a_network_is_emptied_where_that_is_wanted(tmp_path: Path, settings: Settings, *, name: str, text: str) -> None:
+    """Once; from then on there is nothing to lose."""
+    tasks = [_task(_local(tmp_path, document(codes=4)))]
+    ingest("acme", tasks, settings).require_published()
+    given = _whitelisted(settings, tmp_path, name, text)
+
+    for each in (replace(given, allow_empty=True), given):
+        ingest("acme", tasks, each).require_published()
+        assert [] == _rows(settings)[RATES.name]
+
+
+def test_a_network_that_is_new_may_have_no_wanted_price(tmp_path: Path, settings: Settings) -> None:
+    """Nothing is replaced."""
+    given = _whitelisted(settings, tmp_path, "cpt_whitelist", "CPT,00000\n")
+    ingest("acme", [_task(_local(tmp_path, document(codes=4)))], given).require_published()
+
+    assert [] == _rows(settings)[RATES.name]
+
+
+def test_a_part_may_have_no_wanted_price_where_others_have(tmp_path: Path, settings: Settings) -> None:
+    """The network keeps prices, those of the part that is carried over."""
+    for number in (1, 2):
+        path = _local(tmp_path, document(codes=4), f"{number}.json")
+        ingest("acme", [_task(path, part=number, parts=2)], settings).require_published()
+    given = _whitelisted(settings, tmp_path, "cpt_whitelist", "CPT,00000\n")
+    ingest("acme", [_task(tmp_path / "1.json", part=1, parts=2)], given).require_published()
+
+    with pytest.raises(WhitelistKeepsNothing):
+        ingest("acme", [_task(tmp_path / "2.json", part=2, parts=2)], given)
 
 
 def test_row_groups_follow_the_batch_sizes(tmp_path: Path, settings: Settings) -> None:

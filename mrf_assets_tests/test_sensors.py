@@ -153,6 +153,21 @@ def test_runs_keep_to_the_whitelist_of_their_index(ticking: Ticking) -> None:
     assert (0, True) == (rows["rates"], rows["providers"] > 0)
 
 
+def test_a_run_of_the_sensor_empties_no_network(ticking: Ticking) -> None:
+    """Whatever the environment says: a person decides that, and starts the run."""
+    ticking.settings = replace(ticking.settings, allow_empty=True)
+    job = build_defs(ticking.settings, watching=ticking.watching).resolve_job_def("ingest_in_process")
+    request = (ticking.tick().run_requests or [])[0]
+    given: dict[str, Any] = {"instance": ticking.instance, "partition_key": request.partition_key, "tags": request.tags}
+    assert job.execute_in_process(**given).success
+    (ticking.root / "codes.csv").write_text("CPT,00000\n")
+    ticking.register(cpt_whitelist=str(ticking.root / "codes.csv"))
+    ticking.tick()
+
+    assert not job.execute_in_process(**given, run_config=request.run_config, raise_on_error=False).success
+    assert job.execute_in_process(**given).success
+
+
 def test_what_did_not_change_is_not_told(ticking: Ticking) -> None:
     """No observation, no run; the tick says that it looked."""
     ticking.tick()

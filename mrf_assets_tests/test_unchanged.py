@@ -240,7 +240,10 @@ _REASONS: dict[str, tuple[Callable[[Bench], None], Callable[[Bench], None]]] = {
         lambda bench: _setting(cpt_whitelist=bench.file("other.csv"))(bench),
     ),
     "no whitelist any more": (_whitelisted, _setting(cpt_whitelist=None)),
-    "a whitelist of TINs": (_nothing, lambda bench: _setting(tin_whitelist=bench.file("tins.csv"))(bench)),
+    "a whitelist of TINs": (
+        _nothing,
+        lambda bench: _setting(tin_whitelist=bench.file("tins.csv"), allow_empty=True)(bench),
+    ),
     "referenced groups only": (_whitelisted, _setting(referenced_groups_only=True)),
     "a plan more": (_nothing, lambda bench: bench.change_tasks(plans=(_PLAN, replace(_PLAN, plan_id="1")))),
     "no plan any more": (_nothing, lambda bench: bench.change_tasks(plans=())),

@@ -31,6 +31,7 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     output_dir: str
     cpt_whitelist: str | None = None
     tin_whitelist: str | None = None
+    allow_empty: bool = _DEFAULTS.allow_empty
     referenced_groups_only: bool = _DEFAULTS.referenced_groups_only
     provider_batch_size: int = _DEFAULTS.provider_batch_size
     rate_batch_size: int = _DEFAULTS.rate_batch_size

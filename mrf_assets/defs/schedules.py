@@ -59,7 +59,9 @@ def build_schedules(settings: Settings, operations: Operations) -> Scheduled:
 
 
 def _monthly_refresh(settings: Settings) -> dg.ScheduleDefinition:
-    config = {"resources": {"ingestor": {"config": config_of(replace(settings, skip_unchanged=True))}}}
+    # Nobody looks on: to publish an empty network is for a person to decide.
+    given = replace(settings, skip_unchanged=True, allow_empty=False)
+    config = {"resources": {"ingestor": {"config": config_of(given)}}}
 
     @dg.schedule(
         name="monthly_refresh",

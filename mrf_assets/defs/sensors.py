@@ -25,7 +25,9 @@ _WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 def index_sensor(settings: Settings, watching: IndexWatching, operations: Operations) -> dg.SensorDefinition:
     """The sensor that watches the indexes of the registry."""
     # A network that is new to the registry may be published already, by the command line.
-    config = {"resources": {"ingestor": {"config": config_of(replace(settings, skip_unchanged=True))}}}
+    # Nobody looks on: to publish an empty network is for a person to decide.
+    given = replace(settings, skip_unchanged=True, allow_empty=False)
+    config = {"resources": {"ingestor": {"config": config_of(given)}}}
 
     @dg.sensor(
         name="index_sensor",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from mrf_assets.alerts import Alert, send_alert
+from mrf_assets.batch import dollars_text
 from mrf_assets.manifest import NetworkRecord
 from mrf_assets.settings import Operations
 from mrf_assets.statistics import cost_of
@@ -46,9 +47,13 @@ class Budget:
     def reason(self) -> str:
         """Why the batch ends early."""
         return (
-            f"The budget of {self._operations.budget_dollars:,.2f} dollars is used up ({self._cost.dollars:,.2f}); "
+            f"The budget of {self._dollars} is used up ({dollars_text(self._cost.dollars or 0.0)}); "
             "no other network is begun. `mrf resume` with a larger MRF_BUDGET_DOLLARS goes on."
         )
+
+    @property
+    def _dollars(self) -> str:
+        return dollars_text(self._operations.budget_dollars or 0.0)
 
     def allows_more(self, record: NetworkRecord) -> bool:
         """Count a network that has ended; False once the budget is used up."""
@@ -61,7 +66,7 @@ class Budget:
             self._warn(self.reason)  # the alert at the batch's end tells it too
         elif _WARN_SHARE <= share < 1.0 and not self._has_warned:
             self._has_warned = True
-            text = f"{share:.0%} of the budget of {self._operations.budget_dollars:,.2f} dollars is used."
+            text = f"{share:.0%} of the budget of {self._dollars} is used."
             self._warn(text)
             alert = Alert(title=f"Budget of batch {self._batch_id}", lines=(text,), severity="warning")
             send_alert(alert, self._operations.alert_urls)

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from mrf_assets.alerts import check_alert_urls, send_alert
-from mrf_assets.batch import BatchReport, Pulse, Statistics, counts_text, pace_text, spent_text
+from mrf_assets.batch import BatchReport, Pulse, Statistics, counts_text, dollars_text, pace_text, spent_text
 from mrf_assets.console import package_log, printable
 from mrf_assets.enrichment import (
     STAGES,
@@ -26,10 +26,12 @@ from mrf_assets.enrichment import (
     EnrichOptions,
     Estimate,
     RunFiles,
+    batch_lines,
     batch_options,
     ended_alert,
     estimate,
     failed_alert,
+    failures_hint,
     prices_of,
     tuning_hint,
 )
@@ -185,7 +187,7 @@ def _tell_estimate(told: Estimate) -> None:
         click.echo(f"  and {told.invalid - _PROBLEMS_TOLD} more", err=True)
     click.echo(
         f"Estimate: {told.requests} requests, {dt.timedelta(seconds=round(told.seconds))} at the first rate, "
-        f"${told.dollars:.2f}. Nothing was written."
+        f"{dollars_text(told.dollars)}. Nothing was written."
     )
     if told.problems:
         sys.exit(2)
@@ -246,7 +248,7 @@ class _Run:
         send_alert(ended_alert(self._options.location, report), self._alert_urls)
         if self._signal is not None:
             sys.exit(128 + self._signal if self._strict_exit else 0)
-        if report.stopped is not None or report.statistics.failed:
+        if report.stopped is not None or report.statistics.batch_failed:
             sys.exit(1)
 
     async def _stoppable(self, run: Enrichment, look_ups: Coroutine[Any, Any, BatchReport]) -> BatchReport:
@@ -284,25 +286,30 @@ class _Run:
 
     def _tell(self, report: BatchReport) -> None:
         numbers, files = report.statistics, RunFiles(self._options.checkpoint)
-        ended = max(numbers.completed + numbers.failed, 1)
+        ended = numbers.completed + numbers.failed
+        if self._options.retry_failed and not numbers.pending and not ended:
+            self._console.print("Nothing to try again: no look-up of this batch has failed.")
         for line in (
-            f"Completed: {numbers.completed}, failed: {numbers.failed}, pending: {numbers.pending}",
-            f"Success rate: {100 * numbers.success_rate:.1f}%",
-            f"Average job time: {numbers.item_seconds / ended:.2f}s",
+            *batch_lines(report),
+            f"Average job time: {numbers.item_seconds / max(ended, 1):.2f}s",
             (
                 f"Requests: {numbers.requests} ({numbers.requests_refused} refused, "
                 f"{numbers.requests_last_minute} in the last minute)"
             ),
             f"Utilisation: {100 * numbers.utilisation:.0f}%, rate: {numbers.records_per_minute:.1f} rec/min",
-            f"Cost: ${report.cost_dollars:.4f}",
-            f"Output: {printable(str(self._options.output))} ({report.written_rows} rows)",
+            f"Cost: {dollars_text(report.cost_dollars)}",
+            self._output_line(report.written_rows),
             f"Report: {files.report}",
         ):
             self._console.print(line)
-        if numbers.failed:
-            self._console.print(f"Errors: {files.errors}; --retry-failed tries them again")
+        if numbers.batch_failed:
+            self._console.print(f"Errors: {files.errors}; {failures_hint(report)}")
         self._console.print(f"Hint: {tuning_hint(numbers, self._options.batch)}")
         if report.stopped is not None:
             if self._signal is None:
                 self._console.print(f"⚠️  Stopped: {printable(report.stopped)}")
             self._console.print(SAVED_LINE)
+
+    def _output_line(self, rows: int) -> str:
+        shown = f"{printable(str(self._options.output))} ({rows} rows)"
+        return f"Output: {shown if rows else 'none, as there is no row'}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mrf_assets.alerts import Alert, Severity
+from mrf_assets.batch import dollars_text
 from mrf_assets.manifest import NetworkRecord
 from mrf_assets.settings import Operations
 
@@ -317,7 +318,7 @@ def batch_alert(statistics: BatchStatistics, *, reason: str | None = None) -> Al
         f"{at_least}{statistics.rate_rows:,} rates of {gb:,.3f} GB in {seconds:,.0f} s.",
     ]
     if statistics.cost.dollars is not None:
-        lines.append(f"Estimated cost: {at_least.lower()}{statistics.cost.dollars:,.2f} dollars.")
+        lines.append(f"Estimated cost: {at_least.lower()}{dollars_text(statistics.cost.dollars)}.")
     if statistics.unread:
         lines.append(f"{statistics.unread:,} runs are counted without their figures; `mrf stats` reads them all.")
     if reason:

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mrf_assets.batch import dollars_text
 from mrf_assets.console import printable
 from mrf_assets.statistics import BatchStatistics
 
@@ -74,7 +75,7 @@ def _cost(it: BatchStatistics) -> str:
     if it.cost.dollars is None:
         return used
     share = f", {it.cost.budget_share:.0%} of the budget" if it.cost.budget_share is not None else ""
-    return f"{used}, about {it.cost.dollars:,.2f} dollars{share}"
+    return f"{used}, about {dollars_text(it.cost.dollars)}{share}"
 
 
 def duration(seconds: float) -> str:

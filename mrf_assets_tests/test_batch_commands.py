@@ -462,14 +462,14 @@ def budget(tmp_path_factory: pytest.TempPathFactory) -> Budget:
 
 def test_a_budget_warns_at_four_fifths(budget: Budget) -> None:
     """On the console and to whoever gets alerts."""
-    assert re.search(r"⚠️ 90% of the budget of [\d,.]+ dollars is used\.", budget.done.stdout)
+    assert re.search(r"⚠️ 90% of the budget of \$0\.[0-9]+ is used\.", budget.done.stdout)
     assert "90% of the budget" in budget.alerts[0]["message"]
     assert "warning" == budget.alerts[0]["type"]
 
 
 def test_a_used_up_budget_ends_the_batch(budget: Budget) -> None:
     """With an exit code and a reason of its own; what is not begun waits."""
-    reason = r"The budget of [\d,.]+ dollars is used up \([\d,.]+\); no other network is begun\. `mrf resume`"
+    reason = r"The budget of \$0\.[0-9]+ is used up \(\$0\.[0-9]+\); no other network is begun\. `mrf resume`"
 
     assert 3 == budget.done.returncode
     assert re.search(rf"⚠️ {reason}", budget.done.stdout)

@@ -152,10 +152,9 @@ def go(
     recover(ledger, output, schema)
 
     async def run() -> BatchReport:
-        pool = Pool(
-            look_up, fast(**{"give_up_after": 10**6} | changes), stop=stop or Stop(), uniform=lambda low, _high: low
-        )
-        return await Batch(ledger, output, schema, pool, budget=budget, on_outcome=on_outcome).run()
+        options = fast(**{"give_up_after": 10**6} | changes)
+        pool = Pool(look_up, options, budget=budget, stop=stop or Stop(), uniform=lambda low, _high: low)
+        return await Batch(ledger, output, schema, pool, on_outcome=on_outcome).run()
 
     return asyncio.run(run())
 
@@ -301,19 +300,45 @@ def test_parts_grow_with_the_output(tmp_path: Path) -> None:
     assert 2_000 == len(set(keys_in(output)))
 
 
-def test_a_budget_stops_the_run_resumably(ledger: Ledger, output: Output, caplog: pytest.LogCaptureFixture) -> None:
-    """A warning at 80 %, the end at 100 %."""
+@pytest.mark.parametrize("max_workers", [1, 7, 20])
+def test_a_budget_stops_the_run_resumably(
+    ledger: Ledger, output: Output, caplog: pytest.LogCaptureFixture, max_workers: int
+) -> None:
+    """A warning at 80 %, the end at 100 %, which is looked at before each request: not one is made beyond it."""
     stop, prices = Stop(), Prices(per_1000_requests=1.0)
 
-    report = go(
-        ledger, output, Counting(), budget=Budget(0.02, prices), stop=stop, checkpoint_interval=2, max_workers=1
-    )
+    report = go(ledger, output, Counting(), budget=Budget(0.02, prices), stop=stop, max_workers=max_workers)
 
     assert "the budget of $0.02 is spent" == report.stopped
-    assert "80 % of the budget is spent" in caplog.text
-    assert 20 <= len(keys_in(output)) < 30
+    assert "80 % of the budget is spent: $0.016 of $0.02" in caplog.text
+    assert 20 == len(keys_in(output))
     go(ledger, output, Counting())
     assert 30 == len(set(keys_in(output))) == len(keys_in(output))
+
+
+def test_a_retry_costs_as_much_as_a_first_try(ledger: Ledger, output: Output) -> None:
+    """Ten requests are paid for, and the first item takes four of them."""
+    budget, look_up = Budget(0.01, Prices(per_1000_requests=1.0)), Scripted({"0": [passing()] * 3})
+
+    go(ledger, output, look_up, budget=budget, max_workers=1)
+
+    assert 10 == look_up.calls.total()
+    assert 7 == len(keys_in(output))
+
+
+def test_what_was_corrected_in_the_input_is_not_failed_any_more(ledger: Ledger) -> None:
+    """Entries that come again stay as they are, with what is wrong with them now."""
+
+    def bad(key: str, detail: str = "letters") -> Failure:
+        return Failure(item=Item(key=key), reason="bad", detail=detail, http_status=None, requests=0, seconds=0)
+
+    ledger.add([bad("line 3"), bad("line 4")])
+    ledger.add([*items(30), bad("line 4", "digits"), bad("line 5")], replacing="bad")
+
+    assert [("line 4", "digits", 0), ("line 5", "letters", 0)] == [
+        (failed.key, failed.error, failed.attempts) for failed in ledger.failed()
+    ]
+    assert 32 == ledger.counts().total()
 
 
 def test_two_processes_cannot_work_on_one_batch(ledger: Ledger) -> None:

@@ -21,9 +21,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from mrf_assets.batch import BatchOptions, Statistics, dollars_text
 from mrf_assets.cli import main
 from mrf_assets.enrich_command import BEGUN_LINE, SAVED_LINE, SHUTDOWN_LINE, UNCHANGED_LINE
-from mrf_assets.enrichment import Enrichment
+from mrf_assets.enrichment import Enrichment, tuning_hint
 from mrf_assets.pipeline import ingest
 from mrf_assets.schema import ENRICHED
 from mrf_assets.settings import Settings
@@ -189,9 +190,10 @@ def test_progress_and_report_say_what_was_done(desk: Desk) -> None:
     assert 11 == progress["total_requests"]
     assert progress["total_bytes"] > 0
     assert {"matched": 9, "invalid": 0, "error": 1} == report["status_histogram"]
+    assert (9, 1, 0, 90.0) == tuple(report[name] for name in ("completed", "failed", "pending", "success_rate_percent"))
     assert 1.0 == report["quality"]["fill_rates"]["npi"]
     assert 9 == report["quality"]["name_confidence_histogram"]["0.9-1.0"]
-    assert 90.0 == report["statistics"]["success_rate_percent"]
+    assert 11 == report["this_run"]["requests"]
     (line,) = (desk.folder / "enrichment_errors.log").read_text().splitlines()
     assert (NPIS[3], "http_500", 500, 2) == tuple(
         json.loads(line)[name] for name in ("id", "reason", "http_status", "requests")
@@ -208,7 +210,7 @@ def test_lines_of_progress_tell_counts_cost_and_names(desk: Desk) -> None:
     (line,) = [line for line in out.splitlines() if line.startswith("Enriching")]
     assert line.startswith(
         "Enriching: Processing 1/4 items, Successful: 1, Failed: 0, names: 100 % agree; "
-        "requests: 1 (1 in the last minute), 0.0 MB, $0.0100; failed: 0, rate: "
+        "requests: 1 (1 in the last minute), 0.0 MB, $0.01; failed: 0, rate: "
     )
     assert ", ETA 0:00:0" in line
 
@@ -231,7 +233,7 @@ def test_a_terminal_of_80_columns_shows_all_figures(desk: Desk) -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert re.search(r"Enriching ━+ 10/10 failed: 0, rate: [0-9.]+ rec/min, ETA 0:00:00 *\r\n", text)
     assert "Processing 10/10 items, Successful: 9, Failed: 1, names: 100 % agree\r\n" in text
-    assert "requests: 9 (9 in the last minute), 0.0 MB, $0.0000\r\n" in text
+    assert "requests: 9 (9 in the last minute), 0.0 MB, $0.00\r\n" in text
 
 
 def test_resume_after_an_interruption(desk: Desk) -> None:
@@ -320,6 +322,126 @@ def test_invalid_records_are_failures_with_their_line(desk: Desk) -> None:
     histogram = desk.json("enrichment_report.json")["status_histogram"]
     assert {"matched": 1, "deactivated": 1, "not_found": 1, "invalid": 4, "error": 0} == histogram
     assert 3 == desk.server.total()
+
+
+def test_invalid_records_count_as_failed_everywhere(desk: Desk) -> None:
+    """S4.43, S4.46: console, exit code, alert, report and progress say the same, until the input is corrected."""
+    bad = ["1234567890", "abcdefghij", ""]
+    desk.write_input([*NPIS[:3], *bad])
+    with MrfServer() as hooks:
+        hooks.always("/hook", Answer(body=b""))
+        desk.environ["MRF_ALERT_URLS"] = hooks.url("/hook").replace("http://", "json://")
+        first = desk.run(*FLAGS)
+        alert = json.loads(hooks.requests_of("/hook")[0].body)
+        report, progress = desk.json("enrichment_report.json"), desk.json("enrichment_progress.json")
+        retried = desk.run("--input", "npis.csv", "--output", "retry.csv", "--retry-failed")
+        desk.write_input(NPIS[:6])
+        corrected = desk.run(*FLAGS, "--resume")
+
+    assert 1 == first[0]
+    lines = "Completed: 3, failed: 3 (3 of them invalid), pending: 0\nSuccess rate: 50.0%\n"
+    assert lines in first[1]
+    assert "enrichment_errors.log; correct the invalid ones in the input and use --resume" in first[1]
+    assert lines in alert["message"]
+    assert ("failure", True) == (alert["type"], "Failed for invalid_npi: 3" in alert["message"])
+    assert (3, 3, 50.0, {"invalid_npi": 3}) == tuple(
+        report[name] for name in ("completed", "failed", "success_rate_percent", "errors")
+    )
+    assert (3, 3) == (progress["completed_count"], progress["failed_count"])
+    assert (1, True) == (retried[0], lines in retried[1])
+    assert (0, True) == (corrected[0], "Completed: 6, failed: 0, pending: 0\nSuccess rate: 100.0%\n" in corrected[1])
+
+
+def test_earlier_runs_of_the_batch_count_in_its_summary(desk: Desk) -> None:
+    """A failure of the first run is one of the batch until somebody retries it."""
+    desk.write_input(NPIS[:4])
+    desk.server.script(NPIS[0], Reply(status=404))
+    desk.run(*FLAGS, "--limit", "2", "--max-workers", "1")
+
+    code, out, _ = desk.run(*FLAGS, "--resume")
+
+    assert 1 == code
+    assert "Completed: 3, failed: 1, pending: 0\nSuccess rate: 75.0%\n" in out
+    assert "--retry-failed looks them up again" in out
+
+
+@pytest.mark.parametrize("output", ["retry", "retry.csv"])
+def test_nothing_to_try_again_is_said(desk: Desk, output: str) -> None:
+    """No output is made, none is claimed, and the batch is the success that it was."""
+    desk.write_input(NPIS[:3])
+    desk.run(*FLAGS)
+
+    code, out, _ = desk.run("--input", "npis.csv", "--output", output, "--retry-failed")
+
+    report = desk.json("enrichment_report.json")
+    assert 0 == code
+    assert "Nothing to try again: no look-up of this batch has failed." in out
+    assert "Success rate: 100.0%" in out
+    assert "Output: none, as there is no row" in out
+    assert (None, 100.0) == (report["output"], report["success_rate_percent"])
+    assert not [path for path in desk.folder.glob("retry*") if path.is_file() or any(path.iterdir())]
+
+
+def test_two_checkpoints_of_a_folder_share_no_file(desk: Desk) -> None:
+    """Each batch has its own report and error log; those of the default checkpoint keep their names."""
+    desk.write_input([NPIS[0], "123"])
+    for checkpoint in ("enrichment_progress.json", "a.json", "a_progress.json", "b.json"):
+        before = {path: path.read_bytes() for path in desk.folder.glob("*.*") if path.is_file()}
+        desk.run("--input", "npis.csv", "--output", f"out_{checkpoint}", "--checkpoint", checkpoint)
+        assert before == {path: path.read_bytes() for path in before}
+
+    for begin in ("enrichment", "a", "a_progress", "b"):
+        assert f"/out_{begin}" in f"/{desk.json(f'{begin}_report.json')['output']}"
+        assert 1 == len((desk.folder / f"{begin}_errors.log").read_text().splitlines())
+
+
+def test_the_report_has_the_options_as_values(desk: Desk) -> None:
+    """Lists, numbers and null, as any program reads them."""
+    desk.write_input(NPIS[:2])
+
+    desk.run(*FLAGS, "--max-age", "12h", "--max-workers", "5")
+
+    options = desk.json("enrichment_report.json")["options"]
+    assert {
+        "location": "npis.csv",
+        "output": "out",
+        "stages": ["npi", "org"],
+        "max_age_seconds": 43_200,
+        "resume": False,
+        "budget_dollars": None,
+        "checkpoint": "enrichment_progress.json",
+    } == {name: options[name] for name in options if name not in ("batch", "retry_failed", "stage_delay_seconds")}
+    assert (5, None) == (options["batch"]["max_workers"], options["batch"]["limit"])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "hint"),
+    [
+        ({"requests": 100, "requests_refused": 10}, "raise MRF_RATE_LIMIT_DELAY, or set --max-rpm"),
+        ({"requests": 10, "requests_failed": 5, "completed": 5, "failed": 5}, "raise MRF_MAX_RETRIES, then"),
+        ({"requests": 5, "completed": 5}, "lower MRF_RATE_LIMIT_DELAY"),
+    ],
+)
+def test_a_hint_names_the_variable_as_it_is_set(numbers: dict[str, int], hint: str) -> None:
+    """MRF_ and all."""
+    assert hint in tuning_hint(Statistics(**numbers), BatchOptions())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("dollars", "text"),
+    [
+        (0.0, "$0.00"),
+        (4e-7, "$0.0000004"),
+        (0.0042, "$0.0042"),
+        (0.02, "$0.02"),
+        (0.1, "$0.10"),
+        (12.5, "$12.50"),
+        (1100, "$1,100.00"),
+    ],
+)
+def test_small_amounts_are_not_zero_dollars(dollars: float, text: str) -> None:
+    """A budget of half a cent is no budget of 0.00 dollars."""
+    assert text == dollars_text(dollars)
 
 
 def test_a_registry_with_a_limit_and_twenty_workers(desk: Desk) -> None:
@@ -583,7 +705,7 @@ def test_a_priority_that_is_no_number_is_told_with_its_line(desk: Desk, rates: s
     assert "line 2" in err
     assert "rates is no number" in err
 
-    assert 0 == desk.run(*FLAGS)[0]
+    assert 1 == desk.run(*FLAGS)[0]
     assert [int(NPIS[1])] == [row["npi"] for row in desk.rows()]
 
 
@@ -607,7 +729,7 @@ def test_a_budget_stops_the_run(desk: Desk) -> None:
     code, out, _ = desk.run(*FLAGS, "--budget", "1", "--max-workers", "1")
 
     assert 1 == code
-    assert "Stopped: the budget of $1 is spent" in out
+    assert "Stopped: the budget of $1.00 is spent" in out
     assert 10 == len(desk.rows())
 
 
@@ -629,7 +751,7 @@ def test_people_are_told_of_the_end(desk: Desk) -> None:
         ("Enrichment of npis.csv ended", "failure"),
         ("Enrichment of none.csv failed", "failure"),
     ] == [(alert["title"], alert["type"]) for alert in told]
-    assert "5 completed, 0 failed, 0 pending; success rate 100.0%." in told[0]["message"]
+    assert "Completed: 5, failed: 0, pending: 0\nSuccess rate: 100.0%" in told[0]["message"]
     assert "Failed for http_404: 1" in told[1]["message"]
     assert "none.csv cannot be read" in told[2]["message"]
 
@@ -731,11 +853,11 @@ def test_what_the_stage_deep_downloads_is_paid_for(desk: Desk) -> None:
     with MrfServer({"/NPI_Files.html": listing(month), f"/{month}": archive}) as cms:
         desk.environ["MRF_NPI_FILES_URL"] = cms.url("/NPI_Files.html")
         _, out, _ = desk.run(*flags, "--dry-run")
-        assert "$1100.00" in out
+        assert "$1,100.00" in out
         desk.run(*flags)
 
     report = desk.json("enrichment_report.json")
-    received = report["statistics"]["received_bytes"]
+    received = report["this_run"]["received_bytes"]
     assert received > len(archive)
     assert received / 1e6 == pytest.approx(report["cost_dollars"], abs=1e-6)
 
@@ -758,7 +880,10 @@ def test_the_check_reaches_the_registry(desk: Desk) -> None:
         (("--input", "npis.csv"), "--output: is missing"),
         (("--input", "none.csv", "--output", "out"), "none.csv cannot be read"),
         (("--input", "empty.csv", "--output", "out"), "no column named npi"),
-        ((*FLAGS, "--stages", "npi,poc"), "poc: choose among npi, org, deep"),
+        (
+            (*FLAGS, "--stages", "npi,poc"),
+            "poc: npi replaces poc; choose among npi (the registry's entry of each NPI), org (",
+        ),
         ((*FLAGS, "--stages", "org"), "npi must be among them"),
         ((*FLAGS, "--max-age", "soon"), "--max-age: is 'soon'"),
         ((*FLAGS, "--max-age", "1d", "--fresh"), "--max-age: contradicts --fresh"),
@@ -769,8 +894,11 @@ def test_the_check_reaches_the_registry(desk: Desk) -> None:
         ((*FLAGS, "--ramp", "10:30"), "FROM:TO"),
         ((*FLAGS, "--max-workers", "21"), "1<=x<=20"),
         ((*FLAGS, "--resume"), "--resume: "),
-        ((*FLAGS, "--checkpoint", "x.sqlite"), "--checkpoint: x.sqlite is the name of a file that stands beside"),
+        ((*FLAGS, "--checkpoint", "x.sqlite"), "--checkpoint: x.sqlite may share a file with another checkpoint"),
+        ((*FLAGS, "--stages", "poc,fund"), "fund, poc: org replaces fund; npi replaces poc; choose among"),
         ((*FLAGS, "--checkpoint", "enrichment_report.json"), "name another"),
+        ((*FLAGS, "--checkpoint", "enrichment.json"), "name another"),
+        ((*FLAGS, "--checkpoint", "a_errors.log"), "name another"),
         ((*FLAGS, "--budget", "5"), "--budget: needs a price to count with; set MRF_PRICE_PER_1000_REQUESTS"),
         ((*FLAGS, "--budget", "5", "--dry-run"), "--budget: needs a price"),
         ((*FLAGS, "--retry-failed", "--dry-run"), "enrichment_progress.sqlite is not there; give the --checkpoint"),

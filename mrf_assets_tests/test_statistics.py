@@ -191,7 +191,7 @@ def test_status_tells_one_fact_a_line() -> None:
         "Repairs: rate_as_text 2",
         "Rejects: rate_missing 1",
         "Requests: 5, 2 repeated, 1 answered with 429",
-        "Cost: 1.000 GB, 1.003 core-hours, about 5.01 dollars, 50% of the budget",
+        "Cost: 1.000 GB, 1.003 core-hours, about $5.01, 50% of the budget",
         "  ❌ b: it broke",
     ]
 

@@ -5,7 +5,7 @@ outcomes), `ledger` (what is to do), `limiter` and `pool` (the requests), `outpu
 `run` puts them together, `statistics`, `progress`, `cost` and `stop` go along.
 """
 
-from mrf_assets.batch.cost import Budget, Prices
+from mrf_assets.batch.cost import Budget, Prices, dollars_text
 from mrf_assets.batch.ledger import FailedItem, Ledger
 from mrf_assets.batch.outputs import Output, held, output_at
 from mrf_assets.batch.pool import Pool, in_thread, process_batch
@@ -49,6 +49,7 @@ __all__ = [
     "Unfinished",
     "adopt",
     "counts_text",
+    "dollars_text",
     "drop_replaced",
     "failures_of",
     "held",

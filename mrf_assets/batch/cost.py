@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from decimal import Decimal
 
 from mrf_assets.batch.statistics import Statistics
 from mrf_assets.batch.stop import Stop
@@ -13,6 +14,13 @@ logger = logging.getLogger(__name__)
 _WARN_AT = 0.8
 _GB_BYTES = 1e9
 _HOUR_SECONDS = 3_600
+_SMALL_DOLLARS = 0.1  # below it, cents say too little
+
+
+def dollars_text(dollars: float) -> str:
+    """US dollars for a person: cents, and of an amount below ten cents its first two digits, never a mere $0.00."""
+    is_small = 0 < abs(dollars) < _SMALL_DOLLARS
+    return f"${Decimal(f'{dollars:.2g}'):f}" if is_small else f"${dollars:,.2f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +57,7 @@ class Budget:
             return
         spent = self.prices.cost_of(statistics)
         if spent >= self.dollars:
-            stop.request(f"the budget of ${self.dollars:g} is spent")
+            stop.request(f"the budget of {dollars_text(self.dollars)} is spent")
         elif spent >= _WARN_AT * self.dollars and not self._warned:
             self._warned = True
-            logger.warning("80 %% of the budget is spent: $%.4f of $%g", spent, self.dollars)
+            logger.warning("80 %% of the budget is spent: %s of %s", dollars_text(spent), dollars_text(self.dollars))

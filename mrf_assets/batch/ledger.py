@@ -124,22 +124,27 @@ class Ledger:
 
     # Items.
 
-    def add(self, entries: Iterable[Item | Failure]) -> int:
+    def add(self, entries: Iterable[Item | Failure], *, replacing: str | None = None) -> int:
         """Take in items, and some that are given up without a try; returns how many.
 
-        Items that are known keep their state, and get the higher priority of both.
+        Items that are known keep their state, and get the higher priority of both. What was given up for the reason
+        `replacing`, and is not among the entries any more, is forgotten: somebody corrected it.
         """
         count, now = 0, _now()
         with self._transaction() as db:
+            # An entry that comes again takes the mark away.
+            db.execute("UPDATE items SET attempts = -1 WHERE state = 'failed' AND reason = ?", [replacing])
             rows = (_entry(entry, now) for entry in entries)
             while page := list(islice(rows, _PAGE)):
                 db.executemany(
                     "INSERT INTO items (key, priority, facts, state, reason, error, last_updated) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
-                    "priority = max(priority, excluded.priority), facts = excluded.facts",
+                    "priority = max(priority, excluded.priority), facts = excluded.facts, "
+                    "attempts = max(attempts, 0), error = coalesce(excluded.error, error)",
                     page,
                 )
                 count += len(page)
+            db.execute("DELETE FROM items WHERE attempts < 0")
         return count
 
     def claim(self, count: int, least_priority: float | None = None) -> list[Item]:

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from mrf_assets.batch.cost import Budget, Prices
 from mrf_assets.batch.limiter import Start, StartLimiter
 from mrf_assets.batch.statistics import Statistics
 from mrf_assets.batch.stop import Stop
@@ -61,6 +62,7 @@ class Pool:
         *,
         statistics: Statistics | None = None,
         limiter: StartLimiter | None = None,
+        budget: Budget | None = None,
         stop: Stop | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -68,6 +70,7 @@ class Pool:
         self.stop = stop or Stop()
         self.statistics = statistics or Statistics(workers=options.max_workers)
         self.limiter = limiter or limiter_of(options)
+        self.budget = budget or Budget(None, Prices())
         self._look_up, self._uniform = look_up, uniform
         self._allowed = min(options.first_workers or options.max_workers, options.max_workers)
         self._steady = 0
@@ -122,7 +125,8 @@ class Pool:
         began = time.monotonic()
         while True:
             start = await self.limiter.start(self.stop)
-            if start is None:
+            self.budget.check(self.statistics, self.stop)  # each request: ten more may cost more than the budget
+            if start is None or self.stop.requested:
                 return Unfinished(item=item, requests=requests)
             requests += 1
             try:

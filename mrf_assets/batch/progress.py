@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 
+from mrf_assets.batch.cost import dollars_text
 from mrf_assets.batch.statistics import Statistics
 
 _MB_BYTES = 1e6
@@ -12,8 +13,7 @@ _MB_BYTES = 1e6
 
 def counts_text(statistics: Statistics) -> str:
     """Items with an outcome, those of earlier runs included."""
-    successful = statistics.completed_before + statistics.completed
-    failed = statistics.failed_before + statistics.failed
+    successful, failed = statistics.batch_completed, statistics.batch_failed
     return f"Processing {successful + failed}/{statistics.total} items, Successful: {successful}, Failed: {failed}"
 
 
@@ -21,7 +21,7 @@ def spent_text(statistics: Statistics, dollars: float) -> str:
     """What this run has asked for and received, and what that cost."""
     return (
         f"requests: {statistics.requests} ({statistics.requests_last_minute} in the last minute), "
-        f"{statistics.received_bytes / _MB_BYTES:.1f} MB, ${dollars:.4f}"
+        f"{statistics.received_bytes / _MB_BYTES:.1f} MB, {dollars_text(dollars)}"
     )
 
 

@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from mrf_assets.batch.cells import table_of
-from mrf_assets.batch.cost import Budget, Prices
 from mrf_assets.batch.ledger import Ledger, Part
 from mrf_assets.batch.outputs import Output, held, output_at
 from mrf_assets.batch.pool import Pool
@@ -45,6 +44,7 @@ class BatchReport:
     stopped: str | None  # why it ended early
     written_rows: int  # in the output, earlier runs included
     cost_dollars: float
+    reasons: Mapping[str, int]  # why items of the batch are given up, and how many, earlier runs included
 
 
 class Batch:
@@ -57,7 +57,6 @@ class Batch:
         schema: pa.Schema,
         pool: Pool,
         *,
-        budget: Budget | None = None,
         on_outcome: Callable[[Outcome], None] = lambda _: None,
         on_checkpoint: Callable[[list[Outcome]], None] = lambda _: None,
         on_beat: Callable[[], None] = lambda: None,
@@ -65,7 +64,6 @@ class Batch:
     ) -> None:
         self._ledger, self._pool = ledger, pool
         self._drain = Drain(ledger, output, schema)
-        self._budget = budget or Budget(None, Prices())
         self._on_outcome, self._on_checkpoint = on_outcome, on_checkpoint
         self._on_beat, self._beat_seconds = on_beat, beat_seconds  # also while no look-up ends
         self._left = pool.options.limit
@@ -130,7 +128,8 @@ class Batch:
             statistics=statistics,
             stopped=self._pool.stop.reason,
             written_rows=self._drain.written,
-            cost_dollars=self._budget.prices.cost_of(statistics),
+            cost_dollars=self._pool.budget.prices.cost_of(statistics),
+            reasons=self._ledger.reasons(),
         )
 
     def _feed(self) -> Iterator[Item]:
@@ -148,7 +147,7 @@ class Batch:
             await self._syncing
 
     async def _checkpoint(self, fresh: list[Outcome]) -> None:
-        """Keep what is new; budgets are looked at."""
+        """Keep what is new."""
         if not fresh:
             return
         began = time.monotonic()
@@ -159,7 +158,6 @@ class Batch:
         self._drain.waiting += sum(isinstance(outcome, Result) for outcome in fresh)
         self._pool.statistics.write_seconds += time.monotonic() - began
         self._on_checkpoint(fresh)
-        self._budget.check(self._pool.statistics, self._pool.stop)
 
 
 def _one_thread(name: str) -> ThreadPoolExecutor:

@@ -51,7 +51,23 @@ class Statistics:
     @property
     def pending(self) -> int:
         """Items that have no outcome yet."""
-        return max(self.total - self.completed_before - self.failed_before - self.completed - self.failed, 0)
+        return max(self.total - self.batch_completed - self.batch_failed, 0)
+
+    @property
+    def batch_completed(self) -> int:
+        """Items of the batch that succeeded, earlier runs included."""
+        return self.completed_before + self.completed
+
+    @property
+    def batch_failed(self) -> int:
+        """Items of the batch that were given up, in earlier runs or before a try included."""
+        return self.failed_before + self.failed
+
+    @property
+    def batch_success_rate(self) -> float | None:
+        """Share of the batch's items with an outcome that succeeded, 0 to 1; None before there is one."""
+        ended = self.batch_completed + self.batch_failed
+        return self.batch_completed / ended if ended else None
 
     @property
     def utilisation(self) -> float:
@@ -60,7 +76,7 @@ class Statistics:
 
     @property
     def success_rate(self) -> float:
-        """Share of the items with an outcome that succeeded, 0 to 1."""
+        """Share of this run's items with an outcome that succeeded, 0 to 1."""
         ended = self.completed + self.failed
         return self.completed / ended if ended else 0.0
 

@@ -1,6 +1,6 @@
 """Look up providers in NPPES: the engine of `batch` over the client of `nppes`."""
 
-from mrf_assets.enrichment.alert import ended_alert, failed_alert
+from mrf_assets.enrichment.alert import batch_lines, ended_alert, failed_alert, failures_hint
 from mrf_assets.enrichment.files import RunFiles
 from mrf_assets.enrichment.run import (
     STAGES,
@@ -19,10 +19,12 @@ __all__ = [
     "Enrichment",
     "Estimate",
     "RunFiles",
+    "batch_lines",
     "batch_options",
     "ended_alert",
     "estimate",
     "failed_alert",
+    "failures_hint",
     "prices_of",
     "tuning_hint",
 ]

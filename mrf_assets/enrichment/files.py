@@ -13,24 +13,26 @@ from mrf_assets.batch import Failure, Ledger, Statistics
 from mrf_assets.errors import SettingError
 from mrf_assets.whole_files import whole_file
 
+_DEFAULT, _SHORT = "enrichment_progress", "enrichment"  # the neighbours of the default checkpoint have short names
+_OURS = ("_report.json", "_errors.log", ".sqlite", ".lock")  # ends of what lies next to a checkpoint
 _LISTED_IDS = 1_000  # a million ids in a file that is rewritten all the time would cost more than the look-ups
 _LEAST_SECONDS = 1.0  # between two writes of the progress
 _REST = 50  # times as long as a write took: counting a million items takes a second
 
 
 class RunFiles:
-    """`enrichment_progress.json` and its neighbours."""
+    """`enrichment_progress.json` and its neighbours; each checkpoint of a folder has its own."""
 
     def __init__(self, progress: Path) -> None:
+        begin = _SHORT if progress.stem == _DEFAULT else progress.stem
         self.progress = progress
         self.ledger = progress.with_suffix(".sqlite")
-        self.report = progress.with_name("enrichment_report.json")
-        self.errors = progress.with_name("enrichment_errors.log")
+        self.report = progress.with_name(f"{begin}_report.json")
+        self.errors = progress.with_name(f"{begin}_errors.log")
         self._next_write = 0.0
-        if len({self.progress, self.ledger, self.report, self.errors}) < 4:  # noqa: PLR2004 - the four above
+        if progress.name.endswith(_OURS) or progress.stem == _SHORT:
             raise SettingError(
-                "--checkpoint",
-                f"{progress.name} is the name of a file that stands beside the progress; name another",
+                "--checkpoint", f"{progress.name} may share a file with another checkpoint of the folder; name another"
             )
 
     def write_progress(

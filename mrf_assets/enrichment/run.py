@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -58,7 +58,12 @@ from mrf_assets.settings import EnrichSettings
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("npi", "org", "deep")
+STAGES = {
+    "npi": "the registry's entry of each NPI",
+    "org": "the payer's name compared with the registry's",
+    "deep": "withdrawn and unknown NPIs completed from the bulk files",
+}
+_OLD_STAGES = {"poc": "npi", "fund": "org"}  # of the pipeline that this one replaces
 _KEYS_AT_ONCE = 10_000
 _KEY = "npi"
 _PROBLEMS_KEPT = 1_000
@@ -84,8 +89,8 @@ class EnrichOptions:
     batch: BatchOptions = field(default_factory=BatchOptions)
 
     def __post_init__(self) -> None:
-        if unknown := set(self.stages) - set(STAGES):
-            raise SettingError("--stages", f"{', '.join(sorted(unknown))}: choose among {', '.join(STAGES)}")
+        if unknown := sorted(set(self.stages) - STAGES.keys()):
+            raise SettingError("--stages", f"{', '.join(unknown)}: {_stages_text(unknown)}")
         if "npi" not in self.stages:
             raise SettingError("--stages", "npi must be among them; the others build on it")
         ledger = RunFiles(self.checkpoint).ledger
@@ -95,6 +100,22 @@ class EnrichOptions:
             raise SettingError(
                 flag, f"{ledger.absolute()} is not there; give the --checkpoint of the batch, or start over without it"
             )
+
+    def as_facts(self) -> dict[str, Any]:
+        """For a report: JSON values, under the fields' names; durations in seconds."""
+        facts = asdict(self)
+        max_age = facts.pop("max_age")
+        return facts | {
+            "output": str(self.output),
+            "checkpoint": str(self.checkpoint),
+            "max_age_seconds": None if max_age is None else max_age.total_seconds(),
+        }
+
+
+def _stages_text(unknown: Iterable[str]) -> str:
+    replaced = [f"{_OLD_STAGES[name]} replaces {name}" for name in unknown if name in _OLD_STAGES]
+    known = [f"{name} ({what})" for name, what in STAGES.items()]
+    return "; ".join([*replaced, f"choose among {', '.join(known)}"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,7 +273,6 @@ class Enrichment:
                 output,
                 ENRICHED.arrow,
                 pool,
-                budget=Budget(options.budget_dollars, prices_of(self.settings)),
                 on_outcome=self._ended,
                 on_checkpoint=lambda outcomes: self._checkpointed(ledger, files, statistics, outcomes),
                 on_beat=self.on_beat,
@@ -278,7 +298,7 @@ class Enrichment:
         elif options.resume:
             if adopted := adopt(ledger, output, _logging_failures(source, files), _KEY):
                 logger.warning("%s is lost; %d rows of %s are taken over", ledger.path, adopted, output.path)
-            ledger.add(_logging_failures(source, files, is_known=ledger.knows))
+            ledger.add(_logging_failures(source, files, is_known=ledger.knows), replacing=INVALID)
         else:
             entries = _logging_failures(source, files)
             kept = start_over(ledger, output, ENRICHED.arrow, entries, self._fresh())
@@ -335,7 +355,8 @@ class Enrichment:
         )
         look_up = client.look_up if index is None else index.completing(client.look_up)
         named = with_names(look_up, judge="org" in self.options.stages)
-        return Pool(named, self.options.batch, statistics=statistics, stop=self.stop), client
+        budget = Budget(self.options.budget_dollars, prices_of(self.settings))
+        return Pool(named, self.options.batch, statistics=statistics, budget=budget, stop=self.stop), client
 
     def _checkpointed(self, ledger: Ledger, files: RunFiles, statistics: Statistics, outcomes: list[Outcome]) -> None:
         files.log_failures(failures_of(outcomes))
@@ -361,21 +382,26 @@ class Enrichment:
                 "finished_at": utc_now(),
                 "stopped": report.stopped,
                 "seconds": round(seconds, 3),
-                "output": str(output.path),
+                "output": str(output.path) if report.written_rows else None,
                 "total_records": counts.total(),
                 "completed": counts["done"],
                 "failed": counts["failed"],
                 "pending": counts["pending"],
+                "success_rate_percent": _percent(statistics.batch_success_rate),
                 "status_histogram": _status_histogram(ledger, output),
                 "errors": dict(ledger.reasons()),
                 "cost_dollars": round(report.cost_dollars, 6),
                 "cost_per_record_dollars": round(report.cost_dollars / ended, 8) if ended else None,
-                "statistics": statistics.as_facts(),
+                "this_run": statistics.as_facts(),
                 "quality": Quality.of(output).as_facts(),
-                "options": {name: str(value) for name, value in asdict(self.options).items()},
+                "options": self.options.as_facts(),
                 "hint": tuning_hint(statistics, self.options.batch),
             },
         )
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 1)
 
 
 async def _over(client: NppesClient, batch: Batch) -> BatchReport:
@@ -419,11 +445,11 @@ def _status_histogram(ledger: Ledger, output: Output) -> dict[str, int]:
 def tuning_hint(statistics: Statistics, options: BatchOptions) -> str:
     """What to turn for a faster run, going by what this one measured."""
     if statistics.requests_refused > statistics.requests * 0.05:
-        return "many requests were refused: raise RATE_LIMIT_DELAY, or set --max-rpm"
+        return "many requests were refused: raise MRF_RATE_LIMIT_DELAY, or set --max-rpm"
     if statistics.success_rate < 0.95 and statistics.requests_failed:  # noqa: PLR2004 - what was asked for
-        return "many look-ups failed: raise MAX_RETRIES, then --retry-failed"
+        return "many look-ups failed: raise MRF_MAX_RETRIES, then --retry-failed"
     if statistics.utilisation > 0.9 and options.max_workers < 20:  # noqa: PLR2004 - the workers are the limit
         return "the workers were busy all the time: raise --max-workers"
-    if statistics.utilisation < 0.5 and not statistics.requests_refused:  # noqa: PLR2004
-        return "the workers waited for the start rate: lower RATE_LIMIT_DELAY"
+    if statistics.requests and statistics.utilisation < 0.5 and not statistics.requests_refused:  # noqa: PLR2004
+        return "the workers waited for the start rate: lower MRF_RATE_LIMIT_DELAY"
     return "nothing stands out"

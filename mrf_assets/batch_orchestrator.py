@@ -37,6 +37,7 @@ from mrf_assets.extract import READERS
 from mrf_assets.manifest import NetworkRecord, build_manifest, write_manifest
 from mrf_assets.pipeline import Wanted
 from mrf_assets.priority import PRIORITY_TAG, Priority, priority_of, score
+from mrf_assets.results import Kept
 from mrf_assets.settings import Operations, Settings
 from mrf_assets.statistics import batch_alert, count, latest_runs
 from mrf_assets.store import Store
@@ -375,8 +376,14 @@ class _Run:
         failures = [
             (key, records[key].error or "") for key in self.networks if key in outcomes and not outcomes[key].success
         ]
+        kept = manifest["summary"].get("whitelist")
         console.summary(
-            failures, self.settings.output_dir, manifest_file, len(self.networks) - len(outcomes), batch=counted
+            failures,
+            self.settings.output_dir,
+            manifest_file,
+            len(self.networks) - len(outcomes),
+            batch=counted,
+            kept=None if kept is None else Kept(**kept),
         )
         reason = budget.reason if budget.is_used_up else None
         if interrupted_by is not None:

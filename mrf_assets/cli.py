@@ -34,6 +34,7 @@ from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.flags import PriorityName
 from mrf_assets.index_cli import index_commands
 from mrf_assets.pipeline import Wanted, ingest
+from mrf_assets.published_prices import published_prices
 from mrf_assets.results import NetworkResult
 from mrf_assets.settings import Operations, Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
@@ -180,7 +181,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
     del flags["workers"], flags["verbose"], flags["force"]
     options, settings = _split_flags(flags)
     given = Settings.from_environment(**settings)
-    _read_whitelists(given)
+    wanted = _read_whitelists(given)
     options = replace(options, limits=given.limits)
     tally = SourceTally()
     tasks = list(_read(source, location, given, options, tally))
@@ -188,6 +189,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
     if as_json:
         for task, size in zip(tasks, found, strict=True):
             click.echo(printable_json(_task_line(task, size)))
+        _tell_kept(tasks, wanted, given, err=True)
         return
     table = Table(
         title=f"{len({task.network_id for task in tasks})} networks, {len(tasks)} files", title_justify="left"
@@ -212,6 +214,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
         known = [size for size in found if size is not None]
         untold = f"; {len(tasks) - len(known)} file(s) do not tell their size" if len(known) < len(tasks) else ""
         click.echo(f"Total: {sum(known) / 1e6:,.1f} MB in {len(known)} of {len(tasks)} files{untold}.")
+    _tell_kept(tasks, wanted, given, err=False)
     _tell_source(tally)
 
 
@@ -304,6 +307,26 @@ def _read_whitelists(settings: Settings) -> Wanted:
     return wanted
 
 
+def _tell_kept(tasks: Sequence[FileTask], wanted: Wanted, settings: Settings, *, err: bool) -> None:
+    """What the whitelists would keep of what is published; of other networks nobody knows before they are read."""
+    if wanted.codes is None and wanted.tins is None:
+        return
+    networks = list(dict.fromkeys(task.network_id for task in tasks))
+    found = published_prices(settings, networks, wanted)
+    prices, kept = sum(each.prices for each in found), sum(each.kept for each in found)
+    click.echo(
+        f"Whitelist: would keep {kept:,} of {prices:,} prices that are published, "
+        f"of {len(found)} of {len(networks)} networks.",
+        err=err,
+    )
+    emptied = [each for each in found if each.prices and not each.kept]
+    how = "`mrf run` empties them" if settings.allow_empty else "`mrf run` refuses to empty them without --allow-empty"
+    for each in emptied[:_PROBLEMS_TOLD]:
+        click.echo(f"  ⚠️ {each.network_id}: 0 of {each.prices:,} prices", err=err)
+    if emptied:
+        click.echo(f"  {len(emptied)} network(s) have no wanted price now; {how}.", err=err)
+
+
 def _opener(settings: Settings) -> Opener:
     return partial(open_url, options=FetchOptions.of(settings))
 
@@ -364,6 +387,8 @@ def _tell_result(result: NetworkResult) -> None:
     click.echo(f"✅ {result.network_id} ({result.seconds:.1f}s)")
     for table, count in rows.items():
         click.echo(f"  {table}: {count:,} rows")
+    if result.kept is not None:
+        click.echo(f"  {result.kept}")
     for file in result.published:
         click.echo(f"  {file.path}")
     warnings = {(r.check.table, r.check.name): r for rs in result.checks.values() for r in rs if not r.passed}

@@ -23,7 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from mrf_assets.results import Progress
+from mrf_assets.results import Kept, Progress
 from mrf_assets.statistics import BatchStatistics
 from mrf_assets.tasks import FileTask
 
@@ -185,7 +185,9 @@ class BatchConsole:
         output_dir: Path,
         manifest: Path,
         not_run: int,
+        *,
         batch: BatchStatistics | None = None,
+        kept: Kept | None = None,
     ) -> None:
         """The end of a batch; where only a part of `batch` was run, how it stands as a whole."""
         succeeded = self._done - self._failed
@@ -200,6 +202,8 @@ class BatchConsole:
         if self._unchanged:
             lines.append(f"Unchanged: {self._unchanged}/{self._total} (not read again; --force does)")
         lines += [f"  ❌ {network_id}: {printable(error)}" for network_id, error in failures]
+        if kept is not None:
+            lines.append(str(kept))
         if not_run:
             lines.append(f"Not run: {not_run}/{self._total}")
         lines += [f"Output directory: {output_dir}", f"Manifest file: {manifest}"]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mrf_assets.errors import StoreError
+from mrf_assets.results import Kept
 from mrf_assets.tasks import FileTask
 from mrf_assets.whole_files import whole_file
 
@@ -52,10 +53,12 @@ def build_manifest(
     """
     extractions: list[dict[str, Any]] = []
     statuses: list[str] = []
-    networks_unchanged = 0
+    networks_unchanged, kept = 0, None
     for record, tasks in networks:
         statuses.append(_status(record))
         networks_unchanged += _is_unchanged(record)
+        if (of_network := _kept(record)) is not None:
+            kept = of_network if kept is None else kept + of_network
         extractions.extend(_entries(record, tasks, output_dir))
     extractions.sort(key=lambda entry: (entry.pop("_position"), entry["url"]))
     succeeded = sum(entry["status"] == "success" for entry in extractions)
@@ -74,12 +77,20 @@ def build_manifest(
             "networks_successful": statuses.count("success"),
             "networks_failed": len(statuses) - statuses.count("success"),
             "networks_unchanged": networks_unchanged,  # of the successful ones
+            **({} if kept is None else {"whitelist": asdict(kept)}),
         },
     }
 
 
 def _status(record: NetworkRecord) -> str:
     return "success" if record.status == "success" else "failed"
+
+
+def _kept(record: NetworkRecord) -> Kept | None:
+    """What whitelists kept of a network; None where it was read without one, or not to its end."""
+    versions = record.facts.get("versions") or {}
+    is_filtered = any(versions.get(name) for name in ("code_whitelist_sha256", "tin_whitelist_sha256"))
+    return Kept.of(record.facts) if is_filtered else None
 
 
 def _is_unchanged(record: NetworkRecord) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mrf_assets.checks import CheckResult
@@ -62,6 +62,35 @@ def spent_together(*each: Mapping[str, int]) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What whitelists kept of the items of files, and of the prices of the items kept; other prices are not counted."""
+
+    items_read: int = 0
+    items_kept: int = 0
+    prices_read: int = 0
+    prices_kept: int = 0
+
+    @classmethod
+    def of(cls, counts: Mapping[str, Any]) -> Kept:
+        """Of a `files` row, or of the sums of several that run metadata has."""
+        left_out = counts["prices_rejected"] + counts["prices_filtered"]
+        return cls(
+            items_read=counts["items_read"],
+            items_kept=counts["items_kept"],
+            prices_read=counts["prices_read"],
+            prices_kept=counts["prices_read"] - left_out,
+        )
+
+    def __add__(self, other: Kept) -> Kept:
+        return Kept(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(Kept)})
+
+    def __str__(self) -> str:
+        mark = "" if self.prices_kept else "⚠️ "
+        prices, items = f"{self.prices_kept:,} of {self.prices_read:,}", f"{self.items_kept:,} of {self.items_read:,}"
+        return f"{mark}Whitelist: kept {prices} prices, in {items} items"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkResult:
     """What came of one network."""
 
@@ -89,6 +118,14 @@ class NetworkResult:
     def rejects(self) -> Counter[str]:
         """How many values were rejected for each reason, over all files."""
         return sum((Counter(file.rejects) for file in self.files), Counter())
+
+    @property
+    def kept(self) -> Kept | None:
+        """What whitelists kept; None where none was set."""
+        digests = ("code_whitelist_sha256", "tin_whitelist_sha256")
+        if not any(file.row[name] for file in self.files for name in digests):
+            return None
+        return sum((Kept.of(file.row) for file in self.files), Kept())
 
     @property
     def failed_checks(self) -> tuple[str, ...]:

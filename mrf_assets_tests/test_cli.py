@@ -220,6 +220,26 @@ def test_a_bad_flag_is_one_clear_line(
     assert before == place.written()
 
 
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("10000", "Whitelist: kept 4 of 4 prices, in 1 of 6 items"),
+        ("x", "⚠️ Whitelist: kept 0 of 0 prices, in 0 of 6 items"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "extract"])
+def test_the_summary_tells_what_a_whitelist_kept(
+    mrf: Mrf, place: Place, payer: Payer, *, command: str, code: str, line: str
+) -> None:
+    """A list that fits nothing is seen at once."""
+    _put(place, "codes.csv", f"CPT,{code}\nLOCAL,none\n" if code != "x" else "LOCAL,none\n")
+    source = [payer.url("a")] if command == "extract" else ["--source", "url", "--input", payer.url("a")]
+    told = mrf(command, *source, "--cpt-whitelist", "codes.csv")
+
+    assert 0 == told.code
+    assert line in map(str.strip, told.out.splitlines())
+
+
 @pytest.mark.parametrize("command", ["run", "plan", "check"])
 def test_lost_zeros_of_a_whitelist_are_told_once(mrf: Mrf, place: Place, index_url: str, command: str) -> None:
     """They were restored; the list should be mended all the same."""
@@ -330,6 +350,30 @@ def test_plan_shows_networks_and_sizes(mrf: Mrf, index_url: str) -> None:
     ]
     assert "?" in missing
     assert "Total: 0.0 MB in 1 of 2 files; 1 file(s) do not tell their size." in told.out
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_plan_tells_what_a_whitelist_keeps_of_what_is_published(
+    mrf: Mrf, place: Place, index_url: str, payer: Payer, form: list[str]
+) -> None:
+    """Before a run replaces it; no file is read for that. JSON stays JSON."""
+    codes = list(dict.fromkeys(item["billing_code"] for item in document()["in_network"]))
+    mrf("extract", payer.url("a"))
+    asked = ("plan", "--source", "index", "--input", index_url, *form, "--cpt-whitelist", "codes.csv")
+    _put(place, "codes.csv", codes[0])
+    some = mrf(*asked)
+    _put(place, "codes.csv", "00000")
+    none, allowed = mrf(*asked), mrf(*asked, "--allow-empty")
+
+    told = [each.err if form else each.out for each in (some, none, allowed)]
+    assert [
+        ["Whitelist: would keep 4 of 24 prices that are published, of 1 of 2 networks."],
+        ["Whitelist: would keep 0 of 24 prices that are published, of 1 of 2 networks."],
+        ["Whitelist: would keep 0 of 24 prices that are published, of 1 of 2 networks."],
+    ] == [[line for line in each.splitlines() if line.startswith("Whitelist")] for each in told]
+    assert f"  ⚠️ {key('a')}: 0 of 24 prices\n" in told[1]
+    assert "1 network(s) have no wanted price now; `mrf run` refuses to empty them without --allow-empty." in told[1]
+    assert "1 network(s) have no wanted price now; `mrf run` empties them." in told[2]
 
 
 def test_plan_writes_nothing(mrf: Mrf, place: Place, index_url: str) -> None:

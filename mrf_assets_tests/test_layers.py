@@ -20,7 +20,7 @@ LAYERS = [
     {
         *("pipeline", "results", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"),
         *("catalog_checks", "changes", "quality", "statistics", "budget", "index_store", "index_reader", "index_watch"),
-        *("submission", "discovery"),
+        *("submission", "discovery", "published_prices"),
     },  # composition
     {
         *("console", "status_view", "defs", "definitions", "workers", "batch_history", "batch_orchestrator"),

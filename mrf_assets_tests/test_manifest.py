@@ -200,6 +200,17 @@ def test_the_summary_counts_files_and_networks() -> None:
     } == manifest["summary"]
 
 
+@pytest.mark.parametrize("digest", ["code_whitelist_sha256", "tin_whitelist_sha256"])
+def test_the_summary_counts_what_whitelists_kept(digest: str) -> None:
+    """Over the networks that were read with one."""
+    counts = {"items_read": 9, "items_kept": 3, "prices_read": 8, "prices_rejected": 1, "prices_filtered": 2}
+    filtered = _record(facts=counts | {"versions": {digest: "ab"}})
+    manifest = _manifest(*((each, [_task()]) for each in (filtered, filtered, _record(facts=counts))))
+
+    expected = {"items_read": 18, "items_kept": 6, "prices_read": 16, "prices_kept": 10}
+    assert expected == manifest["summary"]["whitelist"]
+
+
 def test_nothing_done_is_a_manifest_too() -> None:
     """A batch of nothing has an empty list and zeros."""
     manifest = _manifest()

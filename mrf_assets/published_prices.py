@@ -1,0 +1,76 @@
+"""What whitelists would keep of the prices that are published: asked before a run, as nothing else tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from mrf_assets.errors import StoreError
+from mrf_assets.pipeline import Wanted
+from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES
+from mrf_assets.settings import Settings
+from mrf_assets.store import Store
+
+_PRICES = """SELECT filename, billing_code_type, billing_code, count(*) AS prices,
+    count(*) FILTER ({is_wanted}) AS wanted
+FROM read_parquet($rates, filename = true) rates {join} GROUP BY ALL"""
+_SETS = """LEFT JOIN (
+    SELECT DISTINCT file_id, provider_set_id, true AS is_wanted FROM read_parquet($provider_sets)
+    SEMI JOIN (SELECT file_id, provider_group_id FROM read_parquet($providers) SEMI JOIN wanted_tins USING (tin_value))
+    USING (file_id, provider_group_id)
+) USING (file_id, provider_set_id)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedPrices:
+    """The prices of a network in its latest period."""
+
+    network_id: str
+    prices: int
+    kept: int  # of them
+
+
+def published_prices(settings: Settings, networks: Iterable[str], wanted: Wanted) -> list[PublishedPrices]:
+    """What the whitelists would keep of networks, those that are published.
+
+    Raises:
+        StoreError: The tables cannot be read, or not within `query_memory_mb`.
+    """
+    store = Store(settings.output_dir.absolute())
+    tables: dict[str, list[str]] = {RATES.name: [], PROVIDER_SETS.name: [], PROVIDERS.name: []}
+    network_of: dict[str, str] = {}
+    for network_id in networks:
+        if periods := store.held_tables(network_id):
+            latest = periods[max(periods)]
+            for name in tables:
+                tables[name] += map(str, latest[name])
+            network_of |= dict.fromkeys(map(str, latest[RATES.name]), network_id)
+    found = dict.fromkeys(network_of.values(), (0, 0))
+    for path, kind, code, prices, of_tins in _counts(tables, wanted, settings) if network_of else ():
+        before, kept_before = found[network_of[path]]
+        kept = of_tins if wanted.codes is None or wanted.codes.wants(kind, code) else 0
+        found[network_of[path]] = before + prices, kept_before + kept
+    return [
+        PublishedPrices(network_id=network_id, prices=prices, kept=kept) for network_id, (prices, kept) in found.items()
+    ]
+
+
+def _counts(
+    tables: dict[str, list[str]], wanted: Wanted, settings: Settings
+) -> list[tuple[str, str | None, str | None, int, int]]:
+    """File, code and type of it, its prices, and those of a wanted TIN."""
+    given = tables if wanted.tins else {RATES.name: tables[RATES.name]}
+    asked = (
+        _PRICES.format(is_wanted="is_wanted", join=_SETS) if wanted.tins else _PRICES.format(is_wanted="true", join="")
+    )
+    try:
+        with duckdb.connect(config={"memory_limit": f"{settings.query_memory_mb}MB"}) as connection:
+            if wanted.tins is not None:
+                values = pa.array(sorted(wanted.tins.values), pa.string())
+                connection.register("wanted_tins", pa.table({"tin_value": values}))
+            return connection.execute(asked, given).fetchall()
+    except (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise StoreError(str(settings.output_dir), f"cannot be read ({error}); run `mrf check`") from error

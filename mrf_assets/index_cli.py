@@ -21,7 +21,7 @@ from mrf_assets.index_registry import PRIORITIES, RegisteredIndex, add_index, re
 from mrf_assets.index_store import IndexStatus, IndexStore
 from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_index
-from mrf_assets.urls import canonical_url, is_remote, local_path
+from mrf_assets.urls import canonical_url, fault_of, is_remote, local_path
 from mrf_assets.whitelist import read_code_whitelist
 
 _CHECKED_STRUCTURES = 100
@@ -61,7 +61,7 @@ def index_commands() -> None:
 def add(name: str, url: str, registry: Path | None, replace: bool, **values: Any) -> None:  # noqa: ANN401 - click's values
     """Register the index at URL (or a path) under NAME."""
     path = _registry(registry)
-    if not is_remote(url):
+    if not is_remote(url) and fault_of(url) is None:
         url = str(local_path(url).absolute())
     whitelist = values["cpt_whitelist"]
     if whitelist is not None:

@@ -27,7 +27,7 @@ from tomlkit.items import Table as TomlTable
 
 from mrf_assets.errors import Problem, SettingError, SourceProblems, StoreError
 from mrf_assets.priority import Priority
-from mrf_assets.urls import is_remote, local_path
+from mrf_assets.urls import fault_of, is_remote, local_path
 
 PRIORITIES = tuple(Priority.__members__)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
@@ -239,6 +239,9 @@ class _Entry:
         before = len(self._problems)
         values = dict(self._values(table))
         if len(self._problems) > before:
+            return None
+        if fault := fault_of(values["url"]):
+            self._problem("url", fault)
             return None
         if not is_remote(values["url"]):
             values["url"] = str(folder / local_path(values["url"]))

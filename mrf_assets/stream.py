@@ -62,6 +62,7 @@ class TransferCounts:
     resumes: int = 0  # of them, those that went on in the middle
     restarts: int = 0  # of them, those that read the beginning again, and found it the same
     rate_limited: int = 0  # answers 429
+    unescaped: int = 0  # 1 where the address was refused as written, and taken without its HTML escapes
 
 
 class RawFile(Protocol):
@@ -176,6 +177,8 @@ class DecompressedFile:
         self._limits, self._unpacked_bytes = limits, 0  # of all containers, and of members that are passed over
         self.container = "plain"
         self.repairs = Counter[str]()  # whole once the blocks are
+        if raw.transfer.unescaped:
+            self.repairs["address_unescaped"] = 1
         self.json_size_bytes = 0
         self._expect: Expected = expect
         self._tee = _Tee(raw)

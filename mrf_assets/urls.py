@@ -1,51 +1,123 @@
 """URLs as strangers write them: what identifies a file, what is secret, what it is called.
 
-Payers sign their links (CloudFront, Azure SAS, S3, GCS). A signature is a secret and
-changes with every index, so it never enters an identity, a log, metadata or a table:
-`canonical_url` is the only form of a URL that leaves the process.
+Payers sign their links. A signature is a secret and changes with every index, so it never enters an
+identity, a log, metadata or a table: `canonical_url` is the only form of a URL that leaves the process.
+What of a query may be shown is `redaction`'s business.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from hashlib import sha256
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
+from unicodedata import name
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
-# Signatures of CloudFront, AWS and Google, and plain tokens: dropped.
-_SIGNATURE = re.compile(
-    r"\A(expires|signature|key-pair-id|policy|x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid"
-    r"|x-ms-signature|sig|token|access_token|hdnea|hdnts)\Z"
+from mrf_assets.redaction import (
+    NAME_PARAMETERS,
+    has_secrets,
+    is_plain,
+    is_secret,
+    names_file,
+    plain,
+    shown_query,
+    unescaped,
 )
-# Azure's, which are ordinary words (`st=TX`, `skip=100`) unless a `sig` goes with them.
-_SAS = re.compile(r"\A(se|sp|sv|sr|st|spr|sip|ss|srt|skoid|sktid|skt|ske|sks|skv)\Z")
-# May be a secret, may be what tells two files apart (`code=` of an Azure function): told apart, not told.
-_DOUBTFUL = re.compile(r"\A(key|code|api_?key|auth.*|jwt|hmac|password|pwd|secret|.*signature|.*token)\Z")
-_MASKED = re.compile(r"\Asha256-[0-9a-f]{8}\Z")
-_NAME_PARAMETERS = ("filename", "file", "name")
+
 _STORES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
+# Also `https:/host` and `https:\\host`: what is left of an address that was taken for a path. Not `C:/`.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]+")
+_MAY_HOLD_ADDRESS = re.compile(r"[:%&=]|[^ -~]")
+_MAY_HOLD_PARAMETER = re.compile(r"[;=%&]|[^ -~]")
+_NO_SCHEME = re.compile(r"//|[^/]*@[^/@]+[:/]")  # `//host/file`, `user@host/file`
+_LOGIN = re.compile(r"\A(//)?[^/]*@(?=[^/@]+[:/])")
+_HOST = re.compile(r"(?:\w[\w.-]*|[0-9A-Fa-f:.]+)\Z")  # names, also international ones; IPv6
+_ESCAPED_QUESTION_MARK = re.compile(r"(?i)%(?:25)*3f")
+_NOT_SHOWN_FROM = re.compile(r"""[?#&;="'<>|{}`^\s]|%(?:25)*3[fF]""")
 # Control characters, those that turn the direction of writing, halves of characters.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_TO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|[^!-~]|[\"<>\\^`{|}]")
+# Most addresses: in their canonical form as they are.
+_PLAIN_URL = re.compile(r"https?://[a-z0-9.-]+(?::[1-9][0-9]{0,3})?(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)*/?\Z")
+_UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
 
 def _split(url: str) -> SplitResult:
-    """Split without ever failing: a stranger's odd brackets or port make it a path, not a traceback."""
+    """Split without ever failing: what cannot be split has no parts."""
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        _ = parts.port, parts.hostname
     except ValueError:
-        # The query still holds the signature, and all before an @ may be userinfo.
-        scheme, _, rest = url.partition("#")[0].partition("://")
-        path, _, query = rest.partition("?")
-        return SplitResult("", "", f"{scheme}://{path.rpartition('@')[2]}", query, "")
+        return SplitResult("", "", "", "", "")
     return parts
+
+
+def _escaped(text: str) -> str:
+    return _UNSAFE.sub(lambda found: quote(found.group(), errors="surrogatepass"), text)
+
+
+def understood(url: str) -> SplitResult | None:
+    """The parts of an address with a scheme other than file; None where it is in doubt which part is what.
+
+    In doubt is what browsers, proxies and libraries read differently: a backslash or a space before the path,
+    a host that is none, an `@` behind a host that may be half of a password, an address inside a path.
+    """
+    if not is_remote(url):
+        return None
+    parts = _split(url)
+    login_and_host, host = parts.netloc, parts.hostname or ""
+    if not _HOST.match(host) or re.search(r"[\\\s%]", login_and_host.rpartition("@")[2]) or "\\" in login_and_host:
+        return None
+    if login_and_host.endswith(":") or "://" in plain(parts.path) or _may_be_half_a_login(parts):
+        return None
+    return parts
+
+
+def _may_be_half_a_login(parts: SplitResult) -> bool:
+    """Whether an `@` behind the host may end a login with a `/` or `?` in it: the host is a single word, or all."""
+    host = parts.hostname or ""
+    if ":" in host or host == "localhost":
+        return False
+    behind = parts.query if "." in host else f"{parts.path}{parts.query}{parts.fragment}"
+    return "@" in behind and not (parts.path and "." in host)
 
 
 def is_remote(location: str) -> bool:
     """True for an address with a scheme other than file; everything else is a local path."""
     return bool(_SCHEME.match(location)) and not location.lower().startswith("file://")
+
+
+def holds_address(text: str) -> bool:
+    """Whether there is an address somewhere in a text, escaped or not, complete or not."""
+    return bool(_ADDRESS.search(plain(text)))
+
+
+def fault_of(location: str) -> str | None:
+    """Why a text that holds an address is none, without any of the text; None for addresses and for paths.
+
+    As a path, its login and its signature would become a name.
+    """
+    if is_remote(location):
+        return None if understood(location) else "is malformed or has no usable host; check what stands before its path"
+    if location.lower().startswith("file://"):
+        return None
+    if holds_address(location):
+        return f"is no URL: {_odd_start(location)}; a URL begins with its scheme"
+    if _NO_SCHEME.match(location):
+        return "is no URL: it has no scheme; put https:// in front of its host"
+    return None
+
+
+def _odd_start(text: str) -> str:
+    first = text[0]
+    if first.isascii() and first.isalnum():
+        return "its scheme is damaged, or something stands before it"
+    if first.isprintable() and not first.isspace():
+        return f"it begins with {first!r}"
+    return f"the invisible character U+{ord(first):04X} ({name(first, 'nameless').lower()}) stands before it"
 
 
 def store_kind(location: str) -> str | None:
@@ -58,41 +130,123 @@ def local_path(location: str) -> Path:
     if location.lower().startswith("file://"):
         from urllib.request import url2pathname  # noqa: PLC0415 - brings http and e-mail along, and few name files so
 
-        return Path(url2pathname(_split(location).path))
+        parts = _split(location)
+        return Path(url2pathname(parts.path if parts.scheme else location))
     return Path(location)
 
 
-def _kept_parameters(query: str) -> Iterator[str]:
-    pairs = [(pair, unquote(pair.partition("=")[0]).lower().removeprefix("amp;")) for pair in query.split("&") if pair]
-    is_sas = any(name == "sig" for _, name in pairs)
-    for pair, name in pairs:
-        if _SIGNATURE.match(name) or (is_sas and _SAS.match(name)):
-            continue
-        key, _, value = pair.partition("=")
-        if _DOUBTFUL.match(name) and value and not _MASKED.match(value):
-            yield f"{key}=sha256-{sha256(value.encode()).hexdigest()[:8]}"
-        else:
-            yield pair
+def _normalized(text: str) -> str:
+    """RFC 3986, 6.2.2.1 and 6.2.2.2; what may not stand in an address is escaped (RFC 3987, 3.1)."""
+    text = _TO_ESCAPE.sub(lambda found: quote(found.group(), safe="", errors="surrogatepass"), text)
+    return _ESCAPE.sub(_unescaped_if_unreserved, text)
 
 
+def _unescaped_if_unreserved(found: re.Match[str]) -> str:
+    char = chr(int(found.group()[1:], 16))
+    return char if char in _UNRESERVED else found.group().upper()
+
+
+def _without_dots(path: str) -> str:
+    """RFC 3986, 6.2.2.3: `.` and `..` are followed."""
+    if "/." not in path:
+        return path
+    kept: list[str] = []
+    first, *segments = path.split("/")
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in {".", ".."}:
+        kept.append("")
+    return "/".join([first, *kept])
+
+
+def _shown_segment(segment: str) -> str:
+    """One folder or name, without the secrets that stand in it (`;jsessionid=...`, Akamai's `hdnts=...`)."""
+    if not _MAY_HOLD_PARAMETER.search(segment):
+        return segment
+    name, is_pair, _ = plain(segment.partition(";")[0]).partition("=")
+    head, *parameters = re.split(r"(?i);|%(?:25)*3b", segment)
+    if is_pair and is_secret(name):
+        head = quote(name, safe="")
+    return ";".join([head, *(it for it in parameters if not has_secrets(it) and is_plain(plain(it).partition("=")[2]))])
+
+
+@lru_cache(1 << 12)  # a task is asked for its address again and again
 def canonical_url(url: str) -> str:
-    """The URL without userinfo, signature and fragment; scheme and host in lower case, odd characters escaped.
+    """The URL without userinfo, secrets and fragment, in the one form that RFC 3986, 6.2.2 gives it.
 
-    Two links to the same file that differ in their signatures alone are equal in this form.
-    Safe to store, log and show.
+    Two links to the same file that differ in their signatures, their escapes or the case of the host alone are
+    equal in this form. Safe to store, log and show. Of what is no address as a whole, but holds one, nothing is
+    left that stands before an `@` or behind a `?`; of a path that has the form of an address, neither.
     """
-    url = _UNSAFE.sub(lambda found: quote(found.group(), errors="surrogatepass"), url.strip())
-    if not is_remote(url):
+    if _PLAIN_URL.match(url):
         return url
-    parts = _split(url)
+    url = _escaped(url.strip())
+    parts = understood(unescaped(url))
+    if parts is None:
+        shown = _escaped(_shown_fragment(plain(url)) if is_remote(url) else _shown_path(url)).strip()
+        return shown if shown == url else canonical_url(shown)  # without what was odd it may be an address
     host = (parts.hostname or "").lower()
     if ":" in host:
         host = f"[{host}]"
     port = f":{parts.port}" if parts.port else ""
     if store_kind(url) == "az" and parts.username and parts.password is None:
         host = f"{parts.username}@{host}"  # abfs://container@account.dfs.core.windows.net: a container is no secret
-    query = "&".join(_kept_parameters(parts.query))
-    return urlunsplit((parts.scheme.lower(), host + port, parts.path, query, "")).strip()
+    path, query = _shown_path_and_query(parts)
+    return _escaped(urlunsplit((parts.scheme.lower(), host + port, path, query, "")).strip())
+
+
+def _shown_path_and_query(parts: SplitResult) -> tuple[str, str]:
+    path, hidden = parts.path, ""
+    if mark := _ESCAPED_QUESTION_MARK.search(path):  # escaped as a whole, it is still the query that holds the secret
+        path, hidden = path[: mark.start()], path[mark.end() :]
+    path = "/".join(map(_shown_segment, path.split("/")))
+    if parts.scheme.lower() in {"http", "https"}:  # to a store, `a/../b` is a name like any other
+        path = _without_dots(_normalized(path))
+    is_file_named = names_file(path)
+    if shown := hidden and shown_query(plain(hidden), is_file_named=is_file_named):
+        path = f"{path}%3F{quote(plain(shown), safe='/', errors='surrogatepass')}"
+    return path, _normalized(shown_query(parts.query, is_file_named=is_file_named))
+
+
+def _shown_path(path: str) -> str:
+    """A local path; a download's name may still have its query."""
+    if path.lower().startswith("file://"):
+        return f"file://{_shown_path(path[7:].partition('?')[0])}"
+    text = plain(path)
+    if _ADDRESS.search(text):
+        return _shown_fragment(text)
+    if _NO_SCHEME.match(text):
+        path = text = _LOGIN.sub(r"\1", text)
+    if not has_secrets(text):
+        return path
+    head, _, query = text.partition("?")
+    if has_secrets(head):
+        head = _NOT_SHOWN_FROM.split(head, maxsplit=1)[0]
+    shown = shown_query(query, is_file_named=names_file(head))
+    return f"{head}?{shown}" if shown else head
+
+
+def _shown_fragment(text: str) -> str:
+    """Of a text in which an address stands: its scheme, host and path."""
+    found = _ADDRESS.search(text)
+    if found is None:
+        return ""
+    scheme, rest = found.group(1).lower(), text[found.end() :]
+    mark = _NOT_SHOWN_FROM.search(rest)
+    head, tail = (rest, "") if mark is None else (rest[: mark.start()], rest[mark.start() :])
+    if "@" in tail or holds_address(head):
+        head = ""
+    return f"{scheme}://{head.rpartition('@')[2]}"
+
+
+def shown_text(text: str) -> str:
+    """A text of strangers, without the secrets of addresses that stand in it."""
+    if not _MAY_HOLD_ADDRESS.search(text) or not (holds_address(text) or has_secrets(text)):
+        return text
+    return re.sub(r"\S+", lambda found: canonical_url(found.group()), text)
 
 
 def host_of(url: str) -> str:
@@ -118,9 +272,8 @@ def file_name(url: str) -> str:
 def _file_name(url: str) -> str:
     if not is_remote(url):
         return local_path(url).name
-    parts = _split(url)
-    for pair in parts.query.split("&"):
-        key, _, value = pair.partition("=")
-        if key.lower() in _NAME_PARAMETERS and value:
-            return unquote(value).rsplit("/", 1)[-1]
-    return unquote(parts.path.rstrip("/").rsplit("/", 1)[-1])
+    parts = _split(unescaped(url))
+    pairs = (pair.partition("=") for pair in parts.query.split("&"))
+    named = (unquote(value) for key, _, value in pairs if unquote(key).lower() in NAME_PARAMETERS and value)
+    published = next(chain(named, [unquote(parts.path.rstrip("/"))]))
+    return published.partition("?")[0].rsplit("/", 1)[-1]

@@ -103,7 +103,7 @@ def test_a_payer_without_a_printable_name_has_one(tmp_path: Path) -> None:
     assert ["unknown payer"] == [index.payer for index in read_registry(registry)]
 
 
-@given(st.text(), st.text())
+@given(st.from_regex(r"[A-Za-z0-9]{1,70}\.example", fullmatch=True), st.text())
 def test_any_address_has_a_name_that_the_registry_takes(host: str, path: str) -> None:
     """And two addresses that differ in more than their dates have two."""
     url = f"https://{host}/{path}_index.json".replace("#", "")

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrf_assets.errors import (
+    AccessRefused,
     AuditFailed,
     ConnectionLostError,
     InputError,
@@ -29,6 +30,7 @@ from mrf_assets.errors import (
     TruncatedFile,
     WhitelistKeepsNothing,
 )
+from mrf_assets.extract import READERS
 from mrf_assets.pipeline import ingest
 from mrf_assets.results import NetworkResult, Progress
 from mrf_assets.schema import FILES, PLANS, PROVIDER_SETS, PROVIDERS, RATES, REJECTS, TABLES
@@ -646,6 +648,67 @@ def test_a_file_that_is_read_at_once_tells_no_progress(tmp_path: Path, settings:
     ingest("acme", [_task(_local(tmp_path, document()))], settings, told.append)
 
     assert [] == told
+
+
+# --- addresses that were escaped on their way into an index -----------------------------------
+
+_ESCAPED = pytest.mark.parametrize("ampersand", ["&amp;", "&amp;amp;", "&#38;", "&#x26;"])
+
+
+@_ESCAPED
+def test_an_address_that_is_refused_as_written_is_used_without_its_escapes(
+    server: MrfServer, settings: Settings, ampersand: str
+) -> None:
+    """A server knows no parameter `amp;sig`, and the payer is not to blame; the repair is counted."""
+    url = server.put("a.json", render(document()))
+    server.sign("/a.json", f"&sig={SECRET}")
+    task = _task(f"{url}?sv=1{ampersand}se=2{ampersand}sig={SECRET}")
+    ingest("acme", [task], settings).require_published()
+
+    (row,) = _rows(settings)[FILES.name]
+    assert [("address_unescaped", 1)] == [it for it in row["repairs"] if it[0] == "address_unescaped"]
+    assert url == row["source_url"]
+    assert ingest("acme", [task], replace(settings, skip_unchanged=True)).unchanged_since
+    assert SECRET not in _published_text(settings.output_dir)
+
+
+def test_an_address_with_escapes_that_is_taken_as_written_is_no_repair(server: MrfServer, settings: Settings) -> None:
+    """Some servers do know such a name."""
+    url = server.put("a.json", render(document()))
+    ingest("acme", [_task(f"{url}?a=1&amp;b=2")], settings).require_published()
+
+    (row,) = _rows(settings)[FILES.name]
+    assert "address_unescaped" not in dict(row["repairs"])
+    assert ["a=1&amp;b=2"] == [it.query for it in server.requests_of("/a.json")]
+
+
+def test_an_address_that_is_refused_without_its_escapes_too_is_refused(server: MrfServer, settings: Settings) -> None:
+    """As any other is, without its secrets."""
+    url = server.put("a.json", render(document()))
+    server.sign("/a.json", "sig=new")
+    with pytest.raises(AccessRefused) as caught:
+        ingest("acme", [_task(f"{url}?sv=1&amp;sig={SECRET}")], settings)
+
+    assert SECRET not in f"{caught.value!r}"
+
+
+@_ESCAPED
+@pytest.mark.parametrize("reader", sorted(READERS))
+def test_the_address_of_a_remote_reference_is_used_without_its_escapes_too(
+    server: MrfServer, settings: Settings, reader: str, ampersand: str
+) -> None:
+    """And counted where it comes first."""
+    made = document(groups=3, remote_references=server.url("refs"))
+    for reference in made["provider_references"]:
+        path = f"/refs/{reference['provider_group_id']}.json"
+        server.put(path, render(remote_document(path)))
+        server.sign(path, "&sig=x")
+        reference["location"] += f"?sv=1{ampersand}sig=x"
+    task = _task(server.put("a.json", render(made)))
+    ingest("acme", [task], replace(settings, reader=reader)).require_published()
+
+    (row,) = _rows(settings)[FILES.name]
+    assert 3 == dict(row["repairs"])["address_unescaped"]
 
 
 # --- secrets --------------------------------------------------------------------------------

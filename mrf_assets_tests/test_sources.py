@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import random
 import tracemalloc
@@ -839,6 +841,150 @@ def test_empty_csv_is_an_error() -> None:
     assert "names no file" in str(failure(SourceProblems, lambda: read_rows("file_url\n\n")))
 
 
+# --- addresses with something before their scheme --------------------------------------------
+
+_SECRET = "S3cr3tV4lue"
+_STRAY = {
+    "\ufeff": "U+FEFF", "\u200b": "U+200B", '"': "'\"'", "<": "'<'", "(": "'('", "- ": "'-'",
+    "\u201c": "begins with", "x=": "something stands before",
+}  # fmt: skip
+_TAILS = ["://", ":/", ":\\\\"]
+
+
+def _spoiled(stray: str, slashes: str = "://") -> str:
+    return f"{stray}https{slashes}user:{_SECRET}@h.example/files/a.json.gz?x={_SECRET}&sig={_SECRET}"
+
+
+def _on_disk(folder: Path, kind: str, location: str) -> Path:
+    """A source of that kind that names a usable file and that location."""
+    good = f"{FILES}/good.json.gz"
+    if kind == "csv":
+        rows = io.StringIO(newline="")
+        csv.writer(rows).writerows([["file_url", "plan_name"], [good, "P"], [location, "P"]])
+        text = rows.getvalue()
+    elif kind == "urls":
+        text = f"{good}\n{location}\n"
+    else:
+        text = toc(structure({"location": good}, {"location": location})).decode()
+    path = folder / f"source.{kind}"
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+@pytest.mark.parametrize("slashes", _TAILS)
+@pytest.mark.parametrize("stray", _STRAY)
+@pytest.mark.parametrize("kind", ["csv", "urls", "index"])
+def test_an_address_with_something_before_its_scheme_is_a_problem(
+    tmp_path: Path, kind: str, stray: str, slashes: str
+) -> None:
+    """With its place, what is odd about it, and neither login nor query; it is never taken for a path."""
+    path, tally = _on_disk(tmp_path, kind, _spoiled(stray, slashes)), SourceTally()
+    if kind == "index":
+        tasks = list(read_source(kind, str(path), open_url, None, tally))
+        assert ["good.json.gz"] == names(tasks)
+        (problem,) = tally.problems
+        assert "reporting_structure[0].in_network_files[1]" == problem.where
+    else:
+        (problem,) = failure(SourceProblems, lambda: list(read_source(kind, str(path), open_url))).problems
+        assert f"line {3 if kind == 'csv' else 2}" == problem.where
+    assert _STRAY[stray] in problem.what
+    assert _SECRET not in problem.what
+
+
+@pytest.mark.parametrize("kind", ["csv", "index", "urls", "url"])
+@pytest.mark.parametrize("stray", _STRAY)
+def test_a_source_s_own_address_is_checked_as_well(kind: str, stray: str) -> None:
+    """Before anything is opened."""
+    error = failure(InputError, lambda: list(read_source(kind, _spoiled(stray), never_opened)))
+
+    assert "--input" in str(error)
+    assert _SECRET not in str(error)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        f"//user:{_SECRET}@h.example/a.json.gz",
+        f"user:{_SECRET}@h.example/a.json.gz",
+        f"h.example/a.json.gz?sig={_SECRET}",
+        f"h.example/a.json.gz%3Fsig%3D{_SECRET}",
+        f"https%3A%2F%2Fh.example%2Fa.json.gz%3Fsig%3D{_SECRET}",
+        f"https://user:{_SECRET}?{_SECRET}@h.example/a.json.gz",
+        f"https://h.example/b.json.gz,https://user:{_SECRET}@h.example/a.json.gz?sig={_SECRET}",
+        f"https://h.example\\{_SECRET}@h2.example/a.json.gz",
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "urls"])
+def test_an_address_in_doubt_gets_no_key(tmp_path: Path, kind: str, location: str) -> None:
+    """One that lost its scheme, and one that can be read in two ways."""
+    path = _on_disk(tmp_path, kind, location)
+    (problem,) = failure(SourceProblems, lambda: list(read_source(kind, str(path), open_url))).problems
+
+    assert problem.where.startswith("line ")
+    assert _SECRET not in problem.what
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+def test_a_csv_without_a_header_does_not_show_its_first_address(delimiter: str) -> None:
+    """Split at its own delimiters, an address looks like columns."""
+    line = f"https://h.example/a.json?sv=1{delimiter}sig={_SECRET}{delimiter}{_SECRET}\n"
+    error = failure(SourceProblems, lambda: read_rows(line))
+
+    assert "has no column file_url; it holds an address" in str(error)
+    assert _SECRET.lower() not in str(error).lower()
+
+
+def test_an_address_is_no_network_id() -> None:
+    """A column that slipped."""
+    error = failure(SourceProblems, lambda: read_rows(f"file_url,network_id\n{FILES}/a.json,{_spoiled('')}\n"))
+
+    assert ["line 2"] == [it.where for it in error.problems]
+    assert _SECRET not in str(error)
+
+
+def test_an_address_in_a_description_loses_its_secrets() -> None:
+    """The description is published."""
+    (task,), _ = read_rows(f"file_url,description\n{FILES}/a.json,see {_spoiled('')} there\n")
+
+    assert "see https://h.example/files/a.json.gz?x" in (task.description or "")
+    assert _SECRET not in (task.description or "")
+
+
+@pytest.mark.parametrize("key", ["fileName", "file", "name"])
+def test_a_key_takes_the_name_of_the_file_alone_from_a_query(key: str) -> None:
+    """Other parameters are no part of it, whatever they say."""
+    (task,), _ = read_list(
+        f"https://h.example/get?plan=gold&{key}=2026-10-01_acme_ppo_in-network-rates.json&x={_SECRET}"
+    )
+
+    assert "acme~ppo" == task.network_id
+
+
+def test_the_same_address_with_and_without_escapes_is_one_file() -> None:
+    """RFC 3986, 6.2.2: escapes of letters, case of escapes, dots, and what has to be escaped."""
+    base = "https://h.example/mrf"
+    tasks, tally = read_list(
+        f"{base}/2026-10-01_Blue Net ñ_in-network-rates.json.gz\n"
+        f"{base}/2026-10-01_Blue%20Net%20%C3%B1_in-network-rates.json.gz\n"
+        f"{base}/x/../2026-10-01_Blue%20Net%20%c3%b1_in%2Dnetwork%2Drates.json.gz\n"
+    )
+    alone, _ = read_list(f"{base}/2026-10-01_Blue%20Net%20%C3%B1_in-network-rates.json.gz\n")
+
+    assert (1, 3) == (len(tasks), tally.locations)
+    assert [it.network_id for it in alone] == [it.network_id for it in tasks]
+
+
+@pytest.mark.parametrize(
+    "spelling", ["&amp;", "&amp;amp;", "&#38;", "&#x26;"], ids=["entity", "twice", "numeric", "hexadecimal"]
+)
+def test_an_address_is_one_file_however_its_separators_are_escaped(spelling: str) -> None:
+    """And its secrets stay secret."""
+    url = f"{FILES}/a.json?plan=5&x={_SECRET}&sig={_SECRET}"
+    (task,), _ = read_list(f"{url}\n{url.replace('&', spelling)}\n")
+
+    assert _SECRET not in task.canonical_url
+
+
 # --- single URL -----------------------------------------------------------------------------
 
 
@@ -864,6 +1010,34 @@ def test_single_path_is_taken_from_the_working_folder(tmp_path: Path, monkeypatc
     (task,) = read_url("ppo.json")
 
     assert (str(tmp_path / "ppo.json"), "local~ppo") == (task.url, task.network_id)
+
+
+@pytest.mark.parametrize("name", ["2026-10-01_acme.7z", "rates", "what?x=1", "100%3F.dat", "a@b.txt", "x:y"])
+@pytest.mark.parametrize("kind", ["url", "urls", "csv"])
+def test_what_exists_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str) -> None:
+    """Whatever it is called; as an address of the web it would have a scheme."""
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / name).touch()
+    monkeypatch.chdir(tmp_path)
+    location = f"dir/{name}" if kind == "url" else str(_list_of(tmp_path, kind, f"dir/{name}"))
+    (task,) = read_source(kind, location, open_url)
+
+    assert str(tmp_path / "dir" / name) == task.url
+
+
+def _list_of(folder: Path, kind: str, location: str) -> Path:
+    path = folder / f"source.{kind}"
+    path.write_text(f"{location}\n" if kind == "urls" else f"file_url\n{location}\n")
+    return path
+
+
+def test_a_download_that_is_named_by_its_signed_address_shows_no_secret(tmp_path: Path) -> None:
+    """As wget names it."""
+    path = tmp_path / f"ppo.json.gz?sv=1&sig={_SECRET}"
+    path.touch()
+    (task,) = read_url(str(path))
+
+    assert (str(path), str(tmp_path / "ppo.json.gz"), "local~ppo") == (task.url, task.canonical_url, task.network_id)
 
 
 @pytest.mark.parametrize("odd", ["", "ppo", "ftp://host/x.json?sig=SECRET", "https://a\x00b/c.json", "\udcff.json"])

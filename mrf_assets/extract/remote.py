@@ -43,7 +43,7 @@ class _Content(NamedTuple):
 
     path: Path
     size_bytes: int  # decompressed
-    repairs: dict[str, int]  # of its container
+    repairs: dict[str, int]  # of its address and container
 
 
 class _Stopped(Exception):

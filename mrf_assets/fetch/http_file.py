@@ -13,20 +13,32 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import logging
 import threading
 from dataclasses import replace
 
 import requests
 from urllib3.exceptions import HTTPError
 
-from mrf_assets.errors import ChecksumMismatch, ConnectionLostError, NotModified, SourceChanged
+from mrf_assets.errors import (
+    ChecksumMismatch,
+    ConnectionLostError,
+    HttpStatusError,
+    NotFoundAtSource,
+    NotModified,
+    ServerBusy,
+    SourceChanged,
+)
 from mrf_assets.fetch.exchange import Answer, Client, status_error
 from mrf_assets.fetch.opened import OpenedFile
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
+from mrf_assets.redaction import unescaped
 from mrf_assets.stream import BLOCK_BYTES, TransferCounts
 from mrf_assets.urls import canonical_url
+
+logger = logging.getLogger(__name__)
 
 _LEAST_BYTES_PER_SECOND = 1_000  # a body that comes slower, over read_seconds, is as good as stalled
 _MD5_BYTES = 16
@@ -298,6 +310,28 @@ class HttpFile(OpenedFile):
     def _check_md5(self) -> None:
         if self._md5 is not None and self._md5[0] != self._md5[1].digest():
             raise ChecksumMismatch(self.url, "is not what its Content-MD5 says; run it again, and tell the payer")
+
+
+def answered(url: str, options: FetchOptions, if_changed_from: Validators | None = None) -> HttpFile:
+    """The file at an address, opened: at the address as written, else at what its HTML escapes stand for.
+
+    An index made by a web page's template has `&amp;` in its links; some servers know a parameter of that name.
+
+    Raises:
+        FetchError: As `HttpFile.open` says.
+    """
+    file = HttpFile(url, options)
+    try:
+        file.open(if_changed_from)
+    except (NotFoundAtSource, HttpStatusError) as refusal:
+        meant = unescaped(url)
+        if meant == url or isinstance(refusal, ServerBusy):
+            raise
+        logger.info("%s: refused as written, and asked for without its HTML escapes", file.url)
+        file = HttpFile(meant, options)
+        file.transfer.unescaped = 1
+        file.open(if_changed_from)
+    return file
 
 
 def _md5_of(answer: Answer) -> bytes | None:

@@ -6,10 +6,12 @@ import time
 
 import requests
 
+from mrf_assets.errors import HttpStatusError, NotFoundAtSource, ServerBusy
 from mrf_assets.fetch.exchange import Client, status_error
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
+from mrf_assets.redaction import unescaped
 from mrf_assets.stream import TransferCounts
 from mrf_assets.urls import canonical_url
 
@@ -17,7 +19,19 @@ _GONE = (404, 410)
 
 
 def probe_http(url: str, options: FetchOptions) -> Validators:
-    """By a HEAD, or a 1-byte GET where that is refused; FetchError where neither tells."""
+    """By a HEAD, or a 1-byte GET where that is refused; FetchError where neither tells.
+
+    Where the address is refused as written, what its HTML escapes stand for is asked.
+    """
+    try:
+        return _probed(url, options)
+    except (NotFoundAtSource, HttpStatusError) as refusal:
+        if (meant := unescaped(url)) == url or isinstance(refusal, ServerBusy):
+            raise
+        return _probed(meant, options)
+
+
+def _probed(url: str, options: FetchOptions) -> Validators:
     counts = TransferCounts()
     client = Client(url, options, counts, Retries(canonical_url(url), options, counts, options.wait or time.sleep))
     with client.answer("HEAD") as head:

@@ -51,10 +51,9 @@ def _opened(url: str, options: FetchOptions, if_changed_from: Validators | None)
             yield local
     elif url.lower().startswith(_SCHEMES):
         # Of a start, requests takes an eighth; who reads the disk has no use for it.
-        from mrf_assets.fetch.http_file import HttpFile  # noqa: PLC0415
+        from mrf_assets.fetch.http_file import answered  # noqa: PLC0415
 
-        with closing(HttpFile(url, options)) as remote:
-            remote.open(if_changed_from)
+        with closing(answered(url, options, if_changed_from)) as remote:
             yield remote
     elif store_kind(url) is not None:
         from mrf_assets.fetch.object_store import open_store  # noqa: PLC0415 - pyarrow's file systems

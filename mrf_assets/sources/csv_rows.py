@@ -18,7 +18,7 @@ from mrf_assets.sources.tally import SourceTally
 from mrf_assets.sources.values import PLAN_FIELDS, clean_plan, month_of
 from mrf_assets.stream import Opener
 from mrf_assets.tasks import FileTask
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls import canonical_url, holds_address, shown_text
 
 _DELIMITERS = ",;\t|"
 _COLUMNS = ("file_url", *PLAN_FIELDS, "network_id", "description", "period")
@@ -61,7 +61,7 @@ def _fill_from_csv(filling: Filling, lines: Iterator[tuple[int, str]]) -> None:
         return
     for column in columns:
         if column not in _COLUMNS:
-            filling.tally.ignore(column)
+            filling.tally.ignore(shown_text(column))
     for line, row in _rows(lines, header_line, delimiter, filling.problems):
         if any(it.strip() for it in row):
             _fill_from_row(filling, line, columns, row)
@@ -75,11 +75,16 @@ def _column_names(header: str, delimiter: str) -> list[str]:
 def _header_is_usable(problems: Problems, line: int, columns: list[str]) -> bool:
     repeated = [column for column, count in Counter(columns).items() if count > 1 and column in _COLUMNS]
     if "file_url" not in columns:
-        found = ", ".join(shown(column) for column in columns[:20]) or "none"
-        problems.add(line, f"has no column file_url; the columns are: {found}")
+        problems.add(line, f"has no column file_url; {_columns_found(columns)}")
     if repeated:
         problems.add(line, f"names a column twice: {', '.join(repeated)}")
     return "file_url" in columns and not repeated
+
+
+def _columns_found(columns: list[str]) -> str:
+    if any(map(holds_address, columns)):  # split at its delimiters, an address no longer shows what is secret of it
+        return "it holds an address; put a line with the names of the columns in front of it"
+    return f"the columns are: {', '.join(map(shown, columns[:20])) or 'none'}"
 
 
 def _rows(

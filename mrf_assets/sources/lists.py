@@ -11,13 +11,13 @@ from pathlib import Path
 
 from mrf_assets.errors import Problem, SourceProblems
 from mrf_assets.sources.lines import Problems, numbered_lines
-from mrf_assets.sources.locations import Unusable, absolute_path, own_location, usable_location
+from mrf_assets.sources.locations import Unusable, absolute_path, own_location, shown, usable_location
 from mrf_assets.sources.options import SourceOptions
 from mrf_assets.sources.spool import Spool, temporary_spool
 from mrf_assets.sources.tally import SourceTally
 from mrf_assets.stream import Opener
 from mrf_assets.tasks import FileTask, Plan
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls import canonical_url, holds_address
 
 
 def read_urls(
@@ -79,6 +79,9 @@ class Filling:
         """Take one file with what is known of it (`network_id`, `period`, `description`), or note its problem."""
         known = known or {}
         named = known.get("network_id") or self.options.network_id
+        if named and holds_address(named):
+            self.problems.add(where, f"has {shown(named)} as its network_id; give a name such as acme-ppo")
+            return
         try:
             url = usable_location(location, self.location)
             file_id = self.spool.file(url, named, known.get("period"))

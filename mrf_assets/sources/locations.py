@@ -11,15 +11,18 @@ from os.path import abspath
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from mrf_assets.urls import canonical_url, is_remote, local_path, store_kind
+from mrf_assets.errors import SettingError
+from mrf_assets.redaction import has_secrets, plain
+from mrf_assets.urls import canonical_url, fault_of, is_remote, local_path, store_kind
 
 _SHOWN_CHARS = 120
 _MOST_CHARACTERS = 8_192  # browsers and servers give up earlier; signed ones have some 700
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_HOST = re.compile(r"\w[\w.-]*\Z|[0-9A-Fa-f:.]+\Z")  # names, also international ones; IPv6
 _FILE_LIKE = re.compile(r"(?i)(?:\A\.{0,2}/.+|.+\.(?:json|zip|gz))\Z")  # not "N/A", not "Missing file"
+_QUERY = re.compile(r"\?|%(?:25)*3[fF]")
+_LOGIN = re.compile(r"[^/]*@[^/@]+[:/]")
 
 
 class Unusable(ValueError):
@@ -27,22 +30,24 @@ class Unusable(ValueError):
 
 
 def shown(location: str) -> str:
-    """A location that may be anything, fit for an error: no signature, no control character, not long."""
-    text = canonical_url(_SURROGATE.sub("?", location[:_MOST_CHARACTERS])).partition("?")[0]
+    """A location that may be anything, fit for an error: no query, no login, no control character, not long."""
+    text = _QUERY.split(canonical_url(_SURROGATE.sub("?", location[:_MOST_CHARACTERS])), maxsplit=1)[0]
+    if not is_remote(text) and not text.lower().startswith("file://"):
+        text = text.rpartition("@")[2] if _LOGIN.match(text) else text
     return repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}...")
 
 
 def _check_remote(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:  # brackets that do not match, a port that is no number
-        raise Unusable(f"{shown(url)} is malformed ({str(error).partition(' as ')[0]})") from None
-    if not _HOST.match(parts.hostname or ""):
-        raise Unusable(f"{shown(url)} has no usable host")
+    _check_address(url)
+    parts = urlsplit(url)
     if parts.path in {"", "/"} and not parts.query:
         raise Unusable(f"{shown(url)} names a host and no file")
     return url
+
+
+def _check_address(location: str) -> None:
+    if fault := fault_of(location):
+        raise Unusable(f"{shown(location)} {fault}")
 
 
 def _joined(base: str, location: str) -> str:
@@ -51,8 +56,8 @@ def _joined(base: str, location: str) -> str:
             scheme, rest = base.split("://", 1)
             return f"{scheme}://" + urljoin(f"http://{rest}", location).partition("://")[2]
         return urljoin(base, location)
-    except ValueError as error:  # "//[", which urllib takes for half an IPv6 host
-        raise Unusable(f"{shown(location)} is malformed ({error})") from None
+    except ValueError:  # "//[", which urllib takes for half an IPv6 host
+        raise Unusable(f"{shown(location)} is malformed; check what stands before its path") from None
 
 
 def _check_text(location: str) -> None:
@@ -69,29 +74,54 @@ def usable_location(location: str, base: str) -> str:
 
     Relative ones are taken from the folder of `base`, the source's own location. A file of our own
     disk is one for a local source alone, an object of a store for a local one and one in a store:
-    what came over the web must not choose what we read at home.
+    what came over the web must not choose what we read at home. What holds a scheme and does not
+    begin with it is never a path.
 
     Raises:
-        Unusable: Not an address; for a person.
+        Unusable: Not an address; for a person, without its login and query.
     """
     _check_text(location)
     scheme = _SCHEME.match(location)
-    if scheme and scheme.group(1).lower() in {"http", "https"}:
+    kind = scheme.group(1).lower() if scheme else ""
+    if kind in {"http", "https"} and is_remote(location):
         return _check_remote(location)
     if store_kind(location) is not None:
         if is_remote(base) and store_kind(base) is None:
             # Whose buckets our credentials open is not for a web page to choose.
             raise Unusable(f"{shown(location)} is in an object store, and its index is not")
         return _check_remote(location)
-    if scheme and scheme.group(1).lower() != "file":
+    if is_remote(location):
         raise Unusable(f"{shown(location)} is of a kind that is not read; http(s), s3, gs, az, file:// and paths are")
-    if scheme and is_remote(base):
-        raise Unusable(f"{shown(location)} is a file on the publisher's machine")
-    if not scheme and not _FILE_LIKE.search(location.partition("?")[0]):
+    if kind == "file":
+        if is_remote(base):
+            raise Unusable(f"{shown(location)} is a file on the publisher's machine")
+        return absolute_path(local_path(base).parent / local_path(location))
+    return _relative(location, base, has_scheme=bool(scheme))
+
+
+def _relative(location: str, base: str, *, has_scheme: bool) -> str:
+    is_local = not is_remote(base)
+    path = local_path(base).parent / location if is_local else None
+    if path is not None and "://" not in plain(location) and _exists(path):
+        return absolute_path(path)
+    if is_local or not location.startswith("//"):
+        _check_address(location if is_local else location.partition("?")[0])
+    if has_scheme:
+        raise Unusable(f"{shown(location)} is of a kind that is not read; http(s), s3, gs, az, file:// and paths are")
+    if not _FILE_LIKE.search(location.partition("?")[0]):
         raise Unusable(f"{shown(location)} is no URL and no path (write ./name for a file without .json, .gz or .zip)")
-    if is_remote(base):
+    if path is None:
         return _check_remote(_joined(base, location))
-    return absolute_path(local_path(base).parent / local_path(location))
+    if has_secrets(location):
+        raise Unusable(f"{shown(location)} is no URL and no such file; put https:// in front of its host")
+    return absolute_path(path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long for a name, a NUL
+        return False
 
 
 def absolute_path(path: Path) -> str:
@@ -100,5 +130,11 @@ def absolute_path(path: Path) -> str:
 
 
 def own_location(location: str) -> str:
-    """A source's location as the user gave it; local ones absolute, so that file ids do not hang on the shell."""
+    """A source's location as the user gave it; local ones absolute, so that file ids do not hang on the shell.
+
+    Raises:
+        SettingError: Neither an address nor a path.
+    """
+    if (is_remote(location) or not _exists(local_path(location))) and (fault := fault_of(location)):
+        raise SettingError("--input", f"{shown(location)} {fault}")
     return location if is_remote(location) else absolute_path(local_path(location))

@@ -24,7 +24,7 @@ from mrf_assets.sources.options import SourceOptions
 from mrf_assets.sources.tally import EXAMPLES, SourceTally
 from mrf_assets.sources.values import PLAN_FIELDS
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls import canonical_url, shown_text
 
 _TABLES = """
 CREATE TABLE file (
@@ -140,7 +140,9 @@ class Spool:
 
     def _describe(self, file_id: int, description: str) -> None:
         """Give a file the source's words for it; the first ones stay."""
-        self._db.execute("UPDATE file SET description = ? WHERE id = ? AND description IS NULL", (description, file_id))
+        self._db.execute(
+            "UPDATE file SET description = ? WHERE id = ? AND description IS NULL", (shown_text(description), file_id)
+        )
 
     def _plan(self, plan: Plan) -> int:
         values = astuple(plan)

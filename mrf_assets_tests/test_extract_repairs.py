@@ -58,7 +58,7 @@ def _file(*items: Document, references: list[Document] | None = None, **more: ob
     } | more
 
 
-def _text(document: Document) -> str:
+def _text(document: object) -> str:
     return render(document).decode()
 
 
@@ -96,6 +96,57 @@ def test_an_unknown_key_leaves_no_entry_in_the_repairs(read_file: ReadFile) -> N
 
     assert {} == got.repairs
     assert 9 == sum(got.tally.ignored_keys.values())
+
+
+_RATES_KEY = b'"negotiated_rates":'
+
+
+def _with_twice(document: Document, key: str, value: object) -> bytes:
+    """The document with a second value of a key of its root, at the end."""
+    return render(document)[:-1] + f',"{key}":{_text(value)}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("repairs", "rates", "groups", "data"),
+    [
+        ({"duplicate_section": 1}, 2, 1, _with_twice(_file(), "in_network", [_item()])),
+        ({"duplicate_section": 1}, 1, 1, _with_twice(_file(), "in_network", None)),
+        ({"duplicate_section": 1, "scalar_for_list": 1}, 2, 1, _with_twice(_file(), "in_network", _item())),
+        ({"duplicate_section": 1}, 1, 2, _with_twice(_file(), "provider_references", [_reference(2, _group(_NPI_2))])),
+        ({"duplicate_section": 1}, 1, 1, _with_twice(_file(), "provider_references", [])),
+        ({"duplicate_key": 1}, 1, 1, _with_twice(_file(), "version", "9.9.9")),
+        ({"duplicate_key": 1}, 1, 1, _with_twice(_file(), "version", None)),
+        ({}, 1, 1, _with_twice(_file(x=1), "x", {"y": 1})),
+        (
+            {"duplicate_section": 1},
+            2,
+            1,
+            render(_file()).replace(_RATES_KEY, b"%b[%b],%b" % (_RATES_KEY, render(_rate()), _RATES_KEY)),
+        ),
+        (
+            {"duplicate_section": 1},
+            1,
+            1,
+            render(_file()).replace(_RATES_KEY, b"%bnull,%b" % (_RATES_KEY, _RATES_KEY)),
+        ),
+    ],
+    ids=[
+        "items", "null for items", "one item", "references", "no references", "version", "null for a version",
+        "unknown", "rates of an item", "null for rates",
+    ],
+)  # fmt: skip
+def test_what_comes_twice_at_the_root_is_counted(
+    read_file: ReadFile, repairs: dict[str, int], rates: int, groups: int, data: bytes
+) -> None:
+    """Lists are united, so that nothing is lost; of a header the last value holds; unknown keys are ignored twice."""
+    got = read_file(data)
+
+    assert (repairs, rates, groups) == (got.repairs, len(got.rates), len(got.providers))
+
+
+def test_the_last_value_of_a_header_holds(read_file: ReadFile) -> None:
+    """As in any other object."""
+    assert "9.9.9" == read_file(_with_twice(_file(), "version", "9.9.9")).tally.header["version"]
 
 
 # --- provider groups ------------------------------------------------------------------------

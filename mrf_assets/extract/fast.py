@@ -157,7 +157,7 @@ class _FastReader(FileReader):
     def _scalar(self, key: str, value: object, header: Obj, seen: set[str]) -> None:
         self._check_kind(key, seen)
         if key in ("in_network", "provider_references"):
-            seen.add(key)
+            self._see_section(key, seen)
             if value is None:
                 return
             self.tally.repair("scalar_for_list")
@@ -166,7 +166,7 @@ class _FastReader(FileReader):
             else:
                 self._references.not_a_reference(value)
         elif key in HEADER_KEYS:
-            header[key] = value
+            self._keep_header(key, value, header)
         else:
             self.tally.ignore(key[:200])
 
@@ -174,14 +174,14 @@ class _FastReader(FileReader):
         """A list or object of the root; leaves `_position` behind it."""
         self._check_kind(key, seen)
         if key == "in_network":
-            seen.add(key)
+            self._see_section(key, seen)
             yield from self._items(opening)
             yield from self.items.flush()
         elif key == "provider_references":
-            seen.add(key)
+            self._see_section(key, seen)
             yield from self._reference_section(opening)
         elif key in HEADER_KEYS:
-            header[key] = self._value(opening)
+            self._keep_header(key, self._value(opening), header)
         else:
             self.tally.ignore(key[:200])
             self._skip(opening)
@@ -417,9 +417,11 @@ def _count_keys(pairs: Iterable[tuple[str, object]], counts: Tally) -> None:
     for key, _ in pairs:
         if key in HEAD_KEYS:
             counts.repair("duplicate_key", key in seen)
-            seen.add(key)
-        elif key != "negotiated_rates":
+        elif key == "negotiated_rates":
+            counts.repair("duplicate_section", key in seen)
+        else:
             counts.ignore(f"in_network.{key}"[:200])
+        seen.add(key)
 
 
 def _last_key(text: bytes) -> bytes | None:

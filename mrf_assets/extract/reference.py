@@ -208,10 +208,10 @@ class FileReader:
             if key in OTHER_KINDS and "in_network" not in seen:
                 raise NotInNetworkFile(self.request.url, OTHER_KINDS[key])
             if key in ("in_network", "provider_references"):
-                seen.add(key)
+                self._see_section(key, seen)
                 yield from self._section(self._item if key == "in_network" else self._reference, event)
             elif key in HEADER_KEYS:
-                header[key] = self.cursor.value(event, self.tally)
+                self._keep_header(key, self.cursor.value(event, self.tally), header)
             else:
                 self.tally.ignore(key[:200])
                 self.cursor.skip(event)
@@ -220,6 +220,15 @@ class FileReader:
         yield from self.hand_over_rejects()
         for buffer in (self.providers, self.sets, self.rates, self.rejects):
             yield from buffer.flush()
+
+    def _see_section(self, key: str, seen: set[str]) -> None:
+        """Note a list of the root; one that comes again is read as well."""
+        self.tally.repair("duplicate_section", key in seen)
+        seen.add(key)
+
+    def _keep_header(self, key: str, value: Json, header: Obj) -> None:
+        self.tally.repair("duplicate_key", key in header)
+        header[key] = value
 
     def _section(self, one: Callable[[Event], Iterator[TableBatch]], first: Event) -> Iterator[TableBatch]:
         if first[1] not in ("start_array", "null"):
@@ -344,12 +353,15 @@ class FileReader:
 
     def _item_members(self, head: Obj, values: Values, held: _Waiting[RateElement], rejects: _Waiting[Reject]) -> bool:
         """Fill the head and hold the rates; true if rates were passed over, as the code is not wanted."""
-        is_skipped, beside = False, 0  # bytes beside rates, about
+        is_skipped, has_rates, beside = False, False, 0  # bytes beside rates, about
         for key in self.cursor.members():
             event = self.cursor.next()
             beside += len(key) + _BESIDE_KEY_BYTES
             if beside > self.request.limits.max_element_bytes:
                 raise self.cursor.too_long(head.offset)
+            if key == "negotiated_rates":
+                values.tally.repair("duplicate_section", has_rates)
+                has_rates = True
             if key == "negotiated_rates" and self._known_unwanted(head):
                 self.cursor.skip(event)
                 is_skipped = True

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from mrf_assets.code_types import padded_sql
 from mrf_assets.errors import StoreError
-from mrf_assets.schema import FILES, TABLES
+from mrf_assets.schema import FILES, MODIFIER_SHAPE, PLACE_SHAPE, RATES, TABLES
 from mrf_assets.whitelist import CodeWhitelist
 
 _SAMPLE_ROWS = 5
@@ -289,7 +289,24 @@ def _word_rules() -> Iterable[Check]:
                 )
 
 
-CHECKS: tuple[Check, ...] = (*_RULES, *_word_rules())
+def _list_rules() -> Iterable[Check]:
+    shapes = (
+        ("service_codes", PLACE_SHAPE, "A place of service is two digits, or CSTM-00 for all."),
+        ("billing_code_modifiers", MODIFIER_SHAPE, "A modifier is two characters, digits or capitals."),
+    )
+    for column, shape, explanation in shapes:
+        yield Check(
+            name=f"{column}_shape",
+            table=RATES.name,
+            severity="warn",
+            explanation=explanation,
+            sql=f"""SELECT DISTINCT file_id, billing_code_type, billing_code, code AS {column}
+FROM (SELECT file_id, billing_code_type, billing_code, unnest({column}) AS code FROM rates)
+WHERE NOT regexp_full_match(code, '{shape}')""",  # noqa: S608 - names and patterns of `schema`
+        )
+
+
+CHECKS: tuple[Check, ...] = (*_RULES, *_word_rules(), *_list_rules())
 
 
 def audit(

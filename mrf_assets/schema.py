@@ -15,7 +15,10 @@ import pyarrow as pa
 # them hold every amount seen. What needs more is rounded half-even and counted.
 RATE_TYPE = pa.decimal128(38, 10)
 
-LAYOUT_VERSION = "2"  # of the tables and what stands in them; raise it when either changes
+# Patterns of the codes in lists: two digits are a place of service of CMS's list, CSTM-00 is all of them.
+PLACE_SHAPE, MODIFIER_SHAPE = "[0-9]{2}|CSTM-00", "[0-9A-Z]{2}"
+
+LAYOUT_VERSION = "3"  # of the tables and what stands in them; raise it when either changes
 
 _TEXT = pa.string()
 _TEXTS = pa.list_(pa.string())
@@ -48,6 +51,11 @@ class Table:
     name: str
     grain: str
     columns: tuple[Column, ...]
+
+    @property
+    def words(self) -> dict[str, frozenset[str]]:
+        """The values that the CMS schema knows, of the columns where it lists them."""
+        return {column.name: frozenset(column.words) for column in self.columns if column.words}
 
     @property
     def arrow(self) -> pa.Schema:

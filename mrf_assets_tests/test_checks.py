@@ -132,6 +132,10 @@ DEFECTS = [
     Defect("rates.expiration_date_present", "no date", _set("rates", expiration_date=None)),
     Defect("rates.providers_named", "a price of nobody", _set("rates", provider_set_id=None)),
     Defect("rates.whitelist_coverage", "two codes of three without a rate", _add("plans"), 2, THREE_CODES),
+    Defect(
+        "rates.service_codes_shape", "three digits, and a word", _set("rates", service_codes=["11", "011", "Office"]), 2
+    ),
+    Defect("rates.billing_code_modifiers_shape", "one digit", _set("rates", billing_code_modifiers=["5", "26", "TC"])),
     Defect("providers.npi_shape", "an NPI that begins with 3", _set("providers", npi=3_000_000_000)),
     Defect("providers.npi_shape", "an NPI of nine digits", _set("providers", npi=123_456_789)),
     Defect("providers.npi_check_digit", "a wrong last digit", _set("providers", npi=1_234_567_894)),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from mrf_assets.extract import READERS, Reader
+from mrf_assets.schema import RATES
 from mrf_assets_tests.conftest import Read, Reading
 from mrf_assets_tests.factory import Document, render
 
@@ -180,3 +181,113 @@ def test_a_second_business_name_is_counted_apart(
     got = read_file(document)
 
     assert [{"First"}, repairs] == [{row["business_name"] for row in got.providers} - {None}, got.repairs]
+
+
+@pytest.mark.parametrize(
+    ("tin_value", "repairs", "tin"),
+    [
+        ("012345678", {"leading_zero_restored": 1}, "12345678"),
+        ("012345678", {"leading_zero_restored": 1}, " 12345678"),
+        ("012345678", {"number_as_text": 1}, 12345678),
+        ("12345678", {}, "12-345678"),
+        (None, {"tin_zero_as_null": 1}, "0"),
+        (None, {"tin_zero_as_null": 1}, "00-0000000"),
+        (None, {"tin_zero_as_null": 1, "number_as_text": 1}, 0),
+        (None, {"empty_required_text": 1}, ""),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 3], ids=["alone", "in company"])
+def test_an_ein_gets_back_its_zero(
+    read_file: ReadFile, tin_value: str | None, repairs: dict[str, int], tin: object, others: int
+) -> None:
+    """As text as well as as a number; a TIN of zeros is none, which providers would share."""
+    usual = [_reference(number, _group(_NPI_2)) for number in range(2, 2 + others)]
+    got = read_file(_file(references=[_reference(1, _group(_NPI, tin=tin)), *usual]))
+
+    assert (tin_value, repairs) == (got.providers[0]["tin_value"], got.repairs)
+
+
+def test_a_negative_npi_is_out_of_range(read_file: ReadFile) -> None:
+    """It is a number, and no NPI."""
+    assert ["npi_out_of_range"] == read_file(_file(references=[_reference(1, _group(_NPI, -_NPI))])).reject_reasons
+
+
+# --- prices ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("codes", "repairs", "value"),
+    [
+        (["05"], {"leading_zero_restored": 1}, ["5"]),
+        (["05"], {"number_as_text": 1}, [5]),
+        (["11"], {"code_trimmed": 1}, [" 11"]),
+        (["CSTM-00"], {"word_case_or_space": 1}, ["cstm-00"]),
+        (["11", "22"], {"joined_codes_split": 1}, ["11,22"]),
+        (["11", "22"], {"joined_codes_split": 1, "scalar_for_list": 1}, "11,22"),
+        (["05", "011", "01", "Office"], {"leading_zero_restored": 2}, ["5", "011", "1", "Office"]),
+        ([], {}, []),
+    ],
+)
+@pytest.mark.parametrize("prices", [1, 5])
+def test_places_of_service_get_their_form(
+    read_file: ReadFile, codes: list[str], repairs: dict[str, int], value: object, prices: int
+) -> None:
+    """As text as well as as numbers; what cannot be one stays, for a rule to warn of."""
+    got = read_file(_file(_item(*[_rate(service_code=value)] * prices)))
+
+    assert [codes] * prices == [row["service_codes"] for row in got.rates]
+    assert {kind: times * prices for kind, times in repairs.items()} == got.repairs
+
+
+@pytest.mark.parametrize(
+    ("codes", "repairs", "value"),
+    [
+        (["26", "TC"], {"joined_codes_split": 1}, ["26,TC"]),
+        (["TC"], {"word_case_or_space": 1}, ["tc"]),
+        (["26"], {"code_trimmed": 1}, ["26 "]),
+        (["5"], {"number_as_text": 1}, [5]),
+        (["none"], {}, ["none"]),
+    ],
+)
+def test_modifiers_get_their_form(
+    read_file: ReadFile, codes: list[str], repairs: dict[str, int], value: object
+) -> None:
+    """Two characters, in capitals; a single digit is not known to have lost a zero."""
+    got = read_file(_file(_item(_rate(billing_code_modifier=value))))
+
+    assert ([codes], repairs) == ([row["billing_code_modifiers"] for row in got.rates], got.repairs)
+
+
+@pytest.mark.parametrize(
+    ("column", "document"),
+    [
+        ("billing_class", _file(_item(_rate(billing_class="Profesional")))),
+        ("negotiated_type", _file(_item(_rate(negotiated_type=" Agreed")))),
+        ("negotiation_arrangement", _file(_item(negotiation_arrangement="Ffs-like"))),
+        ("billing_code_type", _file(_item(billing_code_type="Drg"))),
+    ],
+)
+def test_an_unknown_word_is_no_repair_of_its_case(read_file: ReadFile, column: str, document: Document) -> None:
+    """It is stored in the schema's case, under a count of its own, and a rule warns of it."""
+    got = read_file(document)
+
+    assert {"unknown_word_folded": 1} == got.repairs
+    assert got.rates[0][column] not in RATES.words[column]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        _file(_item(billing_code="")),
+        _file(_item(billing_code_type=" ")),
+        _file(_item(name="")),
+        _file(_item(_rate(billing_class=""))),
+        _file(_item(_rate(expiration_date=""))),
+        _file(_item(covered_services=[{"billing_code": ""}])),
+        _file(version=""),
+    ],
+)
+def test_empty_text_is_counted_apart_where_text_is_required(read_file: ReadFile, document: Document) -> None:
+    """Optional text may well be empty."""
+    assert {"empty_required_text": 1} == read_file(document).repairs
+    assert {"empty_text": 1} == read_file(_file(_item(_rate(additional_information="")))).repairs

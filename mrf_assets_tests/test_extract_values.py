@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
+import re
 from collections.abc import Callable
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -13,9 +14,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from mrf_assets.extract.interface import Tally
-from mrf_assets.extract.values import Json, Obj, Values, content_id, number_text, provider_set_id
+from mrf_assets.extract.values import CodeShape, Json, Obj, Values, content_id, number_text, provider_set_id
+from mrf_assets.schema import MODIFIER_SHAPE, PLACE_SHAPE, RATES
 
 _PATH, _OFFSET = "a.path", 81
+_TYPES = RATES.words["negotiated_type"]
 
 
 def _obj(**members: Json) -> Obj:
@@ -78,8 +81,10 @@ def test_text(text: str | None, noted: str | None, value: Json) -> None:
         ("fee schedule", None, "fee schedule"),
         ("negotiated", "word_case_or_space", "Negotiated"),
         ("negotiated", "word_case_or_space", " negotiated\n"),
+        ("agreed", None, "agreed"),
+        ("agreed", "unknown_word_folded", "Agreed "),
         (None, "empty_text", ""),
-        (None, "word_case_or_space", "  "),
+        (None, "empty_text", "  "),
         (None, None, None),
         ("2", "number_as_text", 2),
         (None, "!not_text", ["ffs"]),
@@ -87,13 +92,17 @@ def test_text(text: str | None, noted: str | None, value: Json) -> None:
 )
 def test_word(word: str | None, noted: str | None, value: Json) -> None:
     """Words of a fixed list lose case and outer spaces."""
-    _expect(word, noted, _Converted(lambda values: values.word(value, _PATH, _OFFSET)))
+    _expect(word, noted, _Converted(lambda values: values.word(value, _TYPES, _PATH, _OFFSET)))
 
 
 @pytest.mark.parametrize(("noted", "value"), [(None, "MS-DRG"), ("word_case_or_space", "ms-drg ")])
 def test_code_types_are_upper_case(noted: str | None, value: Json) -> None:
     """CMS writes them so."""
-    _expect("MS-DRG", noted, _Converted(lambda values: values.word(value, _PATH, _OFFSET, upper=True)))
+    _expect(
+        "MS-DRG",
+        noted,
+        _Converted(lambda values: values.word(value, frozenset({"MS-DRG"}), _PATH, _OFFSET, upper=True)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,7 +115,7 @@ def test_code_types_are_upper_case(noted: str | None, value: Json) -> None:
         ("99213", "number_as_text", 99213),
         ("99213", "number_as_text", Decimal("99213.0")),
         (None, "empty_text", ""),
-        (None, "code_trimmed", " "),
+        (None, "empty_text", " "),
         (None, None, None),
         (None, "!not_text", False),
     ],
@@ -159,6 +168,38 @@ def test_a_number_gets_back_the_leading_zeros_of_its_code_type(code: str, kind: 
 def test_texts(texts: list[str] | None, noted: str | None, value: Json) -> None:
     """Lists lose their empty entries, scalars are lists of one, places of service have two digits."""
     _expect(texts, noted, _Converted(lambda values: values.texts(value, _PATH, _OFFSET, number_width=2)))
+
+
+_PLACE = CodeShape(re.compile(rf"(?:{PLACE_SHAPE})\Z"), width=2)
+_MODIFIER = CodeShape(re.compile(rf"(?:{MODIFIER_SHAPE})\Z"), width=0)
+
+
+@pytest.mark.parametrize(
+    ("codes", "noted", "shape", "value"),
+    [
+        (["11", "22"], None, _PLACE, ["11", "22"]),
+        (None, None, _PLACE, None),
+        (["05"], "leading_zero_restored", _PLACE, ["5"]),
+        (["05"], "number_as_text", _PLACE, [5]),
+        (["11"], "code_trimmed", _PLACE, [" 11"]),
+        (["CSTM-00"], "word_case_or_space", _PLACE, ["cstm-00"]),
+        (["11", "22"], "joined_codes_split", _PLACE, ["11,22"]),
+        (["11", "22"], "scalar_for_list+joined_codes_split", _PLACE, "11,22"),
+        (["11", "02"], "joined_codes_split+code_trimmed+leading_zero_restored", _PLACE, ["11, 2"]),
+        (["11"], "joined_codes_split+empty_entry_in_list", _PLACE, ["11,"]),
+        ([], "empty_entry_in_list", _PLACE, [" "]),
+        (["011", "Office"], None, _PLACE, ["011", "Office"]),
+        (["26", "TC"], None, _MODIFIER, ["26", "TC"]),
+        (["TC"], "word_case_or_space", _MODIFIER, ["tc"]),
+        (["26", "TC"], "joined_codes_split", _MODIFIER, ["26,TC"]),
+        (["26"], "code_trimmed", _MODIFIER, ["26 "]),
+        (["5"], None, _MODIFIER, ["5"]),
+        (["none"], None, _MODIFIER, ["none"]),
+    ],
+)
+def test_listed_codes(codes: list[str] | None, noted: str | None, shape: CodeShape, value: Json) -> None:
+    """Places of service and modifiers get the schema's form; what cannot be one stays as it is."""
+    _expect(codes, noted, _Converted(lambda values: values.listed_codes(value, shape, _PATH, _OFFSET)))
 
 
 def test_numbers_in_other_lists_are_not_padded() -> None:
@@ -449,12 +490,14 @@ def test_group_id(text: str | None, noted: str | None, value: Json) -> None:
         (None, "!npi_not_a_number", "n/a"),
         (None, "!npi_not_a_number", "12345678.5"),
         (None, "!npi_not_a_number", Decimal("1234567893.5")),
-        (None, "!npi_not_a_number", -1234567893),
-        (None, "!npi_not_a_number", Decimal("-1.0")),
-        (None, "!npi_not_a_number", 2**63),
-        (None, "!npi_not_a_number", str(2**63)),
-        (None, "!npi_not_a_number", Decimal("1E+30")),
-        (None, "!npi_not_a_number", Decimal("1E+999999")),
+        (None, "!npi_not_a_number", "--1"),
+        (None, "!npi_out_of_range", -1234567893),
+        (None, "!npi_out_of_range", "-1234567893"),
+        (None, "!npi_out_of_range", Decimal("-1.0")),
+        (None, "!npi_out_of_range", 2**63),
+        (None, "!npi_out_of_range", str(2**63)),
+        (None, "!npi_out_of_range", Decimal("1E+30")),
+        (None, "!npi_out_of_range", Decimal("1E+999999")),
         (None, "!npi_not_a_number", "1" * 101),
         (None, "!npi_not_a_number", "\u0661"),
         (None, "!npi_not_a_number", True),
@@ -491,8 +534,17 @@ def test_an_npi_is_the_same_in_every_form(npi: int, form: Callable[[int], Json])
         (("ein", "123456789", None), "word_case_or_space", _obj(type="EIN", value="12-3456789")),
         ((None, "123456789", None), None, _obj(value="12-3456789")),
         (("ein", None, None), None, _obj(type="ein")),
-        (("ein", None, None), "empty_text", _obj(type="ein", value="")),
-        (("ein", None, None), None, _obj(type="ein", value="-")),
+        (("ein", None, None), "empty_required_text", _obj(type="ein", value="")),
+        (("ein", None, None), "empty_required_text", _obj(type="ein", value="-")),
+        (("ein", "012345678", None), "leading_zero_restored", _obj(type="ein", value="12345678")),
+        (("ein", "012345678", None), "leading_zero_restored", _obj(type="ein", value="1-2345678")),
+        (("ein", "1234567", None), None, _obj(type="ein", value="1234567")),
+        (("npi", "12345678", None), None, _obj(type="npi", value="12345678")),
+        (("ein", None, None), "tin_zero_as_null", _obj(type="ein", value="0")),
+        (("ein", None, None), "tin_zero_as_null", _obj(type="ein", value="00-0000000")),
+        (("ein", None, None), "number_as_text+tin_zero_as_null", _obj(type="ein", value=0)),
+        (("npi", None, None), "tin_zero_as_null", _obj(type="npi", value="0000000000")),
+        ((None, None, None), "tin_without_type+tin_zero_as_null", "0"),
         ((None, None, None), None, _obj()),
         ((None, None, None), "tin_missing", None),
         ((None, "123456789", None), "tin_without_type", "123456789"),
@@ -508,7 +560,7 @@ def test_tin(tin: tuple[str | None, str | None, str | None], noted: str | None, 
     _expect(tin, noted, _Converted(lambda values: values.tin(value, _OFFSET)))
 
 
-@given(st.integers(0, 10**9 - 1))
+@given(st.integers(1, 10**9 - 1))
 def test_an_ein_is_nine_digits_in_every_form(number: int) -> None:
     """With hyphen, without, and as a number that lost its zeros."""
     digits = f"{number:09}"

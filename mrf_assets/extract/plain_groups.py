@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from mrf_assets.extract.columns import Groups
 from mrf_assets.extract.interface import Tally
 from mrf_assets.extract.npis import PlainLists
+from mrf_assets.schema import PROVIDERS
 
 # Stands for a list of NPIs that was cut out, its number behind it; no file can know it.
 LIST_MARK = secrets.token_hex(8)
-_TIN_TYPES = frozenset({"ein", "npi"})
+_TIN_TYPES = PROVIDERS.words["tin_type"]
+_TIN_LENGTHS = frozenset({9, 10})  # of an EIN and of an NPI
+_ZERO_TINS = frozenset({"0" * 9, "0" * 10})
 
 
 class Plain(NamedTuple):
@@ -66,7 +69,7 @@ def read_plain(references: Sequence[Any], lists: PlainLists) -> Plain | None:
     owners = np.repeat(np.arange(len(references)), entry_counts).tolist()
     distinct_tins = set(zip(owners, kinds, cleaned, strict=True))
     # Equal TINs may share NPIs, which are then written once.
-    if len(chosen) != len(entries) or not all(cleaned) or len(distinct_tins) < len(cleaned):
+    if len(chosen) != len(entries) or _has_odd(cleaned) or len(distinct_tins) < len(cleaned):
         return None
     counts = Tally()
     npi_counts, npis = taken_lists(lists, chosen, counts)
@@ -86,6 +89,11 @@ def _has_two_keys(objects: Sequence[dict[str, Any]], *, or_also: str | None = No
     """Whether no object, all of which have two that are known, has more keys, another one aside."""
     others = sum(map(len, objects)) - 2 * len(objects)
     return not others or (or_also is not None and others == sum(or_also in each for each in objects))
+
+
+def _has_odd(tins: Sequence[str]) -> bool:
+    """Whether one of these may be empty, an EIN that lost its zero, or zero: `Values.tin` looks at them."""
+    return not _TIN_LENGTHS.issuperset(map(len, tins)) or not _ZERO_TINS.isdisjoint(tins)
 
 
 def _cleaned_tins(kinds: Sequence[str], values: list[str]) -> list[str]:

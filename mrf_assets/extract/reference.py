@@ -22,6 +22,7 @@ from mrf_assets.extract.rows import (
     ProviderRow,
     RateElement,
     RowBuffer,
+    code_type,
     group_content,
     item_head,
     rate_element,
@@ -41,6 +42,7 @@ _HEADER_TEXTS = (
     "issuer_name",
     "plan_sponsor_name",
 )
+_PLAN_ID_TYPES = frozenset({"ein", "hios"})
 HEADER_KEYS = frozenset({*_HEADER_TEXTS, "last_updated_on", "plan_id_type"})
 OTHER_KINDS = {
     "reporting_structure": "is a table of contents (an index); ingest it with --source index",
@@ -247,7 +249,9 @@ class FileReader:
             )
         for key in _HEADER_TEXTS:
             self.tally.header[key] = self.values.text(header.get(key), key, header.offset)
-        self.tally.header["plan_id_type"] = self.values.word(header.get("plan_id_type"), "plan_id_type", header.offset)
+        self.tally.header["plan_id_type"] = self.values.word(
+            header.get("plan_id_type"), _PLAN_ID_TYPES, "plan_id_type", header.offset
+        )
         self.tally.header["last_updated_on"] = self.values.date(
             header.get("last_updated_on"), "last_updated_on", header.offset
         )
@@ -396,7 +400,7 @@ class FileReader:
         if self.request.codes is None:
             return True
         uncounted = Values(Tally())
-        kind = uncounted.word(head.get("billing_code_type"), "", 0, upper=True)
+        kind = code_type(head, "", uncounted)
         return self.request.codes.wants(kind, uncounted.code(head.get("billing_code"), kind, "", 0))
 
     def _reject_second_code(self, head: Obj) -> None:

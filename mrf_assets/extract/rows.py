@@ -5,6 +5,7 @@ What a value means is decided in `values`; which objects there are, by the reade
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
@@ -14,8 +15,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mrf_assets.extract.interface import TableBatch
-from mrf_assets.extract.values import Json, Obj, Values, are_plain_npis, content_id, id_of_sorted
-from mrf_assets.schema import Table
+from mrf_assets.extract.values import CodeShape, Json, Obj, Values, are_plain_npis, content_id, id_of_sorted
+from mrf_assets.schema import MODIFIER_SHAPE, PLACE_SHAPE, RATES, Table
 
 # provider_group_id, npi, tin_type, tin_value, business_name, network_names, is_inline
 ProviderRow = tuple[str, int | None, str | None, str | None, str | None, list[str] | None, bool]
@@ -43,6 +44,9 @@ PRICE_NAMES = (  # in the order of a PriceRow, the rate left out
 )
 PRICE_KEYS = frozenset({"negotiated_rate", *PRICE_NAMES})
 _PRICES = "negotiated_prices"
+_WORDS = RATES.words
+_PLACE = CodeShape(re.compile(rf"\A(?:{PLACE_SHAPE})\Z"), width=2)
+_MODIFIER = CodeShape(re.compile(rf"\A(?:{MODIFIER_SHAPE})\Z"), width=0)
 CODE_KEYS = frozenset({"billing_code_type", "billing_code_type_version", "billing_code", "description"})
 HEAD_KEYS = frozenset(
     {
@@ -231,22 +235,27 @@ def price_value(name: str, value: Json, values: Values, offset: int) -> Any:  # 
     """The value of one key of a price, the rate aside."""
     path = f"{_PRICES}.{name}"
     if name == "service_code":
-        return values.texts(value, path, offset, number_width=2)
+        return values.listed_codes(value, _PLACE, path, offset)
     if name == "billing_code_modifier":
-        return values.texts(value, path, offset)
+        return values.listed_codes(value, _MODIFIER, path, offset)
     if name == "expiration_date":
         return values.date(value, path, offset)
     if name == "additional_information":
         return values.text(value, path, offset)
-    return values.word(value, path, offset)
+    return values.word(value, _WORDS[name], path, offset)
 
 
 def item_head(head: Obj, values: Values) -> tuple[Any, ...]:
     """The columns of `rates` from negotiation_arrangement to covered_services, in that order."""
     path, offset = "in_network", head.offset
-    kind = values.word(head.get("billing_code_type"), f"{path}.billing_code_type", offset, upper=True)
+    kind = code_type(head, path, values)
     return (
-        values.word(head.get("negotiation_arrangement"), f"{path}.negotiation_arrangement", offset),
+        values.word(
+            head.get("negotiation_arrangement"),
+            _WORDS["negotiation_arrangement"],
+            f"{path}.negotiation_arrangement",
+            offset,
+        ),
         kind,
         values.text(head.get("billing_code_type_version"), f"{path}.billing_code_type_version", offset),
         values.code(head.get("billing_code"), kind, f"{path}.billing_code", offset),
@@ -256,6 +265,12 @@ def item_head(head: Obj, values: Values) -> tuple[Any, ...]:
         _codes(head, "bundled_codes", values),
         _codes(head, "covered_services", values),
     )
+
+
+def code_type(holder: Obj, path: str, values: Values) -> str | None:
+    """The type of the billing code of an item, or of one of its parts."""
+    value = holder.get("billing_code_type")
+    return values.word(value, _WORDS["billing_code_type"], f"{path}.billing_code_type", holder.offset, upper=True)
 
 
 def _codes(head: Obj, key: str, values: Values) -> list[dict[str, str | None]] | None:
@@ -268,14 +283,14 @@ def _codes(head: Obj, key: str, values: Values) -> list[dict[str, str | None]] |
             continue
         values.unknown_keys(entry, CODE_KEYS, key)
         offset = entry.offset
-        kind = values.word(entry.get("billing_code_type"), f"{key}.type", offset, upper=True)
+        kind = code_type(entry, key, values)
         codes.append(
             {
                 "billing_code_type": kind,
                 "billing_code_type_version": values.text(
-                    entry.get("billing_code_type_version"), f"{key}.version", offset
+                    entry.get("billing_code_type_version"), f"{key}.billing_code_type_version", offset
                 ),
-                "billing_code": values.code(entry.get("billing_code"), kind, f"{key}.code", offset),
+                "billing_code": values.code(entry.get("billing_code"), kind, f"{key}.billing_code", offset),
                 "description": values.text(entry.get("description"), f"{key}.description", offset),
             }
         )

@@ -10,19 +10,24 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Any, TypeGuard
+from itertools import chain
+from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
 from mrf_assets.extract.interface import Tally
-from mrf_assets.schema import RATE_TYPE
+from mrf_assets.schema import PROVIDERS, RATE_TYPE
 
 Json = object  # None, bool, int, Decimal, str, list, or an Obj
 
 _CODE_DIGITS = {"CPT": 5, "HCPCS": 5, "MS-DRG": 3, "RC": 4}
+_EIN_DIGITS = 9
+_SHORT_EIN = re.compile(r"\A[1-9]-?[0-9]{7}\Z")  # without the zero that it begins with
+_DIGITS = re.compile(r"\A[0-9]+\Z")
+_WHOLE_NUMBER = re.compile(r"\A-?[0-9]+\Z")
 _EIN = re.compile(r"\A[0-9]{2}-[0-9]{7}\Z")
 _MOST_ZEROS = 40  # 1E+999999 is written in full by no payer, and must not be by us
 _MOST_PLAIN = 10**_MOST_ZEROS
@@ -40,6 +45,26 @@ _LOOSE_YMD = re.compile(r"\A([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})\Z")
 _MDY = re.compile(r"\A([0-9]{1,2})[-/]([0-9]{1,2})[-/]([0-9]{4})\Z")
 
 
+_TIN_TYPES = PROVIDERS.words["tin_type"]
+_ITEM_TEXTS = ("billing_code_type", "billing_code_type_version", "billing_code", "description")
+# Where the schema demands a value; what is not there is found by the rules `<column>_present`.
+_REQUIRED = frozenset(
+    {
+        "reporting_entity_name",
+        "reporting_entity_type",
+        "last_updated_on",
+        "version",
+        "in_network.negotiation_arrangement",
+        "in_network.name",
+        *(f"in_network.{name}" for name in _ITEM_TEXTS),
+        *(f"{key}.{name}" for key in ("bundled_codes", "covered_services") for name in _ITEM_TEXTS),
+        *(f"negotiated_prices.{name}" for name in ("negotiated_type", "expiration_date", "billing_class", "setting")),
+        "provider_groups.tin.type",
+        "provider_groups.tin.value",
+    }
+)
+
+
 class Obj(dict[str, Json]):
     """A JSON object that knows the byte offset of its opening brace."""
 
@@ -48,6 +73,13 @@ class Obj(dict[str, Json]):
     def __init__(self, offset: int) -> None:
         super().__init__()
         self.offset = offset
+
+
+class CodeShape(NamedTuple):
+    """How the codes of a list look."""
+
+    pattern: re.Pattern[str]
+    width: int  # that numbers are padded to, with zeros
 
 
 class Values:
@@ -59,13 +91,14 @@ class Values:
     def _repaired(self, kind: str) -> None:
         self.tally.repair(kind)
 
+    def _empty(self, path: str) -> str | None:
+        self._repaired("empty_required_text" if path in _REQUIRED else "empty_text")
+        return None
+
     def text(self, value: Json, path: str, offset: int) -> str | None:
         """Text; a number becomes its digits, empty text becomes null."""
         if isinstance(value, str):
-            if value:
-                return value
-            self._repaired("empty_text")
-            return None
+            return value or self._empty(path)
         if value is None:
             return None
         if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
@@ -74,15 +107,17 @@ class Values:
         self.tally.reject(offset, "value", path, "not_text", value)
         return None
 
-    def word(self, value: Json, path: str, offset: int, *, upper: bool = False) -> str | None:
-        """Text out of a fixed list of words: case and outer spaces do not count."""
+    def word(self, value: Json, words: frozenset[str], path: str, offset: int, *, upper: bool = False) -> str | None:
+        """Text out of a fixed list of words: case and outer spaces do not count, and a word may be unknown."""
         text = self.text(value, path, offset)
         if text is None:
             return None
         clean = text.strip().upper() if upper else text.strip().lower()
+        if not clean:
+            return self._empty(path)
         if clean != text:
-            self._repaired("word_case_or_space")
-        return clean or None
+            self._repaired("word_case_or_space" if clean in words else "unknown_word_folded")
+        return clean
 
     def code(self, value: Json, kind: str | None, path: str, offset: int) -> str | None:
         """A billing code of a type: as given, without outer spaces; a number gets back its leading zeros."""
@@ -91,9 +126,10 @@ class Values:
             return None
         if not isinstance(value, str):
             return text.rjust(_CODE_DIGITS.get(kind or "", 0), "0")
-        if (clean := text.strip()) != text:
-            self._repaired("code_trimmed")
-        return clean or None
+        if not (clean := text.strip()):
+            return self._empty(path)
+        self.tally.repair("code_trimmed", clean != text)
+        return clean
 
     def texts(self, value: Json, path: str, offset: int, *, number_width: int = 0) -> list[str] | None:
         """A list of text; a scalar is a list of one, empty entries are dropped.
@@ -115,6 +151,28 @@ class Values:
                 self.tally.reject(offset, "value", path, "not_text", entry)
         return kept
 
+    def listed_codes(self, value: Json, shape: CodeShape, path: str, offset: int) -> list[str] | None:
+        """Places of service or modifiers: as `texts`, each in the schema's form where that is what was meant."""
+        texts = self.texts(value, path, offset, number_width=shape.width)
+        return None if texts is None else list(chain.from_iterable(self._split(text, shape) for text in texts))
+
+    def _split(self, text: str, shape: CodeShape) -> Iterator[str]:
+        """The codes of one text, which may be joined by commas."""
+        pieces = text.split(",")
+        self.tally.repair("joined_codes_split", len(pieces) > 1)
+        for piece in pieces:
+            if not (code := piece.strip()):
+                self._repaired("empty_entry_in_list")
+                continue
+            self.tally.repair("code_trimmed", code != piece)
+            if _DIGITS.match(code) and len(code) < shape.width:
+                self._repaired("leading_zero_restored")
+                code = code.rjust(shape.width, "0")
+            elif code != (upper := code.upper()) and code.isascii() and shape.pattern.match(upper):
+                self._repaired("word_case_or_space")
+                code = upper
+            yield code
+
     def elements(self, value: Json) -> list[Json]:
         """The elements of a list; a single value is a list of one, null is none."""
         if isinstance(value, list):
@@ -129,7 +187,7 @@ class Values:
         if value is None:
             return None
         if value == "":
-            self._repaired("empty_text")
+            self._empty(path)
             return None
         text = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
         parsed, repair = _parse_date(text)
@@ -177,12 +235,14 @@ class Values:
         elif isinstance(value, int):
             number = value
         elif isinstance(value, Decimal):
-            if value == value.to_integral_value() and abs(value.adjusted()) < _MOST_ZEROS:
-                number, repair = int(value), "npi_from_decimal"
-        elif isinstance(value, str) and len(value) <= _MOST_DIGITS and re.match(r"\A[0-9]+\Z", value.strip()):
+            if value == value.to_integral_value():
+                number = int(value) if abs(value.adjusted()) < _MOST_ZEROS else _INT64
+                repair = "npi_from_decimal"
+        elif isinstance(value, str) and len(value) <= _MOST_DIGITS and _WHOLE_NUMBER.match(value.strip()):
             number, repair = int(value.strip()), "npi_from_text"
         if number is None or not 0 <= number < _INT64:
-            self.tally.reject(offset, "value", path, "npi_not_a_number", value)
+            reason = "npi_not_a_number" if number is None else "npi_out_of_range"
+            self.tally.reject(offset, "value", path, reason, value)
             return None
         if repair:
             self._repaired(repair)
@@ -214,7 +274,7 @@ class Values:
             self.tally.reject(offset, "value", path, "tin_not_an_object", value)
             return None, None, None
         self.unknown_keys(value, _TIN_KEYS, path)
-        kind = self.word(value.get("type"), f"{path}.type", value.offset)
+        kind = self.word(value.get("type"), _TIN_TYPES, f"{path}.type", value.offset)
         return (
             kind,
             self._tin_value(value.get("value"), kind, f"{path}.value", value.offset),
@@ -228,10 +288,15 @@ class Values:
             return None
         text = text.strip()
         if kind == "ein" or (kind is None and _EIN.match(text)):
+            has_lost_zero = not is_number and _SHORT_EIN.match(text) is not None
+            self.tally.repair("leading_zero_restored", has_lost_zero)
             text = text.replace("-", "")
-            if is_number:  # a number has lost the leading zero of its EIN
-                text = text.rjust(9, "0")
-        return text or None
+            if text.strip("0") and (is_number or has_lost_zero):
+                text = text.rjust(_EIN_DIGITS, "0")
+        if text and not text.strip("0"):
+            self._repaired("tin_zero_as_null")
+            return None
+        return text or self._empty(path)
 
     def unknown_keys(self, value: Obj, known: frozenset[str], path: str) -> None:
         """Count the keys that no table has a place for."""

@@ -345,13 +345,20 @@ def _megabytes(size_bytes: int) -> str:
 class AuditFailed(MrfError):
     """Blocking checks found defects in what was staged; nothing was published."""
 
-    def __init__(self, network_id: str, failed_checks: tuple[str, ...]) -> None:
-        super().__init__(network_id, failed_checks)
-        self.network_id, self.failed_checks = network_id, failed_checks
+    def __init__(
+        self,
+        network_id: str,
+        failed_checks: tuple[str, ...],
+        price_rejects: tuple[tuple[str, int], ...] = (),  # reason and count, the most frequent first
+    ) -> None:
+        super().__init__(network_id, failed_checks, price_rejects)
+        self.network_id, self.failed_checks, self.price_rejects = network_id, failed_checks, price_rejects
 
     def __str__(self) -> str:
+        rejects = ", ".join(f"{reason} ({count:,})" for reason, count in self.price_rejects)
         return (
             f"{self.network_id}: not published, blocking checks failed: {', '.join(self.failed_checks)}; "
+            f"{f'prices were rejected: {rejects}, see docs/repairs.md; ' if rejects else ''}"
             "see the check results of the run"
         )
 

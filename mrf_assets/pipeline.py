@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -40,6 +40,7 @@ from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelis
 
 logger = logging.getLogger(__name__)
 
+_WITH_PRICES = frozenset({"price", "rate", "item"})  # rejects that cost prices
 _COLLECT_EVERY = 500_000  # objects made
 # Tables of everything took 0.15 to 0.62 of the bytes of a gzip, and up to 0.1 of those of plain JSON: the shapes of
 # mrf_assets_tests/factory.py at 60 MB. What a whitelist keeps of a file cannot be told before.
@@ -237,6 +238,13 @@ def _reasons(path: Path) -> dict[str, int]:
     return {str(each["values"]): each["counts"].as_py() for each in counts}
 
 
+def _by_reason(rejects: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    counts = Counter[str]()
+    for (_, reason), count in rejects.items():
+        counts[reason] += count
+    return dict(counts)
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
     """What the files of one network share while they are ingested."""
@@ -279,7 +287,7 @@ class _Work:
 
     def _ingest(self, task: FileTask, label: str, on_progress: Callable[[Progress], None]) -> FileResult:
         started = time.monotonic()
-        tally, rejects = Tally(), Counter[str]()
+        tally, rejects = Tally(), Counter[tuple[str, str]]()
         spool_dir = self.stage.directory if self.settings.spool_downloads else None
         logger.info("%s: reading %s", self.network_id, task.canonical_url)
         with (
@@ -305,7 +313,9 @@ class _Work:
             for table, batch in self.reader(watched, request, tally):
                 writer.write(table, batch)
                 if table == REJECTS.name:
-                    rejects.update(map(str, batch.column("reason").to_pylist()))
+                    rejects.update(
+                        zip(*(batch.column(name).to_pylist() for name in ("dropped", "reason")), strict=True)
+                    )
             tally.repairs.update(source.repairs)
             period, period_source = _period(task, tally)
             row = self._file_row(task, source, tally) | {"period_source": period_source, "providers_filtered": 0}
@@ -324,9 +334,10 @@ class _Work:
             task=task,
             period=period,
             row=row,
-            rejects=dict(rejects),
+            rejects=_by_reason(rejects),
             transfer=raw.transfer,
             seconds=seconds,
+            price_rejects=_by_reason({key: count for key, count in rejects.items() if key[0] in _WITH_PRICES}),
         )
 
     def _watched(

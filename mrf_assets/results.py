@@ -38,6 +38,10 @@ class FileResult:
     rejects: dict[str, int]  # by reason
     transfer: TransferCounts
     seconds: float
+    price_rejects: dict[str, int] = field(default_factory=dict)  # `rejects`, of prices and of what holds them alone
+
+
+_MOST_REASONS = 3  # in an error
 
 
 def spent(size_bytes: int, transfer: TransferCounts) -> dict[str, int]:
@@ -128,6 +132,11 @@ class NetworkResult:
         return sum((Kept.of(file.row) for file in self.files), Kept())
 
     @property
+    def price_rejects(self) -> Counter[str]:
+        """The same, of prices and of rates and items with all their prices."""
+        return sum((Counter(file.price_rejects) for file in self.files), Counter())
+
+    @property
     def failed_checks(self) -> tuple[str, ...]:
         """Blocking checks that failed, as table.name."""
         return tuple(
@@ -144,4 +153,4 @@ class NetworkResult:
     def require_published(self) -> None:
         """Raise AuditFailed if the audit stopped the publication."""
         if self.failed_checks:
-            raise AuditFailed(self.network_id, self.failed_checks)
+            raise AuditFailed(self.network_id, self.failed_checks, tuple(self.price_rejects.most_common(_MOST_REASONS)))

@@ -137,6 +137,13 @@ def test_an_error_is_one_line(error: MrfError) -> None:
         ),
         (
             (
+                "n1: not published, blocking checks failed: a; prices were rejected: rate_not_a_number (1,234), "
+                "rate_missing (5), see docs/repairs.md; see the check results of the run"
+            ),
+            errors.AuditFailed("n1", ("a",), (("rate_not_a_number", 1234), ("rate_missing", 5))),
+        ),
+        (
+            (
                 "/data: the disk is full: 5.0 MB are free, about 20.0 MB are to come and MRF_MIN_FREE_BYTES keeps "
                 "1,000.0 MB; free some space, or name an --output-dir on a larger disk"
             ),

@@ -548,6 +548,30 @@ def test_a_failed_blocking_check_publishes_nothing(tmp_path: Path, settings: Set
     assert [] == _leftovers(settings)
 
 
+@pytest.mark.parametrize(
+    ("rejects", "rates"),
+    [
+        (
+            (("rate_not_a_number", 3), ("rate_missing", 1)),
+            [{"negotiated_prices": [{"negotiated_rate": "$1,234.50"}] * 3 + [{}]}],
+        ),
+        ((("not_an_object", 2),), [5, 6]),
+    ],
+    ids=["prices", "rates"],
+)
+def test_where_every_price_is_rejected_the_error_names_the_reasons(
+    rejects: tuple[tuple[str, int], ...], rates: list[object], tmp_path: Path, settings: Settings
+) -> None:
+    """With counts, the most frequent first; other rejects do not matter there."""
+    made = document(codes=1) | {"last_updated_on": "never"}
+    made["in_network"][0]["negotiated_rates"] = rates
+    result = ingest("acme", [_task(_local(tmp_path, made))], settings)
+
+    with pytest.raises(AuditFailed) as caught:
+        result.require_published()
+    assert rejects == caught.value.price_rejects
+
+
 def test_a_failed_blocking_check_keeps_the_old_set(tmp_path: Path, settings: Settings) -> None:
     """Byte for byte, and no period is pruned."""
     given = Settings(output_dir=settings.output_dir, keep_periods=1)

@@ -291,3 +291,37 @@ def test_empty_text_is_counted_apart_where_text_is_required(read_file: ReadFile,
     """Optional text may well be empty."""
     assert {"empty_required_text": 1} == read_file(document).repairs
     assert {"empty_text": 1} == read_file(_file(_item(_rate(additional_information="")))).repairs
+
+
+# --- text -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("escape", [rb"\ud83d", rb"\udc00"], ids=["high", "low"])
+@pytest.mark.parametrize(
+    ("table", "column", "document"),
+    [
+        ("rates", "description", _file(_item(description="caf\u00e9 HALF end"))),
+        ("rates", "additional_information", _file(_item(_rate(additional_information="caf\u00e9 HALF end")))),
+        (
+            "providers",
+            "business_name",
+            _file(references=[_reference(1, _group(1, business_name="caf\u00e9 HALF end"))]),
+        ),
+    ],
+)
+def test_half_a_surrogate_pair_is_the_replacement_character(
+    read_file: ReadFile, table: str, column: str, document: Document, escape: bytes
+) -> None:
+    """It costs neither the file nor a silent question mark."""
+    got = read_file(render(document).replace(b"HALF", escape))
+
+    assert ["caf\u00e9 \ufffd end"] == [row[column] for row in got.tables[table]]
+    assert {"lone_surrogate": 1} == got.repairs
+
+
+def test_half_a_pair_is_counted_wherever_it_stands(read_file: ReadFile) -> None:
+    """In keys, in what is ignored and in the header; a whole pair is a character."""
+    data = render(_file(version="HALF", x={"HALF": "WHOLE"})).replace(b"HALF", rb"\ud800")
+
+    got = read_file(data.replace(b"WHOLE", rb"\ud83d\ude00"))
+    assert ("\ufffd", {"lone_surrogate": 2}) == (got.tally.header["version"], got.repairs)

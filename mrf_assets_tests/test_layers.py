@@ -13,7 +13,18 @@ LAYERS = [
         *("index_registry", "lean_start", "code_types", "redaction"),
     },  # values
     {
-        *("stream", "zip_stream", "yajl", "part_processes", "hosts", "disk", "batch", "generations", "queries"),
+        *(
+            "stream",
+            "zip_stream",
+            "yajl",
+            "surrogates",
+            "part_processes",
+            "hosts",
+            "disk",
+            "batch",
+            "generations",
+            "queries",
+        ),
         *("alerts", "reference", "whole_files", "dagster_server"),
     },  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages

@@ -304,6 +304,16 @@ def test_byte_order_mark_is_dropped_and_counted() -> None:
     assert 1 == tally.repairs["byte_order_mark"]
 
 
+@pytest.mark.parametrize("half", [rb"\ud83d", rb"\udc00"])
+def test_half_a_surrogate_pair_costs_no_index(half: bytes) -> None:
+    """It becomes the replacement character, and is counted."""
+    index = toc(structure(file()))
+    assert b"ppo" in index
+    (_,), tally = read_toc(index[:-1] + b',"issuer":"' + half + b'"}')
+
+    assert 1 == tally.repairs["lone_surrogate"]
+
+
 @pytest.mark.parametrize(
     ("location", "what"),
     [

@@ -7,7 +7,6 @@ ijson decides, so a piece is malformed here exactly when it is for the reference
 from __future__ import annotations
 
 import json
-import re
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,8 +21,6 @@ from mrf_assets.limits import CONTAINER_VALUES, Limits
 
 Segment = tuple[int, bytes]  # byte offset in the file, text
 
-# A lone surrogate is a question mark or an error to ijson and passes in json.
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # Whoever found the piece saw to its limits.
 _BOUNDED = Limits(max_nesting_depth=1_000, max_element_bytes=1 << 62, max_element_values=1 << 62)
 _MOST_BRACKETS = 60  # that many cannot be nested too deep
@@ -65,8 +62,6 @@ def quick(text: bytes, *, shallow: bool = False) -> tuple[Json, int]:
     """
     if not shallow and text.count(b"[") + text.count(b"{") > _MOST_BRACKETS:
         raise NotQuiteJsonError("deep")
-    if b"\\" in text and SURROGATE.search(text):
-        raise NotQuiteJsonError("surrogate")
     _QUICK.duplicates = 0
     try:
         value = _QUICK.decode(text.decode())
@@ -182,8 +177,8 @@ class _QuickMembers(_Quick):
         return super()._object(pairs)
 
     def members(self, text: bytes) -> tuple[list[tuple[str, Json]], int]:
-        if text.count(b"[") + text.count(b"{") > _MOST_BRACKETS or (b"\\" in text and SURROGATE.search(text)):
-            raise NotQuiteJsonError("unusual")
+        if text.count(b"[") + text.count(b"{") > _MOST_BRACKETS:
+            raise NotQuiteJsonError("deep")
         self.duplicates = 0
         try:
             outermost = self.decode(text.decode())

@@ -39,6 +39,7 @@ from mrf_assets.extract.whole_items import (
     plain_heads,
 )
 from mrf_assets.limits import too_long
+from mrf_assets.surrogates import mended
 
 _BOM = b"\xef\xbb\xbf"
 _SPELLED_HEAD_KEYS = frozenset(key.encode() for key in HEAD_KEYS)
@@ -59,7 +60,9 @@ def read_fast(
         MalformedJson, TruncatedFile: With the byte offset in the decompressed file.
         NotInNetworkFile, LimitExceeded, RemoteReferencesFailed: As `read_reference`.
     """
-    stream = BracketStream(blocks, request.url, limits=request.limits, least_block_bytes=least_block_bytes)
+    stream = BracketStream(
+        mended(blocks, tally.repairs), request.url, limits=request.limits, least_block_bytes=least_block_bytes
+    )
     reader = _FastReader(stream, request, tally, batch_bytes=batch_bytes)
     with reader.reading():
         try:

@@ -31,6 +31,7 @@ from mrf_assets.extract.rows import (
 from mrf_assets.extract.values import Json, Obj, Values
 from mrf_assets.limits import CONTAINER_VALUES, Limits, too_long, too_many
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES, REJECTS
+from mrf_assets.surrogates import mended
 
 _HEADER_TEXTS = (
     "reporting_entity_name",
@@ -325,7 +326,8 @@ class FileReader:
     def _parse(self, blocks: Iterable[bytes], url: str, offset: int, tally: Tally) -> Json:
         """A remote document, which has no offsets in the file: the reference's stand for all."""
         limits = self.request.limits
-        cursor = Cursor(((offset, *event[1:]) for event in json_events(blocks, url, limits)), url, limits)
+        events = json_events(mended(blocks, tally.repairs), url, limits)
+        cursor = Cursor(((offset, *event[1:]) for event in events), url, limits)
         first = cursor.next()
         document = cursor.value(cursor.next() if first[1] == "byte_order_mark" else first, tally)
         cursor.finish()  # a truncated group is no group
@@ -454,7 +456,7 @@ def read_reference(blocks: Iterable[bytes], request: Request, tally: Tally) -> I
         LimitExceeded: It goes beyond what a setting allows.
         RemoteReferencesFailed: Most of its remote provider references could not be had.
     """
-    events = json_events(blocks, request.url, request.limits)
+    events = json_events(mended(blocks, tally.repairs), request.url, request.limits)
     reader = FileReader(Cursor(events, request.url, request.limits), request, tally)
     with reader.reading():
         yield from reader.read()

@@ -16,7 +16,6 @@ import orjson
 
 from mrf_assets.extract.columns import Head
 from mrf_assets.extract.elements import is_comma
-from mrf_assets.extract.exact import SURROGATE
 from mrf_assets.extract.rows import CODE_KEYS
 from mrf_assets.extract.spans import follows_key
 from mrf_assets.extract.splitter import Brackets
@@ -88,8 +87,6 @@ def plain_heads(heads: list[bytes]) -> list[dict[str, Any]] | None:
     """Heads of usual items, parsed; None if one is malformed, has a key twice or takes a closer look."""
     text = b",".join(heads)
     if b"\\" in text:
-        if SURROGATE.search(text):
-            return None
         unpaired = text.replace(b"\\\\", b"") if b"\\\\" in text else text
         quotes = unpaired.count(b'"') - unpaired.count(b'\\"')
     else:

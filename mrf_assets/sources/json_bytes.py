@@ -15,6 +15,7 @@ import ijson
 from mrf_assets.errors import EmptyFile, MalformedJson, TruncatedFile
 from mrf_assets.limits import Limits, too_deep, too_long
 from mrf_assets.sources.tally import SourceTally
+from mrf_assets.surrogates import mended
 from mrf_assets.yajl import stumble
 
 Event = tuple[str, Any]
@@ -38,7 +39,7 @@ def json_events(blocks: Iterator[bytes], url: str, tally: SourceTally, limits: L
         MalformedJson, TruncatedFile: With the byte of the decompressed file.
         LimitExceeded: A text or number is too long; nested too deep, where the taker says so.
     """
-    source = _Bytes(blocks)
+    source = _Bytes(mended(blocks, tally.repairs))
     if source.has_mark:
         tally.repairs["byte_order_mark"] += 1
     try:

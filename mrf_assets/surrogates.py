@@ -1,0 +1,74 @@
+r"""Lone surrogates in the text of JSON, replaced before any parser meets them.
+
+Half a pair such as `\ud83d` is no character, and parsers differ: yajl makes a question mark of a high one and
+refuses a whole file for a low one. U+FFFD, the replacement character, has an escape of the same length, so
+offsets stay true.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+_HEX = b"[0-9a-fA-F]"
+_HIGH = rb"\\u[dD][89abAB]" + _HEX * 2
+_LOW = rb"\\u[dD][c-fC-F]" + _HEX * 2
+# Backslashes in front come in pairs, each of which is one backslash of the text. Only pairs and halves match.
+_SURROGATES = re.compile(rb"(?<!\\)((?:\\\\)*)(?:%b%b|(%b|%b))" % (_HIGH, _LOW, _HIGH, _LOW))
+_REPLACEMENT = rb"\ufffd"
+
+
+def _begun(parts: list[bytes]) -> bytes:
+    pattern = b""
+    for part in reversed(parts):
+        pattern = b"(?:%b%b)?" % (part, pattern)
+    return pattern
+
+
+_PAIR = [b"u", b"[dD]", b"[89abAB]", _HEX, _HEX, rb"\\", b"u", b"[dD]", b"[c-fC-F]", _HEX, _HEX]
+_LOW_HALF = [b"u", b"[dD]", b"[c-fC-F]", _HEX]
+# At the end of a block: what may become a pair or a half, and a whole pair, whose second half would match alone.
+_BEGUN = re.compile(rb"\\(?:%b|%b)\Z" % (_begun(_PAIR), _begun(_LOW_HALF)))
+_MOST_BEGUN = 1 + len(_PAIR)
+
+
+def mended(blocks: Iterable[bytes], repairs: Counter[str]) -> Iterator[bytes]:
+    """The same bytes with U+FFFD for each lone surrogate, which `repairs` counts; no block is empty."""
+    rest = b""
+    for block in blocks:
+        text = rest + block
+        cut = _safe_cut(text)
+        text, rest = text[:cut], text[cut:]
+        if text:
+            yield _mended(text, repairs)
+    if rest:
+        yield _mended(rest, repairs)
+
+
+def _safe_cut(text: bytes) -> int:
+    """Up to where the text may be looked at without what follows."""
+    begun = _BEGUN.search(text[-_MOST_BEGUN:])
+    if begun is None:
+        return len(text)
+    start = len(text) - len(begun.group())
+    before = text[:start]
+    return start - (len(before) - len(before.rstrip(b"\\"))) % 2
+
+
+def _mended(text: bytes, repairs: Counter[str]) -> bytes:
+    if b"\\" not in text or not (rb"\ud" in text or rb"\uD" in text):
+        return text
+    lone = 0
+
+    def mend(found: re.Match[bytes]) -> bytes:
+        nonlocal lone
+        if found[2] is None:
+            return found[0]
+        lone += 1
+        return found[1] + _REPLACEMENT
+
+    text = _SURROGATES.sub(mend, text)
+    if lone:
+        repairs["lone_surrogate"] += lone
+    return text

@@ -133,7 +133,7 @@ class NetworkResult:
 
     @property
     def price_rejects(self) -> Counter[str]:
-        """The same, of prices and of rates and items with all their prices."""
+        """How many prices, and rates and items with all their prices, were rejected for each reason."""
         return sum((Counter(file.price_rejects) for file in self.files), Counter())
 
     @property

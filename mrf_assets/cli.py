@@ -28,7 +28,16 @@ from mrf_assets.check_command import check
 from mrf_assets.console import PrintableFormatter, print_warnings, printable, printable_json
 from mrf_assets.discover_command import discover
 from mrf_assets.enrich_command import enrich
-from mrf_assets.errors import ExtractError, FetchError, InputError, MrfError, SettingError, StreamError
+from mrf_assets.errors import (
+    ExtractError,
+    FetchError,
+    InputError,
+    MrfError,
+    Problem,
+    SettingError,
+    SourceProblems,
+    StreamError,
+)
 from mrf_assets.extract import READERS
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.flags import PriorityName
@@ -41,10 +50,12 @@ from mrf_assets.sources import SourceOptions, SourceTally, read_source
 from mrf_assets.store import Store, row_counts
 from mrf_assets.stream import Opener
 from mrf_assets.tasks import FileTask, Plan
+from mrf_assets.urls import file_name
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SIZES_AT_ONCE = 8
 _PROBLEMS_TOLD = 10
+_NAMES_TOLD = 3
 _PIPED_WIDTH = 1_000  # characters
 
 
@@ -175,7 +186,7 @@ def run(workers: int, source: str, location: str, verbose: bool, force: bool | N
 @_WORKERS
 @_FORCE
 @click.option("--sizes/--no-sizes", default=True, show_default=True, help="Ask the servers for the sizes of the files.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON lines, one per file.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON lines: one per file, then one per problem.")
 def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Show what `run` with the same flags would do, and what is wrong with them. Writes nothing."""
     del flags["workers"], flags["verbose"], flags["force"]
@@ -184,12 +195,19 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
     wanted = _read_whitelists(given)
     options = replace(options, limits=given.limits)
     tally = SourceTally()
-    tasks = list(_read(source, location, given, options, tally))
+    try:
+        tasks = list(_read(source, location, given, options, tally))
+    except SourceProblems as error:
+        if as_json:
+            _print_problems(error.problems)
+        raise
     found = _sizes([task.url for task in tasks], given) if sizes else [None] * len(tasks)
     if as_json:
         for task, size in zip(tasks, found, strict=True):
             click.echo(printable_json(_task_line(task, size)))
+        _print_problems(tally.problems)
         _tell_kept(tasks, wanted, given, err=True)
+        _tell_source(tally, err=True)
         return
     table = Table(
         title=f"{len({task.network_id for task in tasks})} networks, {len(tasks)} files", title_justify="left"
@@ -349,13 +367,22 @@ def _told(
     _tell_source(tally)
 
 
-def _tell_source(tally: SourceTally) -> None:
+def _print_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        click.echo(printable_json({"where": problem.where, "problem": problem.what}))
+
+
+def _tell_source(tally: SourceTally, *, err: bool = False) -> None:
     if tally.allowed_amount_files:
+        names = ", ".join(map(printable, map(file_name, tally.allowed_amount_examples[:_NAMES_TOLD])))
+        more = ", ..." if tally.allowed_amount_files > _NAMES_TOLD else ""
         click.echo(
-            f"Not ingested: {tally.allowed_amount_files} allowed-amounts file(s); they hold no negotiated rates."
+            f"Not ingested: {tally.allowed_amount_files} allowed-amounts file(s); they hold no negotiated rates. "
+            f"Their names: {names}{more}",
+            err=err,
         )
     if tally.mirrors:
-        click.echo(f"Mirrors: {tally.mirrors} address(es) of files that are read elsewhere.")
+        click.echo(f"Mirrors: {tally.mirrors} address(es) of files that are read elsewhere.", err=err)
     if tally.problem_count:
         click.echo(f"Problems in the source: {tally.problem_count}", err=True)
         for problem in tally.problems[:_PROBLEMS_TOLD]:

@@ -427,6 +427,77 @@ def test_plan_as_json_is_a_line_for_each_file(mrf: Mrf, payer: Payer, index_url:
     assert SECRET not in told.out
 
 
+def test_plan_as_json_has_the_problems_of_a_source(mrf: Mrf, place: Place) -> None:
+    """A line for each behind the files, and on stderr what a person is told; the exit code is that of the table."""
+    made = index([("https://mrf.example/a.json.gz", plans(1)), ("N/A", plans(1))], allowed_amounts="array")
+    made["reporting_structure"][0]["in_network_files"] += [{"description": "n"}, {"location": "ftp://mrf.example/x"}]
+    _put(place, "index.json", made)
+    asked = ("plan", "--source", "index", "--input", "index.json", "--no-sizes")
+    table, told = mrf(*asked), mrf(*asked, "--json")
+
+    file, *problems = [json.loads(line) for line in told.out.splitlines()]
+    assert "mrf.example~a" == file["network_id"]
+    assert [
+        ("reporting_structure[0].in_network_files[1]", "has no location"),
+        ("reporting_structure[0].in_network_files[2]", "'ftp://mrf.example/x' is of a kind that is not read"),
+        ("reporting_structure[1].in_network_files[0]", "'N/A' is no URL and no path (write ./name for a file without"),
+    ] == [(it["where"], it["problem"].partition(";")[0].partition(" .json")[0]) for it in problems]
+    assert table.code == told.code == 0
+    assert table.err in told.err
+    assert "Problems in the source: 3" in table.err
+    assert "Not ingested: 1 allowed-amounts file(s)" in told.err
+
+
+def test_plan_as_json_has_the_problems_of_a_source_that_cannot_be_used(mrf: Mrf, place: Place) -> None:
+    """With the exit code that says so."""
+    _put(place, "urls.txt", "https://mrf.example/a.json.gz\nN/A\nftp://mrf.example/x\n")
+    asked = ("plan", "--source", "urls", "--input", "urls.txt", "--no-sizes")
+    table, told = mrf(*asked), mrf(*asked, "--json")
+
+    assert ["line 2", "line 3"] == [json.loads(line)["where"] for line in told.out.splitlines()]
+    assert (2, table.err) == (told.code, told.err)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("urls", "{good}\n{allowed}\n"),
+        ("csv", "file_url\n{good}\n{allowed}\n"),
+    ],
+)
+def test_plan_tells_the_allowed_amounts_files_of_a_list(mrf: Mrf, place: Place, kind: str, text: str) -> None:
+    """By name, as those of an index; they would fail."""
+    allowed = "2026-11-01_acme_ppo_allowed-amounts.json.gz"
+    good = "https://mrf.example/2026-11-01_acme_ppo_in-network-rates.json.gz"
+    _put(place, "list", text.format(good=good, allowed=f"https://mrf.example/{allowed}"))
+    told = mrf("plan", "--source", kind, "--input", "list", "--no-sizes")
+
+    assert "1 networks, 1 files" in told.out
+    assert (
+        f"Not ingested: 1 allowed-amounts file(s); they hold no negotiated rates. Their names: {allowed}\n" in told.out
+    )
+
+
+def test_a_list_of_allowed_amounts_files_alone_is_refused(mrf: Mrf, place: Place) -> None:
+    """There is nothing to ingest."""
+    _put(place, "list", "https://mrf.example/2026-11-01_acme_ppo_allowed-amounts.json.gz\n")
+    told = mrf("plan", "--source", "urls", "--input", "list")
+
+    assert 2 == told.code
+    assert "names no in-network file, but 1 allowed-amounts file(s)" in told.err
+
+
+def test_extract_takes_an_existing_path_whatever_its_name(mrf: Mrf, place: Place) -> None:
+    """And says what is in it."""
+    (place.root / "dir").mkdir()
+    _put(place, "dir/2026-11-01_acme.7z", b"7z\xbc\xaf\x27\x1c" + bytes(60))
+    told = mrf("extract", "dir/2026-11-01_acme.7z")
+
+    assert 1 == told.code
+    assert "7z" in told.err
+    assert "no URL" not in told.err
+
+
 @pytest.mark.parametrize(
     ("narrowed", "networks"), [(["--max-files", "1"], [key("a")]), (["--structures", "1"], [key("a")])]
 )

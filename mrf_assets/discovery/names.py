@@ -10,14 +10,14 @@ import re
 from urllib.parse import unquote, urlsplit
 
 from mrf_assets.discovery.values import Kind
-from mrf_assets.network_id import identify
+from mrf_assets.network_id import ALLOWED_AMOUNTS, IN_NETWORK, identify
 from mrf_assets.urls import file_name
 
 _DATA = re.compile(r"\.(?:json|gz|zip|7z)\Z")
 _DOCUMENT = re.compile(r"\.(?:pdf|docx?|xlsx?)\Z")
 _WORDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (  # the first that fits: an in-network file may be part of an index
-    ("in_network", re.compile(r"in[-_ ]?network")),
-    ("allowed_amounts", re.compile(r"allowed[-_ ]?amounts?|out[-_ ]?of[-_ ]?network")),
+    ("in_network", IN_NETWORK),
+    ("allowed_amounts", ALLOWED_AMOUNTS),
     ("reference", re.compile(r"provider[-_ ]?(?:references?|groups?)")),
     ("table_of_contents", re.compile(r"(?<![a-z])(?:index|tocs?|table[-_ ]?of[-_ ]?contents)(?![a-z])")),
 )

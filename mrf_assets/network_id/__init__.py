@@ -20,16 +20,20 @@ from mrf_assets.network_id.families import (
     identify,
 )
 from mrf_assets.network_id.keys import KEY_PATTERN, partition_key
+from mrf_assets.network_id.names import ALLOWED_AMOUNTS, IN_NETWORK, names_allowed_amounts
 from mrf_assets.network_id.sets import Assigned, assign_keys
 
 __all__ = [
+    "ALLOWED_AMOUNTS",
     "EXPLICIT_RULE",
     "FALLBACK_RULES",
+    "IN_NETWORK",
     "KEY_PATTERN",
     "RULE_SET_VERSION",
     "Assigned",
     "assign_keys",
     "explicit_identity",
     "identify",
+    "names_allowed_amounts",
     "partition_key",
 ]

@@ -18,6 +18,8 @@ INNER_DATE = re.compile(rf"(?<![0-9A-Za-z])({_DATE})(?![0-9A-Za-z])")
 _DATE_FOLDER = re.compile(rf"(?:{_DATE}|{_YEAR}{_MONTH})\Z")
 _SUFFIX = re.compile(r"(?i)\.(?:json|jsonl|ndjson|csv|xml|txt|zip|7z|gz|gzip|bz2|xz|zst|tar|tgz)\Z")
 _PART = re.compile(r"_0*([1-9]\d{0,6})_of_0*([1-9]\d{0,6})(?=[_.]|\Z)")
+IN_NETWORK = re.compile(r"in[-_ ]?network")  # of names in lower case, as the next
+ALLOWED_AMOUNTS = re.compile(r"allowed[-_ ]?amounts?|out[-_ ]?of[-_ ]?network")
 _TENANT = re.compile(r"(?:\A|[/.])([0-9A-Za-z-]+)-egress\.")
 
 
@@ -42,6 +44,12 @@ class Name:
     def publisher(self) -> str:
         """Tenant, else host, else `local`: the narrowest scope that an address by itself gives."""
         return self.tenant or host_of(self.url) or "local"
+
+
+def names_allowed_amounts(url: str) -> bool:
+    """Whether a file is called as CMS has allowed-amounts files called, and not as in-network files are."""
+    name = file_name(canonical_url(url)).lower()
+    return bool(ALLOWED_AMOUNTS.search(name)) and not IN_NETWORK.search(name)
 
 
 def folders(url: str) -> list[str]:

@@ -18,7 +18,7 @@ from mrf_assets.sources.tally import SourceTally
 from mrf_assets.sources.values import PLAN_FIELDS, clean_plan, month_of
 from mrf_assets.stream import Opener
 from mrf_assets.tasks import FileTask
-from mrf_assets.urls import canonical_url, holds_address, shown_text
+from mrf_assets.urls import holds_address, shown_text
 
 _DELIMITERS = ",;\t|"
 _COLUMNS = ("file_url", *PLAN_FIELDS, "network_id", "description", "period")
@@ -48,9 +48,8 @@ def read_csv(
 
     def fill(filling: Filling) -> None:
         _fill_from_csv(filling, numbered_lines(location, open_url, filling.problems, filling.options.limits))
-        filling.spool.count_allowed_amounts(filling.tally)
 
-    return read_list(canonical_url(location), location, options, tally, fill)
+    return read_list("csv", location, options, tally, fill)
 
 
 def _fill_from_csv(filling: Filling, lines: Iterator[tuple[int, str]]) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrf_assets.errors import Problem, SourceProblems
+from mrf_assets.network_id import names_allowed_amounts
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.locations import Unusable, absolute_path, own_location, shown, usable_location
-from mrf_assets.sources.options import SourceOptions
+from mrf_assets.sources.options import SourceKind, SourceOptions
 from mrf_assets.sources.spool import Spool, temporary_spool
 from mrf_assets.sources.tally import SourceTally
 from mrf_assets.stream import Opener
@@ -25,6 +26,7 @@ def read_urls(
 ) -> Iterator[FileTask]:
     """Yield the files of a list: one URL or path per line; blank lines and lines that begin with `#` are skipped.
 
+    Files that are called as allowed-amounts files are counted and left out, as those of an index are.
     Relative paths are taken from the list's own folder. Repeated URLs, their signatures aside, are
     one file: `tally.locations` less `tally.files` says how many were.
 
@@ -43,7 +45,7 @@ def read_urls(
             elif entry and not entry.startswith("#"):
                 filling.add(number, entry, filling.options.plans)
 
-    return read_list(canonical_url(location), location, options, tally, fill)
+    return read_list("urls", location, options, tally, fill)
 
 
 def read_url(
@@ -67,6 +69,7 @@ def read_url(
 class Filling:
     """A list while it is read."""
 
+    kind: SourceKind
     location: str
     options: SourceOptions
     spool: Spool
@@ -84,6 +87,11 @@ class Filling:
             return
         try:
             url = usable_location(location, self.location)
+            if self.kind != "url" and names_allowed_amounts(
+                url
+            ):  # whoever names a single file wants to know what it is
+                self.spool.allowed_amount_file(url)
+                return
             file_id = self.spool.file(url, named, known.get("period"))
         except Unusable as reason:
             self.problems.add(where, str(reason))
@@ -94,8 +102,14 @@ class Filling:
         self.tally.locations += 1
 
 
+def _why_no_file(tally: SourceTally) -> str:
+    if tally.allowed_amount_files:
+        return f"names no in-network file, but {tally.allowed_amount_files} allowed-amounts file(s)"
+    return "names no file; at least one URL was expected"
+
+
 def read_list(
-    shown: str,
+    kind: SourceKind,
     location: str,
     options: SourceOptions | None,
     tally: SourceTally | None,
@@ -103,11 +117,13 @@ def read_list(
 ) -> Iterator[FileTask]:
     """Fill a spool with `fill`; tell its problems all at once, or yield the tasks."""
     options, tally = options or SourceOptions(), tally or SourceTally()
+    shown = "url" if kind == "url" else canonical_url(location)
     problems = Problems(shown)
     with temporary_spool(options) as spool:
-        fill(Filling(location=location, options=options, spool=spool, tally=tally, problems=problems))
+        fill(Filling(kind=kind, location=location, options=options, spool=spool, tally=tally, problems=problems))
         problems.settle()
+        spool.count_allowed_amounts(tally)
         spool.assign(tally)
         if not tally.files:
-            raise SourceProblems(shown, (Problem("line 1", "names no file; at least one URL was expected"),))
+            raise SourceProblems(shown, (Problem("line 1", _why_no_file(tally)),))
         yield from spool.tasks(None)

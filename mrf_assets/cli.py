@@ -201,7 +201,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
         if as_json:
             _print_problems(error.problems)
         raise
-    found = _sizes([task.url for task in tasks], given) if sizes else [None] * len(tasks)
+    found = _sizes(tasks, given) if sizes else [None] * len(tasks)
     if as_json:
         for task, size in zip(tasks, found, strict=True):
             click.echo(printable_json(_task_line(task, size)))
@@ -389,10 +389,10 @@ def _tell_source(tally: SourceTally, *, err: bool = False) -> None:
             click.echo(f"  {printable(str(problem))}", err=True)
 
 
-def _sizes(urls: Sequence[str], settings: Settings) -> list[int | None]:
+def _sizes(tasks: Sequence[FileTask], settings: Settings) -> list[int | None]:
     options = replace(FetchOptions.of(settings), max_retries=0)  # a size is worth no wait
     with ThreadPoolExecutor(_SIZES_AT_ONCE) as pool:
-        told = pool.map(lambda url: probe(url, options), urls)
+        told = pool.map(lambda task: probe(task.url, options.named_by(stranger=task.is_from_stranger)), tasks)
         return [None if validators is None else validators.size_bytes for validators in told]
 
 

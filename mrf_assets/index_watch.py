@@ -172,7 +172,9 @@ class IndexWatch:
         options, store = quick_options(self._settings, seconds), Store(self._settings.output_dir.absolute())
         with ThreadPoolExecutor(_PROBES_AT_ONCE, thread_name_prefix="probe") as pool:
             asked = {
-                (network_id, task.file_id): pool.submit(self._said_of, task.url, options)
+                (network_id, task.file_id): pool.submit(
+                    self._said_of, task.url, options.named_by(stranger=task.is_from_stranger)
+                )
                 for network_id, tasks in due.items()
                 for task in random.sample(tasks, len(tasks))  # of a network with too many, others every time
             }

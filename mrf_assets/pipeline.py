@@ -25,7 +25,7 @@ from mrf_assets.checks import audit
 from mrf_assets.disk import refusals, require_room
 from mrf_assets.errors import AccessRefused, MrfError, SettingError, WhitelistKeepsNothing
 from mrf_assets.extract import READERS, Reader, Request, Tally
-from mrf_assets.fetch import FetchOptions, open_url, probe
+from mrf_assets.fetch import FetchOptions, Validators, open_url, probe
 from mrf_assets.part_filter import kept_rows
 from mrf_assets.part_processes import in_processes
 from mrf_assets.results import FileResult, NetworkResult, Progress, spent, spent_on, spent_together
@@ -107,7 +107,7 @@ def ingest(
         started, cpu_before = time.monotonic(), _cpu_seconds()
         standing: Sequence[StandingPart] = ()
         if settings.skip_unchanged:
-            asked = partial(probe, options=fetch_options)
+            asked = partial(_said_of, fetch_options)
             standing = standing_parts(store, parts, partial(_known_row, settings=settings, wanted=wanted), asked)
         if standing:
             result = _as_published(network_id, standing, store, settings)
@@ -191,6 +191,14 @@ def _one_by_one(
             raise
         so_far = spent_together(so_far, spent_on([file]))
         yield file
+
+
+def _options_of(task: FileTask, options: FetchOptions) -> FetchOptions:
+    return options.named_by(stranger=task.is_from_stranger)
+
+
+def _said_of(options: FetchOptions, task: FileTask) -> Validators | None:
+    return probe(task.url, _options_of(task, options))
 
 
 def _cpu_seconds() -> float:
@@ -292,7 +300,7 @@ class _Work:
         logger.info("%s: reading %s", self.network_id, task.canonical_url)
         with (
             self.stage.part(label) as writer,
-            open_url(task.url, replace(self.fetch_options, spool_dir=spool_dir)) as raw,
+            open_url(task.url, replace(_options_of(task, self.fetch_options), spool_dir=spool_dir)) as raw,
             _rare_collections(),
             ExitStack() as reading,
         ):
@@ -304,7 +312,8 @@ class _Work:
                 url=task.canonical_url,
                 file_id=task.file_id,
                 codes=self.wanted.codes,
-                open_url=self._opener,
+                # Addresses in a file are its publisher's.
+                open_url=partial(open_url, options=self.fetch_options.named_by(stranger=not raw.is_private)),
                 provider_batch_rows=self.settings.provider_batch_size,
                 rate_batch_rows=self.settings.rate_batch_size,
                 spool_dir=self.stage.directory,

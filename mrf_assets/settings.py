@@ -66,7 +66,8 @@ class Settings:
     max_retries: int = 3  # attempts after a failed one, since the last new byte of a file
     connection_pooling: bool = True  # keep connections for the next request
     spool_downloads: bool = False  # download to the staging folder first, then extract
-    refuse_private_addresses: bool = False  # of our own network and machine; True where Dagster's UI starts the runs
+    # Of our own network and machine. None: those that strangers name; True where Dagster's UI starts the runs.
+    refuse_private_addresses: bool | None = None
     object_stores: str = "s3,gs,az"  # schemes that may be read
     object_store_endpoint: str | None = None  # a store of one's own; None: the cloud's
     object_store_account: str | None = None  # Azure's, for az://container/file

@@ -20,6 +20,7 @@ from isal import igzip_lib
 
 from mrf_assets.errors import CorruptArchive, EmptyFile, LimitExceeded, TruncatedFile, UnsupportedContent
 from mrf_assets.limits import MIB, Limits
+from mrf_assets.urls import is_remote
 
 BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 512  # enough to know a file by
@@ -87,6 +88,10 @@ class RawFile(Protocol):
     @property
     def content_encoding(self) -> str | None:
         """HTTP Content-Encoding of the bytes that are handed out, in lower case, where given."""
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it came from our own disk or from a private address: what it names may be of our own network, too."""
 
     @property
     def sha256(self) -> str:
@@ -273,13 +278,17 @@ class DecompressedFile:
                 raise UnsupportedContent(
                     self.raw.url, f"was sent with Content-Encoding {encoding!r}, which is not read; tell the payer"
                 )
-            shown = text[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
             line = text.partition(b"\n")[0]
             if max(map(line.count, _DELIMITERS)) > 1:
-                raise UnsupportedContent(
-                    self.raw.url, f"is CSV (it begins with {shown!r}), which is not read; look for the payer's JSON"
-                )
-            raise UnsupportedContent(self.raw.url, f"is not JSON (it begins with {shown!r}); check the address")
+                told = f"is CSV{self._beginning(text)}, which is not read; look for the payer's JSON"
+                raise UnsupportedContent(self.raw.url, told)
+            raise UnsupportedContent(self.raw.url, f"is not JSON{self._beginning(text)}; check the address")
+
+    def _beginning(self, text: bytes) -> str:
+        """The first characters, for a person; nothing of what a machine of our own network answers."""
+        if self.raw.is_private and is_remote(self.raw.url):
+            return ""
+        return f" (it begins with {text[:_SHOWN_CHARACTERS].decode('utf-8', 'replace')!r})"
 
     def _gunzip(self, source: _Tee | _Blocks) -> Iterator[bytes]:
         """All members, one behind the other."""

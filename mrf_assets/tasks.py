@@ -53,6 +53,7 @@ class FileTask:
     plans: tuple[Plan, ...] = ()
     mirror_urls: tuple[str, ...] = ()  # canonical; the same file under other addresses
     extra_args: Mapping[str, str] = field(default_factory=dict)
+    is_from_stranger: bool = False  # named by a source that is neither a file of ours nor in our own network
 
     @property
     def canonical_url(self) -> str:

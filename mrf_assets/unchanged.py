@@ -26,7 +26,7 @@ _PROBES_AT_ONCE = 8  # of one network; how many one host gets is the limiter's b
 _PERIOD_OUTSIDE = ("name", "index")  # sources of a period that are known before the file is read
 _FAILED_REFERENCES = "remote_reference_failed"
 
-Probe = Callable[[str], Validators | None]
+Probe = Callable[[FileTask], Validators | None]
 Parts = Mapping[str, Mapping[str, TableFile]]  # label -> table -> its file
 
 
@@ -108,7 +108,7 @@ def _would_be_written_again(standing: StandingPart, known: Mapping[str, Any]) ->
 def _all_the_same(standing: Sequence[StandingPart], probe: Probe) -> bool:
     """Whether the servers say so of every file; the first that does not ends the asking."""
     with ThreadPoolExecutor(max(min(_PROBES_AT_ONCE, len(standing)), 1), thread_name_prefix="probe") as pool:
-        answers = [pool.submit(probe, part.task.url) for part in standing]
+        answers = [pool.submit(probe, part.task) for part in standing]
         for part, answer in zip(standing, answers, strict=True):
             found = answer.result()
             if found is None or not found.same_as(_as_read(part.row)):

@@ -183,7 +183,7 @@ class FakeFile:
         self.url, self.size_bytes = url, len(data)
         self.etag: str | None = None
         self.last_modified: str | None = None
-        self.content_encoding = content_encoding
+        self.content_encoding, self.is_private = content_encoding, False
         self.transfer = TransferCounts()
         self._digest = hashlib.sha256()
         self._data, self._sizes = data, list(sizes or [])

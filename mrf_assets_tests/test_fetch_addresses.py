@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given, strategies as st
 
-from mrf_assets.errors import AddressRefused, MrfError, UntrustedServer
+from mrf_assets.errors import AddressRefused, MrfError, UnsupportedUrl, UntrustedServer
 from mrf_assets.fetch import FetchOptions, open_url, probe
-from mrf_assets.fetch.addresses import is_private_address, is_private_literal
+from mrf_assets.private_addresses import is_private_address, is_private_host
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 _CAREFUL = FetchOptions(connect_seconds=60, read_seconds=60, max_retries=0, refuse_private_addresses=True)
@@ -74,10 +75,37 @@ def test_ipv4_inside_ipv6_counts_as_what_it_stands_for(address: ipaddress.IPv4Ad
     }
 
 
-@pytest.mark.parametrize("host", ["mrf.example", "", "127.1", "localhost", "0x7f.1"])
-def test_a_name_is_no_literal(host: str) -> None:
+_SPELLINGS = [
+    "127.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0x7f.0.0.1", "0177.0.0.1", "017700000001",
+    "0177.0.0.01", "127.0.0.1.", "0xA9FEA9FE", "0XA9.0xFE.43518", "2852039166", "010.0.0.1", "[::1]",
+    "[::ffff:127.0.0.1]", "[::ffff:0:127.0.0.1]", "[::ffff:0:a9fe:a9fe]", "[64:ff9b::7f00:1]", "[fd00:ec2::254]",
+    "localhost", "LOCALHOST.", "a.localhost", "metadata.google.internal", "printer.local", "router.home.arpa",
+    "127.0.0.256", "1.2.3.4.5", "4294967297", "0x100000000", "[:]", "08.0.0.1",
+]  # fmt: skip
+
+
+# Digits and dots of other scripts, which IDNA makes plain ones of.
+_UNICODE = [
+    "\uff11\uff12\uff17.0.0.1",
+    "127\u30020\u30020\u30021",
+    "\u2460\u2461\u2466.0.0.1",
+    "\u24db\u24de\u24d2alhost",
+]
+
+
+@pytest.mark.parametrize("host", _SPELLINGS)
+def test_a_private_host_is_known_by_any_spelling(host: str) -> None:
+    """Also what is no address though it ends in a number: nobody knows what a proxy makes of it."""
+    assert is_private_host(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["mrf.example", "", "8.8.8.8", "134744072", "0x8.8.8.8", "1.1", "[2606:4700::1111]", "127.0.0.1.nip.example", "a1"],
+)
+def test_a_public_host_is_not_taken_for_a_private_one(host: str) -> None:
     """What a name stands for is known when it is resolved."""
-    assert not is_private_literal(host)
+    assert not is_private_host(host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.0.0.1", "[::ffff:127.0.0.1]"])
@@ -90,6 +118,105 @@ def test_no_connection_is_made_to_a_private_address(server: MrfServer, host: str
     assert probe(url, _CAREFUL) is None
     assert _SECRET not in repr(error.value)
     assert [] == server.requests
+
+
+@pytest.mark.parametrize("host", [*_SPELLINGS, *_UNICODE])
+@pytest.mark.parametrize("is_named", [False, True], ids=["all are refused", "a stranger names it"])
+def test_no_proxy_is_asked_for_a_private_address(
+    server: MrfServer, monkeypatch: pytest.MonkeyPatch, host: str, is_named: bool
+) -> None:
+    """It would read the number in its own way, and is in our network."""
+    monkeypatch.setenv("http_proxy", server.base_url)
+    monkeypatch.setenv("no_proxy", "")
+    options = FetchOptions(max_retries=0).named_by(stranger=True) if is_named else _CAREFUL
+
+    with pytest.raises(UnsupportedUrl) as error:
+        _read(f"http://{host}/a.json?Signature={_SECRET}", options)
+    assert _SECRET not in repr(error.value)
+    assert [] == server.requests
+
+
+@pytest.mark.parametrize(
+    "authority",
+    [
+        "%31%32%37.0.0.1",
+        "127.0.0.1%2f.mrf.example",
+        "mrf.example%00.example",
+        "[fe80::1%25eth0]",
+        r"127.0.0.1\@mrf.example",
+        r"mrf.example\@127.0.0.1",
+        r"mrf.example\.example",
+        "mrf example",
+        "mrf.exa\tmple",
+    ],
+)
+@pytest.mark.parametrize("has_proxy", [False, True])
+@pytest.mark.parametrize("options", [_CAREFUL, FetchOptions(max_retries=0)], ids=["careful", "default"])
+def test_a_host_that_two_parsers_read_differently_is_asked_by_none(
+    server: MrfServer, monkeypatch: pytest.MonkeyPatch, authority: str, has_proxy: bool, options: FetchOptions
+) -> None:
+    """The check must not look at one host, and the client ask another."""
+    if has_proxy:
+        monkeypatch.setenv("http_proxy", server.base_url)
+        monkeypatch.setenv("no_proxy", "")
+
+    with pytest.raises(UnsupportedUrl, match="is not a usable address") as error:
+        _read(f"http://{authority}:{server.port}/a.json?Signature={_SECRET}", options)
+    assert _SECRET not in repr(error.value)
+    assert [] == server.requests
+
+
+def test_a_password_may_hold_percent_escapes(server: MrfServer) -> None:
+    """It is in front of the host."""
+    assert b"{}" == _read(server.url("/a.json").replace("://", "://u:p%40ss@"), FetchOptions(max_retries=0))
+    assert "Basic dTpwQHNz" == server.requests[0].headers["authorization"]
+
+
+# --- who names an address --------------------------------------------------------------------
+
+_NAMED = FetchOptions(max_retries=0).named_by(stranger=True)
+
+
+def test_a_private_address_that_a_stranger_names_is_refused_by_default(server: MrfServer) -> None:
+    """Whatever names it over the web; what the user names, and what is allowed, is asked."""
+    for host in ("127.0.0.1", "localhost"):
+        with pytest.raises(
+            AddressRefused, match=r"leads to a private address, which is refused; .*=false if it is meant"
+        ):
+            _read(f"http://{host}:{server.port}/a.json", _NAMED)
+    assert [] == server.requests
+
+    allowed = replace(_NAMED, refuse_private_addresses=False)
+    assert [b"{}"] * 2 == [_read(server.url("/a.json"), options) for options in (allowed, FetchOptions(max_retries=0))]
+
+
+def test_where_an_answer_came_from_is_told(server: MrfServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a file of ours or a machine of our own network names may be in our own network."""
+    (tmp_path / "a.json").write_bytes(b"{}")
+    with open_url(str(tmp_path / "a.json")) as raw:
+        assert raw.is_private
+    for spool_dir in (None, tmp_path):
+        with open_url(f"http://localhost:{server.port}/a.json", FetchOptions(spool_dir=spool_dir)) as raw:
+            assert raw.is_private
+    monkeypatch.setenv("http_proxy", server.base_url)
+    monkeypatch.setenv("no_proxy", "")
+    for host, expected in (("mrf.example", False), ("127.0.0.2", True), ("2130706434", True), ("a.local", True)):
+        with open_url(f"http://{host}/a.json") as raw:
+            assert expected == raw.is_private
+
+
+def test_a_redirect_of_a_stranger_names_no_private_address(server: MrfServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user named the first address; the second one is its server's."""
+    with MrfServer({"/b.json": b"[]"}) as inside:
+        monkeypatch.setenv("http_proxy", server.base_url)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        server.always("/moved.json", Answer(status=302, headers={"Location": inside.url("/b.json")}))
+
+        with pytest.raises(AddressRefused):
+            _read("http://mrf.example/moved.json", FetchOptions(max_retries=0))
+        assert [] == inside.requests
+        # The same from a server of our own network.
+        assert b"[]" == _read(server.url("/moved.json"), FetchOptions(max_retries=0))
 
 
 def test_private_addresses_are_asked_where_nothing_forbids_it(server: MrfServer) -> None:

@@ -627,7 +627,7 @@ class _Generated:
 
     def __init__(self, count: int) -> None:
         self._pieces = self._make(count)
-        self.content_encoding = None
+        self.content_encoding, self.is_private = None, False
         self.transfer = TransferCounts()
 
     def close(self) -> None:

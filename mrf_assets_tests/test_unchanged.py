@@ -319,9 +319,9 @@ def test_the_parts_of_a_network_are_asked_for_side_by_side(bench: Bench) -> None
     result = bench.ingest()
     together = threading.Barrier(4, timeout=60)
 
-    def ask(url: str) -> Validators | None:
+    def ask(task: FileTask) -> Validators | None:
         together.wait()
-        return probe(url)
+        return probe(task.url)
 
     parts = [(file.task, f"{file.task.identity.part:05d}-of-00004") for file in result.files]
     standing = standing_parts(Store(bench.settings.output_dir), parts, lambda _task: {}, ask)

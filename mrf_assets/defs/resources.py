@@ -54,7 +54,7 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     max_retries: int = _DEFAULTS.max_retries
     connection_pooling: bool = _DEFAULTS.connection_pooling
     spool_downloads: bool = _DEFAULTS.spool_downloads
-    refuse_private_addresses: bool = _DEFAULTS.refuse_private_addresses
+    refuse_private_addresses: bool | None = _DEFAULTS.refuse_private_addresses
     object_stores: str = _DEFAULTS.object_stores
     object_store_endpoint: str | None = _DEFAULTS.object_store_endpoint
     object_store_account: str | None = _DEFAULTS.object_store_account

@@ -30,10 +30,10 @@ class BrowserOptions:
     max_parallel: int = 4  # contexts, each with one page at a time
     pages_per_context: int = 25  # then it is made anew, for pages leak
     timeout_seconds: float = 30.0  # of one page, all kinds together
-    refuse_private_addresses: bool = False
+    refuse_private_addresses: bool | None = None  # True: all; None: those that portals name; False: none
 
     @classmethod
-    def of(cls, settings: DiscoverySettings, *, refuse_private_addresses: bool) -> BrowserOptions:
+    def of(cls, settings: DiscoverySettings, *, refuse_private_addresses: bool | None) -> BrowserOptions:
         """What the settings stand for.
 
         Raises:

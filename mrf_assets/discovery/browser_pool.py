@@ -25,7 +25,7 @@ from mrf_assets.discovery.values import PAGE_KINDS, PageAnswer, PageFailure, Pag
 from mrf_assets.discovery.visit import Manners, RendererCrashed, Visit, VisitBroke, VisitFailed
 from mrf_assets.errors import SettingError
 from mrf_assets.fetch import OPEN_GATE, Gate
-from mrf_assets.fetch.addresses import is_private_address
+from mrf_assets.private_addresses import is_private_address, is_private_host
 from mrf_assets.urls import canonical_url, host_of
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class _Slot:
 
     browser: Browser
     context: BrowserContext
+    is_guarded: bool = False  # its way out refuses private addresses
     pages: int = 0
     origins: set[str] = field(default_factory=set)  # of documents: who may have stored something
     has_strangers: bool = False  # frames of other origins, whose storage is not cleared by their origin alone
@@ -97,7 +98,7 @@ class BrowserPool:
         gate: Gate = OPEN_GATE,
         *,
         is_private: Callable[[str], bool] = is_private_address,
-        may_read: Callable[[str], bool] = lambda _url: True,
+        may_read: Callable[[str, bool], bool] = lambda _url, _is_from_stranger: True,
     ) -> None:
         self.options = options
         self.stats = ScraperStats()
@@ -137,8 +138,10 @@ class BrowserPool:
             logger.info("Enabled parallel scraping with %d concurrent scrapers", max_parallel)
 
     @asynccontextmanager
-    async def context(self) -> AsyncIterator[BrowserContext]:
+    async def context(self, *, is_guarded: bool = False) -> AsyncIterator[BrowserContext]:
         """A context for one page; waits until one is free. An error inside of the block ends the context's life.
+
+        One that is guarded connects to no private address.
 
         Raises:
             SettingError: Chromium does not start.
@@ -147,7 +150,7 @@ class BrowserPool:
             self.enable_parallel_mode(self.options.max_parallel)
         assert self._places is not None
         async with self._places:
-            slot = await self._taken()
+            slot = await self._taken(is_guarded=is_guarded)
             is_sound = False
             try:
                 yield slot.context
@@ -185,11 +188,12 @@ class BrowserPool:
         """What a page gives; None where the browser as a whole is gone."""
         from playwright.async_api import Error  # noqa: PLC0415 - optional
 
+        is_guarded = self._is_guarded(url)
         try:
-            async with self.context() as context:
+            async with self.context(is_guarded=is_guarded) as context:
                 browser = context.browser
                 try:
-                    return await Visit(context, url, self._manners).go(kinds)
+                    return await Visit(context, url, self._manners, is_guarded).go(kinds)
                 except VisitBroke:
                     raise  # out of the context, which ends with it
                 except VisitFailed as failure:
@@ -212,10 +216,13 @@ class BrowserPool:
         for kind, failure in failures.items():
             logger.warning("%s: %s: %s", canonical_url(url), kind, failure.reason)
 
+    def _is_guarded(self, url: str) -> bool:
+        """Whether the page at an address must not lead to private ones: it is a stranger's, unless it is private."""
+        refused = self.options.refuse_private_addresses
+        return not is_private_host(host_of(url)) if refused is None else refused
+
     def _is_refused(self, url: str) -> bool:
         """Whether a host is known to be private: it is written as such, or a connection to it was refused."""
-        if not self.options.refuse_private_addresses:
-            return False
         host = host_of(url).strip("[]")
         if self._proxy is not None and host in self._proxy.refused:
             return True
@@ -226,21 +233,22 @@ class BrowserPool:
 
     # --- browser and contexts ---------------------------------------------------------------
 
-    async def _taken(self) -> _Slot:
+    async def _taken(self, *, is_guarded: bool) -> _Slot:
         browser = await self._running()
-        while self._idle:
-            slot = self._idle.pop()
-            if slot.browser is browser:
-                return slot
+        self._idle = [slot for slot in self._idle if slot.browser is browser]
+        if slot := next((slot for slot in self._idle if slot.is_guarded == is_guarded), None):
+            self._idle.remove(slot)
+            return slot
         self.stats.contexts_made += 1
         context = await browser.new_context(
+            proxy={"server": await self._way_out()} if is_guarded else None,
             user_agent=user_agent(browser.version),
             accept_downloads=False,
             service_workers="block",  # their requests would pass us by
             java_script_enabled=True,
         )
         context.set_default_timeout(self.options.timeout_seconds * 1000)
-        slot = _Slot(browser, context)
+        slot = _Slot(browser, context, is_guarded)
         context.on("request", slot.on_request)
         return slot
 
@@ -263,17 +271,22 @@ class BrowserPool:
                 self._browser = await self._launch()
             return self._browser
 
+    async def _way_out(self) -> str:
+        """The address of the proxy that refuses private addresses."""
+        async with self._starting:
+            if self._proxy is None:
+                # Proxies of the environment, which Chromium finds by itself only where it is told of none.
+                found = getproxies()
+                beyond = {scheme: url for scheme in ("http", "https") if (url := found.get(scheme) or found.get("all"))}
+                guard = GuardedProxy(self._is_private, beyond=beyond, passes_by=proxy_bypass)
+                self._proxy = await guard.__aenter__()
+            return self._proxy.url
+
     async def _launch(self) -> Browser:
         from playwright.async_api import Error, async_playwright  # noqa: PLC0415 - optional
 
         if self._playwright is None:
             self._playwright = await async_playwright().start()
-        if self.options.refuse_private_addresses and self._proxy is None:
-            # Proxies of the environment, which Chromium finds by itself only where it is told of none.
-            found = getproxies()
-            beyond = {scheme: url for scheme in ("http", "https") if (url := found.get(scheme) or found.get("all"))}
-            guard = GuardedProxy(self._is_private, beyond=beyond, passes_by=proxy_bypass)
-            self._proxy = await guard.__aenter__()
         self.stats.launches += 1
         executable = self.options.executable
         try:
@@ -281,7 +294,6 @@ class BrowserPool:
                 executable_path=executable,
                 args=list(_FLAGS),
                 chromium_sandbox=self.options.sandbox,
-                proxy=None if self._proxy is None else {"server": self._proxy.url},
                 handle_sigint=False,  # the command line ends us, and we end it
                 handle_sigterm=False,
                 handle_sighup=False,

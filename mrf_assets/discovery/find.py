@@ -47,8 +47,10 @@ from mrf_assets.discovery.values import (
 from mrf_assets.errors import SettingError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.hosts import host_gate
+from mrf_assets.private_addresses import is_private_host
 from mrf_assets.settings import DiscoverySettings, Settings
 from mrf_assets.stream import Opener
+from mrf_assets.urls import host_of
 
 logger = logging.getLogger(__name__)
 
@@ -144,9 +146,12 @@ class Discovery:
         self._patience = _patience_of(looking)
         options = plain_options(settings, looking)
         options = replace(options, gate=self._patience.gate(options.gate), wait=self._patience.wait)
+        self._is_private_left_out = settings.refuse_private_addresses is not False
         opener = self._patience.opener(open_url or partial(_open_url, options=options))
-        self._robots = Robots(opener)
-        self._plain = PlainLooks(opener, self._robots, self._patience, today or dt.datetime.now(tz=dt.UTC).date())
+        named = self._patience.opener(open_url or partial(_open_url, options=options.named_by(stranger=True)))
+        self._robots = Robots(opener, named)
+        today = today or dt.datetime.now(tz=dt.UTC).date()
+        self._plain = PlainLooks(opener, named, self._robots, self._patience, today)
         self._no_browser = "" if use_browser else "a browser was not asked for"
         self._pool: BrowserPool | None = None
         if use_browser:
@@ -160,7 +165,10 @@ class Discovery:
                 raise
             self._no_browser = str(error)
             return None
-        return BrowserPool(browser, options.gate, may_read=self._robots.allow)
+        return BrowserPool(browser, options.gate, may_read=self._may_read)
+
+    def _may_read(self, url: str, is_from_stranger: bool) -> bool:
+        return self._robots.allow(url, is_from_stranger=is_from_stranger)
 
     async def run(self, portals: Sequence[Portal]) -> Discovered:
         """Look at all of them."""
@@ -213,6 +221,7 @@ class Discovery:
             "scraping_only": self._browser_alone,
         }[self._mode](portal)
         # In a thread: UHC's 86,514 addresses take seconds, in which the other portals go on.
+        ways = [self._without_private(portal, way) for way in ways]
         named_files = [file for way in ways for file in way.found]
         files, left_out = await asyncio.to_thread(merged, named_files, self._wanted)
         if named_files and not files and not left_out:
@@ -226,6 +235,17 @@ class Discovery:
             found_at=dt.datetime.now(tz=dt.UTC),
             seconds=time.monotonic() - began,
         )
+
+    def _without_private(self, portal: Portal, way: WayResult) -> WayResult:
+        """What a public portal names, without what is of our own network: the next command would ask for it."""
+        if not self._is_private_left_out or is_private_host(host_of(portal.url)):
+            return way
+        found = tuple(file for file in way.found if not is_private_host(host_of(file.url)))
+        if len(found) == len(way.found):
+            return way
+        told = f"{len(way.found) - len(found)} private address(es) are left out"
+        status: Status = "found" if found else "nothing"
+        return replace(way, found=found, status=status, reason="; ".join(filter(None, (way.reason, told))))
 
     async def _one_after_the_other(self, portal: Portal) -> list[WayResult]:
         ways = await asyncio.to_thread(self._plain.families, portal)
@@ -263,7 +283,11 @@ class Discovery:
         if lists and self._mode == "scraping_only":
             told = f"{len(lists)} list(s) were not read; look in the mode intelligent"
             return [replace(way, reason="; ".join(filter(None, (way.reason, told))))]
-        return [way, await asyncio.to_thread(self._plain.lists, lists, BROWSER_WAY)] if lists else [way]
+        return [way, await asyncio.to_thread(self._read_lists, lists, portal)] if lists else [way]
+
+    def _read_lists(self, lists: Iterable[str], portal: Portal) -> WayResult:
+        is_public = not is_private_host(host_of(portal.url))
+        return self._plain.lists(lists, BROWSER_WAY, are_from_stranger=is_public)
 
 
 def _patience_of(looking: DiscoverySettings) -> Patience:

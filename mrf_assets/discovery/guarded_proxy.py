@@ -21,13 +21,14 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from mrf_assets.errors import SettingError
-from mrf_assets.fetch.addresses import is_private_address
+from mrf_assets.private_addresses import is_private_address, is_private_host
 
 _MOST_HEAD_BYTES = 64 << 10
 _MOST_BODY_BYTES = 256 << 20  # of one connection; Chromium keeps no more of a page anyway
 _BLOCK_BYTES = 64 << 10
 _HEAD_SECONDS, _CONNECT_SECONDS = 30.0, 20.0
 _REQUEST = re.compile(rb"([A-Z]{3,16}) (\S{1,16384}) HTTP/1\.[01]\r\n")
+_AMBIGUOUS = re.compile(r"[\\%@]")  # what others may take for the end of the host, or decode; Chromium writes none
 _OWN_HEADERS = re.compile(rb"(?im)^(?:proxy-[a-z-]+|connection|keep-alive):[^\r\n]*\r\n")
 _Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -95,7 +96,7 @@ class GuardedProxy:
             return
         method, target = asked[1], asked[2].decode("ascii")
         parts = urlsplit(f"//{target}" if method == b"CONNECT" else target)
-        if not parts.hostname or (method != b"CONNECT" and parts.scheme != "http"):
+        if not parts.hostname or _AMBIGUOUS.search(parts.netloc) or (method != b"CONNECT" and parts.scheme != "http"):
             return
         port = parts.port or (443 if method == b"CONNECT" else 80)
         rest = _OWN_HEADERS.sub(b"", head[asked.end() :])
@@ -128,6 +129,9 @@ class GuardedProxy:
 
     async def _connect_beyond(self, beyond: _Beyond, host: str, port: int) -> _Ends | None:
         """A connection to the proxy that leads there; None where it leads to a private address."""
+        if is_private_host(host, self._is_private):
+            self.refused.add(host)
+            return None
         with contextlib.suppress(OSError):  # names may be that proxy's alone to know
             if not await self._public_addresses(host, port):
                 return None

@@ -109,10 +109,21 @@ def status_of(error: MrfError) -> tuple[Status, str]:
 
 
 class PlainLooks:
-    """Looks at portals over plain HTTP."""
+    """Looks at portals over plain HTTP.
 
-    def __init__(self, open_url: Opener, robots: Robots, patience: Patience, today: dt.date) -> None:
-        self._open_url, self._robots, self._patience, self._today = open_url, robots, patience, today
+    Args:
+        open_url: Of addresses that the user names.
+        open_named: Of those that portals name.
+        robots: What hosts ask of programs.
+        patience: How long.
+        today: Which month an address with a month in it is asked for.
+    """
+
+    def __init__(
+        self, open_url: Opener, open_named: Opener, robots: Robots, patience: Patience, today: dt.date
+    ) -> None:
+        self._open_url, self._open_named = open_url, open_named
+        self._robots, self._patience, self._today = robots, patience, today
 
     def families(self, portal: Portal) -> list[WayResult]:
         """One result for each known family that the portal's address is of."""
@@ -127,15 +138,19 @@ class PlainLooks:
             return None
         return self._look(PAGE_WAY, [Ask(portal.url, PAGE_WAY)], are_guesses=False)
 
-    def lists(self, urls: Iterable[str], way: str) -> WayResult:
+    def lists(self, urls: Iterable[str], way: str, *, are_from_stranger: bool) -> WayResult:
         """What the lists name that a page refers to."""
-        return self._look(way, [Ask(url, way) for url in urls], are_guesses=True)
+        asks_of_page = [Ask(url, way) for url in urls]
+        return self._look(way, asks_of_page, are_guesses=True, are_from_stranger=are_from_stranger)
 
-    def _look(self, way: str, questions: Iterable[Ask], *, are_guesses: bool) -> WayResult:
-        looking, waiting, seen = _Looking(way, {}, {}), deque(questions), set[str]()
+    def _look(
+        self, way: str, questions: Iterable[Ask], *, are_guesses: bool, are_from_stranger: bool = False
+    ) -> WayResult:
+        looking, seen = _Looking(way, {}, {}), set[str]()
+        waiting = deque((ask, are_from_stranger) for ask in questions)
         first, unread, deadline = len(waiting), 0, self._patience.deadline()
         while waiting:
-            ask = waiting.popleft()
+            ask, is_from_stranger = waiting.popleft()
             if ask.url in seen:
                 continue
             if len(seen) >= MOST_QUESTIONS or deadline.is_over:
@@ -144,7 +159,7 @@ class PlainLooks:
             seen.add(ask.url)
             is_named = len(seen) > first
             try:
-                reading = self._read(ask, deadline)
+                reading, is_private = self._read(ask, deadline, is_from_stranger=is_from_stranger)
             except MrfError as error:
                 looking.failed(error, passed_over=_OF_NAMED if is_named else _OF_GUESSES if are_guesses else ())
                 continue
@@ -153,14 +168,14 @@ class PlainLooks:
                 break
             room = max(0, _MOST_WAITING - len(waiting))
             unread += max(0, len(reading.more) - room)
-            waiting.extend(Ask(url, way) for url in islice(reading.more, room))
+            waiting.extend((Ask(url, way), not is_private) for url in islice(reading.more, room))
         if unread:
             why = ": there is no time left; raise MRF_SCRAPER_TIMEOUT_SECONDS" if deadline.is_over else ""
             looking.note(f"{unread} more lists or pages of lists were not read{why}")
         return looking.result
 
-    def _read(self, ask: Ask, deadline: Deadline) -> Reading:
-        """What one address names.
+    def _read(self, ask: Ask, deadline: Deadline, *, is_from_stranger: bool) -> tuple[Reading, bool]:
+        """What one address names, and whether it is of our own network, which may name more of that.
 
         Raises:
             RobotsRefused: Programs are not welcome there, or where it leads to.
@@ -170,22 +185,24 @@ class PlainLooks:
         """
         if not _is_of_web(ask.url):
             raise UnsupportedUrl(canonical_url(ask.url), "is no address of the web; check who named it")
-        if not self._robots.allow(ask.url):
+        if not self._robots.allow(ask.url, is_from_stranger=is_from_stranger):
             raise robots_refused(ask.url)
+        opener = self._open_named if is_from_stranger else self._open_url
         logger.debug("%s is asked for (%s)", canonical_url(ask.url), ask.way)
-        with self._open_url(ask.url) as raw:
+        with opener(ask.url) as raw:
             # A fake of tests has no redirects to tell.
             url = getattr(raw, "answered_url", ask.url)
-            if url != ask.url and not self._robots.allow(url):
+            is_led = url != ask.url
+            if is_led and not self._robots.allow(url, is_from_stranger=is_from_stranger or not raw.is_private):
                 raise robots_refused(url)
             body = _Body(raw, deadline)
             if (file := itself(ask.url, body.head(), ask.way)) is not None:
-                return Reading({file.url: file}, {})
+                return Reading({file.url: file}, {}), raw.is_private
             whole = body.whole()
         reading = read_answer(url, whole, ask.way)
         if body.is_cut and not reading.note:
             reading.note = f"{canonical_url(url)} is longer than {_MOST_BYTES >> 20} MiB, the rest was not read"
-        return reading
+        return reading, raw.is_private
 
 
 def _is_of_web(url: str) -> bool:

@@ -32,33 +32,38 @@ def robots_refused(url: str) -> RobotsRefused:
 class Robots:
     """The wishes of all hosts that were asked so far; for any thread."""
 
-    def __init__(self, open_url: Opener) -> None:
-        self._open_url = open_url
+    def __init__(self, open_url: Opener, open_named: Opener) -> None:
+        self._open_url, self._open_named = open_url, open_named  # what the user names, and what strangers name
         self._known: dict[str, Protego] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def allow(self, url: str) -> bool:
+    def allow(self, url: str, *, is_from_stranger: bool = False) -> bool:
         """Whether the host lets a program of our name read the address; asks it where that is not known.
+
+        A private address that a stranger names is asked for nothing: whoever opens it afterwards is refused.
 
         An address that cannot be taken apart is not allowed: nobody can say what its host asks for.
         """
         try:
             parts = urlsplit(url)
-            server = f"{parts.scheme}://{server_of(url)}"
+            open_url, named_by = (self._open_named, "named ") if is_from_stranger else (self._open_url, "")
+            server = f"{named_by}{parts.scheme}://{server_of(url)}"
             with self._lock:
                 lock = self._locks.setdefault(server, threading.Lock())
             with lock:
                 if server not in self._known:
-                    self._known[server] = self._ask(urlunsplit((parts.scheme, parts.netloc, "/robots.txt", "", "")))
+                    self._known[server] = self._ask(
+                        urlunsplit((parts.scheme, parts.netloc, "/robots.txt", "", "")), open_url
+                    )
             return self._known[server].can_fetch(url, AGENT)
         except ValueError:
             return False
 
-    def _ask(self, url: str) -> Protego:
+    def _ask(self, url: str, open_url: Opener) -> Protego:
         text = b""
         try:
-            with self._open_url(url) as raw:
+            with open_url(url) as raw:
                 while len(text) < _MOST_BYTES and (block := raw.read(_MOST_BYTES - len(text))):
                     text += block
             if text.startswith(_GZIP) or is_zlib(text):  # some send it packed to whoever did not ask for that

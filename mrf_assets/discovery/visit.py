@@ -30,6 +30,7 @@ from mrf_assets.discovery.values import (
 )
 from mrf_assets.errors import FetchError
 from mrf_assets.fetch import Gate
+from mrf_assets.private_addresses import PRIVATE
 from mrf_assets.urls import canonical_url
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class Manners:
     gate: Gate
     is_refused: Callable[[str], bool]  # whether the host of an address is of our own network
     timeout_seconds: float
-    may_read: Callable[[str], bool] = lambda _url: True  # whether a host lets programs read an address; blocks
+    # Whether a host lets programs read an address, and whether a stranger names that; blocks.
+    may_read: Callable[[str, bool], bool] = lambda _url, _is_from_stranger: True
     aborted: int = 0  # requests for files, pictures and private addresses
 
 
@@ -103,6 +105,7 @@ class Visit:
     context: BrowserContext
     url: str
     manners: Manners
+    is_guarded: bool = False  # what the page names must not be of our own network
     _network: Reading = field(default_factory=Reading.empty)
     _downloads: Reading = field(default_factory=Reading.empty)
     _answers: list[Response] = field(default_factory=list)
@@ -193,7 +196,7 @@ class Visit:
             raise VisitFailed("failed", error.reason) from None
         if answer is None:
             return
-        if answer.url != self.url and not await asyncio.to_thread(self.manners.may_read, answer.url):
+        if answer.url != self.url and not await asyncio.to_thread(self.manners.may_read, answer.url, self.is_guarded):
             raise VisitFailed("blocked", f"leads to a page that robots.txt asks programs to stay away from; {BY_HAND}")
         if answer.status in _REFUSED:
             raise VisitFailed("blocked", f"HTTP {answer.status}, access refused; {BY_HAND}")
@@ -201,8 +204,8 @@ class Visit:
             raise VisitFailed("failed", f"HTTP {answer.status}, which is no page; check the address")
 
     def _why_not_loaded(self, error: Exception) -> str:
-        if any(map(self.manners.is_refused, (self.url, self._led_to))):
-            return "leads to a private address, which refuse_private_addresses forbids; check who named it"
+        if self.is_guarded and any(map(self.manners.is_refused, (self.url, self._led_to))):
+            return PRIVATE
         return _reason(error)
 
     async def _settle(self, page: Page, share: float) -> None:
@@ -263,7 +266,7 @@ class Visit:
             return False
         if self._is_clicking and request.is_navigation_request():
             return False  # a button that leads to another page
-        if self.manners.is_refused(url):
+        if self.is_guarded and self.manners.is_refused(url):
             self._refused_addresses += 1
             return False
         return True

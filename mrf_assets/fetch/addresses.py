@@ -3,60 +3,46 @@
 An address in an index, or a redirect, may name a machine of our own network or the metadata
 service of a cloud. The name is no proof of anything (DNS answers differ from one moment to the
 next), so it is the numeric address about to be connected to that is looked at. Behind a proxy it
-is the proxy that resolves and connects: there, only addresses that are written as numbers are
-refused here, and the proxy's rules decide on names.
+is the proxy that resolves and connects: there, addresses that are written as numbers and names of
+local networks are refused here (`private_addresses`), and the proxy's rules decide on other names.
 """
 
 from __future__ import annotations
 
+import re
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util import parse_url
 from urllib3.util.connection import allowed_gai_family, create_connection
 
 from mrf_assets.fetch.connections import TimedAdapter, TimedHTTPConnection, TimedHTTPSConnection
+from mrf_assets.private_addresses import is_private_address
 
-_NAT64 = ip_network("64:ff9b::/96")
-_REFUSED = tuple(
-    map(
-        ip_network,
-        (
-            "192.0.0.0/24",  # protocol assignments; Oracle's metadata is 192.0.0.192
-            "168.63.129.16/32",  # Azure's wire server, in a public range
-            "::/96",  # IPv4-compatible
-            "64:ff9b:1::/48",  # local NAT64
-            "2001::/32",  # Teredo
-        ),
-    )
-)
+# What one parser takes for a part of the host and another for its end, or decodes.
+_AMBIGUOUS = re.compile(r"[\\\x00-\x20\x7f]")
 
 
-def is_private_address(address: str) -> bool:
-    """Whether a numeric address is private, loopback, link-local, multicast, reserved, or a metadata service.
+def connected_host(written: str, prepared: str) -> str:
+    """The host that the client connects to for an address as it is written.
 
-    IPv4 inside IPv6 (mapped, 6to4, NAT64) counts as what it stands for.
+    `prepared` is what the client made of it: its parser decides, for the check as for the connection.
+
+    Raises:
+        ValueError: There is no host, or others could read another one out of the address.
     """
-    ip = _meant(ip_address(address))
-    return ip.is_multicast or not ip.is_global or any(ip in network for network in _REFUSED)
-
-
-def is_private_literal(host: str) -> bool:
-    """Whether a host is written as such an address; names are looked at when they are resolved."""
-    try:
-        return is_private_address(host.strip("[]"))
-    except ValueError:
-        return False
-
-
-def _meant(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    if isinstance(ip, IPv4Address):
-        return ip
-    if ip in _NAT64:
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or ip
+    authority = urlsplit(written).netloc
+    host = parse_url(prepared).host
+    named = urlsplit(prepared).hostname
+    if not host or _AMBIGUOUS.search(authority) or "%" in authority.rpartition("@")[2]:
+        raise ValueError(written)
+    host = host.strip("[]").lower()
+    if host != named:
+        raise ValueError(written)
+    return host
 
 
 class PrivateAddress(Exception):

@@ -74,6 +74,7 @@ class _TimedResponse(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as http.client calls it
         super().__init__(sock, *args, **kwargs)
+        self.peer = _peer_of(sock)
         self.reader = _TimedReader(self.fp.detach(), sock)
         self.fp = io.BufferedReader(self.reader)
 
@@ -82,6 +83,14 @@ class _TimedResponse(http.client.HTTPResponse):
             super().begin()
         if self.reader.has_ended:  # http.client takes the end of the connection for the end of the head
             raise http.client.RemoteDisconnected("closed in the middle of the head")
+
+
+def _peer_of(sock: socket.socket) -> str | None:
+    """The numeric address at the other end; None where there is none any more."""
+    try:
+        return str(sock.getpeername()[0])
+    except (OSError, IndexError):
+        return None
 
 
 class TimedHTTPConnection(HTTPConnection):
@@ -127,3 +136,8 @@ def timed_reader(response: requests.Response) -> _TimedReader | None:
     """What reads the body of an answer; None over a proxy of another kind."""
     # requests itself takes the cookies out of this field.
     return getattr(getattr(response.raw, "_original_response", None), "reader", None)
+
+
+def peer_address(response: requests.Response) -> str | None:
+    """The numeric address that an answer came from, which may be a proxy's; None where it is not known."""
+    return getattr(getattr(response.raw, "_original_response", None), "peer", None)

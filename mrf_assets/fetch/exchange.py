@@ -11,17 +11,18 @@ import os
 import re
 import ssl
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import lru_cache
 from importlib.metadata import version
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
-from requests.utils import get_auth_from_url
+from requests.utils import get_auth_from_url, select_proxy
 from urllib3.exceptions import HTTPError
 
 from mrf_assets.errors import (
@@ -36,13 +37,14 @@ from mrf_assets.errors import (
     UntrustedServer,
 )
 from mrf_assets.fetch import silent_hosts
-from mrf_assets.fetch.addresses import PrivateAddress, PublicOnlyAdapter, is_private_literal
-from mrf_assets.fetch.connections import TimedAdapter, timed_reader
+from mrf_assets.fetch.addresses import PrivateAddress, PublicOnlyAdapter, connected_host
+from mrf_assets.fetch.connections import TimedAdapter, peer_address, timed_reader
 from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
+from mrf_assets.private_addresses import PRIVATE, is_private_address, is_private_host
 from mrf_assets.stream import TransferCounts
-from mrf_assets.urls import canonical_url, host_of, server_of
+from mrf_assets.urls import canonical_url, server_of
 
 _HEADERS = {"User-Agent": f"mrf_assets/{version('mrf_assets')}", "Accept-Encoding": "identity", "Accept": "*/*"}
 _SCHEMES = ("http://", "https://")
@@ -79,9 +81,10 @@ for _name in ("connectionpool", "connection", "poolmanager", "response", "util.r
 class Answer:
     """An answer whose body is not read yet. Holds a place of its host until it is closed."""
 
-    def __init__(self, response: requests.Response, turn: ExitStack) -> None:
+    def __init__(self, response: requests.Response, turn: ExitStack, *, is_private: bool) -> None:
         self.status = response.status_code
         self.body = response.raw
+        self.is_private = is_private  # it came from a private address
         self._response, self._turn = response, turn
 
     def header(self, name: str) -> str | None:
@@ -189,10 +192,8 @@ class Client:
         self._sleep = sleep  # while others have their turn
         self._server = server_of(url)
         self.answered_url = url  # redirects followed; may be signed
+        self.is_private = False  # the answer came from a private address
         self._session = _Session()
-        adapter = _adapter(os.getpid(), options.refuse_private_addresses)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
 
     def answer(self, method: str, headers: dict[str, str] | None = None) -> Answer:
         """The first answer that is neither lost nor busy.
@@ -236,14 +237,15 @@ class Client:
             ConnectionLostError: No answer; worth another try.
             AddressRefused, UnsupportedUrl, UntrustedServer: Not worth one.
         """
-        url = self._url
+        url, is_from_stranger = self._url, self._options.is_from_stranger
         for _ in range(_MOST_REDIRECTS + 1):
-            answer = self._ask_one(method, url, headers)
+            answer = self._ask_one(method, url, headers, is_from_stranger=is_from_stranger)
             location = answer.header("Location")
             if answer.status not in _REDIRECTS or location is None:
-                self.answered_url = url
+                self.answered_url, self.is_private = url, answer.is_private
                 return answer
             answer.discard()
+            is_from_stranger = is_from_stranger or not answer.is_private
             self._retries.check_time()
             try:
                 # Headers are Latin-1 to http.client, addresses UTF-8 to those who send them.
@@ -252,40 +254,58 @@ class Client:
                 raise UnsupportedUrl(self.shown, "redirects to what is no address; get a newer index") from None
         raise UnsupportedUrl(self.shown, f"redirects more than {_MOST_REDIRECTS} times; get a newer index")
 
-    def _ask_one(self, method: str, url: str, headers: dict[str, str]) -> Answer:
+    def _ask_one(self, method: str, url: str, headers: dict[str, str], *, is_from_stranger: bool) -> Answer:
         if not url.lower().startswith(_SCHEMES):
             raise UnsupportedUrl(self.shown, "redirects out of http and https, which is not followed")
-        host = host_of(url)
-        if self._options.refuse_private_addresses and is_private_literal(host):
+        refused = self._options.refuse_private_addresses
+        is_refused = is_from_stranger if refused is None else refused
+        request, host = self._prepared(method, url, headers)
+        if is_refused and is_private_host(host):
             raise self._refused()
         with ExitStack() as held:
-            turn = held.enter_context(self._options.gate.turn(server_of(url), sleep=self._sleep))
+            turn = held.enter_context(self._options.gate.turn(server_of(str(request.url)), sleep=self._sleep))
             self._counts.requests += 1
+            ways = self._session.merge_environment_settings(request.url, {}, True, None, None)
             with self._retries.timed():
-                response = self._request(method, url, headers)
+                response = self._sent(request, ways, is_refused=is_refused)
             held.callback(response.close)
-            answer = Answer(response, ExitStack())
+            is_private = _is_private(
+                response, host, has_proxy=select_proxy(str(request.url), ways["proxies"]) is not None
+            )
+            answer = Answer(response, ExitStack(), is_private=is_private)
             self._counts.rate_limited += answer.status == _TOO_MANY
             turn.answered(answer.status, retry_after_seconds=answer.retry_after_seconds)
-            return Answer(response, held.pop_all())
+            return Answer(response, held.pop_all(), is_private=is_private)
 
-    def _request(self, method: str, url: str, headers: dict[str, str]) -> requests.Response:
+    def _prepared(self, method: str, url: str, headers: dict[str, str]) -> tuple[requests.PreparedRequest, str]:
+        """A request as it is sent, and the host that it goes to."""
         connection = {} if self._options.connection_pooling else {"Connection": "close"}
         try:
             user, password = get_auth_from_url(url)
-            return self._session.request(
-                method,
-                url,
-                headers={**_HEADERS, **connection, **headers},
-                # Never the user's .netrc: a stranger says which host is asked.
-                auth=HTTPBasicAuth(user, password) if user or password else _no_auth,
-                stream=True,
+            # Never the user's .netrc: a stranger says which host is asked.
+            auth = HTTPBasicAuth(user, password) if user or password else _no_auth
+            request = requests.Request(method, url, headers={**_HEADERS, **connection, **headers}, auth=auth)
+            prepared = self._session.prepare_request(request)
+            return prepared, connected_host(url, str(prepared.url))
+        except ValueError:  # requests' InvalidURL, InvalidSchema; urllib3's LocationParseError
+            raise UnsupportedUrl(self.shown, "is not a usable address; check it") from None
+
+    def _sent(
+        self, request: requests.PreparedRequest, ways: Mapping[str, Any], *, is_refused: bool
+    ) -> requests.Response:
+        adapter = _adapter(os.getpid(), is_refused)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        try:
+            return self._session.send(
+                request,
                 allow_redirects=False,
                 timeout=(self._options.connect_seconds, self._options.read_seconds),
+                **ways,
             )
         except PrivateAddress:
             raise self._refused() from None
-        except ValueError:  # requests' InvalidURL, InvalidSchema; urllib3's LocationParseError
+        except ValueError:  # as above, of what is found out later
             raise UnsupportedUrl(self.shown, "is not a usable address; check it") from None
         except requests.exceptions.SSLError as error:
             if _is_untrusted(error):
@@ -301,9 +321,13 @@ class Client:
         return ConnectionLostError(self.shown, f"no answer ({type(error).__name__}); check the address and the network")
 
     def _refused(self) -> AddressRefused:
-        return AddressRefused(
-            self.shown, "leads to a private address, which refuse_private_addresses forbids; check who named it"
-        )
+        return AddressRefused(self.shown, PRIVATE)
+
+
+def _is_private(response: requests.Response, host: str, *, has_proxy: bool) -> bool:
+    """Whether a private address has answered; of what a proxy has asked, the host alone is known."""
+    peer = None if has_proxy else peer_address(response)
+    return is_private_host(host) if peer is None else is_private_address(peer)
 
 
 def _is_busy(status: int) -> bool:

@@ -77,6 +77,11 @@ class HttpFile(OpenedFile):
         """Where the answer came from, redirects followed; may be signed: not to be shown."""
         return self._client.answered_url
 
+    @property
+    def is_private(self) -> bool:  # type: ignore[override]  # known when it has answered
+        """Whether the answer came from a private address."""
+        return self._client.is_private
+
     def open(self, if_changed_from: Validators | None = None) -> None:
         """Ask for the file.
 

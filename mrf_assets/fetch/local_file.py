@@ -18,6 +18,8 @@ from mrf_assets.urls import canonical_url, local_path
 class LocalFile(OpenedFile):
     """An opened local file, as a `RawFile`."""
 
+    is_private = True
+
     def __init__(self, url: str, file: IO[bytes], validators: Validators, transfer: TransferCounts) -> None:
         super().__init__(url, validators, transfer)
         self._file = file

@@ -11,6 +11,8 @@ from mrf_assets.stream import TransferCounts
 class OpenedFile:
     """The facts of a `RawFile`: what was said of it when it was opened, and what was handed out."""
 
+    is_private = False
+
     def __init__(self, url: str, validators: Validators, transfer: TransferCounts) -> None:
         self.url, self.validators, self.transfer = url, validators, transfer
         self.content_encoding: str | None = None  # HTTP's, in lower case

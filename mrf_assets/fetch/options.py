@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mrf_assets.fetch.gate import OPEN_GATE, Gate
@@ -22,7 +22,8 @@ class FetchOptions:
     total_seconds: float = 21_600.0  # for one file, waits between attempts and all
     max_retries: int = 3  # attempts after a failed one, since the last new byte
     connection_pooling: bool = True
-    refuse_private_addresses: bool = False
+    refuse_private_addresses: bool | None = None  # True: all; None: those that a stranger names; False: none
+    is_from_stranger: bool = False  # the address was named neither by the user nor by a source of our own network
     object_stores: frozenset[str] = frozenset({"s3", "gs", "az"})
     object_store_endpoint: str | None = None
     object_store_account: str | None = None
@@ -52,6 +53,10 @@ class FetchOptions:
             min_free_bytes=settings.min_free_bytes,
             gate=host_gate(settings) if gate is None else gate,
         )
+
+    def named_by(self, *, stranger: bool) -> FetchOptions:
+        """The same, for an address that a stranger names, or that nobody but us does."""
+        return replace(self, is_from_stranger=stranger)
 
 
 DEFAULT_OPTIONS = FetchOptions()

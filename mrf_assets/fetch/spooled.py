@@ -22,6 +22,7 @@ class _SpooledFile:
         self.url, self.size_bytes = raw.url, raw.size_bytes
         self.etag, self.last_modified = raw.etag, raw.last_modified
         self.sha256, self.content_encoding = raw.sha256, raw.content_encoding
+        self.is_private = raw.is_private
         self.transfer: TransferCounts = raw.transfer
         self._file = file
 

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from mrf_assets.private_addresses import is_private_host
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.lists import Filling, read_list
 from mrf_assets.sources.locations import own_location, shown
@@ -18,12 +19,13 @@ from mrf_assets.sources.tally import SourceTally
 from mrf_assets.sources.values import PLAN_FIELDS, clean_plan, month_of
 from mrf_assets.stream import Opener
 from mrf_assets.tasks import FileTask
-from mrf_assets.urls import holds_address, shown_text
+from mrf_assets.urls import holds_address, host_of, shown_text
 
 _DELIMITERS = ",;\t|"
 _COLUMNS = ("file_url", *PLAN_FIELDS, "network_id", "description", "period")
 # What `mrf discover` writes into its column `kind`, but for in_network. In CSVs of others the column means nothing.
 _NO_RATES = ("table_of_contents", "allowed_amounts", "reference", "document")
+_OF_DISCOVERY = ("portal", "way", "found_at")  # columns of what it writes alone
 _NO_FILE = ("nothing", "blocked", "failed")  # into `status`, where a portal named none
 
 
@@ -47,7 +49,9 @@ def read_csv(
     location = own_location(location)
 
     def fill(filling: Filling) -> None:
-        _fill_from_csv(filling, numbered_lines(location, open_url, filling.problems, filling.options.limits))
+        _fill_from_csv(
+            filling, numbered_lines(location, filling.noting(open_url), filling.problems, filling.options.limits)
+        )
 
     return read_list("csv", location, options, tally, fill)
 
@@ -107,6 +111,8 @@ def _fill_from_row(filling: Filling, line: int, columns: list[str], row: list[st
         filling.problems.add(line, f"has {len(row)} fields where the header has {len(columns)}; quote the field")
         return
     known = {column: value.strip() or None for column, value in zip(columns, row, strict=False)}
+    if all(column in known for column in _OF_DISCOVERY) and not is_private_host(host_of(known["portal"] or "")):
+        filling.tally.is_from_stranger = True  # the file is ours, and its addresses are a portal's
     url, period = known.get("file_url"), known.get("period")
     if _is_no_rates(filling, line, known):
         return

@@ -59,6 +59,7 @@ def read_index(
     shown = canonical_url(location)
     with temporary_spool(options) as spool:
         with open_url(location) as raw:
+            tally.is_from_stranger = not raw.is_private
             file = open_json(raw, limits=options.limits)
             with json_events(file.blocks(), shown, tally, options.limits) as events:
                 _Index(location, spool, tally, options).read(events)
@@ -72,7 +73,7 @@ def read_index(
             what = f"no structure with in-network files has a plan with {options.match!r} in it; try less text"
             raise SourceProblems(shown, (Problem("match", what),))
         for task in spool.tasks(tally.index_period):
-            yield replace(task, index_url=location)
+            yield replace(task, index_url=location, is_from_stranger=tally.is_from_stranger)
 
 
 def _why_no_file(tally: SourceTally) -> tuple[Problem, ...]:

@@ -6,7 +6,8 @@ A person made a list, so all its problems are told at once, before the first tas
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mrf_assets.errors import Problem, SourceProblems
@@ -16,7 +17,7 @@ from mrf_assets.sources.locations import Unusable, absolute_path, own_location, 
 from mrf_assets.sources.options import SourceKind, SourceOptions
 from mrf_assets.sources.spool import Spool, temporary_spool
 from mrf_assets.sources.tally import SourceTally
-from mrf_assets.stream import Opener
+from mrf_assets.stream import Opener, RawFile
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.urls import canonical_url, holds_address
 
@@ -38,7 +39,9 @@ def read_urls(
     location = own_location(location)
 
     def fill(filling: Filling) -> None:
-        for number, text in numbered_lines(location, open_url, filling.problems, filling.options.limits):
+        for number, text in numbered_lines(
+            location, filling.noting(open_url), filling.problems, filling.options.limits
+        ):
             entry = text.strip()
             if entry.startswith(("{", "[")):  # a whole index in one line would pass as a path, and be shown as one
                 filling.problems.add(number, "is JSON and no URL; ingest an index with --source index")
@@ -75,6 +78,17 @@ class Filling:
     spool: Spool
     tally: SourceTally
     problems: Problems
+
+    def noting(self, open_url: Opener) -> Opener:
+        """The same, which notes whose the list is."""
+
+        @contextmanager
+        def opened(location: str) -> Iterator[RawFile]:
+            with open_url(location) as raw:
+                self.tally.is_from_stranger = not raw.is_private
+                yield raw
+
+        return opened
 
     def add(
         self, where: int | str, location: str, plans: Iterable[Plan], known: Mapping[str, str | None] | None = None
@@ -126,4 +140,5 @@ def read_list(
         spool.assign(tally)
         if not tally.files:
             raise SourceProblems(shown, (Problem("line 1", _why_no_file(tally)),))
-        yield from spool.tasks(None)
+        for task in spool.tasks(None):
+            yield replace(task, is_from_stranger=tally.is_from_stranger)

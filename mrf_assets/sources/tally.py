@@ -17,6 +17,7 @@ EXAMPLES = 100  # what is kept of things that may be millions
 class SourceTally:
     """What was found in a source; whole when the first task comes out. Its size has a bound."""
 
+    is_from_stranger: bool = False  # the source is neither a file of ours nor in our own network
     structures: int = 0  # reporting structures read
     structures_selected: int = 0  # those that `match` left
     locations: int = 0  # in-network locations, list lines or CSV rows that were usable

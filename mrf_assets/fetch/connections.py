@@ -10,7 +10,7 @@ import http.client
 import io
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+
+_INTERIM = range(102, 200)  # 101 is final to whoever asked for another protocol, and nobody did
+
+
+def is_chunked(codings: Iterable[str] | None) -> bool:
+    """Whether Transfer-Encoding says so; its last coding is what delimits a body (RFC 9112, 6.3)."""
+    return ",".join(codings or ()).rpartition(",")[2].strip().lower() == "chunked"
 
 
 class _TimedReader(io.RawIOBase):
@@ -81,8 +89,19 @@ class _TimedResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         with self.reader.head():
             super().begin()
+        if not self.chunked and is_chunked(self.headers.get_all("Transfer-Encoding")):
+            # http.client knows no other coding before it, and would hand out the lines of the chunks.
+            self.chunked, self.chunk_left, self.length = True, None, None
         if self.reader.has_ended:  # http.client takes the end of the connection for the end of the head
             raise http.client.RemoteDisconnected("closed in the middle of the head")
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """The status line of the final answer (RFC 9110, 15.2); http.client passes 100 over, and no other."""
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # of http.client, not in typeshed
+            if status not in _INTERIM:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
 
 
 def _peer_of(sock: socket.socket) -> str | None:

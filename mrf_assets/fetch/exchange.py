@@ -38,7 +38,7 @@ from mrf_assets.errors import (
 )
 from mrf_assets.fetch import silent_hosts
 from mrf_assets.fetch.addresses import PrivateAddress, PublicOnlyAdapter, connected_host
-from mrf_assets.fetch.connections import TimedAdapter, peer_address, timed_reader
+from mrf_assets.fetch.connections import TimedAdapter, is_chunked, peer_address, timed_reader
 from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
@@ -94,9 +94,12 @@ class Answer:
 
     @property
     def length(self) -> int | None:
-        """Announced bytes of the body."""
-        text = self.header("Content-Length") or ""
-        return int(text) if _LENGTH.match(text) else None
+        """Announced bytes of the body; None where it comes in chunks, whose own lengths count (RFC 9112, 6.3)."""
+        if is_chunked([self.header("Transfer-Encoding") or ""]):
+            return None
+        texts = {text.strip() for text in (self.header("Content-Length") or "").split(",")}
+        text = texts.pop()
+        return int(text) if not texts and _LENGTH.match(text) else None
 
     @property
     def range(self) -> tuple[int, int, int | None] | None:
@@ -305,6 +308,9 @@ class Client:
             )
         except PrivateAddress:
             raise self._refused() from None
+        except requests.exceptions.InvalidHeader:
+            told = "the server announces two different lengths; tell the payer, or download it by hand"
+            raise HttpStatusError(self.shown, told) from None
         except ValueError:  # as above, of what is found out later
             raise UnsupportedUrl(self.shown, "is not a usable address; check it") from None
         except requests.exceptions.SSLError as error:

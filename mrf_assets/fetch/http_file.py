@@ -206,9 +206,7 @@ class HttpFile(OpenedFile):
 
     def _begin(self, answer: Answer) -> None:
         """Take an answer from byte 0 on as the file."""
-        if answer.status != requests.codes.ok:
-            answer.discard()
-            raise status_error(self.url, answer.status)
+        end = self._end_from_0(answer)
         self.validators = answer.validators
         if self._offset == 0:
             self.content_encoding = (answer.header("Content-Encoding") or "").strip().lower() or None
@@ -217,7 +215,21 @@ class HttpFile(OpenedFile):
         elif self._md5 is not None:
             expected = _md5_of(answer)
             self._md5 = None if expected is None else (expected, self._md5[1])
-        self._use(answer, answer.length)
+        self._use(answer, end)
+
+    def _end_from_0(self, answer: Answer) -> int | None:
+        """Where an answer ends that begins at byte 0, as far as it says so: 200, or 206 though no range was asked for.
+
+        Raises:
+            HttpStatusError: It is no such answer.
+        """
+        if answer.status == requests.codes.ok:
+            return answer.length
+        part = answer.range if answer.status == requests.codes.partial_content else None
+        if part is None or part[0] != 0 or part[2] is None:
+            answer.discard()
+            raise status_error(self.url, answer.status)
+        return part[1] + 1
 
     def _go_on(self, broken: _Broken) -> None:
         """Wait, and get to the byte behind the last one that was handed out."""
@@ -292,11 +304,9 @@ class HttpFile(OpenedFile):
         if self._offset == 0:
             self._begin(answer)
             return
-        if answer.status != requests.codes.ok:
-            answer.discard()
-            raise status_error(self.url, answer.status)
+        end = self._end_from_0(answer)
         self.transfer.restarts += 1
-        self._use(answer, answer.length)
+        self._use(answer, end)
         digest, left = hashlib.sha256(), self._offset
         while left:
             piece = self._piece(answer, min(left, BLOCK_BYTES))

@@ -13,6 +13,7 @@ from mrf_assets.catalog import connect
 from mrf_assets.data_dictionary import data_dictionary
 from mrf_assets.enrichment.directory import write_directory
 from mrf_assets.enrichment.registry import write_npis
+from mrf_assets.nppes.bulk_columns import REPAIRS
 from mrf_assets.pipeline import ingest
 from mrf_assets.settings import DiscoverySettings, EnrichSettings, Settings, dagster_home
 from mrf_assets.tasks import FileTask, NetworkIdentity
@@ -63,6 +64,7 @@ def test_every_repair_and_reject_is_documented() -> None:
     assert len(repairs) > 15
     assert len(reasons) > 4
     assert set() == (repairs | reasons) - documented
+    assert set() == {*REPAIRS, "bulk_byte_not_utf8", "bulk_line_without_npi"} - documented
 
 
 def test_the_data_dictionary_is_of_today() -> None:

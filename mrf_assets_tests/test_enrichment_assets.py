@@ -30,10 +30,13 @@ from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.factory import Document, document, render
 from mrf_assets_tests.mrf_server import MrfServer
 from mrf_assets_tests.nppes_factory import bulk_row, bulk_zip, listing, make_npis, provider
+from mrf_assets_tests.nppes_odd_zips import broken_zips
 from mrf_assets_tests.nppes_server import NppesServer, Reply
 
 MONTH = "NPPES_Data_Dissemination_November_2026_V2.zip"
 DOWN = Reply(status=404)
+STRANGERS = make_npis(3, seed=99)
+ODD_MONTHS = dict(broken_zips(make_npis(5)))
 
 
 @dataclass(slots=True)
@@ -55,9 +58,9 @@ class Shop:
         ingest(task.network_id, [task], Settings(output_dir=self.lake)).require_published()
 
     def put_bulk(self, npis: list[int]) -> None:
-        """CMS publishes a month that has these NPIs."""
+        """CMS publishes a month that has these NPIs, and others that are not ours."""
         self.cms.put("/NPI_Files.html", listing(MONTH))
-        self.cms.put(f"/{MONTH}", bulk_zip(bulk_row(str(npi)) for npi in npis))
+        self.cms.put(f"/{MONTH}", bulk_zip(bulk_row(str(npi)) for npi in [*npis, *STRANGERS]))
 
     def forget_bulk(self) -> None:
         """As if no bulk file had been downloaded."""
@@ -232,6 +235,50 @@ def test_side_by_side_survives_without_the_bulk_files(shop: Shop) -> None:
 
     assert shop.run(mode="parallel_all").success
     assert {"api"} == {row["source"] for row in shop.rows("npi_registry")}
+
+
+@pytest.mark.parametrize(
+    ("config", "odd"), [({"mode": "intelligent", "many": 5}, "encrypted"), ({"mode": "parallel_all"}, "UTF-16")]
+)
+def test_a_broken_bulk_file_leaves_all_to_the_api(shop: Shop, config: dict[str, Any], odd: str) -> None:
+    """As promised of both modes, whatever is wrong with the file."""
+    shop.cms.put(f"/{MONTH}", ODD_MONTHS[odd])
+
+    assert shop.run(**config).success
+    assert {"api"} == {row["source"] for row in shop.rows("npi_registry")}
+    assert len(shop.npis()) == len(shop.rows("npi_registry"))
+
+
+@pytest.mark.parametrize(
+    ("config", "page"),
+    [
+        ({"mode": "intelligent", "many": 5}, b"<a href='file:///etc/NPPES_Data_Dissemination_May_2026.zip'>x</a>"),
+        ({"mode": "parallel_all"}, b"<![x y]>"),
+    ],
+)
+def test_an_odd_page_of_bulk_files_leaves_all_to_the_api(shop: Shop, config: dict[str, Any], page: bytes) -> None:
+    """The same."""
+    shop.cms.put("/NPI_Files.html", page)
+
+    assert shop.run(**config).success
+    assert {"api"} == {row["source"] for row in shop.rows("npi_registry")}
+
+
+@pytest.mark.parametrize("config", [{"mode": "intelligent", "many": 5}, {"mode": "parallel_all"}])
+def test_a_folder_of_bulk_files_that_cannot_be_used_leaves_all_to_the_api(shop: Shop, config: dict[str, Any]) -> None:
+    """A file lies in its place; the ledger beside it can be written."""
+    shop.lake.joinpath(".mrf").mkdir(exist_ok=True)
+    shop.lake.joinpath(".mrf", "nppes").write_bytes(b"")
+
+    assert shop.run(**config).success
+    assert {"api"} == {row["source"] for row in shop.rows("npi_registry")}
+
+
+def test_repairs_of_the_bulk_files_are_published(shop: Shop) -> None:
+    """By kind, with the materialization."""
+    shop.cms.put(f"/{MONTH}", bulk_zip(bulk_row(npi, **{"Last Update Date": "2026-11-10"}) for npi in STRANGERS))
+
+    assert {"bulk_date_form": 3} == facts(shop.run(mode="bulk_only"), "npi_registry")["bulk_repairs"]
 
 
 def test_without_cms_the_api_is_asked_for_many_too(shop: Shop) -> None:

@@ -144,8 +144,10 @@ def test_a_withdrawn_npi_may_come_as_a_result() -> None:
     row = read(PERSON, answer(told))
     assert ("deactivated", dt.date(2020, 3, 4)) == (row["status"], row["deactivation_date"])
 
-    told["basic"] |= {"reactivation_date": "2021-03-04"}
-    assert "matched" == read(PERSON, answer(told))["status"]
+    for date, expected in (("2021-03-04", dt.date(2021, 3, 4)), ("2021-02-30", None)):
+        told["basic"] |= {"reactivation_date": date}
+        row = read(PERSON, answer(told))
+        assert ("matched", expected) == (row["status"], row["reactivation_date"])
 
 
 def test_an_npi_that_was_never_issued_is_an_answer() -> None:

@@ -23,7 +23,7 @@ from mrf_assets.enrichment.directory import write_directory
 from mrf_assets.enrichment.directory_checks import DIRECTORY_CHECKS, DirectoryFigures, audit_directory
 from mrf_assets.enrichment.registry import MANY, MODES, Mode, RegistryResult, RegistryUpdate, write_npis
 from mrf_assets.errors import MrfError
-from mrf_assets.fetch import FetchOptions, open_url
+from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.reference import Reference
 from mrf_assets.schema import NPI_REGISTRY, NPIS, PROVIDER_DIRECTORY, Table
 from mrf_assets.settings import MOST_WORKERS, EnrichSettings
@@ -127,6 +127,7 @@ def npi_registry(
         lake=settings.output_dir,
         settings=settings,
         open_url=partial(open_url, options=FetchOptions.of(settings)),
+        probe=partial(probe, options=FetchOptions.of(settings)),
         batch=batch_options(settings, max_workers=config.max_workers, limit=config.limit),
         mode=config.mode,
         many=config.many,
@@ -227,6 +228,7 @@ def _registry_facts(result: RegistryResult, lake: Path, seconds: float) -> dict[
         **{name: facts[name] for name in _PLOTTED},
         "failures": dg.MetadataValue.json(facts["failures"]),
         "bulk_files": dg.MetadataValue.json(result.bulk_files),
+        "bulk_repairs": dg.MetadataValue.json(dict(result.bulk_repairs)),
         "path": dg.MetadataValue.path(Reference(lake).registry),
     }
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -41,9 +43,9 @@ from mrf_assets.batch import (
 from mrf_assets.enrichment.inputs import INVALID
 from mrf_assets.enrichment.published import published_npis
 from mrf_assets.enrichment.run import prices_of
-from mrf_assets.errors import FetchError, MrfError, SettingError, StreamError
+from mrf_assets.errors import FetchError, SettingError, StoreError, StreamError
 from mrf_assets.nppes import NppesClient, npi_problem
-from mrf_assets.nppes.bulk import BulkRegistry
+from mrf_assets.nppes.bulk import BulkRegistry, Probe
 from mrf_assets.reference import Reference, write_table
 from mrf_assets.schema import NPI_REGISTRY, NPIS
 from mrf_assets.settings import EnrichSettings
@@ -74,6 +76,7 @@ class RegistryResult:
     rows: int = 0  # in the registry now
     stopped: str | None = None
     bulk_files: list[str] = field(default_factory=list)
+    bulk_repairs: Counter[str] = field(default_factory=Counter)  # in the files that this update downloaded, by kind
     statistics: Statistics = field(default_factory=Statistics)
     cost_dollars: float = 0.0
 
@@ -90,6 +93,7 @@ class RegistryUpdate:
     lake: Path
     settings: EnrichSettings
     open_url: Opener
+    probe: Probe = lambda _: None  # whether CMS has mended a bulk file that is here; None of it asks nobody
     batch: BatchOptions
     mode: Mode = "intelligent"
     many: int = MANY
@@ -178,22 +182,36 @@ class RegistryUpdate:
                 self._from_bulk_if_it_can_be_had(ledger, output, result)
 
     def _from_bulk(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
-        bulk = BulkRegistry(Reference(self.lake).bulk)
+        bulk = self._bulk()
         try:
-            bulk.refresh(self.settings.npi_files_url, self.open_url)
+            self._refresh(bulk)
         finally:
             result.statistics.received_bytes += bulk.received_bytes
         self._take_over(ledger, output, result, bulk)
 
+    def _bulk(self) -> BulkRegistry:
+        return BulkRegistry(Reference(self.lake).bulk)
+
+    def _refresh(self, bulk: BulkRegistry) -> None:
+        bulk.refresh(self.settings.npi_files_url, self.open_url, self.probe)
+
     def _from_bulk_if_it_can_be_had(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
-        """The same where the API is allowed too: CMS's page and its files may break by themselves."""
-        try:
+        """The same where the API is allowed too: CMS's page, its files and our folder of them may break alone."""
+        with self._without_bulk_if_need_be():
             self._from_bulk(ledger, output, result)
-        except (FetchError, StreamError) as error:
-            logger.warning("the bulk files cannot be had: %s", error)
+
+    @contextmanager
+    def _without_bulk_if_need_be(self) -> Iterator[None]:
+        try:
+            yield
+        except (FetchError, StreamError, StoreError) as error:
+            if isinstance(error, StoreError) and error.path != str(self._bulk().folder):
+                raise  # of the ledger or the registry, which the API needs, too
+            logger.warning("the bulk files cannot be used (%s); the API is asked for what is missing", error)
 
     def _take_over(self, ledger: Ledger, output: Output, result: RegistryResult, registry: BulkRegistry) -> None:
         result.bulk_files = [path.name for path in registry.paths]
+        result.bulk_repairs = registry.repairs
         lists = ledger.pages_of_keys(_KEYS_AT_ONCE, failed_but_for=INVALID)
         pages = [pa.array(map(int, keys), pa.int64()) for keys in lists]
         for batch in registry.rows(pa.table({"npi": pa.chunked_array(pages, pa.int64())})):
@@ -228,27 +246,21 @@ class RegistryUpdate:
 
     def _side_by_side(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
         """The API begins with what most prices name; the bulk files, once they are here, give the others."""
-        registry, stop = BulkRegistry(Reference(self.lake).bulk), Stop()
+        registry, stop = self._bulk(), Stop()
 
-        async def both() -> MrfError | None:
-            download = asyncio.ensure_future(
-                asyncio.to_thread(registry.refresh, self.settings.npi_files_url, self.open_url)
-            )
+        async def both() -> None:
+            download = asyncio.ensure_future(asyncio.to_thread(self._refresh, registry))
             download.add_done_callback(lambda _: stop.request("the bulk files are here"))
             await self._from_api(ledger, output, result, stop)
-            try:
-                await download
-            except MrfError as error:
-                return error
-            return None
+            await download
 
-        error = asyncio.run(both())
-        result.stopped = None
-        result.statistics.received_bytes += registry.received_bytes
-        if error is not None:
-            logger.warning("the bulk files cannot be had (%s); the API is asked for all", error)
-            return
-        self._take_over(ledger, output, result, registry)
+        with self._without_bulk_if_need_be():
+            try:
+                asyncio.run(both())
+            finally:
+                result.stopped = None
+                result.statistics.received_bytes += registry.received_bytes
+            self._take_over(ledger, output, result, registry)
 
 
 def _all_failed(statistics: Statistics) -> bool:

@@ -7,6 +7,7 @@ import datetime as dt
 import logging
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
@@ -47,7 +48,7 @@ from mrf_assets.enrichment.files import RunFiles, utc_now, write_json
 from mrf_assets.enrichment.inputs import INVALID, EnrichmentInput
 from mrf_assets.enrichment.quality import NameConfidences, Quality
 from mrf_assets.errors import Problem, SettingError
-from mrf_assets.fetch import FetchOptions, open_url
+from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.nppes import NppesClient
 from mrf_assets.nppes.bulk import BulkRegistry
 from mrf_assets.nppes.bulk_index import BulkIndex
@@ -238,6 +239,7 @@ class Enrichment:
     stop: Stop = field(default_factory=Stop)
     names: NameConfidences = field(default_factory=NameConfidences)  # of this run
     bulk_bytes: int = 0  # downloaded for the stage `deep`
+    bulk_repairs: Counter[str] = field(default_factory=Counter)  # in what was downloaded for it, by kind
 
     def __post_init__(self) -> None:
         require_prices(self.options, self.settings)
@@ -331,8 +333,11 @@ class Enrichment:
         """
         if "deep" in self.options.stages:
             bulk = self._bulk
-            made = bulk.refresh(self.settings.npi_files_url, partial(open_url, options=FetchOptions.of(self.settings)))
-            self.bulk_bytes = bulk.received_bytes
+            options = FetchOptions.of(self.settings)
+            made = bulk.refresh(
+                self.settings.npi_files_url, partial(open_url, options=options), partial(probe, options=options)
+            )
+            self.bulk_bytes, self.bulk_repairs = bulk.received_bytes, bulk.repairs
             logger.info("bulk files: %s", ", ".join(made) or "those that are here are the newest")
             time.sleep(self.options.stage_delay_seconds)
 
@@ -394,6 +399,7 @@ class Enrichment:
                 "cost_per_record_dollars": round(report.cost_dollars / ended, 8) if ended else None,
                 "this_run": statistics.as_facts(),
                 "quality": Quality.of(output).as_facts(),
+                "bulk_repairs": dict(self.bulk_repairs),
                 "options": self.options.as_facts(),
                 "hint": tuning_hint(statistics, self.options.batch),
             },

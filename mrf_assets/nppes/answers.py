@@ -83,7 +83,7 @@ def read_result(result: Mapping[str, Any]) -> dict[str, Any]:
     taxonomies = _mappings(result.get("taxonomies"))
     primary = next((each for each in taxonomies if _flag(each.get("primary"))), taxonomies[0] if taxonomies else {})
     deactivated = _text(basic.get("status")) == "D" or _text(basic.get("deactivation_date")) is not None
-    reactivated = _date(basic.get("reactivation_date"))
+    reactivated = _text(basic.get("reactivation_date")) is not None  # also where it is no date that can be read
     return {
         "status": "deactivated" if deactivated and not reactivated else "matched",
         "entity_type": _ENTITY_TYPES.get(str(result.get("enumeration_type"))),
@@ -107,7 +107,7 @@ def read_result(result: Mapping[str, Any]) -> dict[str, Any]:
         "last_updated": _date(basic.get("last_updated")) or _epoch_date(result.get("last_updated_epoch")),
         "certification_date": _date(basic.get("certification_date")),
         "deactivation_date": _date(basic.get("deactivation_date")),
-        "reactivation_date": reactivated,
+        "reactivation_date": _date(basic.get("reactivation_date")),
         "replacement_npi": _npi(basic.get("replacement_npi")),
     }
 

@@ -8,21 +8,19 @@ The names of the files change (`_V2`, re-cuts as `_V3`), so they are read from t
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import fcntl
-import io
+import json
 import logging
 import os
 import re
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import IO, Final, Protocol, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
 import duckdb
@@ -31,22 +29,26 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from mrf_assets.errors import CorruptArchive, NotFoundAtSource, StoreError, UnsupportedContent
-from mrf_assets.nppes.bulk_columns import COLUMNS, EXPRESSIONS
+from mrf_assets.nppes.bulk_archive import NpiLines, columns_of, corrupt, npi_lines, reason_of
+from mrf_assets.nppes.bulk_columns import COLUMNS, EXPRESSIONS, REPAIRS
 from mrf_assets.schema import NPI_REGISTRY
 from mrf_assets.stream import Opener
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls import canonical_url, is_remote
 
 logger = logging.getLogger(__name__)
 
-_MONTHLY = re.compile(r"\ANPPES_Data_Dissemination_([A-Z][a-z]+)_(\d{4})(?:_V(\d+))?\.zip\Z", re.IGNORECASE)
-_WEEKLY = re.compile(r"\ANPPES_Data_Dissemination_\d{6}_(\d{6})_Weekly(?:_V(\d+))?\.zip\Z", re.IGNORECASE)
-_MEMBER = re.compile(r"(?:\A|/)npidata_pfile_\d{8}-(\d{8})\.csv\Z", re.IGNORECASE)
+_NAME = r"\ANPPES_Data_Dissemination_"
+_MONTHLY = re.compile(rf"{_NAME}([A-Z][a-z]+)_(\d{{4}})(?:_V(\d{{1,4}}))?\.zip\Z", re.IGNORECASE | re.ASCII)
+_WEEKLY = re.compile(rf"{_NAME}\d{{6}}_(\d{{6}})_Weekly(?:_V(\d{{1,4}}))?\.zip\Z", re.IGNORECASE | re.ASCII)
+_SCHEMES = ("http://", "https://")
 _MONTHS = {dt.date(2000, month, 1).strftime("%B").lower(): month for month in range(1, 13)}
 _MOST_PAGE_BYTES = 10 << 20
 _BLOCK_BYTES = 4 << 20
 _LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "1GB", "threads": 2}
 _ROWS_AT_ONCE = 10_000
 _UNTIL: Final = "data_until"
+_STATE: Final = "source_state"  # of the zip, as the server told it: `FileState` as JSON
+_LEAST_SHARE = 0.5  # of the NPIs of the month before, or of the lines of the file; less is a file cut short
 _TOLD_BYTES = 100 << 20
 
 
@@ -73,6 +75,41 @@ class BulkListing:
         return (self.monthly, *self.weekly)
 
 
+class Stated(Protocol):
+    """What a server says of a file's present state."""
+
+    @property
+    def etag(self) -> str | None: ...  # noqa: D102 - as HTTP names it
+    @property
+    def last_modified(self) -> str | None: ...  # noqa: D102
+    @property
+    def size_bytes(self) -> int | None: ...  # noqa: D102
+
+
+Probe = Callable[[str], Stated | None]  # None: nothing can be learned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """The same, kept with what was made of the file."""
+
+    etag: str | None
+    last_modified: str | None
+    size_bytes: int | None
+
+    @classmethod
+    def of(cls, stated: Stated) -> FileState:
+        """Out of a server's answer."""
+        return cls(etag=stated.etag, last_modified=stated.last_modified, size_bytes=stated.size_bytes)
+
+    def differs_from(self, other: FileState) -> bool:
+        """True where both tell of another file; ETags last, for servers behind one balancer differ in theirs."""
+        pairs = [(self.size_bytes, other.size_bytes), (self.last_modified, other.last_modified)]
+        if None in pairs[1]:
+            pairs.append((self.etag, other.etag))
+        return any(None not in pair and pair[0] != pair[1] for pair in pairs)
+
+
 class _Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -84,29 +121,42 @@ class _Links(HTMLParser):
 
 
 def read_listing(page: bytes, page_url: str) -> BulkListing:
-    """The files that a page lists.
+    """The files that a page lists; one that came over the web may name http(s) alone, neither our disk nor a store.
 
     Raises:
         NotFoundAtSource: It lists no monthly file.
     """
     links = _Links()
-    links.feed(page.decode("utf-8", errors="replace"))
+    with suppress(AssertionError):  # of html.parser for odd declarations; what came before counts
+        links.feed(page.decode("utf-8", errors="replace"))
     monthly: list[BulkFile] = []
     weekly: dict[dt.date, BulkFile] = {}
     for link in links.found:
-        url = urljoin(page_url, link)
-        name = PurePosixPath(unquote(urlsplit(url).path)).name
-        if (found := _MONTHLY.match(name)) and found[1].lower() in _MONTHS:
-            first = dt.date(int(found[2]), _MONTHS[found[1].lower()], 1)
+        try:
+            url = urljoin(page_url, link)
+            name = PurePosixPath(unquote(urlsplit(url).path)).name
+        except ValueError:
+            continue
+        if is_remote(page_url) and not url.lower().startswith(_SCHEMES):
+            continue
+        if (found := _MONTHLY.match(name)) and (first := _month_begin(found[1], found[2])):
             monthly.append(BulkFile(until=first, version=int(found[3] or 1), name=name, url=url))
         elif (found := _WEEKLY.match(name)) and (last := _week_end(found[1])):
             file = BulkFile(until=last, version=int(found[2] or 1), name=name, url=url)
             weekly[last] = max(file, weekly.get(last, file))
     if not monthly:
         raise NotFoundAtSource(
-            canonical_url(page_url), "lists no NPPES_Data_Dissemination_<Month>_<Year>.zip; check MRF_NPI_FILES_URL"
+            canonical_url(page_url),
+            "lists no NPPES_Data_Dissemination_<Month>_<Year>.zip over http(s); check MRF_NPI_FILES_URL",
         )
     return BulkListing(monthly=max(monthly), weekly=tuple(weekly[last] for last in sorted(weekly)))
+
+
+def _month_begin(month: str, year: str) -> dt.date | None:
+    try:
+        return dt.date(int(year), _MONTHS[month.lower()], 1)
+    except (KeyError, ValueError):
+        return None
 
 
 def _week_end(text: str) -> dt.date | None:
@@ -122,16 +172,20 @@ class BulkRegistry:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self.received_bytes = 0  # downloaded by this object
+        self.repairs: Counter[str] = Counter()  # in what it downloaded; the kinds stand in docs/repairs.md
 
     @property
     def paths(self) -> list[Path]:
         """The parquet files that are here."""
         return sorted(self.folder.glob("NPPES_*.parquet"))
 
-    def refresh(self, page_url: str, open_url: Opener, *, weekly: bool = True) -> list[str]:
+    def refresh(
+        self, page_url: str, open_url: Opener, probe: Probe = lambda _: None, *, weekly: bool = True
+    ) -> list[str]:
         """Have what the page lists, and nothing else; returns the names of what was downloaded.
 
-        A file that is here already is not asked for again. Old files go when the new ones are complete.
+        A file that is here already is asked about, and downloaded again only if the server has another under its
+        name: CMS mends files in place. Old files go when the new ones are complete.
 
         Raises:
             FetchError: The page or a file cannot be had.
@@ -143,14 +197,14 @@ class BulkRegistry:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._locked(fcntl.LOCK_EX):
-                made = [file.name for file in files if self._have(file, open_url)]
+                made = [file.name for file in files if self._have(file, open_url, probe)]
                 wanted = {self._path(file) for file in files}
                 for leftover in {*self.paths, *self.folder.glob("*.new"), *self.folder.glob("*.zip")} - wanted:
                     leftover.unlink()
         except (OSError, duckdb.IOException) as error:
             raise StoreError(
                 str(self.folder),
-                f"cannot be written ({_reason(error)}); the bulk file needs some 3 GB of room",
+                f"cannot be written ({reason_of(error)}); the bulk file needs some 3 GB of room",
             ) from error
         return made
 
@@ -181,7 +235,7 @@ class BulkRegistry:
                 yield from self._rows(npis)
         except (OSError, duckdb.Error, pa.ArrowException) as error:
             raise StoreError(
-                str(self.folder), f"cannot be read ({_reason(error)}); delete it, and the files are downloaded again"
+                str(self.folder), f"cannot be read ({reason_of(error)}); delete it, and the files are downloaded again"
             ) from error
 
     def _rows(self, npis: pa.Table) -> Iterator[pa.RecordBatch]:
@@ -189,8 +243,9 @@ class BulkRegistry:
             return
         with duckdb.connect(config=_LIMITS) as connection:
             connection.register("wanted", npis.select(["npi"]))
+            columns = ", ".join(NPI_REGISTRY.arrow.names)
             ranked = " UNION ALL ".join(
-                f"SELECT *, {rank} AS rank FROM read_parquet({_literal(str(path))})"  # noqa: S608 - quoted
+                f"SELECT {columns}, {rank} AS rank FROM read_parquet({_literal(str(path))})"  # noqa: S608 - quoted
                 for rank, path in enumerate(sorted(self.paths, key=_data_until))
             )
             found = connection.sql(
@@ -201,21 +256,38 @@ class BulkRegistry:
                 yield batch.cast(NPI_REGISTRY.arrow)
 
     def _path(self, file: BulkFile) -> Path:
-        return self.folder / f"{Path(file.name).stem}.parquet"
+        return self.folder / f"NPPES{Path(file.name).stem[5:]}.parquet"  # pages write it in any case
 
-    def _have(self, file: BulkFile, open_url: Opener) -> bool:
+    def _have(self, file: BulkFile, open_url: Opener, probe: Probe) -> bool:
         """Make one file's parquet, unless it is here; true if it was made."""
         target = self._path(file)
-        if target.exists():
+        if target.exists() and not _has_changed(target, probe(file.url)):
             return False
         archive = self.folder / file.name
         partial = target.with_name(target.name + ".new")
         fetched_at = dt.datetime.now(tz=dt.UTC)
-        self.received_bytes += _download(file.url, archive, open_url)
-        write_parquet(archive, partial, file.name, fetched_at)
-        partial.replace(target)
-        archive.unlink()
+        try:
+            received, state = _download(file.url, archive, open_url)
+            self.received_bytes += received
+            written = write_parquet(archive, partial, file.name, fetched_at, state)
+            if not _is_weekly(file.name):
+                self._require_whole(file.name, written.rows)
+            partial.replace(target)
+        finally:
+            archive.unlink(missing_ok=True)  # a gigabyte
+            partial.unlink(missing_ok=True)
+        for kind, count in written.repairs.items():
+            logger.warning("%s: %s: %d (docs/repairs.md says what is done)", file.name, kind, count)
+        self.repairs.update(written.repairs)
         return True
+
+    def _require_whole(self, name: str, rows: int) -> None:
+        """A month without NPIs, or with far fewer than the one that is here, was cut short: it is not kept."""
+        before = max((_rows_of(path) for path in self.paths if not _is_weekly(path.name)), default=0)
+        if not rows or rows < _LEAST_SHARE * before:
+            raise CorruptArchive(
+                name, f"has {rows:,} NPIs, and the month before {before:,}; it was cut short: download it again later"
+            )
 
 
 def _read_page(url: str, open_url: Opener) -> bytes:
@@ -226,10 +298,25 @@ def _read_page(url: str, open_url: Opener) -> bytes:
     return page
 
 
-def _download(url: str, target: Path, open_url: Opener) -> int:
+def _is_weekly(name: str) -> bool:
+    return "_weekly" in name.lower()
+
+
+def _has_changed(target: Path, now: Stated | None) -> bool:
+    kept = (pq.read_metadata(target).metadata or {}).get(_STATE.encode())
+    return now is not None and kept is not None and FileState(**json.loads(kept)).differs_from(FileState.of(now))
+
+
+def _rows_of(path: Path) -> int:
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _download(url: str, target: Path, open_url: Opener) -> tuple[int, FileState]:
+    """Bytes received, and what the server said of the file."""
     partial = target.with_name(target.name + ".new")
     received = told = 0
     with open_url(url) as raw, partial.open("wb") as file:
+        state = FileState.of(raw)
         while block := raw.read(_BLOCK_BYTES):
             file.write(block)
             received += len(block)
@@ -237,49 +324,56 @@ def _download(url: str, target: Path, open_url: Opener) -> int:
                 told = received
                 logger.info("%s: %.0f MB", target.name, received / 1e6)
     partial.replace(target)
-    return received
+    return received, state
 
 
-def write_parquet(archive: Path, target: Path, name: str, fetched_at: dt.datetime) -> int:
-    """Stream the NPIs out of a dissemination zip into parquet; returns how many.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What came of one zip."""
+
+    rows: int
+    repairs: Counter[str]  # by kind
+
+
+def write_parquet(
+    archive: Path, target: Path, name: str, fetched_at: dt.datetime, state: FileState | None = None
+) -> Written:
+    """Stream the NPIs out of a dissemination zip into parquet.
 
     The other members (other names, practice locations, endpoints, headers, readme) are not read.
 
     Raises:
-        CorruptArchive: Not a zip, or it broke.
+        CorruptArchive: Not a zip, it broke, or most of its lines have no NPI.
         UnsupportedContent: It has no `npidata_pfile_*.csv`, or that lacks a column that is needed.
         duckdb.IOException: The target cannot be written.
     """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            member, until = _member(opened, name)
-            missing = sorted(set(COLUMNS) - set(_header(opened, member)))
-            if missing:
-                raise UnsupportedContent(name, f"{member} has no column {missing[0]!r}; CMS changed it: report it")
-            with opened.open(member) as lines:
-                return _write(lines, target, name, fetched_at, until)
-    except duckdb.IOException:  # of the target; what breaks in the archive comes through Arrow as another error
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, pa.ArrowInvalid, duckdb.Error) as error:
-        raise CorruptArchive(name, f"cannot be read ({_reason(error)}); download it again") from error
+    columns = columns_of(archive, name)
+    with npi_lines(archive, name) as lines:
+        for column in COLUMNS:
+            if columns.count(column) != 1:
+                how_often = f"{columns.count(column)} times the" if column in columns else "no"
+                what = f"{lines.member} has {how_often} column {column!r}"
+                raise UnsupportedContent(name, f"{what}; CMS changed it: report it")
+        try:
+            counted, repairs = _write(lines, target, name, fetched_at, state)
+        except (pa.ArrowException, duckdb.Error) as error:
+            if lines.damage is None and isinstance(error, duckdb.IOException):  # of the target
+                raise
+            raise corrupt(name, lines.damage or reason_of(error)) from error
+    rows = _rows_of(target)
+    if rows < _LEAST_SHARE * counted:
+        raise CorruptArchive(name, f"only {rows:,} of its {counted:,} lines have an NPI; download it again")
+    repairs |= {"bulk_byte_not_utf8": lines.repaired_bytes, "bulk_line_without_npi": counted - rows}
+    return Written(rows=rows, repairs=+repairs)
 
 
-def _member(opened: zipfile.ZipFile, name: str) -> tuple[str, dt.date]:
-    for member in opened.namelist():
-        if found := _MEMBER.search(member):
-            return member, dt.datetime.strptime(found[1], "%Y%m%d").replace(tzinfo=dt.UTC).date()
-    raise UnsupportedContent(name, "has no npidata_pfile_<date>-<date>.csv; check MRF_NPI_FILES_URL")
-
-
-def _header(opened: zipfile.ZipFile, member: str) -> list[str]:
-    with opened.open(member) as lines, io.TextIOWrapper(lines, encoding="utf-8-sig", newline="") as text:
-        return next(csv.reader(text), [])
-
-
-def _write(lines: IO[bytes], target: Path, name: str, fetched_at: dt.datetime, until: dt.date) -> int:
+def _write(
+    lines: NpiLines, target: Path, name: str, fetched_at: dt.datetime, state: FileState | None
+) -> tuple[int, Counter[str]]:
+    """Lines read, and repairs by kind."""
     # benchmarks/NOTES.md, "NPPES": Arrow's reader takes half the time of DuckDB's through a pipe.
     reader = pa_csv.open_csv(
-        lines,
+        cast("IO[bytes]", lines),  # Arrow wants `read` and `closed` alone
         read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES),
         parse_options=pa_csv.ParseOptions(newlines_in_values=True),
         convert_options=pa_csv.ConvertOptions(
@@ -290,6 +384,14 @@ def _write(lines: IO[bytes], target: Path, name: str, fetched_at: dt.datetime, u
             quoted_strings_can_be_null=True,
         ),
     )
+    counted = 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal counted
+        for batch in reader:
+            counted += batch.num_rows
+            yield batch
+
     constants = {
         "source": _literal("bulk"),
         "source_file": _literal(name),
@@ -297,20 +399,20 @@ def _write(lines: IO[bytes], target: Path, name: str, fetched_at: dt.datetime, u
     }
     untold = {"other_names": "CAST(NULL AS VARCHAR[])", "practice_locations": "CAST(NULL AS INTEGER)"}
     sources = {**EXPRESSIONS, **constants, **untold}
-    selected = ", ".join(f"{sources.get(name, 'CAST(NULL AS VARCHAR)')} AS {name}" for name in NPI_REGISTRY.arrow.names)
+    selected = [f"{sources.get(name, 'CAST(NULL AS VARCHAR)')} AS {name}" for name in NPI_REGISTRY.arrow.names]
+    selected += [f"{expression} AS {kind}" for kind, expression in REPAIRS.items()]
+    notes = {_UNTIL: lines.until.isoformat()} | ({} if state is None else {_STATE: json.dumps(asdict(state))})
+    noted = ", ".join(f"{key}: {_literal(value)}" for key, value in notes.items())
     with duckdb.connect(config=_LIMITS) as connection:
-        connection.register("lines", reader)
+        connection.register("lines", pa.RecordBatchReader.from_batches(reader.schema, batches()))
         connection.execute(
-            f'COPY (SELECT {selected} FROM lines WHERE TRY_CAST("NPI" AS BIGINT) IS NOT NULL) '  # noqa: S608 - constants
-            f"TO {_literal(str(target))} "
-            f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{_UNTIL}: {_literal(until.isoformat())}}})"
+            f"COPY (SELECT {', '.join(selected)} FROM lines WHERE {EXPRESSIONS['npi']} IS NOT NULL) "  # noqa: S608 - constants
+            f"TO {_literal(str(target))} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{noted}}})"
         )
-    return int(pq.read_metadata(target).num_rows)
-
-
-def _reason(error: Exception) -> str:
-    """One line; DuckDB's go on with hints and Python's traceback."""
-    return str(getattr(error, "strerror", None) or error).strip().split("\n", 1)[0]
+        sums = connection.execute(
+            f"SELECT {', '.join(f'sum({kind})' for kind in REPAIRS)} FROM read_parquet({_literal(str(target))})"  # noqa: S608 - constants
+        ).fetchone()
+    return counted, Counter({kind: int(count or 0) for kind, count in zip(REPAIRS, sums or (), strict=True)})
 
 
 def _literal(text: str) -> str:
@@ -320,4 +422,4 @@ def _literal(text: str) -> str:
 def _data_until(path: Path) -> tuple[str, bool]:
     """Until when a file knows; of two with the same day the weekly one is newer."""
     metadata = pq.read_metadata(path).metadata or {}
-    return metadata.get(_UNTIL.encode(), b"").decode(), "_Weekly" in path.name
+    return metadata.get(_UNTIL.encode(), b"").decode(), _is_weekly(path.name)

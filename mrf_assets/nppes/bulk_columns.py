@@ -16,8 +16,16 @@ def _column(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _date(name: str) -> str:
+def _us_date(name: str) -> str:
     return f"CAST(try_strptime({_column(name)}, '%m/%d/%Y') AS DATE)"
+
+
+def _iso_date(name: str) -> str:
+    return f"CAST(try_strptime({_column(name)}, '%Y-%m-%d') AS DATE)"
+
+
+def _date(name: str) -> str:
+    return f"coalesce({_us_date(name)}, {_iso_date(name)})"
 
 
 def _flag(name: str) -> str:
@@ -25,7 +33,9 @@ def _flag(name: str) -> str:
 
 
 def _npi(name: str) -> str:
-    return f"TRY_CAST({_column(name)} AS BIGINT)"
+    # A cast alone would round 1234567893.5, which is another provider.
+    text = f"trim({_column(name)})"
+    return f"CASE WHEN regexp_full_match({text}, '[0-9]{{10}}') THEN TRY_CAST({text} AS BIGINT) END"
 
 
 def _address(prefix: str, label: str) -> dict[str, str]:
@@ -51,7 +61,15 @@ _SWITCHES = _numbered("Healthcare Provider Primary Taxonomy Switch")
 _PRIMARY = "".join(
     f" WHEN {switch} = 'Y' AND {code} IS NOT NULL THEN {code}" for code, switch in zip(_CODES, _SWITCHES, strict=True)
 )
-_DEACTIVATED, _REACTIVATED = _date("NPI Deactivation Date"), _date("NPI Reactivation Date")
+# A date that cannot be read says that it happened all the same.
+_DEACTIVATED, _REACTIVATED = _column("NPI Deactivation Date"), _column("NPI Reactivation Date")
+_DATES: Final = {
+    "enumeration_date": "Provider Enumeration Date",
+    "last_updated": "Last Update Date",
+    "certification_date": "Certification Date",
+    "deactivation_date": "NPI Deactivation Date",
+    "reactivation_date": "NPI Reactivation Date",
+}
 
 EXPRESSIONS: Final[dict[str, str]] = {
     "npi": _npi("NPI"),
@@ -70,12 +88,26 @@ EXPRESSIONS: Final[dict[str, str]] = {
     **_address("mailing", _MAILING),
     "primary_taxonomy_code": f"CASE{_PRIMARY} ELSE {_CODES[0]} END",
     "taxonomy_codes": f"list_filter([{', '.join(_CODES)}], lambda code: code IS NOT NULL)",
-    "enumeration_date": _date("Provider Enumeration Date"),
-    "last_updated": _date("Last Update Date"),
-    "certification_date": _date("Certification Date"),
-    "deactivation_date": _DEACTIVATED,
-    "reactivation_date": _REACTIVATED,
+    **{column: _date(name) for column, name in _DATES.items()},
     "replacement_npi": _npi("Replacement NPI"),
+}
+
+
+def _count(conditions: list[str]) -> str:
+    return " + ".join(f"CAST({condition} AS UTINYINT)" for condition in conditions)
+
+
+# How often each repair was needed in a line; the kinds stand in docs/repairs.md.
+REPAIRS: Final[dict[str, str]] = {
+    "bulk_date_form": _count(
+        [f"({_us_date(name)} IS NULL AND {_iso_date(name)} IS NOT NULL)" for name in _DATES.values()]
+    ),
+    "bulk_date_unreadable": _count(
+        [f"({_column(name)} IS NOT NULL AND {_date(name)} IS NULL)" for name in _DATES.values()]
+    ),
+    "bulk_replacement_npi_unreadable": _count(
+        [f"({_column('Replacement NPI')} IS NOT NULL AND {_npi('Replacement NPI')} IS NULL)"]
+    ),
 }
 
 COLUMNS: Final = tuple(

@@ -34,6 +34,7 @@ from mrf_assets.defs.run_records import (
     records_by_batch,
     why_failed,
 )
+from mrf_assets.disk import full_disk_behind
 from mrf_assets.errors import SettingError
 from mrf_assets.manifest import NetworkRecord, build_manifest
 from mrf_assets.settings import Operations, dagster_home
@@ -58,6 +59,8 @@ def ensure_dagster_home() -> Path:
             shutil.copyfile(_packaged_settings(), home / SETTINGS_NAME)
         _tell_other_settings(home)
     except OSError as error:
+        if full := full_disk_behind(error, home, "a DAGSTER_HOME"):
+            raise full from None
         raise SettingError(
             "DAGSTER_HOME", f"{home} cannot be used ({error.strerror}); set it to a folder of yours"
         ) from None

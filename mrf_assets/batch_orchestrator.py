@@ -44,11 +44,21 @@ from mrf_assets.store import Store
 from mrf_assets.task_store import PlannedBatch, TaskStore
 from mrf_assets.tasks import FileTask
 from mrf_assets.urls import canonical_url, host_of
-from mrf_assets.workers import BATCH_TAG, NetworkJob, Outcome, run_networks, settle_orphans
+from mrf_assets.workers import (
+    BATCH_TAG,
+    NetworkJob,
+    Outcome,
+    home_without_room,
+    published_files,
+    run_networks,
+    settle_orphans,
+    stop_abandoned,
+)
 
 _TAG_CHARACTERS = 250  # an index's address in a run tag
 _DAY_SECONDS = 86_400
 MANIFEST_NAME = "manifest.json"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +197,8 @@ def continue_batch(
         planned = None if batch_id is None else plan.load_batch(batch_id) or _planned_elsewhere(batch_id, records, plan)
         if planned is None:
             raise SettingError("batch", f"{batch_id or 'none'} is not known here; `mrf stats` lists them")
+        _take_over(instance, plan, planned.batch_id)
+        records = batch_records(instance, planned.batch_id)
         # The folder may have been moved since.
         settings = replace(Ingestor(**planned.config).settings, output_dir=folder)
         _check(settings, operations, workers)
@@ -212,6 +224,21 @@ def continue_batch(
         verbose=verbose,
     )
     return run.execute() | {"networks_left_out": 0}
+
+
+def _take_over(instance: dg.DagsterInstance, plan: TaskStore, batch_id: str) -> None:
+    """Stop the workers that outlived the process which ran a batch.
+
+    Raises:
+        SettingError: That process still runs.
+    """
+    with plan.held(batch_id):
+        stopped = stop_abandoned(instance, batch_id)
+    if stopped:
+        logger.warning(
+            "the process that ran batch %s is gone; took over from its %d worker(s), which were stopped",
+            *(batch_id, stopped),
+        )
 
 
 def _planned_elsewhere(batch_id: str, records: dict[str, NetworkRecord], plan: TaskStore) -> PlannedBatch | None:
@@ -320,6 +347,8 @@ class _Run:
             budget = Budget(self.batch.batch_id, runs_before, self.operations, console.warn)
 
             def ended(outcome: Outcome) -> bool:
+                if not outcome.is_recorded and all(each.is_recorded for each in outcomes.values()):
+                    console.warn(f"{outcome.error}; no other network is begun, and `mrf resume` continues the batch")
                 outcomes[outcome.network_id] = outcome
                 record = self._record(instance, outcome) if budget.is_set or not outcome.success else None
                 console.ended(
@@ -330,7 +359,7 @@ class _Run:
                     error=None if outcome.success or record is None else record.error,
                     log_file=_log_file(log_dir, outcome.network_id),
                 )
-                return record is None or budget.allows_more(record)
+                return outcome.is_recorded and (record is None or budget.allows_more(record))
 
             console.open()
             try:
@@ -346,9 +375,10 @@ class _Run:
                 )
             finally:
                 console.close()
-            runs = batch_runs(instance, self.batch.batch_id)
+            runs = self._runs(instance)
         have_one = {run.network_id for run in runs}
-        runs += [self._without_run(each) for key, each in outcomes.items() if key not in have_one]
+        unrecorded = [each for key, each in outcomes.items() if key not in have_one or not each.is_recorded]
+        runs = [*map(self._without_run, unrecorded), *runs]  # the newest first
         return self._report(runs, outcomes, console, budget, interrupted_by)
 
     def _report(
@@ -399,19 +429,35 @@ class _Run:
             "stopped_by_budget": budget.is_used_up,
         }
 
+    def _runs(self, instance: dg.DagsterInstance) -> list[NetworkRecord]:
+        """What the event log knows of the batch; nothing where its disk has no room to read it."""
+        try:
+            return batch_runs(instance, self.batch.batch_id)
+        except Exception as error:
+            if home_without_room(error) is None:
+                raise
+            return []
+
     def _record(self, instance: dg.DagsterInstance, outcome: Outcome) -> NetworkRecord:
         """What the event log knows of a network, or, where it has no run, what its worker said."""
-        return batch_record(instance, self.batch.batch_id, outcome.network_id) or self._without_run(outcome)
+        try:
+            known = batch_record(instance, self.batch.batch_id, outcome.network_id) if outcome.is_recorded else None
+        except Exception as error:
+            if home_without_room(error) is None:
+                raise
+            known = None
+        return known or self._without_run(outcome)
 
     def _without_run(self, outcome: Outcome) -> NetworkRecord:
-        """A network whose run could not even be made."""
+        """A network whose run could not be made, or not be recorded to its end."""
+        output_files = published_files(self.settings.output_dir, outcome.network_id) if outcome.success else {}
         return NetworkRecord(
             network_id=outcome.network_id,
             run_id="",
             batch_id=self.batch.batch_id,
-            status="failed",
-            error=outcome.error,
-            facts={},
+            status="success" if outcome.success else "failed",
+            error=None if outcome.success else outcome.error,
+            facts={"output_files": output_files} if outcome.success else {},
             tags=self.batch.tags,
             seconds=outcome.seconds,
             ended=_now(),

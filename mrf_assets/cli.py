@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
@@ -27,6 +27,7 @@ from mrf_assets.catalog import write_catalog
 from mrf_assets.check_command import check
 from mrf_assets.console import PrintableFormatter, print_warnings, printable, printable_json
 from mrf_assets.discover_command import discover
+from mrf_assets.disk import full_disk_behind
 from mrf_assets.enrich_command import enrich
 from mrf_assets.errors import (
     ExtractError,
@@ -45,7 +46,7 @@ from mrf_assets.index_cli import index_commands
 from mrf_assets.pipeline import Wanted, ingest
 from mrf_assets.published_prices import published_prices
 from mrf_assets.results import NetworkResult
-from mrf_assets.settings import Operations, Settings
+from mrf_assets.settings import Operations, Settings, dagster_home
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
 from mrf_assets.store import Store, row_counts
 from mrf_assets.stream import Opener
@@ -433,8 +434,7 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except MrfError as error:
-        click.echo(f"Error: {printable(str(error))}", err=True)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        _end_with(error)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -444,6 +444,16 @@ def _one_line_errors() -> Iterator[None]:
     except BrokenPipeError:  # `mrf manifest | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        full = full_disk_behind(error, dagster_home(), "a DAGSTER_HOME")  # Dagster's own errors do not tell
+        if full is None:
+            raise
+        _end_with(full)
+
+
+def _end_with(error: MrfError) -> NoReturn:
+    click.echo(f"Error: {printable(str(error))}", err=True)
+    sys.exit(2 if isinstance(error, InputError) else 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

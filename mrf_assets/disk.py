@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mrf_assets.errors import DiskFull, StoreError
@@ -34,7 +35,7 @@ def is_full(error: OSError) -> bool:
 def refusal(folder: Path, error: OSError) -> StoreError:
     """What the file system refused, as one line for a person."""
     if is_full(error):
-        return _full(folder)
+        return _full(folder, error)
     return StoreError(
         str(folder), f"cannot be written ({error.strerror or error}); check the folder, its owner and its disk"
     )
@@ -72,20 +73,52 @@ def sqlite_transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def sqlite_refusal(path: Path, what: str, error: OSError | sqlite3.Error) -> StoreError:
     """The same for a database; `what` could not be done with it."""
-    if isinstance(error, OSError):
-        without_room = is_full(error)
-    else:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the bits are details
-        # Without room for the index of its log SQLite says "disk I/O error".
-        has_no_log = code == sqlite3.SQLITE_IOERR and _free_bytes(path.parent) in range(_SQLITE_LOG_INDEX_BYTES)
-        without_room = code == sqlite3.SQLITE_FULL or has_no_log
+    without_room = is_full(error) if isinstance(error, OSError) else _has_no_room(error, path.parent)
     if without_room:
-        return _full(path.parent)
+        return _full(path.parent, error)
     return StoreError(str(path), f"{what} ({error}); check the folder and its owner")
 
 
-def _full(folder: Path) -> DiskFull:
-    return DiskFull(str(folder), _free_bytes(folder) or 0, 0, 0)
+def _has_no_room(error: sqlite3.Error, folder: Path) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the bits are details
+    if code == sqlite3.SQLITE_FULL:
+        return True
+    # Without room for its log, or for the log's index, SQLite says "disk I/O error"; without an inode for them
+    # "unable to open database file".
+    has_no_log = _free_bytes(folder) in range(_SQLITE_LOG_INDEX_BYTES) or _has_no_inodes(folder)
+    return code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and has_no_log
+
+
+def full_disk_behind(error: BaseException, folder: Path, setting: str) -> DiskFull | None:
+    """The full disk that an error of another library comes from, if it does.
+
+    That library keeps its files in `folder`, which `setting` names.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        is_ours = isinstance(cause, OSError) and is_full(cause) and _is_below(cause.filename, folder)
+        if is_ours or (isinstance(cause, sqlite3.Error) and _has_no_room(cause, folder)):
+            return _full(folder, cause, setting)
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _is_below(filename: object, folder: Path) -> bool:
+    return isinstance(filename, str) and Path(filename).is_relative_to(folder)
+
+
+def _full(folder: Path, error: BaseException, setting: str = "an --output-dir") -> DiskFull:
+    lacks = "quota" if getattr(error, "errno", None) == errno.EDQUOT else "inodes" if _has_no_inodes(folder) else "room"
+    return DiskFull(str(folder), _free_bytes(folder) or 0, 0, 0, lacks, setting)
+
+
+def _has_no_inodes(folder: Path) -> bool:
+    """Whether the disk has room, but not for another file; systems that count none have no end of them."""
+    for place in (folder, *folder.parents):
+        with suppress(OSError):
+            found = os.statvfs(place)
+            return bool(found.f_files) and not found.f_favail and bool(found.f_bavail)
+    return False
 
 
 def _free_bytes(folder: Path) -> int | None:

@@ -24,6 +24,7 @@ from mrf_assets.fetch import FetchOptions, Validators, probe
 from mrf_assets.index_reader import is_unmodified, new_batch_id, quick_options, read_registered, request_digest
 from mrf_assets.index_registry import RegisteredIndex, read_registry
 from mrf_assets.index_store import IndexStatus, IndexStore, Offer
+from mrf_assets.part_processes import end_with_parent
 from mrf_assets.schema import FILES
 from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.store import Store
@@ -254,13 +255,17 @@ def read_in_processes(indexes: Sequence[RegisteredIndex], settings: Settings, se
     context = mp.get_context("spawn")
     deadline = time.monotonic() + seconds
     processes = [
-        context.Process(target=read_registered, args=(index, settings), kwargs={"batch_id": batch_id}, daemon=True)
-        for index in indexes
+        context.Process(target=_read_beside, args=(index, settings, batch_id), daemon=True) for index in indexes
     ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(max(deadline - time.monotonic(), 0.0))
+
+
+def _read_beside(index: RegisteredIndex, settings: Settings, batch_id: str) -> None:
+    end_with_parent()  # a daemon process outlives a parent that was killed
+    read_registered(index, settings, batch_id=batch_id)
 
 
 def _mark(found: Validators) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import multiprocessing as mp
+import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -48,9 +50,25 @@ class _Forward(logging.Handler):
             self._parent.send(record)
 
 
+def end_with_parent() -> None:
+    """End this process at once when the one that started it is gone.
+
+    Its result would be lost, and where it publishes it would do so next to whatever repeats its work.
+    """
+    parent = mp.parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
 def _child(parent: Connection, work: Callable[[Any, Callable[[Any], None]], Any], item: Any, log_level: int) -> None:  # noqa: ANN401 - of `in_processes`
     # The parent stops its parts itself; a Ctrl-C of the terminal must not reach them first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     _PACKAGE.setLevel(log_level)
     _PACKAGE.addHandler(_Forward(parent))
     try:

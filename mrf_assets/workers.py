@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -28,9 +29,13 @@ import dagster as dg
 
 from mrf_assets.console import PrintableFormatter
 from mrf_assets.definitions import build_defs
-from mrf_assets.defs.processes import LOST, MACHINE_TAG, WORKER_TAG, is_orphan, worker_tags
+from mrf_assets.defs.processes import LOST, MACHINE_TAG, WORKER_TAG, is_orphan, stop_worker, worker_tags
+from mrf_assets.disk import full_disk_behind
+from mrf_assets.errors import DiskFull
+from mrf_assets.part_processes import end_with_parent
 from mrf_assets.results import Progress
-from mrf_assets.settings import Settings
+from mrf_assets.settings import Settings, dagster_home
+from mrf_assets.store import Store
 
 _GRACE_SECONDS = 30.0  # for an interrupted run to clean up behind itself
 _POLL_SECONDS = 0.5  # how soon a signal is noticed
@@ -63,6 +68,7 @@ class Outcome:
     seconds: float
     unchanged: bool = False  # left as it is published
     error: str | None = None  # where the run's own events cannot tell, such as a killed worker
+    is_recorded: bool = True  # False: Dagster's storage had no room for it, and `success` is what was published
 
 
 @dataclass(slots=True)
@@ -141,6 +147,7 @@ def _copied(log: IO[bytes], console: int, network_id: str) -> Iterator[int]:
 def _work(parent: Connection, settings: Settings, log_level: int) -> None:
     """Run jobs until None comes. A process group of its own keeps the terminal's Ctrl-C with the parent."""
     os.setsid()
+    end_with_parent()  # a download may go on for hours, and `mrf resume` would have to wait for it
     _settings.append(settings)
     logging.captureWarnings(True)
     package = logging.getLogger("mrf_assets")
@@ -150,15 +157,42 @@ def _work(parent: Connection, settings: Settings, log_level: int) -> None:
     printer.setFormatter(PrintableFormatter("  %(asctime)s %(message)s", "%H:%M:%S"))
     package.addHandler(printer)
     job = dg.reconstructable(ingest_in_process)
-    with dg.DagsterInstance.get() as instance:
+    with ExitStack() as stack:
+        home = cache(lambda: stack.enter_context(dg.DagsterInstance.get()))  # a failure is not kept
         try:
             while (task := parent.recv()) is not None:
                 started = time.monotonic()
                 with _output_of(task):
-                    outcome = _run(job, instance, task)
+                    outcome = _run_recorded(job, home, task, settings.output_dir)
                 parent.send(replace(outcome, seconds=time.monotonic() - started))
         except (KeyboardInterrupt, EOFError, BrokenPipeError):
             os._exit(130)
+
+
+def home_without_room(error: BaseException) -> DiskFull | None:
+    """Whether Dagster failed because DAGSTER_HOME takes nothing more; its own errors do not tell."""
+    return full_disk_behind(error, dagster_home(), "a DAGSTER_HOME")
+
+
+def _run_recorded(job: Any, home: Callable[[], dg.DagsterInstance], task: NetworkJob, output_dir: Path) -> Outcome:  # noqa: ANN401 - Dagster's reconstructable job is not public
+    """Run a network; where its record cannot be written, say whether it was published all the same."""
+    before = published_files(output_dir, task.network_id)
+    try:
+        return _run(job, home(), task)
+    except Exception as error:
+        if (full := home_without_room(error)) is None:
+            raise
+        is_published = published_files(output_dir, task.network_id) != before
+        return Outcome(network_id=task.network_id, success=is_published, seconds=0, error=str(full), is_recorded=False)
+
+
+def published_files(output_dir: Path, network_id: str) -> dict[str, list[str]]:
+    """Table -> paths of what is published of a network now, all periods."""
+    store, found = Store(output_dir), dict[str, list[str]]()
+    for period in store.periods(network_id):
+        for table, paths in store.tables(network_id, period).items():
+            found.setdefault(table, []).extend(map(str, paths))
+    return found
 
 
 def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> Outcome:  # noqa: ANN401 - Dagster's reconstructable job is not public
@@ -174,6 +208,16 @@ def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> Outcome:  
     except dg.DagsterError as error:  # the run could not even be made: configuration, storage
         told = f"{type(error).__name__}: {error}"
         return Outcome(network_id=task.network_id, success=False, seconds=0, error=told)
+
+
+@contextmanager
+def _as_far_as_home_has_room() -> Iterator[None]:
+    """What cannot be written about a run stays as it is; `settle_orphans` ends it once there is room."""
+    try:
+        yield
+    except Exception as error:
+        if home_without_room(error) is None:
+            raise
 
 
 class _Pool:
@@ -224,9 +268,10 @@ class _Pool:
         worker = self.busy.pop(connection)
         worker.process.join()
         reason = f"the worker process died ({_exit_words(worker.process.exitcode)}); run it again"
-        for run in self._unfinished(worker.process.pid):
-            self.instance.report_run_failed(run, reason)
-            self._free_slots(run)
+        with _as_far_as_home_has_room():
+            for run in self._unfinished(worker.process.pid):
+                self.instance.report_run_failed(run, reason)
+                self._free_slots(run)
         return self._failed(worker, reason)
 
     def cancel(self) -> Iterator[Outcome]:
@@ -234,9 +279,10 @@ class _Pool:
         for connection in list(self.busy):
             yield from self._ended(connection)
         for connection, worker in self.busy.items():
-            for run in self._unfinished(worker.process.pid):
-                # Without this an interrupted run counts as failed, and run retries would start it again.
-                self.instance.report_run_canceling(run)
+            with _as_far_as_home_has_room():
+                for run in self._unfinished(worker.process.pid):
+                    # Without this an interrupted run counts as failed, and run retries would start it again.
+                    self.instance.report_run_canceling(run)
             worker.process.terminate()
             connection.close()  # it leaves once its run has ended, rather than wait for the next
         deadline = time.monotonic() + _GRACE_SECONDS
@@ -245,9 +291,10 @@ class _Pool:
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
-            for run in self._unfinished(worker.process.pid):
-                self.instance.report_run_canceled(run)
-                self._free_slots(run)
+            with _as_far_as_home_has_room():
+                for run in self._unfinished(worker.process.pid):
+                    self.instance.report_run_canceled(run)
+                    self._free_slots(run)
             yield self._failed(worker, "canceled")
         self.busy.clear()
 
@@ -283,6 +330,18 @@ def settle_orphans(instance: dg.DagsterInstance) -> int:
         instance.report_run_failed(run, LOST)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return len(orphans)
+
+
+def stop_abandoned(instance: dg.DagsterInstance, batch_id: str) -> int:
+    """Stop this machine's workers of a batch whose coordinator is gone, and fail their runs; returns how many runs.
+
+    Workers end with their coordinator; one that cannot, as it is paused or stuck in a disk, must not publish next to
+    what takes its place. The caller holds the batch.
+    """
+    abandoned = dg.RunsFilter(tags={BATCH_TAG: batch_id, MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
+    stopped = sum(stop_worker(run.tags) for run in instance.get_runs(abandoned))
+    settle_orphans(instance)
+    return stopped
 
 
 def _exit_words(code: int | None) -> str:

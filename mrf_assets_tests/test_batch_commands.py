@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
 
 from mrf_assets.batch_history import batch_statistics
@@ -50,6 +49,12 @@ def _status(place: Place) -> dict[str, Any]:
 def _runs(place: Place) -> list[dg.DagsterRun]:
     with place.instance() as instance:
         return list(instance.get_runs())
+
+
+def _worker(place: Place, letter: str) -> psutil.Process:
+    """The process that works on a network."""
+    (run,) = [run for run in _runs(place) if run.tags["dagster/partition"] == key(letter)]
+    return psutil.Process(int(run.tags["mrf/worker"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,10 +289,10 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
         with place.start("status", "--watch") as watching:
             assert watching.stdout is not None
             told = watching.stdout.readline()  # it looks while the batch goes on
-            os.killpg(process.pid, signal.SIGKILL)
-            (run,) = [run for run in _runs(place) if run.tags["dagster/partition"] == key("c")]
-            os.kill(int(run.tags["mrf/worker"]), signal.SIGKILL)
+            worker = _worker(place, "c")
+            process.kill()  # the worker ends by itself, in the middle of a download
             process.communicate()
+            psutil.wait_procs([worker], timeout=60)
             watched = finished(watching)
         gate.release()
         before = server.counts()
@@ -342,6 +347,44 @@ def test_what_is_lost_with_its_process_is_not_what_failed(interrupted: Interrupt
     }
 
     assert {(key("b"), "STEP_FAILURE"), (key("c"), None)} == reasons
+
+
+@pytest.fixture(scope="module")
+def abandoned(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    """The same with a worker that cannot end when its coordinator does: it is paused."""
+    place = Place(tmp_path_factory.mktemp("abandoned"))
+    with MrfServer() as server:
+        payer = Payer(server)
+        for letter in "ac":
+            payer.publish(letter)
+        gate = server.hold(Payer.path("c"), at=20)
+        process = place.start(*run_arguments(payer.publish_index("ac"), 1))
+        assert gate.reached.wait(60)
+        during, worker = _status(place), _worker(place, "c")
+        worker.suspend()
+        process.kill()
+        process.wait()  # the worker keeps its output open
+        gate.release()
+        before = server.counts()
+        resumed = place.mrf("resume")
+        process.communicate()
+        assert not worker.is_running()
+        return Interrupted(
+            place=place, during=during, refused=resumed, watched=[], resumed=resumed,
+            asked=server.counts() - before, after=_status(place), leftovers=place.leftovers(),
+        )  # fmt: skip
+
+
+def test_resume_takes_over_from_a_worker_that_outlived_its_coordinator(abandoned: Interrupted) -> None:
+    """It stops the worker, says so, and runs its network again."""
+    assert 0 == abandoned.resumed.returncode
+    assert re.search(
+        r"the process that ran batch \S+ is gone; took over from its 1 worker\(s\), which were stopped",
+        abandoned.resumed.stderr,
+    )
+    assert {Payer.path("c"): 1} == dict(abandoned.asked)
+    assert (2, 2, 0, 0) == tuple(abandoned.after[it] for it in ("networks", "succeeded", "failed", "pending"))
+    assert [] == abandoned.leftovers
 
 
 # --- several output folders of one DAGSTER_HOME ---------------------------------------------

@@ -6,12 +6,15 @@ The disks are real, and small: file systems in memory, where the machine lets us
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,18 +46,26 @@ def server() -> Iterator[MrfServer]:
         yield running
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """An empty file system of 4 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
+@contextmanager
+def _mounted(place: Path, options: str) -> Iterator[Path]:
+    """A file system in memory, which only root may mount."""
+    place.mkdir(parents=True)
     mounting = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(place)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False
     )
     if mounting.returncode:
         pytest.skip(f"no file system can be mounted here: {mounting.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of 4 MB."""
+    with _mounted(tmp_path / "disk", f"size={_DISK_BYTES}") as place:
+        yield place
 
 
 def _fill(disk: Path, left_bytes: int = 0) -> Path:
@@ -271,14 +282,95 @@ def test_a_full_disk_fails_one_network_and_spares_the_others(
     assert f"  ❌ {key('b')}: {disk / 'lake'}: the disk is full: " in done.stdout.partition("EXTRACTION SUMMARY")[2]
 
 
+# --- DAGSTER_HOME --------------------------------------------------------------------------
+
+_ROOM = "the disk is full: 0.0 MB are free; free some space, or name a DAGSTER_HOME on a larger disk"
+_INODES = (
+    r"the disk takes no more files: its inodes are used up, though \d+.\d MB are free; remove some files, or name a"
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "left_bytes", "workers", "reason"),
+    [("size=8m", 2_500_000, 1, _ROOM), ("size=64m,nr_inodes=70", None, 2, _INODES)],
+    ids=["room", "inodes"],
+)
+def test_a_home_that_fills_up_ends_the_batch_in_one_line_and_true_counts(
+    tmp_path: Path, options: str, left_bytes: int | None, workers: int, reason: str
+) -> None:
+    """What was published counts as published though Dagster could not record it; the rest is not begun."""
+    place = Place(tmp_path / "place")
+    with MrfServer() as server, _mounted(place.home, options):
+        payer = Payer(server)
+        for letter in "abcdef":
+            payer.publish(letter)
+        if left_bytes is not None:
+            _fill(place.home, left_bytes)
+        done = place.run(payer.publish_index("abcdef"), workers)
+
+    published, manifest = place.networks(), json.loads((place.output / "manifest.json").read_text())
+    assert published
+    assert len(published) < 6
+    assert 1 == done.returncode
+    assert "Traceback" not in done.stderr
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("⚠️")]
+    assert re.fullmatch(f"⚠️ {place.home}: {reason}.*; no other network is begun, and `mrf resume` continues .*", told)
+    assert f"Successful: {len(published)}/6" in done.stdout
+    assert published == sorted(it["network_id"] for it in manifest["extractions"] if it["status"] == "success")
+    assert all(it["output_files"] for it in manifest["extractions"] if it["status"] == "success")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"), [("size=64k", "the disk is full"), ("size=1m,nr_inodes=2", "its inodes are used up")]
+)
+@pytest.mark.parametrize("command", [("stats",), ("run", "--source", "url", "--input", "{url}")], ids=lambda it: it[0])
+def test_a_home_that_is_full_is_told_in_one_line(
+    tmp_path: Path, server: MrfServer, options: str, reason: str, command: tuple[str, ...]
+) -> None:
+    """Before anything starts."""
+    place = Place(tmp_path / "place")
+    url = Payer(server).publish("a")
+    TaskStore.under(place.output).save([_task(url)])
+    with _mounted(place.home, options):
+        if "inodes" not in options:
+            _fill(place.home)
+        done = place.mrf(*(each.replace("{url}", url) for each in command))
+
+    assert 1 == done.returncode
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Error: {place.home}: ")
+    assert reason in line
+
+
 # --- refusals as words ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_quota_is_a_full_disk(tmp_path: Path, code: int) -> None:
-    """For the user they are the same."""
-    assert isinstance(refusal(tmp_path, OSError(code, "")), DiskFull)
-    assert isinstance(sqlite_refusal(tmp_path / "plan", "cannot be kept", OSError(code, "")), DiskFull)
+    """What to do is the same; which of both it is, is said."""
+    for refused in (
+        refusal(tmp_path, OSError(code, "")),
+        sqlite_refusal(tmp_path / "plan", "cannot be kept", OSError(code, "")),
+    ):
+        assert isinstance(refused, DiskFull)
+        assert ("the quota is used up" in str(refused)) == (code == errno.EDQUOT)
+
+
+def _save_plan(folder: Path) -> None:
+    TaskStore(folder / "plan.sqlite").save([_task("https://mrf.example/a.json")])
+
+
+def _save_table(folder: Path) -> None:
+    write_table(folder / "a.parquet", pa.schema([("a", pa.int64())]), [])
+
+
+@pytest.mark.parametrize("write", [_save_plan, _save_table])
+def test_inodes_that_are_used_up_are_no_full_disk(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    """There is room, but not for another file."""
+    with _mounted(tmp_path / "disk", "size=1m,nr_inodes=2") as place:
+        (place / "last").touch()
+        with pytest.raises(DiskFull, match=r"takes no more files: its inodes are used up, though 1\.0 MB are free"):
+            write(place)
 
 
 def test_other_refusals_are_told_as_they_are(tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 from mrf_assets.errors import MalformedJson, PartDied
@@ -67,6 +70,30 @@ def test_a_part_that_is_killed_is_told() -> None:
     """The system kills what takes too much memory; waiting for it would never end."""
     with pytest.raises(PartDied, match=r"file 1 .*SIGKILL"):
         in_processes(_die, [1], 1, _nothing)
+
+
+def _wait_for_ever(_number: int, tell: Callable[[int], None]) -> None:
+    tell(os.getpid())
+    signal.pause()
+
+
+def _print_now(message: int) -> None:
+    print(message, flush=True)  # noqa: T201 - to the test
+
+
+def test_parts_end_with_the_process_that_started_them() -> None:
+    """It was killed: they would read their files to the end for nobody."""
+    program = (
+        "from mrf_assets_tests import test_part_processes as it; "
+        "it.in_processes(it._wait_for_ever, [1, 2], 2, it._print_now)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        parts = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
+        parent.kill()
+
+    _, alive = psutil.wait_procs(parts, timeout=60)
+    assert [] == alive
 
 
 def test_a_bug_keeps_its_traceback() -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from mrf_assets.defs.processes import MACHINE_TAG, STARTED_TAG, WORKER_TAG, is_alive, is_orphan, worker_tags
+from mrf_assets_tests.dagster_fixtures import REPOSITORY, Payer, Place, kill_all_of, processes_of, wait_for
+from mrf_assets_tests.mrf_server import MrfServer
 
 _WORKER = """
 import json
@@ -63,3 +70,43 @@ def test_a_run_of_another_machine_or_of_dagsters_own_launcher_is_not_judged() ->
     assert is_orphan(tags)
     assert not is_orphan(tags | {MACHINE_TAG: "another"})
     assert not is_orphan({name: value for name, value in tags.items() if name != WORKER_TAG})
+
+
+_STEPS: dict[str, dict[str, Any]] = {
+    "discover_portals": {"discovered_indexes": {"config": {"portals": ["{held}"], "enable_scraping": False}}},
+    "enrich_npis": {"npi_registry": {"config": {"mode": "bulk_only"}}},
+    "ingest": {},
+}
+
+
+@pytest.mark.parametrize("job", _STEPS)
+def test_a_step_ends_with_its_run(job: str, tmp_path: Path) -> None:
+    """The run's process was killed in the middle of a download; the step would go on next to the run's retry."""
+    place = Place(tmp_path)
+    with MrfServer() as server, place.instance():
+        payer = Payer(server)
+        payer.publish("a")
+        place.mrf(*("run", "--source", "url", "--input", payer.url("a"), "--network-id", "a"))
+        held = Payer.path("a") if job == "ingest" else "/page.html"
+        server.put("/page.html", b"<html></html>")
+        gate = server.hold(held, at=1)
+        config = tmp_path / "config.yaml"
+        config.write_text(json.dumps({"ops": _STEPS[job]}).replace("{held}", server.url(held)))
+        process = subprocess.Popen(
+            [*(sys.executable, "-m", "dagster", "job", "execute", "-m", "mrf_assets.definitions", "-j", job),
+             *("-c", str(config)), *(("--tags", json.dumps({"dagster/partition": "a"})) if job == "ingest" else ())],
+            cwd=REPOSITORY,
+            env=place.environment
+            | {"MRF_NPI_FILES_URL": server.url(held), "MRF_SKIP_UNCHANGED": "false"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            assert gate.reached.wait(120)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            wait_for("every process of the run to end", lambda: not processes_of(place), 60)
+        finally:
+            gate.release()
+            kill_all_of(place)
+            process.wait()

@@ -11,7 +11,7 @@ from mrf_assets.defs.checks import check_results, check_specs, standing_results
 from mrf_assets.defs.freshness import FRESHNESS_CHECK, freshness_results, freshness_spec
 from mrf_assets.defs.metadata import data_version, failure_facts, table_facts
 from mrf_assets.defs.partitions import NETWORKS
-from mrf_assets.defs.processes import end_with_parent
+from mrf_assets.defs.processes import end_with_run, is_step_process
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
 from mrf_assets.results import NetworkResult, Progress, spent_on
@@ -83,8 +83,7 @@ def network_tables(code_version: str, fresh_days: int) -> dg.AssetsDefinition:
 
         With checks alone selected, audits what is published.
         """
-        if _is_step_process(context):
-            end_with_parent()
+        end_with_run(context)
         yield from _materialize(context, ingestor)
         # Behind the publication, as it judges what is published.
         yield from freshness_results(context.partition_key, ingestor, fresh_days, context.selected_asset_check_keys)
@@ -125,15 +124,10 @@ def _leave(context: dg.AssetExecutionContext, result: NetworkResult) -> Iterator
     yield from standing_results(context.instance, context.partition_key, rules)
 
 
-def _is_step_process(context: dg.AssetExecutionContext) -> bool:
-    """Whether this process is there for one step of a run of the daemon, and has a run's process above it."""
-    return context.op_execution_context.job_def.executor_def.name == "multiprocess"
-
-
 def _ingest(context: dg.AssetExecutionContext, ingestor: Ingestor) -> NetworkResult:
     started, tasks = time.monotonic(), list[FileTask]()
     try:
-        if _is_step_process(context):  # `mrf run` has done it for its workers
+        if is_step_process(context):  # `mrf run` has done it for its workers
             ingestor.sweep()
         tasks = ingestor.tasks(context.partition_key)
         return ingestor.ingest(context.partition_key, tasks, _log_progress)

@@ -12,6 +12,7 @@ from mrf_assets.catalog_checks import CATALOG_CHECKS, audit_catalog
 from mrf_assets.checks import Check, CheckResult
 from mrf_assets.defs import jobs
 from mrf_assets.defs.assets import OWNERS
+from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
 from mrf_assets.schema import PROVIDER_DIRECTORY, TABLES
@@ -31,8 +32,9 @@ _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in (*_ENDE
     kinds={"duckdb"},
     owners=OWNERS,
 )
-def catalog(ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
+def catalog(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
     """`catalog.duckdb`: documented views over all networks, the latest period and all of them."""
+    end_with_run(context)
     try:
         made = write_catalog(Path(ingestor.output_dir), ingestor.settings.taxonomy_codes)
     except MrfError as error:
@@ -61,6 +63,7 @@ def catalog(ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-ar
 )
 def catalog_checks(context: dg.AssetCheckExecutionContext, ingestor: Ingestor) -> Iterator[dg.AssetCheckResult]:
     """The second set of rules, which compare prices, months and networks; on demand, as they read all rates."""
+    end_with_run(context)
     selected = {key.name for key in context.selected_asset_check_keys}
     checks = [check for check in CATALOG_CHECKS if check.name in selected]
     settings = ingestor.settings

@@ -10,6 +10,7 @@ from mrf_assets.changes import DRIFT_CHECKS, Changes, write_changes
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.checks import check_results
 from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
 from mrf_assets.schema import RATE_CHANGES
@@ -53,6 +54,7 @@ def rate_changes(
     context: dg.AssetExecutionContext, ingestor: Ingestor
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]  # a file, no value
     """Added, removed and changed prices between the two latest periods of one network."""
+    end_with_run(context)
     try:
         changes = write_changes(ingestor.settings, context.partition_key)
     except MrfError as error:

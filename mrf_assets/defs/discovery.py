@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from mrf_assets.defs.assets import OWNERS
+from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.discovery import STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
 from mrf_assets.errors import MrfError
@@ -54,6 +55,7 @@ def discovered_indexes(
     context: dg.AssetExecutionContext, config: DiscoveryConfig, ingestor: Ingestor
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
     """The indexes and files that payers' portals name now. Nothing of them is opened."""
+    end_with_run(context)
     settings = ingestor.settings
     began = time.monotonic()
     try:

@@ -17,6 +17,7 @@ from mrf_assets.batch import Prices, Pulse, Statistics, counts_text, pace_text, 
 from mrf_assets.checks import CheckResult
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
+from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.enrichment import batch_options, prices_of
 from mrf_assets.enrichment.directory import write_directory
@@ -108,6 +109,7 @@ def _spec(table: Table, deps: list[str]) -> dg.AssetSpec:
 @dg.multi_asset(name="npis", specs=[_spec(NPIS, ["providers", "provider_sets", "rates"])])
 def npis(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
     """The NPIs of the latest period of every network, with how many prices name each."""
+    end_with_run(context)
     limit_registry(context.instance)  # before the run asks for its slot of the pool, which is the next step
     lake = ingestor.settings.output_dir
     rows = _told_plainly(lambda: write_npis(lake))
@@ -121,6 +123,7 @@ def npi_registry(
     context: dg.AssetExecutionContext, config: RegistryConfig, ingestor: Ingestor, enricher: Enricher
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # files, no value
     """The registry's entries; a run that was interrupted or failed is gone on with by the next."""
+    end_with_run(context)
     limit_registry(context.instance)  # of the runs after this one; beside it, the ledger's lock refuses a second
     settings = _told_plainly(lambda: enricher.settings(ingestor))
     update = RegistryUpdate(
@@ -162,8 +165,9 @@ def npi_registry(
         for check in DIRECTORY_CHECKS
     ],
 )
-def provider_directory(ingestor: Ingestor) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # a file
+def provider_directory(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # a file
     """The published NPIs with their names, specialties and places, and how sure the payers' names are."""
+    end_with_run(context)
     lake = ingestor.settings.output_dir
     rows = _told_plainly(lambda: write_directory(lake))
     results, figures = _told_plainly(lambda: audit_directory(Reference(lake).directory))

@@ -1,13 +1,19 @@
 """Which process works on a run, and what happens when one of them is killed."""
 
-import multiprocessing
+from __future__ import annotations
+
 import os
 import platform
-import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+from mrf_assets.part_processes import end_with_parent
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 WORKER_TAG = "mrf/worker"  # process id
 STARTED_TAG = "mrf/worker_started"  # a process id is given again
@@ -31,6 +37,19 @@ def _birth(process: psutil.Process) -> str:
     except OSError:  # no Linux, or no such process any more
         return f"{process.create_time():.0f}"
     return f"{boot}/{facts.split()[_START_TICKS]}"
+
+
+def stop_worker(tags: Mapping[str, str]) -> bool:
+    """Kill the worker of a run on this machine and wait for its end; False where it is gone already, or not ours."""
+    if WORKER_TAG not in tags or tags.get(MACHINE_TAG) != platform.node() or is_orphan(tags):
+        return False
+    try:
+        process = psutil.Process(int(tags[WORKER_TAG]))
+        process.kill()
+        process.wait()
+    except psutil.NoSuchProcess:
+        return False
+    return True
 
 
 def is_orphan(tags: Mapping[str, str]) -> bool:
@@ -60,16 +79,15 @@ def is_alive(pid: int, *, began_before: float) -> bool:
         return False
 
 
-def end_with_parent() -> None:
-    """End this process at once when the one that started it is gone.
+def is_step_process(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> bool:
+    """Whether this process is there for one step of a run, and has that run's process above it."""
+    return context.op_execution_context.job_def.executor_def.name == "multiprocess"
 
-    The step of a run whose own process was killed would go on and publish, beside the run's retry.
+
+def end_with_run(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> None:
+    """End a step's process at once when its run's process is gone: the run's retry would work next to it.
+
+    Every asset calls this first. A run's own process is no step's, and outlives its code server.
     """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def watch() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+    if is_step_process(context):
+        end_with_parent()

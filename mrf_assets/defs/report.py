@@ -6,16 +6,18 @@ from typing import Any
 import dagster as dg
 
 from mrf_assets.defs.assets import OWNERS
+from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
 from mrf_assets.schema import PROVIDER_DIRECTORY, TABLES
 
 
 @dg.asset(deps=[*TABLES, PROVIDER_DIRECTORY.name], group_name="answers", kinds={"html"}, owners=OWNERS)
-def report(ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
+def report(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
     """`report.html`: coverage, prices, spread, changes, quality, providers and run times, on one page."""
     from mrf_assets.report import charts, write_report  # noqa: PLC0415 - imports matplotlib, 0.5 s
 
+    end_with_run(context)
     try:
         made = write_report(ingestor.settings)
     except MrfError as error:

@@ -34,7 +34,7 @@ from mrf_assets.defs.run_records import (
     records_by_batch,
     why_failed,
 )
-from mrf_assets.disk import full_disk_behind
+from mrf_assets.disk import full_disk, is_full
 from mrf_assets.errors import SettingError
 from mrf_assets.manifest import NetworkRecord, build_manifest
 from mrf_assets.settings import Operations, dagster_home
@@ -42,6 +42,7 @@ from mrf_assets.statistics import BatchStatistics, FollowUp, count
 from mrf_assets.store import Store
 from mrf_assets.submission import AFTER_TAG, FOLLOWER, THEN_TAG, state_of, why_not_followed
 from mrf_assets.task_store import TaskStore
+from mrf_assets.whole_files import whole_file
 
 SETTINGS_NAME = "dagster.yaml"
 _SEEN_NAME = ".dagster.yaml.seen"  # SHA-256 of the packaged settings that were told of last
@@ -56,11 +57,12 @@ def ensure_dagster_home() -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
         if is_new := not (home / SETTINGS_NAME).exists():
-            shutil.copyfile(_packaged_settings(), home / SETTINGS_NAME)
+            with whole_file(home / SETTINGS_NAME) as partial:
+                shutil.copyfile(_packaged_settings(), partial)
         _tell_other_settings(home)
     except OSError as error:
-        if full := full_disk_behind(error, home, "a DAGSTER_HOME"):
-            raise full from None
+        if is_full(error):
+            raise full_disk(home, error, "a DAGSTER_HOME") from None
         raise SettingError(
             "DAGSTER_HOME", f"{home} cannot be used ({error.strerror}); set it to a folder of yours"
         ) from None

@@ -32,9 +32,9 @@ from mrf_assets.defs.run_records import (
     published_facts,
 )
 from mrf_assets.disk import require_room
-from mrf_assets.errors import SettingError
+from mrf_assets.errors import SettingError, StoreError
 from mrf_assets.extract import READERS
-from mrf_assets.manifest import NetworkRecord, build_manifest, write_manifest
+from mrf_assets.manifest import GrowingManifest, NetworkRecord, build_manifest, write_manifest
 from mrf_assets.pipeline import Wanted
 from mrf_assets.priority import PRIORITY_TAG, Priority, priority_of, score
 from mrf_assets.results import Kept
@@ -340,26 +340,36 @@ class _Run:
         if log_dir:
             (settings.output_dir / log_dir).mkdir(parents=True, exist_ok=True)
         jobs = [self._job(key, settings, log_dir) for key in self.networks]
-        console = BatchConsole(len(jobs), self.workers, log_dir, with_bar=not self.verbose)
+        shown_logs = None if log_dir is None else _from_here(settings.output_dir / log_dir)
+        console = BatchConsole(
+            len(jobs), self.workers, shown_logs, positions=self._positions(), with_bar=not self.verbose
+        )
         outcomes: dict[str, Outcome] = {}
         with dg.DagsterInstance.get() as instance:
             runs_before = batch_runs(instance, self.batch.batch_id)
             budget = Budget(self.batch.batch_id, runs_before, self.operations, console.warn)
+            manifest = GrowingManifest(
+                path=settings.output_dir / MANIFEST_NAME,
+                build=self._manifest,
+                records={key: each for key, each in latest_runs(runs_before).items() if each.has_ended},
+            )
+            manifest.begin()
 
             def ended(outcome: Outcome) -> bool:
                 if not outcome.is_recorded and all(each.is_recorded for each in outcomes.values()):
                     console.warn(f"{outcome.error}; no other network is begun, and `mrf resume` continues the batch")
                 outcomes[outcome.network_id] = outcome
-                record = self._record(instance, outcome) if budget.is_set or not outcome.success else None
+                record = self._record(instance, outcome)
                 console.ended(
                     outcome.network_id,
                     success=outcome.success,
                     unchanged=outcome.unchanged,
-                    seconds=outcome.seconds,
-                    error=None if outcome.success or record is None else record.error,
-                    log_file=_log_file(log_dir, outcome.network_id),
+                    seconds=outcome.seconds if record.seconds is None else record.seconds,  # as in the manifest
+                    error=None if outcome.success else record.error,
+                    log_file=_log_file(shown_logs, outcome.network_id),
                 )
-                return outcome.is_recorded and (record is None or budget.allows_more(record))
+                manifest.add(record)
+                return outcome.is_recorded and budget.allows_more(record)
 
             console.open()
             try:
@@ -375,7 +385,7 @@ class _Run:
                 )
             finally:
                 console.close()
-            runs = self._runs(instance)
+            runs = self._runs(instance, {each.run_id: each for each in manifest.records.values()})
         have_one = {run.network_id for run in runs}
         unrecorded = [each for key, each in outcomes.items() if key not in have_one or not each.is_recorded]
         runs = [*map(self._without_run, unrecorded), *runs]  # the newest first
@@ -391,17 +401,12 @@ class _Run:
     ) -> dict[str, Any]:
         records = latest_runs(runs)
         of_batch = [records[key] for key in self.planned.priorities if key in records]
-        manifest = build_manifest(
-            batch_id=self.batch.batch_id,
-            extraction_run=self.batch.started.isoformat(timespec="seconds"),
-            source_type=self.batch.source_type,
-            source_input=self.batch.source_input,
-            output_dir=self.settings.output_dir,
-            networks=((record, self.plan.load(record.network_id)) for record in of_batch),
-            planned_files=self.plan.count_files(self.planned.priorities),
-        )
-        manifest_file = self.settings.output_dir / MANIFEST_NAME
-        write_manifest(manifest, manifest_file)
+        manifest, manifest_file = self._manifest(of_batch), self.settings.output_dir / MANIFEST_NAME
+        refusal: StoreError | None = None
+        try:
+            write_manifest(manifest, manifest_file)
+        except StoreError as error:  # people must see the counts first
+            refusal = error
         counted = count(self.batch.batch_id, list(self.planned.priorities), runs, self.operations)
         failures = [
             (key, records[key].error or "") for key in self.networks if key in outcomes and not outcomes[key].success
@@ -419,6 +424,8 @@ class _Run:
         if interrupted_by is not None:
             reason = f"It was stopped by {signal.Signals(interrupted_by).name}; `mrf resume` goes on."
         send_alert(batch_alert(counted, reason=reason), self.operations.alert_urls)
+        if refusal is not None:
+            raise refusal
         return {
             **manifest["summary"],
             "batch_id": self.batch.batch_id,
@@ -429,10 +436,27 @@ class _Run:
             "stopped_by_budget": budget.is_used_up,
         }
 
-    def _runs(self, instance: dg.DagsterInstance) -> list[NetworkRecord]:
+    def _positions(self) -> dict[str, int]:
+        """The batch's networks, numbered as they stand in the source."""
+        first = self.plan.first_positions()
+        in_order = sorted(self.planned.priorities, key=lambda key: first.get(key, 0))
+        return {key: number for number, key in enumerate(in_order, 1)}
+
+    def _manifest(self, records: Iterable[NetworkRecord]) -> dict[str, Any]:
+        return build_manifest(
+            batch_id=self.batch.batch_id,
+            extraction_run=self.batch.started.isoformat(timespec="seconds"),
+            source_type=self.batch.source_type,
+            source_input=self.batch.source_input,
+            output_dir=self.settings.output_dir,
+            networks=((record, self.plan.load(record.network_id)) for record in records),
+            planned_files=self.plan.count_files(self.planned.priorities),
+        )
+
+    def _runs(self, instance: dg.DagsterInstance, known: dict[str, NetworkRecord]) -> list[NetworkRecord]:
         """What the event log knows of the batch; nothing where its disk has no room to read it."""
         try:
-            return batch_runs(instance, self.batch.batch_id)
+            return batch_runs(instance, self.batch.batch_id, known)
         except Exception as error:
             if home_without_room(error) is None:
                 raise
@@ -483,6 +507,12 @@ class _Run:
             log_path=None if log_file is None else settings.output_dir / log_file,
             echo=self.verbose,
         )
+
+
+def _from_here(path: Path) -> str:
+    """A path that can be opened from where the user stands, as short as it gets."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _log_file(log_dir: str | None, network_id: str) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,7 +74,11 @@ def package_log(*, verbose: bool) -> Iterator[None]:
 
 
 class BatchConsole:
-    """Prints the progress of one batch."""
+    """Prints the progress of one batch.
+
+    `positions` are the places of networks in their source, from 1; without them they are numbered as they begin.
+    `log_dir` is shown as it is given, so it leads there from where the user stands.
+    """
 
     def __init__(
         self,
@@ -83,11 +87,12 @@ class BatchConsole:
         log_dir: str | None,
         console: Console | None = None,
         *,
+        positions: Mapping[str, int] | None = None,
         with_bar: bool = True,  # False where others write to the console too
     ) -> None:
         self._console = console or Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
         self._total, self._workers, self._log_dir = total, workers, log_dir
-        self._position: dict[str, int] = {}
+        self._positions = dict(positions or {})
         self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -116,14 +121,14 @@ class BatchConsole:
 
     def started(self, network_id: str, tasks: Sequence[FileTask]) -> None:
         """One network begins."""
-        self._position[network_id] = len(self._position) + 1
+        self._positions.setdefault(network_id, len(self._positions) + 1)
         if self._parallel:
             self._rows[network_id] = self._bars.add_task(f"  {network_id}", total=None, note="")
             return
-        self._print(f"\n[{self._position[network_id]}/{self._total}] {network_id}")
+        self._print(f"\n{self._number(network_id)} {network_id}")
         for task in tasks:
-            url = printable(task.canonical_url)
-            self._print(f"  URL: {url[:_URL_CHARACTERS]}{'...' if len(url) > _URL_CHARACTERS else ''}")
+            name = printable(task.filename)  # addresses of one payer begin alike
+            self._print(f"  URL: {name[:_URL_CHARACTERS]}{'...' if len(name) > _URL_CHARACTERS else ''}")
         plans = list(dict.fromkeys(plan for task in tasks for plan in task.plans))
         if plans:
             ids = ", ".join(printable(plan.plan_id or plan.plan_name or "?") for plan in plans[:_PLANS_TOLD])
@@ -165,11 +170,14 @@ class BatchConsole:
             good = "unchanged" if unchanged else "completed"
             mark, how = ("✅", f"{good} ({seconds:.1f}s)") if success else ("❌", "failed")
             log = f" | Log: {log_file}" if log_file else ""
-            self._print(f"{mark} [{self._position[network_id]}/{self._total}] {network_id} {how}{log}")
+            self._print(f"{mark} {self._number(network_id)} {network_id} {how}{log}")
         elif success:
             self._print(f"  ✅ {'Unchanged' if unchanged else 'Success'} ({seconds:.1f}s)")
         else:
             self._print(f"  ❌ Failed: {printable(error or 'see the log')}")
+
+    def _number(self, network_id: str) -> str:
+        return f"[{self._positions[network_id]}/{max(len(self._positions), self._total)}]"
 
     def close(self) -> None:
         """Take the bar away."""

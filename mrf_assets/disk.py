@@ -33,9 +33,9 @@ def is_full(error: OSError) -> bool:
 
 
 def refusal(folder: Path, error: OSError) -> StoreError:
-    """What the file system refused, as one line for a person."""
+    """What the file system refused, of a folder or of a file in it, as one line for a person."""
     if is_full(error):
-        return _full(folder, error)
+        return full_disk(folder, error)
     return StoreError(
         str(folder), f"cannot be written ({error.strerror or error}); check the folder, its owner and its disk"
     )
@@ -75,7 +75,7 @@ def sqlite_refusal(path: Path, what: str, error: OSError | sqlite3.Error) -> Sto
     """The same for a database; `what` could not be done with it."""
     without_room = is_full(error) if isinstance(error, OSError) else _has_no_room(error, path.parent)
     if without_room:
-        return _full(path.parent, error)
+        return full_disk(path.parent, error)
     return StoreError(str(path), f"{what} ({error}); check the folder and its owner")
 
 
@@ -98,7 +98,7 @@ def full_disk_behind(error: BaseException, folder: Path, setting: str) -> DiskFu
     while cause is not None:
         is_ours = isinstance(cause, OSError) and is_full(cause) and _is_below(cause.filename, folder)
         if is_ours or (isinstance(cause, sqlite3.Error) and _has_no_room(cause, folder)):
-            return _full(folder, cause, setting)
+            return full_disk(folder, cause, setting)
         cause = cause.__cause__ or cause.__context__
     return None
 
@@ -107,7 +107,8 @@ def _is_below(filename: object, folder: Path) -> bool:
     return isinstance(filename, str) and Path(filename).is_relative_to(folder)
 
 
-def _full(folder: Path, error: BaseException, setting: str = "an --output-dir") -> DiskFull:
+def full_disk(folder: Path, error: BaseException, setting: str = "an --output-dir") -> DiskFull:
+    """What is used up there, after an error that says that something is."""
     lacks = "quota" if getattr(error, "errno", None) == errno.EDQUOT else "inodes" if _has_no_inodes(folder) else "room"
     return DiskFull(str(folder), _free_bytes(folder) or 0, 0, 0, lacks, setting)
 

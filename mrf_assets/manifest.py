@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mrf_assets.disk import refusal
 from mrf_assets.errors import StoreError
 from mrf_assets.results import Kept
 from mrf_assets.tasks import FileTask
 from mrf_assets.whole_files import whole_file
+
+NO_OUTPUT_FILES = ("providers", "rates")  # null in the entry of a network that failed
+_PAUSE_SHARE = 4.0  # of the time that the last writing took: with thousands of networks it grows with each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,11 @@ class NetworkRecord:
     started: dt.datetime | None = None  # None: it never began
     is_lost: bool = False  # it failed for what happened to its process, not for its input
     is_read: bool = True  # False: `facts` and `error` are left out, for there are too many runs
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing changes any more."""
+        return self.status not in ("running", "queued")
 
 
 def build_manifest(
@@ -116,7 +127,8 @@ def _entries(record: NetworkRecord, tasks: Sequence[FileTask], output_dir: Path)
 
 
 def _entry(record: NetworkRecord, file: Mapping[str, Any], task: FileTask | None, output_dir: Path) -> dict[str, Any]:
-    timestamp = record.facts.get("extraction_timestamp") or (record.ended.isoformat() if record.ended else None)
+    began = record.started or record.ended
+    timestamp = record.facts.get("extraction_timestamp") or (began.isoformat(timespec="seconds") if began else None)
     seconds = record.seconds
     entry: dict[str, Any] = {
         "_position": file["index"],
@@ -148,8 +160,10 @@ def _entry(record: NetworkRecord, file: Mapping[str, Any], task: FileTask | None
     return entry
 
 
-def _output_files(record: NetworkRecord, output_dir: Path) -> dict[str, list[str]]:
+def _output_files(record: NetworkRecord, output_dir: Path) -> dict[str, list[str] | None]:
     files: Mapping[str, list[str]] = record.facts.get("output_files") or {}
+    if not any(files.values()):
+        return dict.fromkeys(NO_OUTPUT_FILES)
     return {
         table: [
             str(Path(path).relative_to(output_dir)) if Path(path).is_relative_to(output_dir) else path for path in paths
@@ -170,4 +184,32 @@ def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
         with whole_file(path) as partial:
             partial.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise StoreError(str(path), f"cannot be written ({error.strerror}); check the folder") from error
+        raise refusal(path, error) from error
+
+
+@dataclass(slots=True, kw_only=True)
+class GrowingManifest:
+    """The manifest of a batch that is under way, so that one that is killed leaves what it has done."""
+
+    path: Path
+    build: Callable[[Iterable[NetworkRecord]], Mapping[str, Any]]
+    records: dict[str, NetworkRecord] = field(default_factory=dict)  # of networks that have ended
+    _pause_until: float = 0.0
+
+    def begin(self) -> None:
+        """Put it in the place of the manifest of the batch before.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        write_manifest(self.build(self.records.values()), self.path)
+
+    def add(self, record: NetworkRecord) -> None:
+        """One more network has ended; what cannot be written now is reported at the end of the batch."""
+        self.records[record.network_id] = record
+        started = time.monotonic()
+        if started >= self._pause_until:
+            with suppress(StoreError):
+                self.begin()
+            ended = time.monotonic()
+            self._pause_until = ended + _PAUSE_SHARE * (ended - started)

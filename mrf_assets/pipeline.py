@@ -104,7 +104,7 @@ def ingest(
     labels = part_labels(tasks)
     parts = [(task, labels[task.file_id]) for task in tasks]
     with store.turn(network_id, list(labels.values())):
-        started, cpu_before = time.monotonic(), _cpu_seconds()
+        began, started, cpu_before = dt.datetime.now(tz=dt.UTC), time.monotonic(), _cpu_seconds()
         standing: Sequence[StandingPart] = ()
         if settings.skip_unchanged:
             asked = partial(_said_of, fetch_options)
@@ -115,7 +115,8 @@ def ingest(
             with store.stage(network_id) as stage:
                 work = _Work(network_id, settings, wanted, reader, stage, fetch_options, progress_every_seconds)
                 result = _ingested(work, parts, store, on_progress)
-    return replace(result, seconds=time.monotonic() - started, cpu_seconds=_cpu_seconds() - cpu_before)
+    seconds = time.monotonic() - started
+    return replace(result, started=began, seconds=seconds, cpu_seconds=_cpu_seconds() - cpu_before)
 
 
 @cache

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from mrf_assets.catalog import connect, write_catalog
 from mrf_assets.console import printable, printable_json
+from mrf_assets.disk import refusal
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.queries import Query, names, parse, shipped
 from mrf_assets.settings import Settings
@@ -158,7 +159,7 @@ def _whole(output: Path) -> Iterator[Path]:
         with whole_file(output) as partial:
             yield partial
     except OSError as error:
-        raise StoreError(str(output), f"cannot be written ({error.strerror}); check the folder") from error
+        raise refusal(output, error) from error
 
 
 def _write_table(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None:

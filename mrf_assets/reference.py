@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.errors import StoreError
+from mrf_assets.disk import refusal
 from mrf_assets.whole_files import whole_file
 
 
@@ -66,5 +66,5 @@ def write_table(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
                 writer.write_batch(batch)
                 rows += batch.num_rows
     except OSError as error:
-        raise StoreError(str(path), f"cannot be written ({error.strerror or error}); check folder and disk") from error
+        raise refusal(path, error) from error
     return rows

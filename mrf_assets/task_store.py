@@ -119,6 +119,11 @@ class TaskStore:
             counts = connection.execute("SELECT network_id, count(*) FROM files GROUP BY 1").fetchall()
         return sum(count for network_id, count in counts if network_id in wanted)
 
+    def first_positions(self) -> dict[str, int]:
+        """Network -> the place of its first file in its source, from 1."""
+        with self._connect() as connection:
+            return dict(connection.execute("SELECT network_id, min(position) FROM files GROUP BY 1").fetchall())
+
     def save_batch(self, batch: PlannedBatch) -> None:
         """Keep what a new batch is to do."""
         rows = [

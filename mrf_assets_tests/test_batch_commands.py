@@ -268,6 +268,7 @@ class Interrupted:
     during: dict[str, Any]
     refused: subprocess.CompletedProcess[str]
     watched: list[str]
+    manifest: dict[str, Any]  # when it was killed
     resumed: subprocess.CompletedProcess[str]
     asked: Counter[str]
     after: dict[str, Any]
@@ -283,6 +284,8 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
         for letter in "acd":
             payer.publish(letter)
         gate = server.hold(Payer.path("c"), at=20)
+        place.output.mkdir()
+        (place.output / "manifest.json").write_text('{"batch_id": "of before"}')
         process = place.start(*run_arguments(payer.publish_index("abcd"), 1))
         assert gate.reached.wait(60)
         during, refused = _status(place), place.mrf("resume")
@@ -295,10 +298,12 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
             psutil.wait_procs([worker], timeout=60)
             watched = finished(watching)
         gate.release()
+        manifest = json.loads((place.output / "manifest.json").read_text())
         before = server.counts()
         resumed = place.mrf("resume")
         return Interrupted(
-            place=place, during=during, refused=refused, watched=[told, *watched.stdout.splitlines()], resumed=resumed,
+            place=place, during=during, refused=refused, manifest=manifest,
+            watched=[told, *watched.stdout.splitlines()], resumed=resumed,
             asked=server.counts() - before, after=_status(place), leftovers=place.leftovers(),
         )  # fmt: skip
 
@@ -310,6 +315,15 @@ def test_status_shows_what_runs_and_what_is_left(interrupted: Interrupted) -> No
     assert (4, 1, 1, 1) == tuple(during[it] for it in ("networks", "succeeded", "failed", "pending"))
     assert [key("c")] == [running["network_id"] for running in during["running"]]
     assert during["remaining_seconds"] > 0
+
+
+def test_a_killed_batch_leaves_the_manifest_of_what_it_has_done(interrupted: Interrupted) -> None:
+    """And not that of the batch before."""
+    assert interrupted.during["batch_id"] == interrupted.manifest["batch_id"]
+    assert {key("a"): "success", key("b"): "failed"} == {
+        entry["network_id"]: entry["status"] for entry in interrupted.manifest["extractions"]
+    }
+    assert (4, 2) == (interrupted.manifest["total_tasks"], interrupted.manifest["summary"]["not_run"])
 
 
 def test_a_running_batch_is_not_begun_twice(interrupted: Interrupted) -> None:
@@ -370,7 +384,7 @@ def abandoned(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
         process.communicate()
         assert not worker.is_running()
         return Interrupted(
-            place=place, during=during, refused=resumed, watched=[], resumed=resumed,
+            place=place, during=during, refused=resumed, watched=[], manifest={}, resumed=resumed,
             asked=server.counts() - before, after=_status(place), leftovers=place.leftovers(),
         )  # fmt: skip
 
@@ -440,11 +454,11 @@ def by_score(small: tuple[Place, Payer, str]) -> subprocess.CompletedProcess[str
 def test_networks_of_many_plans_come_first(
     by_score: subprocess.CompletedProcess[str], small: tuple[Place, Payer, str]
 ) -> None:
-    """The others in the order of the index; each run carries its priority."""
-    order = re.findall(r"^\[\d/3\] (.*)", by_score.stdout, re.MULTILINE)
+    """The others in the order of the index, whose numbers all keep; each run carries its priority."""
+    order = re.findall(r"^\[(\d)/3\] (.*)", by_score.stdout, re.MULTILINE)
     priorities = {run.tags["dagster/partition"]: run.tags["dagster/priority"] for run in _runs(small[0])}
 
-    assert [key(letter) for letter in "bac"] == order
+    assert [("2", key("b")), ("1", key("a")), ("3", key("c"))] == order
     assert {key("a"): "0", key("b"): "10", key("c"): "0"} == priorities
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mrf_assets.errors import StoreError
-from mrf_assets.manifest import NetworkRecord, build_manifest, write_manifest
+from mrf_assets.manifest import GrowingManifest, NetworkRecord, build_manifest, write_manifest
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
 
 OUTPUT = Path("/data/out")
@@ -118,9 +119,26 @@ def test_the_time_is_that_of_the_extraction() -> None:
     assert "2026-11-05T06:00:30+00:00" == _entry(record, _task())["extraction_timestamp"]
 
 
-def test_without_a_recorded_time_the_end_of_the_run_counts() -> None:
-    """A run that failed early recorded no time."""
-    assert "2026-11-05T06:07:08+00:00" == _entry(_record(), _task())["extraction_timestamp"]
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"started": dt.datetime(2026, 11, 5, 6, 7, 1, 999, tzinfo=dt.UTC)}, "2026-11-05T06:07:01+00:00"),
+        ({}, "2026-11-05T06:07:08+00:00"),
+        ({"ended": None}, None),
+    ],
+    ids=["start", "end", "neither"],
+)
+def test_without_a_recorded_time_the_start_of_the_run_counts(changes: dict[str, Any], expected: str | None) -> None:
+    """A run that failed early recorded no time; one that never began has none."""
+    assert expected == _entry(_record(**changes), _task())["extraction_timestamp"]
+
+
+@pytest.mark.parametrize("facts", [{}, {"output_files": {"providers": None, "rates": None}}])
+def test_a_failure_has_no_output_files_but_their_names(facts: dict[str, Any]) -> None:
+    """Scripts read both keys."""
+    entry = _entry(_record(status="failed", error="HTTP 404", facts=facts), _task())
+
+    assert {"providers": None, "rates": None} == entry["output_files"]
 
 
 def test_seconds_are_rounded() -> None:
@@ -297,3 +315,35 @@ def test_a_network_that_was_left_alone_is_a_success_and_counted() -> None:
     assert [(True, "success", 1), (False, "success", 0)] == [
         (entry["unchanged"], entry["status"], len(entry["output_files"])) for entry in manifest["extractions"]
     ]
+
+
+def test_a_manifest_grows_with_each_network_and_forgets_the_batch_before(tmp_path: Path) -> None:
+    """A batch that is killed leaves what it has done."""
+    path = tmp_path / "manifest.json"
+    path.write_text('{"batch_id": "before"}')
+    growing = GrowingManifest(path=path, build=lambda records: _manifest(*((record, [_task()]) for record in records)))
+
+    growing.begin()
+    begun = json.loads(path.read_text())
+    growing.add(_record())
+    grown = json.loads(path.read_text())
+
+    assert ("b", []) == (begun["batch_id"], begun["extractions"])
+    assert ["acme"] == [entry["network_id"] for entry in grown["extractions"]]
+
+
+def test_a_manifest_of_many_networks_is_not_written_with_each(tmp_path: Path) -> None:
+    """It is written whole, so writing it each time would take longer with each."""
+    written: list[int] = []
+
+    def build(records: Iterable[NetworkRecord]) -> dict[str, Any]:
+        found = list(records)
+        written.append(len(found))
+        return {"n": len(found)}
+
+    growing = GrowingManifest(path=tmp_path / "manifest.json", build=build)
+    for number in range(200):
+        growing.add(_record(network_id=f"n{number}"))
+
+    assert 1 == written[0]
+    assert len(written) < 200

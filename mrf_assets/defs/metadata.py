@@ -16,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 
+from mrf_assets.manifest import NO_OUTPUT_FILES
 from mrf_assets.results import FileResult, NetworkResult, spent_on
 from mrf_assets.schema import Table
 from mrf_assets.store import row_counts
@@ -50,7 +51,8 @@ def failure_facts(
         | {
             "success": False,
             "duration_seconds": round(seconds, 3),
-            "extraction_timestamp": _told(None),
+            "extraction_timestamp": _told(dt.datetime.now(tz=dt.UTC) - dt.timedelta(seconds=seconds)),
+            "output_files": dg.MetadataValue.json(dict.fromkeys(NO_OUTPUT_FILES)),
             "error": error[-_ERROR_CHARACTERS:],
             "files": dg.MetadataValue.json([_planned_file(task) for task in tasks[:_MOST_FILES]]),
         }
@@ -89,7 +91,7 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
             "success": True,
             "error": dg.MetadataValue.null(),
             "unchanged": result.unchanged_since is not None,
-            "extraction_timestamp": _told(result.unchanged_since),
+            "extraction_timestamp": _told(result.unchanged_since or result.started),
             "output_files": dg.MetadataValue.json(_output_files(result)),
             "files": dg.MetadataValue.json([_read_file(file) for file in result.files[:_MOST_FILES]]),
             "versions": dg.MetadataValue.json(_versions(result.files[0])),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mrf_assets.discovery.values import PortalResult
-from mrf_assets.errors import StoreError
+from mrf_assets.disk import refusal
 from mrf_assets.whole_files import whole_file
 
 COLUMNS = ("file_url", "kind", "payer", "portal", "way", "status", "reason", "found_at")
@@ -37,7 +37,7 @@ def write_found(results: Iterable[PortalResult], path: Path) -> int:
                     files += bool(row[0])
                     writer.writerow([_cell(text) for text in row])
     except OSError as error:
-        raise StoreError(str(path), f"cannot be written ({error.strerror or error}); check folder and disk") from error
+        raise refusal(path, error) from error
     return files
 
 

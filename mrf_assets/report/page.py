@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from mrf_assets.checks import Check, CheckResult
 from mrf_assets.console import printable
-from mrf_assets.errors import StoreError
+from mrf_assets.disk import refusal
 from mrf_assets.report import charts
 from mrf_assets.report.figures import Figures, read_figures
 from mrf_assets.settings import Settings
@@ -60,7 +60,7 @@ def write_report(
         with whole_file(path) as partial_path:
             partial_path.write_text(render(figures), encoding="utf-8")
     except OSError as error:
-        raise StoreError(str(path), f"cannot be written ({error.strerror}); check the folder") from error
+        raise refusal(path, error) from error
     return Report(path=path, figures=figures)
 
 

@@ -11,7 +11,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -20,7 +20,15 @@ from typing import Any
 import dagster as dg
 
 from mrf_assets.alerts import check_alert_urls, send_alert
-from mrf_assets.batch_history import STARTED_FORM, belongs_to, ensure_dagster_home, latest_batch_of, plan_of, started_at
+from mrf_assets.batch_history import (
+    SETTINGS_NAME,
+    STARTED_FORM,
+    belongs_to,
+    ensure_dagster_home,
+    latest_batch_of,
+    plan_of,
+    started_at,
+)
 from mrf_assets.budget import Budget
 from mrf_assets.console import BatchConsole
 from mrf_assets.defs.partitions import add_networks
@@ -33,16 +41,15 @@ from mrf_assets.defs.run_records import (
 )
 from mrf_assets.disk import require_room
 from mrf_assets.errors import SettingError, StoreError
-from mrf_assets.extract import READERS
 from mrf_assets.manifest import GrowingManifest, NetworkRecord, build_manifest, write_manifest
 from mrf_assets.pipeline import Wanted
 from mrf_assets.priority import PRIORITY_TAG, Priority, priority_of, score
 from mrf_assets.results import Kept
-from mrf_assets.settings import Operations, Settings
+from mrf_assets.settings import Operations, Settings, dagster_home
 from mrf_assets.statistics import batch_alert, count, latest_runs
 from mrf_assets.store import Store
 from mrf_assets.task_store import PlannedBatch, TaskStore
-from mrf_assets.tasks import FileTask
+from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.urls import canonical_url, host_of
 from mrf_assets.workers import (
     BATCH_TAG,
@@ -136,7 +143,9 @@ def execute_batch(
     networks = list(plan.save(tasks))
     with dg.DagsterInstance.get() as instance:
         add_networks(instance, networks)
-        priorities = _priorities(instance, plan, networks, priority)
+        published = {} if priority is not None else published_facts(instance, networks)
+    plans = {key: len({each for task in plan.load(key) for each in task.plans}) for key in networks}
+    priorities = _priorities(plans, published, priority)
     kept = {key: found for key, found in priorities.items() if min_priority is None or found >= min_priority}
     planned = PlannedBatch(
         batch_id=batch.batch_id,
@@ -276,24 +285,34 @@ def _check(settings: Settings, operations: Operations, workers: int) -> None:
     if workers < 1:
         raise SettingError("workers", f"is {workers}; it must be 1 or more")
     Wanted.of(settings)
-    if settings.reader not in READERS:
-        raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
     check_alert_urls(operations.alert_urls)
     require_room(settings.output_dir, settings.min_free_bytes)
 
 
+def planned_priorities(tasks: Iterable[FileTask], given: Priority | None) -> dict[str, int]:
+    """Network -> the priority with which `execute_batch` would run it; writes nothing."""
+    plans: dict[str, set[Plan]] = {}
+    for task in tasks:
+        plans.setdefault(task.network_id, set()).update(task.plans)
+    published: Mapping[str, tuple[float, int | None]] = {}
+    home = dagster_home()
+    if given is None and (home / SETTINGS_NAME).exists():
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            published = published_facts(instance, plans)
+    return _priorities({key: len(found) for key, found in plans.items()}, published, given)
+
+
 def _priorities(
-    instance: dg.DagsterInstance, plan: TaskStore, networks: list[str], given: Priority | None
+    plans: Mapping[str, int], published: Mapping[str, tuple[float, int | None]], given: Priority | None
 ) -> dict[str, int]:
-    """What was asked for, or the score of each network."""
+    """What was asked for, or the score of each network: of how many plans use it, and of what is published of it."""
     if given is not None:
-        return dict.fromkeys(networks, int(given))
-    published = published_facts(instance, networks)
+        return dict.fromkeys(plans, int(given))
     now, found = _now().timestamp(), dict[str, int]()
-    for key in networks:
+    for key, count_of_plans in plans.items():
         seconds, source_bytes = published.get(key, (None, None))
         points = score(
-            plans=len({each for task in plan.load(key) for each in task.plans}),
+            plans=count_of_plans,
             source_bytes=source_bytes,
             days_since_published=None if seconds is None else (now - seconds) / _DAY_SECONDS,
         )

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mrf_assets import batch_commands, query_commands, report_command, submit_command
+from mrf_assets.alerts import check_alert_urls
 from mrf_assets.catalog import write_catalog
 from mrf_assets.check_command import check
 from mrf_assets.console import PrintableFormatter, print_warnings, printable, printable_json
@@ -44,9 +45,10 @@ from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.flags import PriorityName
 from mrf_assets.index_cli import index_commands
 from mrf_assets.pipeline import Wanted, ingest
+from mrf_assets.priority import Priority
 from mrf_assets.published_prices import published_prices
 from mrf_assets.results import NetworkResult
-from mrf_assets.settings import Operations, Settings, dagster_home
+from mrf_assets.settings import Operations, Settings, dagster_home, unknown_variables
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
 from mrf_assets.store import Store, row_counts
 from mrf_assets.stream import Opener
@@ -96,6 +98,15 @@ _FORCE = click.option(
     help="Ingest networks anew though nothing about their files has changed.  [default: skip them]",
 )
 
+_PRIORITY_OPTIONS = [
+    click.option(
+        "--priority",
+        type=PriorityName(),
+        help="Priority of every network.  [default: from the plans, age and bytes of each]",
+    ),
+    click.option("--min-priority", type=PriorityName(), help="Leave out networks of lower priority."),
+]
+
 _SOURCE_OPTIONS = [
     click.option(
         "--source", type=click.Choice(["csv", "index", "urls", "url"]), required=True, help="What --input is."
@@ -133,6 +144,7 @@ def cli() -> None:
     An index, a CSV, a list of URLs or one URL becomes networks; each is fetched, extracted,
     audited and published by one Dagster run.
     """
+    print_warnings(unknown_variables())
 
 
 for _command in (batch_commands.status, batch_commands.stats, batch_commands.retry_failed, batch_commands.resume):
@@ -147,12 +159,7 @@ cli.add_command(index_commands)
 @_WORKERS
 @_FORCE
 @batch_commands.BUDGET
-@click.option(
-    "--priority",
-    type=PriorityName(),
-    help="Of all networks.  [default: from the plans, age and bytes of each]",
-)
-@click.option("--min-priority", type=PriorityName(), help="Leave out networks of lower priority.")
+@_with(_PRIORITY_OPTIONS)
 def run(workers: int, source: str, location: str, verbose: bool, force: bool | None, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Ingest every network of a source, --workers at a time."""
     from mrf_assets.batch_orchestrator import execute_batch  # noqa: PLC0415 - imports Dagster, 1.5 s
@@ -186,11 +193,16 @@ def run(workers: int, source: str, location: str, verbose: bool, force: bool | N
 @_with(_EXTRACTION_OPTIONS)
 @_WORKERS
 @_FORCE
+@batch_commands.BUDGET
+@_with(_PRIORITY_OPTIONS)
 @click.option("--sizes/--no-sizes", default=True, show_default=True, help="Ask the servers for the sizes of the files.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines: one per file, then one per problem.")
 def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Show what `run` with the same flags would do, and what is wrong with them. Writes nothing."""
     del flags["workers"], flags["verbose"], flags["force"]
+    operations = Operations.from_environment(budget_dollars=flags.pop("budget_dollars"))
+    check_alert_urls(operations.alert_urls)
+    priority, min_priority = flags.pop("priority"), flags.pop("min_priority")
     options, settings = _split_flags(flags)
     given = Settings.from_environment(**settings)
     wanted = _read_whitelists(given)
@@ -202,37 +214,22 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
         if as_json:
             _print_problems(error.problems)
         raise
+    priorities = _priorities(tasks, priority, min_priority)
+    networks = len({task.network_id for task in tasks})
+    tasks = [task for task in tasks if min_priority is None or priorities[task.network_id] >= min_priority]
     found = _sizes(tasks, given) if sizes else [None] * len(tasks)
     if as_json:
         for task, size in zip(tasks, found, strict=True):
-            click.echo(printable_json(_task_line(task, size)))
+            click.echo(printable_json(_task_line(task, size, priorities.get(task.network_id))))
         _print_problems(tally.problems)
         _tell_kept(tasks, wanted, given, err=True)
         _tell_source(tally, err=True)
         return
-    table = Table(
-        title=f"{len({task.network_id for task in tasks})} networks, {len(tasks)} files", title_justify="left"
-    )
-    for column in ("network", "period", "part", "plans", "size", "file"):
-        table.add_column(column, justify="right" if column in ("plans", "size") else "left", overflow="fold")
-    for task, size in zip(tasks, found, strict=True):
-        identity = task.identity
-        table.add_row(
-            task.network_id,
-            identity.period or task.index_period or "from the file",
-            f"{identity.part} of {identity.parts}",
-            str(len(task.plans)),
-            "?" if size is None else f"{size / 1e6:,.1f} MB",
-            printable(task.filename),
-        )
-    console = Console(markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH  # a line per file, for grep
-    console.print(table)
+    _print_plan(tasks, found, priorities)
     if sizes:
-        known = [size for size in found if size is not None]
-        untold = f"; {len(tasks) - len(known)} file(s) do not tell their size" if len(known) < len(tasks) else ""
-        click.echo(f"Total: {sum(known) / 1e6:,.1f} MB in {len(known)} of {len(tasks)} files{untold}.")
+        _print_total(found, operations)
+    if left_out := networks - len({task.network_id for task in tasks}):
+        click.echo(f"Left out: {left_out} network(s) of a priority below {min_priority.name}.")
     _tell_kept(tasks, wanted, given, err=False)
     _tell_source(tally)
 
@@ -397,7 +394,53 @@ def _sizes(tasks: Sequence[FileTask], settings: Settings) -> list[int | None]:
         return [None if validators is None else validators.size_bytes for validators in told]
 
 
-def _task_line(task: FileTask, size: int | None) -> dict[str, Any]:
+def _print_plan(tasks: Sequence[FileTask], found: Sequence[int | None], priorities: Mapping[str, int]) -> None:
+    """A table with a row for each file; `found` are their sizes in bytes."""
+    table = Table(
+        title=f"{len({task.network_id for task in tasks})} networks, {len(tasks)} files", title_justify="left"
+    )
+    for column in ("network", "period", "part", "plans", *(("priority",) if priorities else ()), "size", "file"):
+        table.add_column(column, justify="right" if column in ("plans", "size") else "left", overflow="fold")
+    for task, size in zip(tasks, found, strict=True):
+        identity = task.identity
+        table.add_row(
+            task.network_id,
+            identity.period or task.index_period or "from the file",
+            f"{identity.part} of {identity.parts}",
+            str(len(task.plans)),
+            *((Priority(priorities[task.network_id]).name,) if priorities else ()),
+            "?" if size is None else f"{size / 1e6:,.1f} MB",
+            printable(task.filename),
+        )
+    console = Console(markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH  # a line per file, for grep
+    console.print(table)
+
+
+def _print_total(found: Sequence[int | None], operations: Operations) -> None:
+    """What there is to download, and what that costs where a budget asks."""
+    known = [size for size in found if size is not None]
+    untold = f"; {len(found) - len(known)} file(s) do not tell their size" if len(known) < len(found) else ""
+    click.echo(f"Total: {sum(known) / 1e6:,.1f} MB in {len(known)} of {len(found)} files{untold}.")
+    if operations.budget_dollars is not None:
+        dollars = sum(known) / 1e9 * operations.price_per_gb
+        click.echo(
+            f"Budget: {operations.budget_dollars:,.2f} dollars; these downloads cost about {dollars:,.2f}; "
+            "CPU time is counted while the batch runs."
+        )
+
+
+def _priorities(tasks: Sequence[FileTask], priority: Priority | None, at_least: Priority | None) -> dict[str, int]:
+    """Network -> its priority, where flags ask for one: what is published must be looked up for it."""
+    if priority is None and at_least is None:
+        return {}
+    from mrf_assets.batch_orchestrator import planned_priorities  # noqa: PLC0415 - imports Dagster, 1.5 s
+
+    return planned_priorities(tasks, priority)
+
+
+def _task_line(task: FileTask, size: int | None, priority: int | None) -> dict[str, Any]:
     return {
         "network_id": task.network_id,
         "period": task.identity.period or task.index_period,
@@ -407,6 +450,7 @@ def _task_line(task: FileTask, size: int | None) -> dict[str, Any]:
         "size_bytes": size,
         "plans": len(task.plans),
         "rule": task.identity.rule,
+        **({} if priority is None else {"priority": Priority(priority).name}),
     }
 
 

@@ -21,6 +21,7 @@ from mrf_assets.index_registry import PRIORITIES, RegisteredIndex, add_index, re
 from mrf_assets.index_store import IndexStatus, IndexStore
 from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_index
+from mrf_assets.sources.locations import Unusable, usable_location
 from mrf_assets.urls import canonical_url, fault_of, is_remote, local_path
 from mrf_assets.whitelist import read_code_whitelist
 
@@ -61,8 +62,7 @@ def index_commands() -> None:
 def add(name: str, url: str, registry: Path | None, replace: bool, **values: Any) -> None:  # noqa: ANN401 - click's values
     """Register the index at URL (or a path) under NAME."""
     path = _registry(registry)
-    if not is_remote(url) and fault_of(url) is None:
-        url = str(local_path(url).absolute())
+    url = _existing(url)
     whitelist = values["cpt_whitelist"]
     if whitelist is not None:
         values["cpt_whitelist"] = whitelist.absolute()
@@ -73,6 +73,19 @@ def add(name: str, url: str, registry: Path | None, replace: bool, **values: Any
     click.echo(
         "The sensor reads it within a minute where `dagster dev` or the daemon runs; `mrf index check` reads it now."
     )
+
+
+def _existing(url: str) -> str:
+    """An address as it is, or the absolute path of a file that is there."""
+    if is_remote(url) or fault_of(url) is not None:
+        try:
+            return usable_location(url, str(Path.cwd() / "index.json"))
+        except Unusable as error:
+            raise SettingError("URL", str(error)) from None
+    path = local_path(url).absolute()
+    if not path.exists():
+        raise SettingError("URL", f"{url!r} is neither an address (https://...) nor a file that is there")
+    return str(path)
 
 
 @index_commands.command()

@@ -162,7 +162,7 @@ def _entry(record: NetworkRecord, file: Mapping[str, Any], task: FileTask | None
 
 def _output_files(record: NetworkRecord, output_dir: Path) -> dict[str, list[str] | None]:
     files: Mapping[str, list[str]] = record.facts.get("output_files") or {}
-    if not any(files.values()):
+    if _status(record) == "failed":
         return dict.fromkeys(NO_OUTPUT_FILES)
     return {
         table: [

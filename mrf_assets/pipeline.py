@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from mrf_assets.checks import audit
 from mrf_assets.disk import refusals, require_room
-from mrf_assets.errors import AccessRefused, MrfError, SettingError, WhitelistKeepsNothing
+from mrf_assets.errors import AccessRefused, MrfError, WhitelistKeepsNothing
 from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import FetchOptions, Validators, open_url, probe
 from mrf_assets.part_filter import kept_rows
@@ -94,9 +94,7 @@ def ingest(
     Raises:
         MrfError: As its class says; nothing was published.
     """
-    reader = READERS.get(settings.reader)
-    if reader is None:
-        raise SettingError("reader", f"is {settings.reader!r}; use one of: {', '.join(sorted(READERS))}")
+    reader = READERS[settings.reader]
     store, wanted = Store(settings.output_dir.absolute(), settings.grace_seconds), Wanted.of(settings)
     for warning in wanted.warnings:
         _warn_once(warning)

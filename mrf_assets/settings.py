@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
 from mrf_assets.errors import SettingError
 from mrf_assets.limits import MIB, Limits
 
+_PREFIX = "MRF_"
 _DAY_SECONDS = 86_400
 _YEAR_SECONDS = 366 * _DAY_SECONDS
 _LONGEST_TICK_SECONDS = 50  # Dagster gives a sensor 60, and takes some for itself
@@ -41,6 +43,7 @@ _AT_LEAST_ONE = (
     "max_remote_total_bytes",
 )
 _AT_LEAST_NONE = ("max_retries", "min_free_bytes")
+READER_NAMES = ("fast", "ijson")  # those of `extract.READERS`
 MOST_WORKERS = 20  # look-ups at a time
 DISCOVERY_MODES = ("intelligent", "parallel_all", "scraping_only")
 MOST_WATCHED = 100  # found indexes of one portal, unless somebody says more: payers have one for each employer
@@ -106,6 +109,8 @@ class Settings:
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise SettingError(name, f"is {getattr(self, name)}; it must be {least} or more")
+        if self.reader not in READER_NAMES:
+            raise SettingError("reader", f"is {self.reader!r}; use one of: {', '.join(READER_NAMES)}")
         self._check_limits()
         for name, absent in (
             ("keep_periods", "keep all"),
@@ -269,6 +274,22 @@ class DiscoverySettings:
     def from_environment(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> DiscoverySettings:  # noqa: ANN401 - values of the fields
         """From `MRF_*` variables, as `Settings`."""
         return cls(**_values(cls, environ, overrides))
+
+
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """One line for each `MRF_*` variable that is no setting: what it may have been meant to be."""
+    kinds = (EnrichSettings, Operations, IndexWatching, DiscoverySettings)  # the first holds those of `Settings`
+    known = {f"{_PREFIX}{each.name.upper()}" for kind in kinds for each in fields(kind)}
+    return [
+        f"{name} is no setting and is ignored{_meant(name, known)}"
+        for name in sorted(environ)
+        if name.upper().startswith(_PREFIX) and name not in known
+    ]
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name.upper(), sorted(known), n=1)
+    return f"; did you mean {near[0]}?" if near else "; the README lists the settings"
 
 
 def _values(kind: type[Any], environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -508,6 +508,81 @@ def test_plan_shows_what_run_would_take(mrf: Mrf, index_url: str, narrowed: list
     assert networks == [json.loads(line)["network_id"] for line in told.out.splitlines()]
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--priority", "HIGH"], {key("a"): "HIGH", key("b"): "HIGH"}),
+        (["--min-priority", "NORMAL"], {key("a"): "NORMAL", key("b"): "NORMAL"}),
+        (["--min-priority", "HIGH"], {}),
+        (["--priority", "LOW", "--min-priority", "NORMAL"], {}),
+        ([], {key("a"): None, key("b"): None}),
+    ],
+)
+def test_plan_shows_the_priorities_that_run_would_give(
+    mrf: Mrf, place: Place, index_url: str, flags: list[str], expected: dict[str, str | None]
+) -> None:
+    """And leaves out what it would leave out; it makes no DAGSTER_HOME for that."""
+    planned = mrf("plan", "--source", "index", "--input", index_url, "--no-sizes", "--json", *flags)
+    table = mrf("plan", "--source", "index", "--input", index_url, "--no-sizes", *flags)
+
+    found = [json.loads(line) for line in planned.out.splitlines()]
+    assert expected == {line["network_id"]: line.get("priority") for line in found}
+    assert (not expected) == ("Left out: 2 network(s) of a priority below" in table.out)
+    assert ("priority" in table.out) == bool(flags)
+    assert not place.home.exists()
+
+
+def test_plan_knows_what_is_published_when_it_gives_priorities(mrf: Mrf, index_url: str) -> None:
+    """A network that was published just now has less to gain than one that never was."""
+    mrf("run", "--source", "index", "--input", index_url)
+    planned = mrf("plan", "--source", "index", "--input", index_url, "--no-sizes", "--json", "--min-priority", "LOW")
+
+    assert {key("a"): "LOW", key("b"): "NORMAL"} == {
+        line["network_id"]: line["priority"] for line in map(json.loads, planned.out.splitlines())
+    }
+
+
+def test_plan_takes_a_budget(mrf: Mrf, index_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs a price, as for a run; the downloads are estimated."""
+    refused = mrf("plan", "--source", "index", "--input", index_url, "--budget", "20")
+    monkeypatch.setenv("MRF_PRICE_PER_GB", "0.09")
+    told = mrf("plan", "--source", "index", "--input", index_url, "--budget", "20")
+
+    assert (2, 1) == (refused.code, len(refused.err.splitlines()))
+    assert "budget_dollars: needs a price to count with" in refused.err
+    assert (
+        "Budget: 20.00 dollars; these downloads cost about 0.00; CPU time is counted while the batch runs." in told.out
+    )
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize(
+    ("variable", "reason"),
+    [
+        ("MRF_READER=abacus", "reader: is 'abacus'; use one of: fast, ijson"),
+        ("MRF_ALERT_URLS=nonsense", "alert"),
+        ("MRF_MAX_RETRIES=-1", "max_retries: is -1; it must be 0 or more"),
+    ],
+)
+def test_plan_and_run_refuse_the_same_settings(
+    mrf: Mrf, monkeypatch: pytest.MonkeyPatch, command: str, variable: str, reason: str
+) -> None:
+    """In one line, before anything is read."""
+    monkeypatch.setenv(*variable.split("="))
+    told = mrf(command, "--source", "index", "--input", "index.json")
+
+    assert (2, "", 1) == (told.code, told.out, len(told.err.splitlines()))
+    assert reason in told.err
+
+
+def test_an_unknown_variable_is_reported(mrf: Mrf, index_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On stderr, and the command goes on."""
+    monkeypatch.setenv("MRF_OUTPT_DIR", "lake")
+    told = mrf("plan", "--source", "index", "--input", index_url, "--no-sizes", "--json")
+
+    assert (0, "⚠️ MRF_OUTPT_DIR is no setting and is ignored; did you mean MRF_OUTPUT_DIR?\n") == (told.code, told.err)
+
+
 # --- the console ----------------------------------------------------------------------------
 
 _NASTY = "a\u202eb"  # turns the rest of a line around

@@ -97,6 +97,8 @@ def test_flags_change_a_registered_index_only_where_asked_for(tmp_path: Path, mr
 def test_paths_are_taken_from_where_the_person_is(tmp_path: Path, mrf: Mrf) -> None:
     """Not from the registry's folder."""
     (tmp_path / "codes.csv").write_text("99213\n")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "index.json").touch()
 
     mrf("add", "acme", "in/index.json", "--payer", "Acme", "--cpt-whitelist", "codes.csv")
 
@@ -104,8 +106,18 @@ def test_paths_are_taken_from_where_the_person_is(tmp_path: Path, mrf: Mrf) -> N
     assert (str(tmp_path / "in/index.json"), tmp_path / "codes.csv") == (index.url, index.cpt_whitelist)
 
 
+@pytest.mark.parametrize("url", ["not-a-url", "payer.example/index.json", "ftp://payer.example/index.json", "https://"])
+def test_what_is_no_address_and_no_file_is_not_registered(tmp_path: Path, mrf: Mrf, url: str) -> None:
+    """The sensor would fail on it at each look."""
+    code, _, errors = mrf("add", "acme", url, "--payer", "Acme")
+
+    assert (2, 1, False) == (code, len(errors.splitlines()), (tmp_path / "home" / "indexes.toml").exists())
+    assert url.partition("://")[0] in errors
+
+
 def test_a_whitelist_that_cannot_be_read_is_not_registered(tmp_path: Path, mrf: Mrf) -> None:
     """Rather now than at the next look."""
+    (tmp_path / "index.json").touch()
     code, _, errors = mrf("add", "acme", "index.json", "--payer", "Acme", "--cpt-whitelist", "codes.csv")
 
     assert (2, True, False) == (code, "codes.csv" in errors, (tmp_path / "home").exists())

@@ -25,7 +25,6 @@ from mrf_assets.errors import (
     ListFileError,
     MrfError,
     NotFoundAtSource,
-    SettingError,
     StoreError,
     TruncatedFile,
     WhitelistKeepsNothing,
@@ -832,16 +831,6 @@ def test_an_archive_that_ends_early_is_told_as_one(
 
     with pytest.raises(TruncatedFile, match=f"the gzip stream stops at byte {path.stat().st_size};"):
         ingest("acme", [_task(path)], replace(settings, reader=reader))
-
-
-def test_an_unknown_reader_is_told_before_anything_is_done(server: MrfServer, settings: Settings) -> None:
-    """With those that are there."""
-    given = Settings(output_dir=settings.output_dir, reader="abacus")
-    with pytest.raises(SettingError, match=r"reader: is 'abacus'; use one of: .*ijson"):
-        ingest("acme", [_task(server.url("a.json"))], given)
-
-    assert not server.requests
-    assert not settings.output_dir.exists()
 
 
 def test_a_whitelist_that_is_missing_is_told_before_anything_is_fetched(server: MrfServer, settings: Settings) -> None:

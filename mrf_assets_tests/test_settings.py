@@ -14,9 +14,11 @@ import pytest
 
 from mrf_assets.discovery import MODES
 from mrf_assets.errors import SettingError
+from mrf_assets.extract import READERS
 from mrf_assets.limits import Limits
 from mrf_assets.settings import (
     DISCOVERY_MODES,
+    READER_NAMES,
     DiscoverySettings,
     EnrichSettings,
     IndexWatching,
@@ -24,6 +26,7 @@ from mrf_assets.settings import (
     Settings,
     dagster_home,
     default_host_state_dir,
+    unknown_variables,
 )
 
 GIVEN = {
@@ -34,7 +37,7 @@ GIVEN = {
     "MRF_REFERENCED_GROUPS_ONLY": "true",
     "MRF_PROVIDER_BATCH_SIZE": "11",
     "MRF_RATE_BATCH_SIZE": "12",
-    "MRF_READER": "other",
+    "MRF_READER": "ijson",
     "MRF_KEEP_PERIODS": "13",
     "MRF_GRACE_SECONDS": "60",
     "MRF_CONNECT_TIMEOUT_SECONDS": "1.5",
@@ -115,7 +118,7 @@ def test_every_field_is_read_from_the_environment() -> None:
         referenced_groups_only=True,
         provider_batch_size=11,
         rate_batch_size=12,
-        reader="other",
+        reader="ijson",
         keep_periods=13,
         grace_seconds=60,
         connect_timeout_seconds=1.5,
@@ -184,6 +187,30 @@ def test_a_value_of_the_wrong_kind_is_named(name: str, text: str) -> None:
         Settings.from_environment({f"MRF_{name.upper()}": text})
 
     assert f"MRF_{name.upper()}: is {text!r}, which is no number" == str(caught.value)
+
+
+def test_a_reader_that_is_not_there_is_refused_with_those_that_are() -> None:
+    """Whichever command reads the settings."""
+    with pytest.raises(SettingError, match=r"^reader: is 'abacus'; use one of: fast, ijson"):
+        Settings.from_environment({"MRF_READER": "abacus"})
+    assert READER_NAMES == tuple(sorted(READERS))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("MRF_OUTPT_DIR", "; did you mean MRF_OUTPUT_DIR?"),
+        ("MRF_output_dir", "; did you mean MRF_OUTPUT_DIR?"),
+        ("mrf_reader", "; did you mean MRF_READER?"),
+        ("MRF_BUDGET_DOLARS", "; did you mean MRF_BUDGET_DOLLARS?"),
+        ("MRF_XYZZY", "; the README lists the settings"),
+    ],
+)
+def test_an_unknown_variable_is_reported_with_the_name_that_is_near(name: str, told: str) -> None:
+    """It would be ignored, and nobody would know why."""
+    environ = dict.fromkeys(GIVEN, "") | {"MRF_BATCH_SIZE": "1", "MRF_PORTALS": "", "HOME": "/", name: "x"}
+
+    assert [f"{name} is no setting and is ignored{told}"] == unknown_variables(environ)
 
 
 @pytest.mark.parametrize("name", NUMBERS)

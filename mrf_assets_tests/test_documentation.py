@@ -64,7 +64,7 @@ def test_every_repair_and_reject_is_documented() -> None:
     assert len(repairs) > 15
     assert len(reasons) > 4
     assert set() == (repairs | reasons) - documented
-    assert set() == {*REPAIRS, "bulk_byte_not_utf8", "bulk_line_without_npi"} - documented
+    assert set() == {*REPAIRS, "bulk_byte_not_unicode", "bulk_line_without_npi"} - documented
 
 
 def test_the_data_dictionary_is_of_today() -> None:

@@ -336,7 +336,7 @@ def test_bytes_that_are_not_utf8_are_read_as_windows_1252(tmp_path: Path) -> Non
     written, (row, _) = write(tmp_path, zip_of(sound.replace(b"@", b"\xe9").replace(b"#", b"O\x92N")))
 
     assert ("Ren\u00e9 \u00fc", "O\u2019N") == (row["first_name"], row["middle_name"])
-    assert {"bulk_byte_not_utf8": 2} == dict(written.repairs)
+    assert {"bulk_byte_not_unicode": 2} == dict(written.repairs)
 
 
 @pytest.mark.parametrize("size_bytes", [1, 2, 3, 7, 1_000])

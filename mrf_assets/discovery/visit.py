@@ -30,6 +30,7 @@ from mrf_assets.discovery.values import (
 )
 from mrf_assets.errors import FetchError
 from mrf_assets.fetch import Gate
+from mrf_assets.hosts import retry_after_seconds
 from mrf_assets.private_addresses import PRIVATE
 from mrf_assets.urls import canonical_url
 
@@ -188,7 +189,8 @@ class Visit:
                 self._has_turn.set()
                 answer = await page.goto(self.url, wait_until="domcontentloaded")
                 if answer is not None:
-                    turn.answered(answer.status, retry_after_seconds=_seconds(answer.headers.get("retry-after", "")))
+                    asked_seconds = retry_after_seconds(answer.headers.get("retry-after"))
+                    turn.answered(answer.status, retry_after_seconds=asked_seconds)
         except Error as error:
             failed = VisitBroke if type(error).__name__ == _CLOSED else VisitFailed
             raise failed("failed", self._why_not_loaded(error)) from None
@@ -370,11 +372,6 @@ class Visit:
     async def _raise_challenge(self, page: Page) -> None:
         if _CHALLENGES.search(await _text_of(page.main_frame)):
             raise VisitFailed("blocked", f"the page asks whether a person looks at it; {BY_HAND}")
-
-
-def _seconds(retry_after: str) -> float | None:
-    """How long a host asks to be left alone, where it says so in seconds."""
-    return float(retry_after) if re.fullmatch(r"[0-9]{1,6}", retry_after) else None
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

@@ -5,12 +5,10 @@ Connections are kept and shared by all downloads of the process; cookies belong 
 
 from __future__ import annotations
 
-import email.utils
 import logging
 import os
 import re
 import ssl
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import lru_cache
@@ -42,6 +40,7 @@ from mrf_assets.fetch.connections import TimedAdapter, is_chunked, peer_address,
 from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
+from mrf_assets.hosts import retry_after_seconds
 from mrf_assets.private_addresses import PRIVATE, is_private_address, is_private_host
 from mrf_assets.stream import TransferCounts
 from mrf_assets.urls import canonical_url, server_of
@@ -126,13 +125,7 @@ class Answer:
     @property
     def retry_after_seconds(self) -> float | None:
         """How long the server asks to be left alone: a number of seconds, or a date."""
-        text = (self.header("Retry-After") or "").strip()
-        if text.isascii() and text.isdecimal():
-            return float(text)
-        try:
-            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-        except (ValueError, OverflowError):
-            return None
+        return retry_after_seconds(self.header("Retry-After"))
 
     def read(self, size: int, seconds: float) -> bytes:
         """Up to `size` bytes of the body as they come, and as sent: whatever Content-Encoding says; empty at its end.

@@ -26,6 +26,7 @@ _DEACTIVATED_TEXT = "CMS deactivated NPI"
 _EMPTY = re.compile(r"\A[-\s]*\Z")
 _ENTITY_TYPES = {"NPI-1": "individual", "NPI-2": "organization", "1": "individual", "2": "organization"}
 _US_DATE = re.compile(r"\A(\d{1,2})/(\d{1,2})/(\d{4})\Z")
+_WHOLE_NUMBER = re.compile(r"\A[0-9]{1,18}\Z")  # Python refuses to read 5,000 digits
 _MILLISECONDS_FROM = 10**11  # as seconds, this would be the year 5138
 _ADDRESS_TEXTS = ("address_1", "address_2", "city", "state", "country_code")
 _NO_PHONE, _NO_CODE = re.compile(r"[^0-9+]"), re.compile(r"[^0-9A-Za-z]")
@@ -152,8 +153,8 @@ def _flag(value: object) -> bool | None:
 
 
 def _number(value: object) -> int | None:
-    text = _text(value)
-    return int(text) if text and text.isascii() and text.isdecimal() else None
+    text = _text(value) or ""
+    return int(text) if _WHOLE_NUMBER.match(text) else None
 
 
 def _npi(value: object) -> int | None:

@@ -363,7 +363,7 @@ def write_parquet(
     rows = _rows_of(target)
     if rows < _LEAST_SHARE * counted:
         raise CorruptArchive(name, f"only {rows:,} of its {counted:,} lines have an NPI; download it again")
-    repairs |= {"bulk_byte_not_utf8": lines.repaired_bytes, "bulk_line_without_npi": counted - rows}
+    repairs |= {"bulk_byte_not_unicode": lines.repaired_bytes, "bulk_line_without_npi": counted - rows}
     return Written(rows=rows, repairs=+repairs)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import email.utils
 from collections.abc import Mapping
 from importlib.metadata import version
 from types import TracebackType
@@ -16,6 +15,7 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from mrf_assets.batch import Answer, Item
 from mrf_assets.errors import LookUpFailed, SettingError
+from mrf_assets.hosts import retry_after_seconds
 from mrf_assets.nppes.answers import excerpt, read_answer
 from mrf_assets.urls import canonical_url, is_remote
 
@@ -29,6 +29,7 @@ _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSALS = (429, 503)
 _PASSING = (408, 425, 500, 502, 504, 520, 521, 522, 523, 524)
+_MOST_WAIT_SECONDS = 3_600.0
 _CHECK_NPI = "1234567893"  # the example of the CMS documentation: a valid check digit, never issued
 
 
@@ -139,31 +140,16 @@ def _redirected(url: str, location: str) -> str:
 
 
 def _bad_status(status: int, headers: Mapping[str, str], body: bytes) -> LookUpFailed:
+    asked = retry_after_seconds(headers.get("Retry-After"))
     return LookUpFailed(
         "rate_limited" if status in _REFUSALS else f"http_{status}",
         f"HTTP {status}: {excerpt(body)}",
         http_status=status,
         is_passing=status in (*_REFUSALS, *_PASSING),
         is_refusal=status in _REFUSALS,
-        retry_after_seconds=retry_after_seconds(headers.get("Retry-After"), dt.datetime.now(tz=dt.UTC)),
+        retry_after_seconds=None if asked is None else min(asked, _MOST_WAIT_SECONDS),
         size_bytes=len(body),
     )
-
-
-def retry_after_seconds(text: str | None, now: dt.datetime) -> float | None:
-    """Seconds out of a Retry-After header: a number or a date; None where it says nothing. At most an hour."""
-    if text is None:
-        return None
-    text = text.strip()
-    if text.isascii() and text.isdecimal():
-        return min(float(text), 3_600.0)
-    try:
-        until = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=dt.UTC)
-    return min(max((until - now).total_seconds(), 0.0), 3_600.0)
 
 
 def run_check(url: str, timeout_seconds: float) -> str:

@@ -41,7 +41,7 @@ from mrf_assets.errors import (
     StreamError,
 )
 from mrf_assets.extract import READERS
-from mrf_assets.fetch import FetchOptions, open_url, probe
+from mrf_assets.fetch import FetchOptions, Probes, open_url
 from mrf_assets.flags import PriorityName
 from mrf_assets.index_cli import index_commands
 from mrf_assets.pipeline import Wanted, ingest
@@ -217,10 +217,12 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
     priorities = _priorities(tasks, priority, min_priority)
     networks = len({task.network_id for task in tasks})
     tasks = [task for task in tasks if min_priority is None or priorities[task.network_id] >= min_priority]
-    found = _sizes(tasks, given) if sizes else [None] * len(tasks)
+    probes = Probes(replace(FetchOptions.of(given), max_retries=0))  # a size is worth no wait
+    found = _sizes(tasks, probes) if sizes else [None] * len(tasks)
     if as_json:
         for task, size in zip(tasks, found, strict=True):
             click.echo(printable_json(_task_line(task, size, priorities.get(task.network_id))))
+        _tell_silent_hosts(probes)
         _print_problems(tally.problems)
         _tell_kept(tasks, wanted, given, err=True)
         _tell_source(tally, err=True)
@@ -228,6 +230,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
     _print_plan(tasks, found, priorities)
     if sizes:
         _print_total(found, operations)
+        _tell_silent_hosts(probes)
     if left_out := networks - len({task.network_id for task in tasks}):
         click.echo(f"Left out: {left_out} network(s) of a priority below {min_priority.name}.")
     _tell_kept(tasks, wanted, given, err=False)
@@ -387,11 +390,19 @@ def _tell_source(tally: SourceTally, *, err: bool = False) -> None:
             click.echo(f"  {printable(str(problem))}", err=True)
 
 
-def _sizes(tasks: Sequence[FileTask], settings: Settings) -> list[int | None]:
-    options = replace(FetchOptions.of(settings), max_retries=0)  # a size is worth no wait
+def _sizes(tasks: Sequence[FileTask], probes: Probes) -> list[int | None]:
     with ThreadPoolExecutor(_SIZES_AT_ONCE) as pool:
-        told = pool.map(lambda task: probe(task.url, options.named_by(stranger=task.is_from_stranger)), tasks)
+        told = pool.map(lambda task: probes(task.url, is_from_stranger=task.is_from_stranger), tasks)
         return [None if validators is None else validators.size_bytes for validators in told]
+
+
+def _tell_silent_hosts(probes: Probes) -> None:
+    for server, files in sorted(probes.not_asked.items()):
+        click.echo(
+            f"{printable(server)} did not answer, so {files:,} of its files were not asked for their sizes; "
+            "check the network, or leave the sizes out: --no-sizes",
+            err=True,
+        )
 
 
 def _print_plan(tasks: Sequence[FileTask], found: Sequence[int | None], priorities: Mapping[str, int]) -> None:

@@ -18,7 +18,7 @@ import pytest
 from mrf_assets.cli import main
 from mrf_assets_tests.dagster_fixtures import SECRET, Payer, Place, finished, key
 from mrf_assets_tests.factory import Document, document, index, plans, render
-from mrf_assets_tests.mrf_server import HTML_PAGE, MrfServer
+from mrf_assets_tests.mrf_server import HTML_PAGE, Answer, MrfServer
 
 _INDEX = index([("https://mrf.example/2026-11_pl-a-hr26_in-network-rates.json.gz", plans(2))])
 
@@ -407,6 +407,26 @@ def test_plan_tells_the_problems_of_a_source(mrf: Mrf, place: Place) -> None:
         "Problems in the source: 1\n"
         "  reporting_structure[1].in_network_files[0]: 'Missing file' is no URL and no path (write ./name "
     )
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_plan_gives_up_a_host_that_does_not_answer(mrf: Mrf, place: Place, payer: Payer, form: list[str]) -> None:
+    """One line says so; the files of other hosts have their sizes."""
+    with MrfServer() as dead:
+        paths = [f"/2026-11_pl-{number}-hr26_in-network-rates.json" for number in range(200)]
+        for path in paths:
+            dead.always(path, Answer(body=b"{}", cut_head_after=0))
+        _put(place, "urls.txt", "\n".join([*map(dead.url, paths), payer.url("a")]))
+
+        told = mrf("plan", "--source", "urls", "--input", "urls.txt", *form)
+
+        asked = len(dead.requests)
+        line = f"127.0.0.1:{dead.port} did not answer, so {200 - asked} of its files were not asked for their sizes"
+    assert 0 == told.code
+    assert asked < 20
+    assert [line] == [each.partition(";")[0] for each in told.err.splitlines()]
+    assert (200 if form else 0) == told.out.count('"size_bytes": null')
+    assert "200 file(s) do not tell their size" in told.out or form
 
 
 def test_plan_as_json_is_a_line_for_each_file(mrf: Mrf, payer: Payer, index_url: str) -> None:

@@ -12,7 +12,7 @@ Yields what `stream` calls a `RawFile`. Read it in this order:
     opened        what all opened files tell of themselves
     http_file     a body that goes on where it broke
     local_file, object_store   the same, of our disk and of s3, gs, az
-    probing       `probe`: what is said of a file, without reading it (over http(s): `http_probe`)
+    probing       `probe`, `Probes`: what is said of files, without reading them (over http(s): `http_probe`)
     spooled       a download to the disk before the first byte is handed out
     opening       `open_url`: the one door
 """
@@ -20,7 +20,7 @@ Yields what `stream` calls a `RawFile`. Read it in this order:
 from mrf_assets.fetch.gate import OPEN_GATE, Gate, Turn
 from mrf_assets.fetch.opening import open_url
 from mrf_assets.fetch.options import DEFAULT_OPTIONS, FetchOptions
-from mrf_assets.fetch.probing import probe
+from mrf_assets.fetch.probing import Probes, probe
 from mrf_assets.fetch.validators import Validators
 
-__all__ = ["DEFAULT_OPTIONS", "OPEN_GATE", "FetchOptions", "Gate", "Turn", "Validators", "open_url", "probe"]
+__all__ = ["DEFAULT_OPTIONS", "OPEN_GATE", "FetchOptions", "Gate", "Probes", "Turn", "Validators", "open_url", "probe"]

@@ -379,6 +379,20 @@ def ignore_netrc(environ: MutableMapping[str, str] = os.environ) -> None:
     environ["NETRC"] = os.devnull
 
 
+def certificates(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """A file or folder of the certificates that downloads trust; None: those that come with certifi.
+
+    Raises:
+        SettingError: It is not there.
+    """
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        if given := environ.get(name, ""):
+            if not Path(given).exists():
+                raise SettingError(name, f"{given} does not exist; name a file of certificates (PEM), or unset it")
+            return Path(given)
+    return None
+
+
 def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:
     """The folder of Dagster's storage: DAGSTER_HOME, else `.dagster_home` here."""
     return Path(environ.get("DAGSTER_HOME") or ".dagster_home").absolute()

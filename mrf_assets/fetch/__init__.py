@@ -8,6 +8,7 @@ Yields what `stream` calls a `RawFile`. Read it in this order:
     addresses     which machines a stranger's address may lead to
     retries       when another attempt follows, and after how long
     silent_hosts  who is not worth another attempt for a while
+    failures      why no answer came
     exchange      one request and its redirects, up to the head of the answer
     opened        what all opened files tell of themselves
     http_file     a body that goes on where it broke

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import ssl
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import lru_cache
@@ -32,20 +31,23 @@ from mrf_assets.errors import (
     NotFoundAtSource,
     ServerBusy,
     UnsupportedUrl,
-    UntrustedServer,
 )
 from mrf_assets.fetch import silent_hosts
 from mrf_assets.fetch.addresses import PrivateAddress, PublicOnlyAdapter, connected_host
 from mrf_assets.fetch.connections import TimedAdapter, is_chunked, peer_address, timed_reader
+from mrf_assets.fetch.failures import connection_failure
 from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
 from mrf_assets.hosts import retry_after_seconds
 from mrf_assets.private_addresses import PRIVATE, is_private_address, is_private_host
+from mrf_assets.settings import certificates
 from mrf_assets.stream import TransferCounts
-from mrf_assets.urls import canonical_url, server_of
+from mrf_assets.urls import canonical_url, host_of, server_of
 
 _HEADERS = {"User-Agent": f"mrf_assets/{version('mrf_assets')}", "Accept-Encoding": "identity", "Accept": "*/*"}
+logger = logging.getLogger(__name__)
+
 _SCHEMES = ("http://", "https://")
 _POOL_SIZE = 20  # connections kept per host, and hosts
 _MOST_REDIRECTS = 10
@@ -54,6 +56,7 @@ _SMALL_BODY_BYTES = 1 << 16  # cheaper to read than to connect again
 _SMALL_BODY_SECONDS = 0.5  # the same
 _GONE = (404, 410)
 _REFUSED = (401, 403, 409)  # Azure answers 409 PublicAccessNotPermitted to a blob without its signature (UHC)
+_PROXY_LOGIN = 407
 _BUSY = (408, 425, 429)
 _TOO_MANY = 429
 _SERVER_ERRORS = 500
@@ -188,6 +191,7 @@ class Client:
         self._sleep = sleep  # while others have their turn
         self._server = server_of(url)
         self.answered_url = url  # redirects followed; may be signed
+        self._has_told_downgrade = False
         self.is_private = False  # the answer came from a private address
         self._session = _Session()
 
@@ -243,12 +247,24 @@ class Client:
             answer.discard()
             is_from_stranger = is_from_stranger or not answer.is_private
             self._retries.check_time()
-            try:
-                # Headers are Latin-1 to http.client, addresses UTF-8 to those who send them.
-                url = urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
-            except ValueError:
-                raise UnsupportedUrl(self.shown, "redirects to what is no address; get a newer index") from None
+            url = self._led_to(url, location)
         raise UnsupportedUrl(self.shown, f"redirects more than {_MOST_REDIRECTS} times; get a newer index")
+
+    def _led_to(self, url: str, location: str) -> str:
+        """Where a redirect leads."""
+        try:
+            # Headers are Latin-1 to http.client, addresses UTF-8 to those who send them.
+            target = urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
+        except ValueError:
+            raise UnsupportedUrl(self.shown, "redirects to what is no address; get a newer index") from None
+        is_downgrade = url.lower().startswith("https://") and target.lower().startswith("http://")
+        if is_downgrade and not self._has_told_downgrade:
+            self._has_told_downgrade = True
+            logger.warning(
+                "%s redirects from https to http, to %s: nothing proves that what comes is the payer's; tell the payer",
+                self.shown, host_of(target),
+            )  # fmt: skip
+        return target
 
     def _ask_one(self, method: str, url: str, headers: dict[str, str], *, is_from_stranger: bool) -> Answer:
         if not url.lower().startswith(_SCHEMES):
@@ -261,7 +277,10 @@ class Client:
         with ExitStack() as held:
             turn = held.enter_context(self._options.gate.turn(server_of(str(request.url)), sleep=self._sleep))
             self._counts.requests += 1
-            ways = self._session.merge_environment_settings(request.url, {}, True, None, None)
+            trusted = certificates()
+            ways = self._session.merge_environment_settings(
+                request.url, {}, stream=True, verify=None if trusted is None else str(trusted), cert=None
+            )
             with self._retries.timed():
                 response = self._sent(request, ways, is_refused=is_refused)
             held.callback(response.close)
@@ -301,23 +320,8 @@ class Client:
             )
         except PrivateAddress:
             raise self._refused() from None
-        except requests.exceptions.InvalidHeader:
-            told = "the server announces two different lengths; tell the payer, or download it by hand"
-            raise HttpStatusError(self.shown, told) from None
-        except ValueError:  # as above, of what is found out later
-            raise UnsupportedUrl(self.shown, "is not a usable address; check it") from None
-        except requests.exceptions.SSLError as error:
-            if _is_untrusted(error):
-                raise UntrustedServer(
-                    self.shown, "the server's certificate cannot be verified; tell the payer, or download it by hand"
-                ) from None
-            raise self._lost(error) from None
-        except (requests.exceptions.RequestException, HTTPError, OSError) as error:
-            raise self._lost(error) from None
-
-    def _lost(self, error: Exception) -> ConnectionLostError:
-        # The error's type alone: its text holds the URL with its signature.
-        return ConnectionLostError(self.shown, f"no answer ({type(error).__name__}); check the address and the network")
+        except (ValueError, requests.exceptions.RequestException, HTTPError, OSError) as error:
+            raise connection_failure(self.shown, error, select_proxy(str(request.url), ways["proxies"])) from None
 
     def _refused(self) -> AddressRefused:
         return AddressRefused(self.shown, PRIVATE)
@@ -337,6 +341,10 @@ def status_error(shown: str, status: int) -> FetchError:
     """The error that an answer stands for."""
     if status in _GONE:
         return NotFoundAtSource(shown, f"HTTP {status}, the file is not there; get a newer index or drop the address")
+    if status == _PROXY_LOGIN:
+        return HttpStatusError(
+            shown, f"HTTP {status}, the proxy asks for a login; put it into http_proxy or https_proxy"
+        )
     if status in _REFUSED:
         return AccessRefused(shown, f"HTTP {status}, access refused; a signed link expires: get a newer index")
     if _is_busy(status):
@@ -346,17 +354,6 @@ def status_error(shown: str, status: int) -> FetchError:
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
-
-
-def _is_untrusted(error: BaseException) -> bool:
-    seen: list[BaseException] = []
-    waiting: list[object] = [error]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, BaseException) and each not in seen:
-            seen.append(each)
-            waiting += [*each.args, each.__cause__, each.__context__, getattr(each, "reason", None)]
-    return any(isinstance(each, ssl.SSLCertVerificationError) for each in seen)
 
 
 @lru_cache(maxsize=4)

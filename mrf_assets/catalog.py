@@ -13,23 +13,26 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import TemporaryDirectory, gettempdir
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.errors import ListFileError, QueryError, StoreError
+from mrf_assets.duckdb_paths import pattern_of
+from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.generations import PublishedFile, published_files
 from mrf_assets.reference import Reference
 from mrf_assets.schema import PROVIDER_DIRECTORY as DIRECTORY, RATE_CHANGES, TABLES, Table
 from mrf_assets.views import (
     CHANGES,
     DERIVED,
+    FLAGGED,
     NETWORKS,
     PLACE,
     PROVIDER_TAXONOMIES,
@@ -54,7 +57,16 @@ _SQL_TYPES = {
     pa.float64(): "DOUBLE",
     pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
 }
+# The oldest that DuckDB 1.0 to 1.4 read; they refuse what DuckDB 2 writes by default.
+_STORAGE_VERSION = "v1.0.0"
+# A missing file is all that DuckDB can report of an old catalog: its path says what to do.
+_REMEDY = "this-catalog-is-out-of-date.run-mrf-catalog-again"
+_NO_GHOSTS = (
+    "No ghost rates are judged here: give `mrf catalog --taxonomy-codes FILE`, and materialize provider_directory."
+)
+_ROOT = "lake_root"  # the macro with the place that the paths of a catalog for elsewhere begin with
 _Layout = tuple[tuple[str, str], ...]  # (column, Arrow type)
+_Locate = Callable[[Path], str]  # a file of the output folder -> its path as SQL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,19 +84,26 @@ def connect(
     *,
     memory_mb: int | None = None,
     threads: int | None = None,
-    taxonomy_codes: Path | None = None,
+    taxonomy_codes: Path | str | None = None,
     networks: Sequence[str] | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection to what is published now; nothing is written below `output_dir`.
 
     `memory_mb` bounds what DuckDB takes; what does not fit waits in the system's temporary folder.
-    `taxonomy_codes` is a CSV of the columns of the view of that name; `networks` narrows the views to some.
+    `taxonomy_codes` is a CSV of the columns of the view of that name, by default the one that `write_catalog` was
+    given last; `networks` narrows the views to some.
 
     Raises:
+        SettingError: There is no such folder.
         StoreError: Something that is published cannot be read.
         ListFileError: `taxonomy_codes` cannot be read.
         QueryError: `memory_mb` is not enough for the views alone.
     """
+    if not Path(output_dir).is_dir():
+        raise SettingError(
+            "output_dir",
+            f"nothing is published in {output_dir}, there is no such folder; correct the path, or run `mrf run` first",
+        )
     config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(Path(gettempdir(), "mrf_duckdb"))}
     if memory_mb is not None:
         config["memory_limit"] = f"{memory_mb}MB"
@@ -92,29 +111,60 @@ def connect(
         config["threads"] = threads
     connection = duckdb.connect(config=config)
     try:
-        define_views(connection, Path(output_dir), taxonomy_codes, networks)
+        define_views(connection, Path(output_dir), None if taxonomy_codes is None else Path(taxonomy_codes), networks)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def write_catalog(output_dir: Path, taxonomy_codes: Path | None = None) -> Catalog:
+def write_catalog(
+    output_dir: Path | str, taxonomy_codes: Path | str | None = None, *, root: str | None = None
+) -> Catalog:
     """Write `<output_dir>/catalog.duckdb`, replacing it in one step; who reads the old one may go on.
 
+    DuckDB from 1.0 on opens it. With `root` its views read the same files below that path, where the output folder
+    is moved, copied or mounted. `taxonomy_codes` are kept with the output folder: later catalogs and connections use
+    them until others are given.
+
     Raises:
+        ListFileError: `taxonomy_codes` cannot be read.
         StoreError: The folder cannot be written, or something that is published cannot be read.
     """
-    state = output_dir / ".mrf"
+    output_dir = Path(output_dir)
+    path, state = output_dir / CATALOG_NAME, output_dir / ".mrf"
     try:
-        state.mkdir(parents=True, exist_ok=True)
-        with whole_file(output_dir / CATALOG_NAME, state) as partial, duckdb.connect(str(partial)) as connection:
-            made = define_views(connection, output_dir, taxonomy_codes)
+        if taxonomy_codes is not None:
+            _keep_taxonomies(Path(taxonomy_codes), Reference(output_dir).taxonomy_codes)
+        (state / _REMEDY).mkdir(parents=True, exist_ok=True)
+        # In a folder of its own: DuckDB puts its log elsewhere where a path holds a `?`.
+        with whole_file(path, state) as partial, TemporaryDirectory(prefix="mrf_catalog-") as folder:
+            made = _write_database(Path(folder) / CATALOG_NAME, output_dir.absolute(), root)
+            shutil.copyfile(Path(folder) / CATALOG_NAME, partial)
     except (OSError, duckdb.IOException) as error:
         raise StoreError(
             str(output_dir), f"has no room for the catalog ({error}); check the folder, its owner and its disk"
         ) from error
-    return Catalog(networks=made.networks, periods=made.periods, files=made.files, path=output_dir / CATALOG_NAME)
+    return Catalog(networks=made.networks, periods=made.periods, files=made.files, path=path)
+
+
+def _write_database(path: Path, output_dir: Path, root: str | None) -> Catalog:
+    def here(file: Path) -> str:
+        return _path_literal(output_dir / ".mrf" / _REMEDY / ".." / ".." / file.relative_to(output_dir))
+
+    def elsewhere(file: Path) -> str:
+        return f"{_ROOT}() || {_literal('/' + pattern_of(file.relative_to(output_dir)))}"
+
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH {_literal(str(path))} AS written (STORAGE_VERSION '{_STORAGE_VERSION}')")
+        connection.execute("USE written")
+        if root is None:
+            return define_views(connection, output_dir, locate=here)
+        # DuckDB makes no view over files that are not there: the place changes when the views are made.
+        connection.execute(f"CREATE MACRO {_ROOT}() AS {_path_literal(output_dir)}")
+        made = define_views(connection, output_dir, locate=elsewhere, held=False)
+        connection.execute(f"CREATE OR REPLACE MACRO {_ROOT}() AS {_literal(pattern_of(root.rstrip('/')))}")
+        return made
 
 
 def define_views(
@@ -122,9 +172,18 @@ def define_views(
     output_dir: Path,
     taxonomy_codes: Path | None = None,
     networks: Sequence[str] | None = None,
+    *,
+    locate: _Locate | None = None,
+    held: bool = True,
 ) -> Catalog:
-    """Make all views in a database, with their comments."""
-    files = published_files(output_dir.absolute(), networks)
+    """Make all views in a database, with their comments.
+
+    `held` reads files where they stay for the grace time, else where they are published.
+    """
+    locate = locate or _path_literal
+    kept = Reference(output_dir).taxonomy_codes
+    taxonomy_codes = kept if taxonomy_codes is None and kept.exists() else taxonomy_codes
+    files = published_files(output_dir.absolute(), networks, held=held)
     latest: dict[str, str] = {}
     for file in files:
         latest[file.network_id] = max(file.period, latest.get(file.network_id, ""))
@@ -135,17 +194,24 @@ def define_views(
             of_table = [(_layout_of(file), file) for file in files if file.table == table.name]
             current = [(layout, file) for layout, file in of_table if file.period == latest[file.network_id]]
             of_today = "Of the latest published period of each network."
-            _create_view(connection, table.name, _union(table, current), f"{table.grain} {of_today}", table_docs(table))
+            _create_view(
+                connection, table.name, _union(table, current, locate), f"{table.grain} {of_today}", table_docs(table)
+            )
             history = f"{table.name}_history"
             of_all = "Of every published period: say which, or group by it."
-            _create_view(connection, history, _union(table, of_table), f"{table.grain} {of_all}", table_docs(table))
-        _create_changes(connection, output_dir.absolute() / "reference" / CHANGES.name)
+            _create_view(
+                connection, history, _union(table, of_table, locate), f"{table.grain} {of_all}", table_docs(table)
+            )
+        _create_changes(connection, output_dir.absolute() / "reference" / CHANGES.name, locate)
         directory = Reference(output_dir.absolute()).directory
         had = _layout_of_derived(directory, "materialize provider_directory again") if directory.exists() else None
-        _create_taxonomies(connection, None if had is None else directory, taxonomy_codes)
-        _create_view(connection, DIRECTORY.name, _directory(directory, had), DIRECTORY.grain, _docs_of(DIRECTORY))
+        source = None if had is None else locate(directory)
+        _create_taxonomies(connection, source, taxonomy_codes)
+        _create_view(connection, DIRECTORY.name, _directory(source, had), DIRECTORY.grain, _docs_of(DIRECTORY))
         for view in VIEWS:
             _create_view(connection, view.name, view.sql, view.grain, view.columns)
+        if taxonomy_codes is None or source is None:
+            _comment(connection, "VIEW", FLAGGED, f"{_grain_of(FLAGGED)} {_NO_GHOSTS}", {})
         _create_networks(connection, periods, latest)
         connection.execute("COMMIT")
     return Catalog(networks=len(latest), periods=len(periods), files=len(files))
@@ -188,32 +254,43 @@ def _create_table(connection: duckdb.DuckDBPyConnection, view: View, rows: pa.Ta
     _comment(connection, "TABLE", view.name, view.grain, view.columns)
 
 
-def _create_changes(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def _create_changes(connection: duckdb.DuckDBPyConnection, folder: Path, locate: _Locate) -> None:
     """Over the files that are there now; one that is written anew is replaced in one step."""
-    paths: dict[_Layout, list[Path]] = {}
+    paths: dict[_Layout, list[str]] = {}
     for path in sorted(folder.glob(f"network_id=*/{CHANGES.name}.parquet")):
         if (layout := _layout_of_derived(path, "run `mrf changes` for its network")) is not None:
-            paths.setdefault(layout, []).append(path)
+            paths.setdefault(layout, []).append(locate(path))
     selected = [_select_changes(*of_one) for of_one in paths.items()]
     sql = "\nUNION ALL\n".join(selected or [f"{_select_changes((), ())} WHERE false"])
     _create_view(connection, CHANGES.name, sql, CHANGES.grain, CHANGES.columns)
 
 
-def _select_changes(layout: _Layout, paths: Sequence[Path]) -> str:
+def _select_changes(layout: _Layout, paths: Sequence[str]) -> str:
     columns = ", ".join(_converted(it.name, it.type, dict(layout)) for it in RATE_CHANGES.columns)
-    listed = ", ".join(_literal(str(path)) for path in paths)
-    source = f" FROM read_parquet([{listed}], hive_partitioning = false)" if paths else ""
+    source = f" FROM read_parquet([{', '.join(paths)}], hive_partitioning = false)" if paths else ""
     return f"SELECT {columns}{source}"
 
 
-def _create_taxonomies(connection: duckdb.DuckDBPyConnection, directory: Path | None, codes: Path | None) -> None:
+def _create_taxonomies(connection: duckdb.DuckDBPyConnection, directory: str | None, codes: Path | None) -> None:
     _create_table(connection, TAXONOMY_CODES, _read_taxonomies(codes))
     sql = "SELECT CAST(NULL AS BIGINT) AS npi, CAST(NULL AS VARCHAR) AS taxonomy WHERE false"
     if directory is not None:
         listed = "unnest(list_distinct(list_append(coalesce(taxonomy_codes, []), primary_taxonomy_code)))"
-        rows = f"SELECT npi, {listed} AS taxonomy FROM read_parquet({_literal(str(directory))})"  # noqa: S608 - a literal
+        rows = f"SELECT npi, {listed} AS taxonomy FROM read_parquet({directory})"  # noqa: S608 - a literal
         sql = f"SELECT npi, taxonomy FROM ({rows}) WHERE taxonomy IS NOT NULL"  # noqa: S608 - the same
     _create_view(connection, PROVIDER_TAXONOMIES.name, sql, PROVIDER_TAXONOMIES.grain, PROVIDER_TAXONOMIES.columns)
+
+
+def _keep_taxonomies(given: Path, kept: Path) -> None:
+    _read_taxonomies(given)
+    if given.resolve() != kept.resolve():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(kept) as partial:
+            shutil.copyfile(given, partial)
+
+
+def _grain_of(name: str) -> str:
+    return next(view.grain for view in VIEWS if view.name == name)
 
 
 def _read_taxonomies(path: Path | None) -> pa.Table:
@@ -247,11 +324,11 @@ def _comment(connection: duckdb.DuckDBPyConnection, kind: str, name: str, grain:
         connection.execute(f"COMMENT ON COLUMN {name}.{column} IS {_literal(doc)}")
 
 
-def _union(table: Table, files: Iterable[tuple[_Layout, PublishedFile]]) -> str:
+def _union(table: Table, files: Iterable[tuple[_Layout, PublishedFile]], locate: _Locate) -> str:
     """SQL of a table's rows in files that may have been written with other columns or types."""
     paths: dict[_Layout, list[str]] = {}
     for layout, file in files:
-        paths.setdefault(layout, []).append(str(file.path))
+        paths.setdefault(layout, []).append(locate(file.path))
     return "\nUNION ALL\n".join(_select(table, *of_one) for of_one in paths.items()) if paths else _nothing(table)
 
 
@@ -263,7 +340,7 @@ def _select(table: Table, layout: _Layout, paths: Sequence[str]) -> str:
         for column in table.columns
     ]
     derived = [f"{it.sql} AS {name}" for name, it in DERIVED.get(table.name, {}).items()]
-    listed = ", ".join(map(_literal, paths))
+    listed = ", ".join(paths)
     inner = f"SELECT {', '.join((*PLACE, *sources))}, file_row_number FROM read_parquet([{listed}], {_HIVE})"  # noqa: S608 - names of `schema`, paths as literals
     columns = ", ".join((*PLACE, *(column.name for column in table.columns), *derived))
     return f"SELECT {columns} FROM ({inner})"  # noqa: S608 - the same
@@ -281,9 +358,9 @@ def _nothing(table: Table) -> str:
     return f"SELECT * EXCLUDE (file_row_number){derived} FROM ({inner})"  # noqa: S608 - names of `schema`
 
 
-def _directory(path: Path, layout: _Layout | None) -> str:
+def _directory(path: str | None, layout: _Layout | None) -> str:
     """SQL of the provider directory; of no rows where there is none."""
-    source = "(SELECT 1) WHERE false" if layout is None else f"read_parquet({_literal(str(path))})"
+    source = "(SELECT 1) WHERE false" if path is None else f"read_parquet({path})"
     columns = ", ".join(_converted(column.name, column.type, dict(layout or ())) for column in DIRECTORY.columns)
     return f"SELECT {columns} FROM {source}"  # noqa: S608 - names of `schema`, the path as a literal
 
@@ -332,3 +409,7 @@ def _layout_of_derived(path: Path, remedy: str) -> _Layout | None:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _path_literal(path: Path) -> str:
+    return _literal(pattern_of(path))

@@ -21,6 +21,7 @@ import pyarrow as pa
 from mrf_assets.catalog import connect
 from mrf_assets.catalog_checks import audit_catalog
 from mrf_assets.checks import Check, CheckResult
+from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.errors import QueryError, SettingError, StoreError
 from mrf_assets.reference import write_table
 from mrf_assets.schema import RATE_CHANGES
@@ -250,7 +251,7 @@ def _counted(connection: duckdb.DuckDBPyConnection, changes: Changes) -> Changes
             count(*) FILTER (change = 'changed' AND difference > 0),
             count(*) FILTER (change = 'changed' AND difference < 0), median(ratio)
         FROM read_parquet($path, hive_partitioning = false)""",
-        {"path": str(changes.path)},
+        {"path": pattern_of(changes.path)},
     ).fetchone()
     assert counts is not None
     added, removed, raised, lowered, ratio = counts

@@ -19,12 +19,15 @@ from rich.table import Table
 from mrf_assets.checks import CheckResult
 from mrf_assets.console import print_warnings, printable, printable_json
 from mrf_assets.errors import MrfError, SettingError
+from mrf_assets.flags import TAXONOMY_CODES_HELP
 from mrf_assets.pipeline import Wanted
 from mrf_assets.quality import check_networks
 from mrf_assets.settings import Settings
 
 _PATH = click.Path(path_type=Path)
 _PIPED_WIDTH = 1_000  # characters
+_GHOSTS = "rates.specialty_fits"
+_GHOSTS_HINT = " Ghost rates need --taxonomy-codes and the asset provider_directory."
 
 
 @click.command()
@@ -34,7 +37,7 @@ _PIPED_WIDTH = 1_000  # characters
 @click.option(
     "--taxonomy-codes",
     type=_PATH,
-    help="CSV of what each specialty does: taxonomy, billing_code_type and billing_code.",
+    help=TAXONOMY_CODES_HELP,
 )
 @click.option("--memory-mb", type=int, help="Memory that a rule may take.  [default: 1024]")
 @click.option("--strict", is_flag=True, help="Warnings count as errors, too.")
@@ -85,6 +88,15 @@ def _tell(found: Mapping[str, Sequence[CheckResult]]) -> None:
     errors = sum(result.check.blocking for _, result in failures)
     rules = max(len(results) for results in found.values())
     click.echo(f"{len(found):,} network(s), {rules} rules: {errors} error(s), {len(failures) - errors} warning(s).")
+    if names := _not_judged(found):
+        hint = _GHOSTS_HINT if _GHOSTS in names else ""
+        click.echo(f"Not judged, as there was nothing to judge: {', '.join(names)}.{hint}")
+
+
+def _not_judged(found: Mapping[str, Sequence[CheckResult]]) -> list[str]:
+    """The rules that looked at nothing in any network: that they passed says nothing."""
+    judged = {_name(result) for results in found.values() for result in results if result.population != 0}
+    return sorted({_name(result) for results in found.values() for result in results} - judged)
 
 
 def _failures(found: Mapping[str, Sequence[CheckResult]]) -> Iterator[tuple[str, CheckResult]]:

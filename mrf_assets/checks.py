@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from mrf_assets.code_types import padded_sql
+from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.errors import StoreError
 from mrf_assets.schema import FILES, MODIFIER_SHAPE, PLACE_SHAPE, RATES, TABLES
 from mrf_assets.whitelist import CodeWhitelist
@@ -333,7 +334,7 @@ def audit(
     try:
         with duckdb.connect(config=config) as connection:
             for name in TABLES:
-                rows = connection.read_parquet([str(path) for path in tables[name]])
+                rows = connection.read_parquet([pattern_of(path) for path in tables[name]])
                 # A row for each file of the network, which a dozen rules look at.
                 rows.create(name) if name == FILES.name else rows.create_view(name)
             connection.register("code_whitelist", _whitelist_table(codes))

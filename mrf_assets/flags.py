@@ -8,6 +8,11 @@ import click
 
 from mrf_assets.priority import Priority
 
+TAXONOMY_CODES_HELP = (
+    "CSV of what each specialty does (taxonomy, billing_code_type, billing_code), for ghost rates.  "
+    "[default: the one that `mrf catalog` was given last]"
+)
+
 
 class PriorityName(click.Choice[str]):
     """A priority by its name, in any case."""

@@ -153,28 +153,30 @@ def dismiss_forgotten(root: Path, grace_seconds: float) -> int:
     return forgotten
 
 
-def published_files(root: Path, networks: Collection[str] | None = None) -> list[PublishedFile]:
+def published_files(root: Path, networks: Collection[str] | None = None, *, held: bool = True) -> list[PublishedFile]:
     """All published files, or those of some networks, each network and period out of one generation.
+
+    `held` gives the paths that stay readable for the grace time, else those of the publication itself.
 
     Raises:
         StoreError: Tables of a period are missing, or a file has no name of ours.
     """
     folders = sorted(root.glob("network_id=*"))
     wanted = [folder for folder in folders if networks is None or _network_id(folder) in networks]
-    return [file for folder in wanted for file in files_of_network(root, folder)]
+    return [file for folder in wanted for file in files_of_network(root, folder, held=held)]
 
 
-def files_of_network(root: Path, network: Path) -> list[PublishedFile]:
+def files_of_network(root: Path, network: Path, *, held: bool = True) -> list[PublishedFile]:
     """The published files below the folder of one network; raises as `published_files` does."""
-    return [file for directory in sorted(network.glob("period=*")) for file in _files_of(root, directory)]
+    return [file for directory in sorted(network.glob("period=*")) for file in _files_of(root, directory, is_held=held)]
 
 
-def _files_of(root: Path, directory: Path) -> Iterator[PublishedFile]:
+def _files_of(root: Path, directory: Path, *, is_held: bool) -> Iterator[PublishedFile]:
     names = _whole_set(directory)
     network_id = _network_id(directory.parent)
     generation = next((name.generation for name in names.values()), None)
     paths = {text: directory / text for text in sorted(names)}
-    if generation is not None:
+    if is_held and generation is not None:
         folder = _held(root, generation, directory)
         held = {text: folder / f"{text}{_HELD}" for text in paths}
         if all(path.exists() for path in held.values()):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
+from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.errors import StoreError
 from mrf_assets.pipeline import Wanted
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES
@@ -46,7 +47,7 @@ def published_prices(settings: Settings, networks: Iterable[str], wanted: Wanted
         if periods := store.held_tables(network_id):
             latest = periods[max(periods)]
             for name in tables:
-                tables[name] += map(str, latest[name])
+                tables[name] += map(pattern_of, latest[name])
             network_of |= dict.fromkeys(map(str, latest[RATES.name]), network_id)
     found = dict.fromkeys(network_of.values(), (0, 0))
     for path, kind, code, prices, of_tins in _counts(tables, wanted, settings) if network_of else ():

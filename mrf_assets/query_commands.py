@@ -21,8 +21,10 @@ from mrf_assets.catalog import connect, write_catalog
 from mrf_assets.console import printable, printable_json
 from mrf_assets.disk import refusal
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
+from mrf_assets.flags import TAXONOMY_CODES_HELP
 from mrf_assets.queries import Query, names, parse, shipped
 from mrf_assets.settings import Settings
+from mrf_assets.store import Store
 from mrf_assets.whitelist import read_code_whitelist
 from mrf_assets.whole_files import whole_file
 
@@ -36,11 +38,19 @@ _FORMATS = ("table", "csv", "json", "parquet")
 
 @click.command()
 @click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
-@click.option("--taxonomy-codes", type=_PATH, help="CSV of what each specialty does, for rates_flagged.")
-def catalog(output_dir: Path | None, taxonomy_codes: Path | None) -> None:
-    """Write catalog.duckdb: documented views over what is published, for any DuckDB."""
+@click.option("--taxonomy-codes", type=_PATH, help=TAXONOMY_CODES_HELP)
+@click.option(
+    "--root",
+    type=_PATH,
+    help="Where the output folder will be when the catalog is read, if it is moved or copied.  [default: where it is]",
+)
+def catalog(output_dir: Path | None, taxonomy_codes: Path | None, root: Path | None) -> None:
+    """Write catalog.duckdb: documented views over what is published, for DuckDB from 1.0 on."""
     settings = Settings.from_environment(output_dir=output_dir, taxonomy_codes=taxonomy_codes)
-    made = write_catalog(settings.output_dir.absolute(), settings.taxonomy_codes)
+    folder = settings.output_dir.absolute()
+    if not Store(folder).networks():
+        raise SettingError("--output-dir", f"nothing is published in {settings.output_dir}; run `mrf run` first")
+    made = write_catalog(folder, settings.taxonomy_codes, root=None if root is None else str(root))
     click.echo(f"{made.path}: {made.networks:,} network(s), {made.periods:,} period(s), {made.files:,} file(s)")
 
 
@@ -53,6 +63,7 @@ def catalog(output_dir: Path | None, taxonomy_codes: Path | None) -> None:
 @click.option("--format", "form", type=click.Choice(_FORMATS), help="[default: by the end of --output, else table]")
 @click.option("--output", type=_PATH, help="Write the answer there.  [default: print it]")
 @click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
+@click.option("--taxonomy-codes", type=_PATH, help=TAXONOMY_CODES_HELP)
 @click.option("--memory-mb", type=int, help="Memory that the query may take.  [default: 1024]")
 def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Ask what is published: SQL over the views of docs/data_dictionary.md, or a shipped query.
@@ -68,7 +79,9 @@ def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> 
         raise SettingError("--output", f"ends with none of .csv, .json and .parquet: {output}; give --format, too")
     if form == "parquet" and output is None:
         raise SettingError("--format", "parquet needs a file; give --output")
-    settings = Settings.from_environment(output_dir=flags["output_dir"], query_memory_mb=flags["memory_mb"])
+    settings = Settings.from_environment(
+        output_dir=flags["output_dir"], query_memory_mb=flags["memory_mb"], taxonomy_codes=flags["taxonomy_codes"]
+    )
     memory_mb, taxonomy_codes = settings.query_memory_mb, settings.taxonomy_codes
     with (
         _told(asked.name),

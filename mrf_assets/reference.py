@@ -3,6 +3,7 @@
 <lake>/reference/npis.parquet                    `schema.NPIS`
 <lake>/reference/npi_registry/part-*.parquet     `schema.NPI_REGISTRY`
 <lake>/reference/provider_directory.parquet      `schema.PROVIDER_DIRECTORY`
+<lake>/reference/taxonomy_codes.csv              what each specialty does, as the user said last
 <lake>/.mrf/npi_registry.sqlite                  the ledger: what is looked up, what failed
 <lake>/.mrf/nppes/                               the bulk files as parquet
 """
@@ -40,6 +41,11 @@ class Reference:
     def directory(self) -> Path:
         """One parquet file."""
         return self.lake / "reference" / "provider_directory.parquet"
+
+    @property
+    def taxonomy_codes(self) -> Path:
+        """A CSV of the columns of the view of that name."""
+        return self.lake / "reference" / "taxonomy_codes.csv"
 
     @property
     def ledger(self) -> Path:

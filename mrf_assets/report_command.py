@@ -12,6 +12,7 @@ from rich.table import Table
 from mrf_assets.changes import Changes, write_changes
 from mrf_assets.console import printable
 from mrf_assets.errors import SettingError
+from mrf_assets.flags import TAXONOMY_CODES_HELP
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
 
@@ -59,6 +60,7 @@ def changes(networks: tuple[str, ...], memory_mb: int | None, **settings: Any) -
     help="How many codes, where no --code names them.",
 )
 @click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
+@click.option("--taxonomy-codes", type=_PATH, help=TAXONOMY_CODES_HELP)
 @click.option("--memory-mb", type=int, help="Memory that a query may take.  [default: 1024]")
 def report(
     networks: tuple[str, ...],

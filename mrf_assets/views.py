@@ -50,7 +50,8 @@ NETWORKS = View(
 
 TAXONOMY_CODES = View(
     "taxonomy_codes",
-    "One row per specialty and code that it performs, out of the file that `MRF_TAXONOMY_CODES` names; else empty.",
+    "One row per specialty and code that it performs, from the file that `MRF_TAXONOMY_CODES` or `--taxonomy-codes` "
+    "names, else from the one that `mrf catalog` was given last; else empty.",
     {
         "taxonomy": "NUCC taxonomy code, or its beginning: 207R stands for all of internal medicine.",
         "billing_code_type": "The type of the code, upper case.",
@@ -154,6 +155,11 @@ _FAN_OUT = (
     "A price stands here several times: count and take medians over `rates`, or over "
     "`DISTINCT network_id, file_id, price_number`."
 )
+# DuckDB 2 stops a DISTINCT when LIMIT is reached; 1.1.3 and 1.4.4 took more than 90 s for a row of 1.5 million prices.
+# DISTINCT providers of each set would cost every question about one code ten times as much, in all versions.
+_SLOW = (
+    "Before DuckDB 2.0 ask for an npi, a tin_value or a billing_code: LIMIT alone makes all rows before it shows one."
+)
 
 
 def _flat(*more: tuple[Table, str]) -> Docs:
@@ -184,9 +190,9 @@ FENCED = """fenced_network = network_id AND fenced_type = billing_code_type AND 
     AND fenced_class IS NOT DISTINCT FROM billing_class"""
 OUTSIDE_FENCE = "dollars > 0 AND NOT CAST(dollars AS DOUBLE) BETWEEN lower_fence AND upper_fence"
 # A set is judged by those of its providers whose specialty is known; one that fits is enough.
-MISFITS_SQL = """SELECT
+_JUDGED_SQL = """SELECT
     network_id AS misfit_network, file_id AS misfit_file, provider_set_id AS misfit_set,
-    s.billing_code_type AS misfit_type, s.billing_code AS misfit_code
+    s.billing_code_type AS misfit_type, s.billing_code AS misfit_code, count(t.taxonomy) = 0 AS is_misfit
 FROM (
     SELECT DISTINCT network_id, period, file_id, provider_set_id, billing_code_type, billing_code
     FROM rates
@@ -198,8 +204,8 @@ JOIN provider_taxonomies n USING (npi)
 LEFT JOIN taxonomy_codes t
     ON t.billing_code_type = s.billing_code_type AND t.billing_code = s.billing_code
     AND starts_with(n.taxonomy, t.taxonomy)
-GROUP BY ALL
-HAVING count(t.taxonomy) = 0"""
+GROUP BY ALL"""
+MISFITS_SQL = f"SELECT * FROM ({_JUDGED_SQL}) WHERE is_misfit"  # noqa: S608 - a constant
 MISFIT = """misfit_network = network_id AND misfit_file = file_id AND misfit_set = provider_set_id
     AND misfit_type = billing_code_type AND misfit_code = billing_code"""
 FLAGS: Mapping[str, str] = {  # why a price is implausible -> SQL
@@ -207,14 +213,18 @@ FLAGS: Mapping[str, str] = {  # why a price is implausible -> SQL
     "above_cap": "rate_unit <> 'percent' AND negotiated_rate > 100000000",
     "percentage_over_100": "percentage > 100",
     "outside_fence": OUTSIDE_FENCE,
-    "no_fitting_specialty": "misfit_set IS NOT NULL",
+    "no_fitting_specialty": "is_misfit",
 }
 _FLAGGED = {name: _RATES[name] for name in _FLAT} | {
-    "is_implausible": "True where one of the rules of implausible_by holds.",
+    "is_implausible": "True where one of the rules of implausible_by holds; false says nothing about rules that could "
+    "not be judged.",
     "implausible_by": f"The rules: {', '.join(FLAGS)}; empty for a price without objection. outside_fence: dollars "
     "far from those of the network for the code and class, on a log scale, judged from 40 prices on. "
     "no_fitting_specialty: none of the price's providers has a specialty that does this (a ghost rate), judged where "
     "`taxonomy_codes` has the code and `provider_taxonomies` a provider.",
+    "is_outside_fence": "Whether outside_fence holds; null where it was not judged.",
+    "is_ghost_rate": "Whether no_fitting_specialty holds; null where it was not judged, so that a share over it is "
+    "null, not 0, without taxonomy codes.",
 }
 _WHO = (
     "provider_name", "entity_type", "credential", "primary_taxonomy_code",
@@ -223,13 +233,16 @@ _WHO = (
 _DIRECTORY = {column.name: column.doc for column in PROVIDER_DIRECTORY.columns}
 _BY_PROVIDER = {**_BY_NPI, **{name: _DIRECTORY[name] for name in _WHO}, "npi_status": _DIRECTORY["status"]}
 
+FLAGGED = "rates_flagged"
 VIEWS = (
     View(
-        "rates_flagged",
+        FLAGGED,
         "One row per negotiated price, with what is implausible about it. Nothing is left out: filter by "
-        "`NOT is_implausible`.",
+        "`NOT is_implausible`. Null in is_outside_fence or is_ghost_rate: not judged.",
         _FLAGGED,
-        f"""SELECT {", ".join(_FLAT)}, len(implausible_by) > 0 AS is_implausible, implausible_by
+        f"""SELECT {", ".join(_FLAT)}, len(implausible_by) > 0 AS is_implausible, implausible_by,
+    CASE WHEN dollars > 0 AND lower_fence IS NOT NULL THEN {OUTSIDE_FENCE} END AS is_outside_fence,
+    is_misfit AS is_ghost_rate
 FROM (
     SELECT *, list_filter(
         [{", ".join(f"CASE WHEN {sql} THEN '{flag}' END" for flag, sql in FLAGS.items())}],
@@ -237,7 +250,7 @@ FROM (
     ) AS implausible_by
     FROM rates
     LEFT JOIN ({FENCES_SQL}) ON {FENCED}
-    LEFT JOIN ({MISFITS_SQL}) ON {MISFIT}
+    LEFT JOIN ({_JUDGED_SQL}) ON {MISFIT}
 )""",  # noqa: S608 - names of this module
     ),
     View(
@@ -251,7 +264,7 @@ JOIN provider_sets USING (network_id, period, file_id, provider_set_id)""",  # n
     View(
         "rates_by_npi",
         "One row per price, TIN and NPI that it holds for, once even where an NPI is in several groups; npi is null "
-        f"for a contract with a TIN alone. Prices without providers are not here. {_FAN_OUT}",
+        f"for a contract with a TIN alone. Prices without providers are not here. {_FAN_OUT} {_SLOW}",
         _BY_NPI,
         f"""SELECT DISTINCT {", ".join(_BY_NPI)}
 FROM rates
@@ -261,7 +274,7 @@ JOIN providers USING (network_id, period, file_id, provider_group_id)""",  # noq
     View(
         "rates_by_provider",
         "One row per row of rates_by_npi, with what `provider_directory` says of the NPI; null where it says nothing. "
-        f"{_FAN_OUT}",
+        f"{_FAN_OUT} {_SLOW}",
         _BY_PROVIDER,
         f"""SELECT {", ".join(f"r.{name}" for name in _BY_NPI)}, {", ".join(f"d.{name}" for name in _WHO)},
     d.status AS npi_status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
@@ -18,12 +19,14 @@ import pytest
 
 from mrf_assets.catalog import CATALOG_NAME, connect, write_catalog
 from mrf_assets.changes import changes_path, write_changes
-from mrf_assets.errors import StoreError
+from mrf_assets.errors import SettingError, StoreError
+from mrf_assets.generations import remove_dismissed
 from mrf_assets.schema import LAYOUT, RATES, TABLES
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
 from mrf_assets.views import RATE_UNITS, VIEWS, table_docs, view_names
 from mrf_assets_tests.lake import CODES, LATEST, PERIODS, Lake, make_lake
+from mrf_assets_tests.old_duckdb import OLD_VERSIONS, OldDuckDB, old_duckdb
 from mrf_assets_tests.table_rows import LABEL, batch, publish_generation, row, stage_generation, write_tables
 
 
@@ -240,14 +243,21 @@ def test_the_docs_of_a_view_are_of_its_columns(catalog: duckdb.DuckDBPyConnectio
 
 
 @pytest.mark.parametrize("view", view_names())
-@pytest.mark.parametrize("exists", [True, False])
-def test_views_of_nothing_are_empty_and_typed(tmp_path: Path, view: str, lake: Lake, *, exists: bool) -> None:
-    """An output folder that is empty, or not there, has the same columns as any other."""
-    root = tmp_path if exists else tmp_path / "none"
-    with connect(root) as nothing, connect(lake.root) as something:
+def test_views_of_nothing_are_empty_and_typed(tmp_path: Path, view: str, lake: Lake) -> None:
+    """An output folder that is empty has the same columns as any other."""
+    with connect(tmp_path) as nothing, connect(lake.root) as something:
         assert 0 == _one(nothing, f"SELECT count(*) FROM {view}")
         assert something.execute(f"DESCRIBE {view}").fetchall() == nothing.execute(f"DESCRIBE {view}").fetchall()
-    assert exists == root.exists()
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """A misspelt one is no empty one; it is not made."""
+    with pytest.raises(
+        SettingError,
+        match=r"nothing is published in .*typo, there is no such folder; correct the path, or run `mrf run` first",
+    ):
+        connect(tmp_path / "typo")
+    assert not (tmp_path / "typo").exists()
 
 
 def test_connecting_writes_nothing(lake: Lake) -> None:
@@ -298,10 +308,12 @@ def test_a_carried_part_of_an_older_layout_stays_readable(tmp_path: Path) -> Non
     assert [("0", None), ("2", "outpatient")] == found
 
 
-@pytest.mark.parametrize("name", ["it's", "a b", "x[1]*?", "quote''s"])
+@pytest.mark.parametrize("name", ["it's", "a b", "x[1]*?", "quote''s", "a*b", "a?b"])
 def test_an_output_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
-    """Quotes and characters of globs are letters like others."""
+    """Quotes and characters of globs are letters like others; what a glob would match is left alone."""
     publish_generation(Store(tmp_path / name), 7)
+    for neighbour in ("aXb", "x1yz"):
+        publish_generation(Store(tmp_path / neighbour), 8)
 
     with connect(tmp_path / name) as connection:
         assert "7" == _one(connection, "SELECT file_id FROM rates_by_group")
@@ -412,6 +424,115 @@ def test_the_file_has_the_same_views(lake: Lake, catalog: duckdb.DuckDBPyConnect
         for view in view_names():
             count = f"SELECT count(*) FROM {view}"
             assert _one(catalog, count) == _one(connection, count)
+
+
+@pytest.fixture(scope="module", params=OLD_VERSIONS)
+def old(request: pytest.FixtureRequest) -> OldDuckDB:
+    """A DuckDB as BI tools bring it."""
+    return old_duckdb(request.param, request.config.cache)
+
+
+def test_an_older_duckdb_reads_every_view(lake: Lake, catalog: duckdb.DuckDBPyConnection, old: OldDuckDB) -> None:
+    """With the rows that ours has."""
+    made = write_catalog(lake.root)
+    assert made.path is not None
+    counts = [f"SELECT count(*) FROM {view}" for view in view_names()]
+    comments = "SELECT count(comment) FROM duckdb_views() WHERE NOT internal"
+
+    assert [[[_one(catalog, count)]] for count in counts] == old.ask(made.path, *counts)
+    assert [[[_one(catalog, comments)]]] == old.ask(made.path, comments)
+
+
+@pytest.mark.parametrize("view", ["rates_by_npi", "rates_by_provider"])
+def test_a_view_that_is_slow_before_duckdb_2_says_so(catalog: duckdb.DuckDBPyConnection, view: str) -> None:
+    """With what to ask instead: a preview by LIMIT took more than 90 s in 1.1.3 and 1.4.4."""
+    comment = _one(catalog, f"SELECT comment FROM duckdb_views() WHERE view_name = '{view}'")
+
+    assert "Before DuckDB 2.0 ask for an npi, a tin_value or a billing_code" in comment
+
+
+def test_a_catalog_for_another_place_reads_the_lake_there(lake: Lake, tmp_path: Path, old: OldDuckDB) -> None:
+    """Which is not there yet when it is written; its name may hold what patterns are made of."""
+    before, after = tmp_path / "before", tmp_path / "it's [a] *new* pla?ce"
+    shutil.copytree(lake.root, before)
+    _add_derived(before)
+    counts = [f"SELECT count(*) FROM {view}" for view in view_names()]
+    with connect(before) as connection:
+        expected = [[[_one(connection, count)]] for count in counts]
+    write_catalog(before, root=str(after))
+    before.rename(after)
+    shutil.copytree(lake.root, tmp_path / "it's [a] *new and newer* pla?ce")  # a neighbour that the pattern matches
+
+    assert expected == old.ask(after / CATALOG_NAME, *counts)
+    with duckdb.connect(str(after / CATALOG_NAME), read_only=True) as connection:
+        assert expected == [[[_one(connection, count)]] for count in counts]
+
+
+def _add_derived(root: Path) -> None:
+    write_changes(Settings(output_dir=root), "t~a")
+    npis = pa.array([1234567893], pa.int64())
+    rows = pa.table({"npi": npis, "primary_taxonomy_code": ["207Q00000X"], "taxonomy_codes": [["207Q00000X"]]})
+    pq.write_table(rows, root / "reference" / "provider_directory.parquet")
+
+
+def test_a_catalog_for_another_place_needs_nothing_of_the_state_folder(lake: Lake, tmp_path: Path) -> None:
+    """Copies leave hidden folders out."""
+    copy = tmp_path / "copy"
+    write_catalog(lake.root, root=str(copy))
+    shutil.copytree(lake.root, copy, ignore=shutil.ignore_patterns(".mrf"))
+
+    with duckdb.connect(str(copy / CATALOG_NAME), read_only=True) as connection:
+        assert 0 < _one(connection, "SELECT count(*) FROM rates_by_npi")
+
+
+def test_a_catalog_whose_lake_was_moved_says_what_to_do(lake: Lake, tmp_path: Path, old: OldDuckDB) -> None:
+    """In one line; written again where the lake is now, it reads it."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    shutil.copytree(lake.root, before)
+    write_catalog(before)
+    before.rename(after)
+
+    (told,) = old.ask(after / CATALOG_NAME, "FROM rates")
+    assert "this-catalog-is-out-of-date.run-mrf-catalog-again" in told.splitlines()[0]
+    write_catalog(after)
+    assert [[[len(lake.latest())]]] == old.ask(after / CATALOG_NAME, "SELECT count(*) FROM rates")
+
+
+def test_a_catalog_reads_what_is_published_two_hours_later(tmp_path: Path) -> None:
+    """Replaced files go when their grace is over; a catalog of them says that it is out of date."""
+    publish_generation(Store(tmp_path), 1)
+    write_catalog(tmp_path)
+    remove_dismissed(tmp_path, now=time.time() + 7_200)
+    with duckdb.connect(str(tmp_path / CATALOG_NAME), read_only=True) as connection:
+        assert "1" == _one(connection, "SELECT file_id FROM rates")
+
+    publish_generation(Store(tmp_path), 2)
+    remove_dismissed(tmp_path, now=time.time() + 7_200)
+    with (
+        duckdb.connect(str(tmp_path / CATALOG_NAME), read_only=True) as connection,
+        pytest.raises(duckdb.IOException, match=r"\A[^\n]*this-catalog-is-out-of-date.run-mrf-catalog-again"),
+    ):
+        connection.execute("FROM rates")
+    write_catalog(tmp_path)
+    with duckdb.connect(str(tmp_path / CATALOG_NAME), read_only=True) as connection:
+        assert "2" == _one(connection, "SELECT file_id FROM rates")
+
+
+_ODD_NAMES = ["it's", 'a "b"', "x[1]*?", "quote''s", "a?b", "a#b", "a%20b", "a{b,c}", "a\\b", "new\nline", "ñ"]
+
+
+@pytest.mark.parametrize("name", _ODD_NAMES)
+def test_a_catalog_may_stand_in_a_folder_of_any_name(tmp_path: Path, old: OldDuckDB, name: str) -> None:
+    """And reads that folder alone; nothing of it appears elsewhere."""
+    root = tmp_path / "lakes" / name
+    publish_generation(Store(root), 7)
+    write_catalog(root)
+    for neighbour in ("x1y", "x[1]yz", "aXb", "a\\XXb", "axyb"):
+        publish_generation(Store(tmp_path / "lakes" / neighbour), 8)
+    listed = sorted(path.name for path in root.parent.iterdir())
+
+    assert [[["7"]]] == old.ask(root / CATALOG_NAME, "SELECT file_id FROM rates_by_group")
+    assert listed == sorted({name, "x1y", "x[1]yz", "aXb", "a\\XXb", "axyb"})
 
 
 def test_the_file_is_replaced_under_its_readers(tmp_path: Path) -> None:

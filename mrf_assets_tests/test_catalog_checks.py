@@ -11,11 +11,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mrf_assets.catalog import connect
+from mrf_assets.catalog import CATALOG_NAME, connect, write_catalog
 from mrf_assets.catalog_checks import CATALOG_CHECKS, audit_catalog
 from mrf_assets.checks import CHECKS, Check
 from mrf_assets.definitions import build_defs
@@ -312,6 +313,55 @@ def test_a_ghost_rate_is_flagged(tmp_path: Path) -> None:
         assert [("a", "10001", ["no_fitting_specialty"])] == connection.execute(
             "SELECT network_id, billing_code, implausible_by FROM rates_flagged WHERE is_implausible"
         ).fetchall()
+
+
+def test_what_was_not_judged_is_null(tmp_path: Path) -> None:
+    """A share of ghost rates without specialties is unknown, not 0; the view says why."""
+    root = _publish(tmp_path / "lake", _clean())
+    share = "SELECT avg(CAST(is_ghost_rate AS INTEGER)), count(is_ghost_rate), count(*) > 0 FROM rates_flagged"
+    comment = "SELECT comment FROM duckdb_views() WHERE view_name = 'rates_flagged'"
+    with connect(root) as connection:
+        assert [(None, 0, True)] == connection.execute(share).fetchall()
+        assert "No ghost rates are judged here: give `mrf catalog --taxonomy-codes FILE`" in str(
+            connection.execute(comment).fetchall()
+        )
+    _directory(root)
+    with connect(root, taxonomy_codes=_whose(root)) as connection:
+        ((mean, judged, _),) = connection.execute(share).fetchall()
+        assert (0, True) == (mean, judged > 0)
+        assert "No ghost rates" not in str(connection.execute(comment).fetchall())
+        # Fewer than 40 prices of a code make no fence.
+        assert [(0,)] == connection.execute("SELECT count(is_outside_fence) FROM rates_flagged").fetchall()
+
+
+def test_specialties_are_kept_with_the_lake(tmp_path: Path) -> None:
+    """Until others are given: the file that was named may go."""
+    lake = _clean()
+    _set("providers", npi=OTHER_NPI)(lake)
+    root = _publish(tmp_path / "lake", lake)
+    _directory(root)
+    path = _whose(root)
+    write_catalog(root, str(path))
+    path.unlink()
+    write_catalog(root)
+    with duckdb.connect(str(root / CATALOG_NAME), read_only=True) as file, connect(root) as connection:
+        for each in (file, connection):
+            assert [(1,)] == each.execute("SELECT count(*) FROM rates_flagged WHERE is_ghost_rate").fetchall()
+    assert {"a": {"specialty_fits": 1}, "b": {}} == _failed(root)
+    write_catalog(root, _whose(root, DENTIST))
+    with connect(root) as connection:
+        assert [(0,)] == connection.execute(
+            "SELECT count(*) FROM rates_flagged WHERE network_id = 'a' AND is_ghost_rate"
+        ).fetchall()
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_table_of_specialties_may_be_named_as_text(tmp_path: Path, kind: type[str | Path]) -> None:
+    """As in a notebook."""
+    root = _publish(tmp_path / "lake", _clean())
+
+    with connect(root, taxonomy_codes=kind(_whose(root))) as connection:
+        assert [(2,)] == connection.execute("SELECT count(*) FROM taxonomy_codes").fetchall()
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,17 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 def test_sound_networks_pass(check: Check, tmp_path: Path) -> None:
-    """One line says how much was judged."""
+    """One line says how much was judged, another which rules found nothing to judge."""
     _publish(tmp_path / "lake", "a", negotiated_rate=Decimal(10))
     _publish(tmp_path / "lake", "b", negotiated_rate=Decimal(11))
 
-    assert (0, f"2 network(s), {RULES} rules: 0 error(s), 0 warning(s).\n", "") == check("--strict")
+    code, out, err = check("--strict")
+    judged, not_judged = out.splitlines()
+    assert (0, f"2 network(s), {RULES} rules: 0 error(s), 0 warning(s).", "") == (code, judged, err)
+    assert (
+        "Not judged, as there was nothing to judge: rate_changes.drift_of_medians, rates.specialty_fits, "
+        "rates.whitelist_coverage. Ghost rates need --taxonomy-codes and the asset provider_directory."
+    ) == not_judged
 
 
 def test_a_warning_is_reported_and_fails_strictly_alone(check: Check, tmp_path: Path) -> None:
@@ -156,4 +162,5 @@ def test_a_network_that_is_removed_meanwhile_is_judged_by_what_was_read(
     monkeypatch.setattr(quality, "audit_catalog", then_removed)
     compared = len(CATALOG_CHECKS) + len(DRIFT_CHECKS)
 
-    assert (0, f"1 network(s), {compared} rules: 0 error(s), 0 warning(s).\n", "") == check()
+    code, out, err = check()
+    assert (0, f"1 network(s), {compared} rules: 0 error(s), 0 warning(s).", "") == (code, out.splitlines()[0], err)

@@ -78,7 +78,7 @@ def test_a_query_runs_where_nothing_is_published(name: str, tmp_path: Path) -> N
     given = {it.name: it.default or "x" for it in query.parameters} | {
         it.name: str(tmp_path / "codes.csv") for it in query.parameters if it.name in ("reference", "whitelist")
     }
-    with connect(tmp_path / "none") as connection:
+    with connect(tmp_path) as connection:
         assert [] == connection.execute(query.sql, given).fetchall()
 
 

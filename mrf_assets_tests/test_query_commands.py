@@ -265,11 +265,20 @@ def test_a_query_beyond_its_memory_is_told(mrf: Mrf) -> None:
 
 
 def test_an_empty_output_folder_answers_with_nothing(mrf: Mrf, tmp_path: Path) -> None:
-    """And says why; it is not made."""
+    """And says why."""
+    (tmp_path / "none").mkdir()
     told = mrf("query", "SELECT count(*) AS n FROM rates", "--output-dir", "none", "--format", "csv")
 
     assert (0, "n\n0\n", "Nothing is published in none.\n") == (told.code, told.out, told.err)
-    assert not (tmp_path / "none").exists()
+
+
+def test_an_output_folder_that_is_not_there_is_one_clear_line(mrf: Mrf, tmp_path: Path) -> None:
+    """It is not made."""
+    told = mrf("query", "SELECT 1", "--output-dir", "typo")
+
+    assert (2, "", 1) == (told.code, told.out, told.err.count("\n"))
+    assert told.err.startswith("Error: output_dir: nothing is published in typo, there is no such folder;")
+    assert not (tmp_path / "typo").exists()
 
 
 # --- the catalog ----------------------------------------------------------------------------
@@ -285,10 +294,33 @@ def test_the_catalog_is_written_and_told(mrf: Mrf, tmp_path: Path) -> None:
         assert [("acme",)] == connection.execute("SELECT network_id FROM rates").fetchall()
 
 
-def test_a_catalog_of_nothing_has_its_views(mrf: Mrf) -> None:
-    """Ready for a tool that is set up before the first run."""
-    told = mrf("catalog", "--output-dir", "fresh")
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_catalog_of_nothing_is_refused(mrf: Mrf, tmp_path: Path, *, exists: bool) -> None:
+    """A misspelt folder is the likely reason; nothing is written."""
+    if exists:
+        (tmp_path / "typo").mkdir()
+    told = mrf("catalog", "--output-dir", "typo")
 
-    assert (0, True) == (told.code, told.out.endswith(": 0 network(s), 0 period(s), 0 file(s)\n"))
-    with duckdb.connect(f"fresh/{CATALOG_NAME}", read_only=True) as connection:
-        assert [] == connection.execute("FROM rates_by_npi").fetchall()
+    expected = "Error: --output-dir: nothing is published in typo; run `mrf run` first\n"
+    assert (2, "", expected) == (told.code, told.out, told.err)
+    assert (exists, []) == ((tmp_path / "typo").exists(), list((tmp_path / "typo").glob("*")))
+
+
+def test_a_catalog_for_another_place_is_written(mrf: Mrf, tmp_path: Path) -> None:
+    """It can be read when the folder is there."""
+    assert 0 == mrf("catalog", "--root", str(tmp_path / "moved")).code
+
+    (tmp_path / "lake").rename(tmp_path / "moved")
+    with duckdb.connect(str(tmp_path / "moved" / CATALOG_NAME), read_only=True) as connection:
+        assert [("acme",)] == connection.execute("SELECT network_id FROM rates").fetchall()
+
+
+def test_specialties_reach_a_query(mrf: Mrf, tmp_path: Path) -> None:
+    """By its flag, or by what the catalog was given."""
+    (tmp_path / "codes.csv").write_text("taxonomy,billing_code_type,billing_code\n207Q,CPT,10001\n")
+    asked = ("query", "SELECT count(*) AS n FROM taxonomy_codes", "--format", "csv")
+    flag = ("--taxonomy-codes", "codes.csv")
+
+    assert ["n\n0\n", "n\n1\n", "n\n0\n"] == [mrf(*asked).out, mrf(*asked, *flag).out, mrf(*asked).out]
+    assert 0 == mrf("catalog", *flag).code
+    assert "n\n1\n" == mrf(*asked).out

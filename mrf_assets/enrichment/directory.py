@@ -9,6 +9,7 @@ from tempfile import gettempdir
 import duckdb
 import pyarrow as pa
 
+from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.errors import SettingError
 from mrf_assets.nppes.matching import best_match, registry_names
 from mrf_assets.reference import Reference, write_table
@@ -33,9 +34,9 @@ def write_directory(lake: Path) -> int:
 
 
 def _batches(reference: Reference) -> Iterator[pa.RecordBatch]:
-    parts = [str(path) for path in sorted(reference.registry.glob("part-*.parquet"))]
+    parts = [pattern_of(path) for path in sorted(reference.registry.glob("part-*.parquet"))]
     with duckdb.connect(config={**_LIMITS, "temp_directory": str(Path(gettempdir(), "mrf_duckdb"))}) as connection:
-        connection.read_parquet(str(reference.npis)).create_view("npis")
+        connection.read_parquet(pattern_of(reference.npis)).create_view("npis")
         if parts:
             connection.read_parquet(parts, filename=True).create_view("parts")
             # An NPI that is looked up anew has two rows until the update ends: the later part counts.

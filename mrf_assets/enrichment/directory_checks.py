@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from mrf_assets.checks import Check, CheckResult
+from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.schema import PROVIDER_DIRECTORY
 
 _SAMPLE_ROWS = 5
@@ -93,7 +94,7 @@ class DirectoryFigures:
 def audit_directory(path: Path) -> tuple[list[CheckResult], DirectoryFigures]:
     """Apply the rules to the directory, and count its figures."""
     with duckdb.connect(config={"memory_limit": "512MB"}) as connection:
-        connection.read_parquet(str(path)).create_view("provider_directory")
+        connection.read_parquet(pattern_of(path)).create_view("provider_directory")
         return [_apply(connection, check) for check in DIRECTORY_CHECKS], _figures(connection)
 
 

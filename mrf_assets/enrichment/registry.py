@@ -40,6 +40,7 @@ from mrf_assets.batch import (
     recover,
     renew,
 )
+from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.enrichment.inputs import INVALID
 from mrf_assets.enrichment.published import published_npis
 from mrf_assets.enrichment.run import prices_of
@@ -158,7 +159,7 @@ class RegistryUpdate:
             found = connection.execute(
                 "SELECT npi FROM read_parquet(?) r SEMI JOIN read_parquet(?) n USING (npi) "
                 "GROUP BY npi HAVING max(fetched_at) < ?",
-                [files, str(Reference(self.lake).npis), since],
+                [[pattern_of(path) for path in files], pattern_of(Reference(self.lake).npis), since],
             )
             while page := found.fetchmany(_KEYS_AT_ONCE):
                 yield from (str(npi) for (npi,) in page)

@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.errors import CorruptArchive, NotFoundAtSource, StoreError, UnsupportedContent
 from mrf_assets.nppes.bulk_archive import NpiLines, columns_of, corrupt, npi_lines, reason_of
 from mrf_assets.nppes.bulk_columns import COLUMNS, EXPRESSIONS, REPAIRS
@@ -245,7 +246,7 @@ class BulkRegistry:
             connection.register("wanted", npis.select(["npi"]))
             columns = ", ".join(NPI_REGISTRY.arrow.names)
             ranked = " UNION ALL ".join(
-                f"SELECT {columns}, {rank} AS rank FROM read_parquet({_literal(str(path))})"  # noqa: S608 - quoted
+                f"SELECT {columns}, {rank} AS rank FROM read_parquet({_literal(pattern_of(path))})"  # noqa: S608 - quoted
                 for rank, path in enumerate(sorted(self.paths, key=_data_until))
             )
             found = connection.sql(
@@ -410,7 +411,7 @@ def _write(
             f"TO {_literal(str(target))} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{noted}}})"
         )
         sums = connection.execute(
-            f"SELECT {', '.join(f'sum({kind})' for kind in REPAIRS)} FROM read_parquet({_literal(str(target))})"  # noqa: S608 - constants
+            f"SELECT {', '.join(f'sum({kind})' for kind in REPAIRS)} FROM read_parquet({_literal(pattern_of(target))})"  # noqa: S608 - constants
         ).fetchone()
     return counted, Counter({kind: int(count or 0) for kind, count in zip(REPAIRS, sums or (), strict=True)})
 

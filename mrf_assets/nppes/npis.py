@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pyarrow as pa
 
+from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.schema import NPIS
 
 _LIMITS = {"memory_limit": "512MB"}
@@ -44,7 +45,7 @@ def npi_batches(networks: Iterable[tuple[str, Mapping[str, Sequence[Path]]]]) ->
     ):
         connection.execute("CREATE TABLE found (network_id VARCHAR, npi BIGINT, business_name VARCHAR, rates BIGINT)")
         for network, tables in networks:
-            files = {name: [str(path) for path in tables[name]] for name in _TABLES}
+            files = {name: [pattern_of(path) for path in tables[name]] for name in _TABLES}
             if all(files.values()):
                 connection.execute(_OF_ONE_NETWORK, {"network": network, **files})
         found = connection.sql(_ALL)

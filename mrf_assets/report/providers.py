@@ -12,6 +12,7 @@ import duckdb
 
 from mrf_assets.batch.ledger import Ledger
 from mrf_assets.checks import CheckResult
+from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.enrichment.directory_checks import audit_directory
 from mrf_assets.errors import StoreError
 from mrf_assets.reference import Reference
@@ -79,7 +80,7 @@ def read_providers(root: Path) -> Providers | None:
     try:
         checks, figures = audit_directory(reference.directory)
         with duckdb.connect() as connection:
-            connection.read_parquet(str(reference.directory)).create_view("provider_directory")
+            connection.read_parquet(pattern_of(reference.directory)).create_view("provider_directory")
             withdrawn = [Withdrawn(*row) for row in connection.execute(_WITHDRAWN_SQL, [_MOST_WITHDRAWN]).fetchall()]
             ((fetched,),) = connection.execute(_FETCHED_SQL).fetchall()
     except duckdb.Error as error:

@@ -67,6 +67,14 @@ def test_every_repair_and_reject_is_documented() -> None:
     assert set() == {*REPAIRS, "bulk_byte_not_unicode", "bulk_line_without_npi"} - documented
 
 
+@pytest.mark.parametrize("number", ["S0.10", "S0.21", "S3.14", "S3.32", "S3.36", "S3.37", "S3.39", "S4.26"])
+def test_what_is_done_in_another_way_is_explained(number: str) -> None:
+    """By the number of what was asked for."""
+    left_out = (ROOT / "README.md").read_text().partition("Left out of what was asked for")[2].partition("\n## ")[0]
+
+    assert re.search(rf"{re.escape(number)}\b", left_out)
+
+
 def test_the_data_dictionary_is_of_today() -> None:
     """`make docs` writes it anew."""
     assert data_dictionary() == (ROOT / "docs" / "data_dictionary.md").read_text()

@@ -184,7 +184,7 @@ def test_progress_and_report_say_what_was_done(desk: Desk) -> None:
         progress["total_records"],
         progress["completed_count"],
         progress["failed_ids"],
-        progress["errors"],
+        progress["error_counts"],
     )
     assert sorted({*NPIS[:10]} - {NPIS[3]}) == sorted(progress["completed_ids"])
     assert 11 == progress["total_requests"]
@@ -345,7 +345,7 @@ def test_invalid_records_count_as_failed_everywhere(desk: Desk) -> None:
     assert lines in alert["message"]
     assert ("failure", True) == (alert["type"], "Failed for invalid_npi: 3" in alert["message"])
     assert (3, 3, 50.0, {"invalid_npi": 3}) == tuple(
-        report[name] for name in ("completed", "failed", "success_rate_percent", "errors")
+        report[name] for name in ("completed", "failed", "success_rate_percent", "error_counts")
     )
     assert (3, 3) == (progress["completed_count"], progress["failed_count"])
     assert (1, True) == (retried[0], lines in retried[1])
@@ -363,6 +363,24 @@ def test_earlier_runs_of_the_batch_count_in_its_summary(desk: Desk) -> None:
     assert 1 == code
     assert "Completed: 3, failed: 1, pending: 0\nSuccess rate: 75.0%\n" in out
     assert "--retry-failed looks them up again" in out
+
+
+def test_the_last_errors_are_listed_in_progress_and_report(desk: Desk) -> None:
+    """S4.12: a hundred of them, each with its id and reason, beside the counts of all."""
+    bad = [f"bad {number}" for number in range(105)]
+    desk.write_input([*bad, NPIS[0], NPIS[1]])
+    desk.server.script(NPIS[0], Reply(status=404))
+
+    desk.run(*FLAGS)
+
+    for name in ("enrichment_progress.json", "enrichment_report.json"):
+        told = desk.json(name)
+        assert {"invalid_npi": 105, "http_404": 1} == told["error_counts"]
+        assert 100 == len(told["errors"])
+        (last,) = [each for each in told["errors"] if each["id"] == NPIS[0]]
+        assert ("http_404", 404, 1) == (last["reason"], last["http_status"], last["requests"])
+        lines = [f"line {number}" for number in range(8, 107)]
+        assert lines == [each["id"] for each in told["errors"] if each["reason"] == "invalid_npi"]
 
 
 @pytest.mark.parametrize("output", ["retry", "retry.csv"])

@@ -255,11 +255,12 @@ class Ledger:
         return not self.unknown([key])
 
     def failed(self, limit: int = -1) -> Iterator[FailedItem]:
-        """The items that were given up."""
+        """The items that were given up; of more than the limit the last ones, in the order in which it happened."""
         with self._refusals():
             rows = self._db.execute(
-                "SELECT key, reason, error, http_status, attempts, last_updated FROM items WHERE state = 'failed' "
-                "ORDER BY position LIMIT ?",
+                "SELECT key, reason, error, http_status, attempts, last_updated FROM (SELECT * FROM items "
+                "WHERE state = 'failed' ORDER BY last_updated DESC, position DESC LIMIT ?) "
+                "ORDER BY last_updated, position",
                 [limit],
             )
             for key, reason, error, status, attempts, updated in rows:

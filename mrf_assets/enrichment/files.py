@@ -16,6 +16,7 @@ from mrf_assets.whole_files import whole_file
 _DEFAULT, _SHORT = "enrichment_progress", "enrichment"  # the neighbours of the default checkpoint have short names
 _OURS = ("_report.json", "_errors.log", ".sqlite", ".lock")  # ends of what lies next to a checkpoint
 _LISTED_IDS = 1_000  # a million ids in a file that is rewritten all the time would cost more than the look-ups
+_LISTED_ERRORS = 100
 _LEAST_SECONDS = 1.0  # between two writes of the progress
 _REST = 50  # times as long as a write took: counting a million items takes a second
 
@@ -56,7 +57,7 @@ class RunFiles:
                 "ids_listed_at_most": _LISTED_IDS,
                 "total_requests": statistics.requests,
                 "total_bytes": statistics.received_bytes,
-                "errors": dict(ledger.reasons()),
+                **errors_of(ledger),
                 **facts,
             },
         )
@@ -81,6 +82,24 @@ class RunFiles:
         if lines:
             with self.errors.open("a", encoding="utf-8") as file:
                 file.write("\n".join(lines) + "\n")
+
+
+def errors_of(ledger: Ledger) -> dict[str, Any]:
+    """How many items are given up, by reason, and the last of them one by one, the newest at the end."""
+    return {
+        "error_counts": dict(ledger.reasons()),
+        "errors": [
+            {
+                "time": failed.last_updated,
+                "id": failed.key,
+                "reason": failed.reason,
+                "error": failed.error,
+                "http_status": failed.http_status,
+                "requests": failed.attempts,
+            }
+            for failed in ledger.failed(_LISTED_ERRORS)
+        ],
+    }
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -44,7 +44,7 @@ from mrf_assets.batch import (
     recover,
     start_over,
 )
-from mrf_assets.enrichment.files import RunFiles, utc_now, write_json
+from mrf_assets.enrichment.files import RunFiles, errors_of, utc_now, write_json
 from mrf_assets.enrichment.inputs import INVALID, EnrichmentInput
 from mrf_assets.enrichment.quality import NameConfidences, Quality
 from mrf_assets.errors import Problem, SettingError
@@ -394,7 +394,7 @@ class Enrichment:
                 "pending": counts["pending"],
                 "success_rate_percent": _percent(statistics.batch_success_rate),
                 "status_histogram": _status_histogram(ledger, output),
-                "errors": dict(ledger.reasons()),
+                **errors_of(ledger),
                 "cost_dollars": round(report.cost_dollars, 6),
                 "cost_per_record_dollars": round(report.cost_dollars / ended, 8) if ended else None,
                 "this_run": statistics.as_facts(),

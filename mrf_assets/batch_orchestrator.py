@@ -42,7 +42,7 @@ from mrf_assets.defs.run_records import (
 from mrf_assets.disk import require_room
 from mrf_assets.errors import SettingError, StoreError
 from mrf_assets.manifest import GrowingManifest, NetworkRecord, build_manifest, write_manifest
-from mrf_assets.pipeline import Wanted
+from mrf_assets.pipeline import Wanted, with_checked_arguments
 from mrf_assets.priority import PRIORITY_TAG, Priority, priority_of, score
 from mrf_assets.results import Kept
 from mrf_assets.settings import Operations, Settings, dagster_home
@@ -122,7 +122,7 @@ def execute_batch(
         `networks_left_out`, `interrupted_by` (a signal number or None) and `stopped_by_budget`.
 
     Raises:
-        InputError: Whitelists or settings that cannot be used; nothing was started.
+        InputError: Whitelists, settings or `extra_args` that cannot be used; nothing was started.
         StoreError: The output folder cannot be written, or its disk is full.
     """
     batch = Batch.new(kwargs.pop("source_type", "tasks"), kwargs.pop("source_input", ""))
@@ -137,7 +137,7 @@ def execute_batch(
     if settings.skip_unchanged is None:
         settings = replace(settings, skip_unchanged=True)
     _check(settings, operations, workers)
-    tasks = _begun(tasks)
+    tasks = _begun(with_checked_arguments(tasks, settings))
     ensure_dagster_home()
     plan = TaskStore.under(settings.output_dir)
     networks = list(plan.save(tasks))

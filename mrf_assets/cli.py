@@ -44,7 +44,7 @@ from mrf_assets.extract import READERS
 from mrf_assets.fetch import FetchOptions, Probes, open_url
 from mrf_assets.flags import PriorityName
 from mrf_assets.index_cli import index_commands
-from mrf_assets.pipeline import Wanted, ingest
+from mrf_assets.pipeline import Wanted, ingest, with_checked_arguments
 from mrf_assets.priority import Priority
 from mrf_assets.published_prices import published_prices
 from mrf_assets.results import NetworkResult
@@ -209,7 +209,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
     options = replace(options, limits=given.limits)
     tally = SourceTally()
     try:
-        tasks = list(_read(source, location, given, options, tally))
+        tasks = list(with_checked_arguments(_read(source, location, given, options, tally), given))
     except SourceProblems as error:
         if as_json:
             _print_problems(error.problems)

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -23,14 +23,14 @@ import pyarrow.parquet as pq
 
 from mrf_assets.checks import audit
 from mrf_assets.disk import refusals, require_room
-from mrf_assets.errors import AccessRefused, MrfError, WhitelistKeepsNothing
+from mrf_assets.errors import AccessRefused, MrfError, SettingError, WhitelistKeepsNothing
 from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import FetchOptions, Validators, open_url, probe
 from mrf_assets.part_filter import kept_rows
 from mrf_assets.part_processes import in_processes
 from mrf_assets.results import FileResult, NetworkResult, Progress, spent, spent_on, spent_together
 from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, REJECTS
-from mrf_assets.settings import Settings
+from mrf_assets.settings import NETWORK_PATHS, Settings
 from mrf_assets.store import PartWriter, Stage, Store, part_labels
 from mrf_assets.stream import DecompressedFile, Opener, TransferCounts, open_json, read_ahead
 from mrf_assets.task_store import TaskStore
@@ -73,6 +73,41 @@ class Wanted:
         return settings.referenced_groups_only and (self.codes is not None or self.tins is not None)
 
 
+def settings_of(tasks: Iterable[FileTask], settings: Settings) -> Settings:
+    """The settings of a network: those of the run, and over them what its files bring along.
+
+    Raises:
+        SettingError: Unknown or unusable arguments, or two files that do not agree.
+    """
+    arguments: dict[str, str] = {}
+    for task in tasks:
+        for name, text in task.extra_args.items():
+            if arguments.setdefault(name, text) != text:
+                what = f"is {arguments[name]!r} and {text!r} in files of {task.network_id}; give all of them one value"
+                raise SettingError(f"extra_args.{name}", what)
+    return settings.with_arguments(arguments)
+
+
+def with_checked_arguments(tasks: Iterable[FileTask], settings: Settings) -> Iterator[FileTask]:
+    """The same tasks, their whitelists read once and named by absolute paths: a run may start anywhere.
+
+    Raises:
+        InputError: Arguments that a file may not have, or that cannot be used.
+    """
+    checked: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+    for task in tasks:
+        if not task.extra_args:
+            yield task
+            continue
+        given = tuple(sorted(task.extra_args.items()))
+        if given not in checked:
+            own = settings.with_arguments(task.extra_args)
+            Wanted.of(own)
+            paths = {name: str(getattr(own, name).absolute()) for name in NETWORK_PATHS if name in task.extra_args}
+            checked[given] = {**task.extra_args, **paths}
+        yield replace(task, extra_args=checked[given])
+
+
 def ingest(
     network_id: str,
     tasks: Sequence[FileTask],
@@ -89,11 +124,13 @@ def ingest(
     checks are told in the result (`require_published`), all else raises. Whoever ingests the same
     meanwhile, in whatever process, waits for its turn (`Store.turn`). With `skip_unchanged`, a
     network whose files are all published as they are is left alone (`unchanged_since`). Files are
-    fetched as the settings say, unless `fetch_options` says it.
+    fetched as the settings say, unless `fetch_options` says it. What the files bring along
+    (`FileTask.extra_args`) wins over the settings.
 
     Raises:
         MrfError: As its class says; nothing was published.
     """
+    settings = settings_of(tasks, settings)
     reader = READERS[settings.reader]
     store, wanted = Store(settings.output_dir.absolute(), settings.grace_seconds), Wanted.of(settings)
     for warning in wanted.warnings:

@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, get_type_hints
@@ -44,6 +44,16 @@ _AT_LEAST_ONE = (
 )
 _AT_LEAST_NONE = ("max_retries", "min_free_bytes")
 READER_NAMES = ("fast", "ijson")  # those of `extract.READERS`
+# What a file may bring along for its network, as `FileTask.extra_args` and as columns of a CSV.
+NETWORK_ARGUMENTS = (
+    "cpt_whitelist",
+    "tin_whitelist",
+    "referenced_groups_only",
+    "provider_batch_size",
+    "rate_batch_size",
+    "reader",
+)
+NETWORK_PATHS = ("cpt_whitelist", "tin_whitelist")  # of them, files of this machine
 MOST_WORKERS = 20  # look-ups at a time
 DISCOVERY_MODES = ("intelligent", "parallel_all", "scraping_only")
 MOST_WATCHED = 100  # found indexes of one portal, unless somebody says more: payers have one for each employer
@@ -163,6 +173,20 @@ class Settings:
             raise SettingError(
                 "remote_reference_failure_share", f"is {self.remote_reference_failure_share}; it must be 0 to 1"
             )
+
+    def with_arguments(self, arguments: Mapping[str, str]) -> Self:
+        """The settings of one network, whose files bring `arguments` along: texts, by the names of the settings.
+
+        Raises:
+            SettingError: None of `NETWORK_ARGUMENTS`, or a value that cannot be used; named.
+        """
+        hints = get_type_hints(Settings)
+        for name in arguments.keys() - set(NETWORK_ARGUMENTS):
+            known = ", ".join(NETWORK_ARGUMENTS)
+            raise SettingError(f"extra_args.{name[:80]}", f"is not known; a file may have {known}")
+        return replace(
+            self, **{name: _parse(f"extra_args.{name}", text, hints[name]) for name, text in arguments.items()}
+        )
 
     @property
     def limits(self) -> Limits:
@@ -298,7 +322,7 @@ def _values(kind: type[Any], environ: Mapping[str, str], overrides: Mapping[str,
     values: dict[str, Any] = {}
     for each in fields(kind):
         if (text := environ.get(f"MRF_{each.name.upper()}", "")) != "":
-            values[each.name] = _parse(each.name, text, hints[each.name])
+            values[each.name] = _parse(f"MRF_{each.name.upper()}", text, hints[each.name])
     return values | {name: value for name, value in overrides.items() if value is not None}
 
 
@@ -359,7 +383,7 @@ def _parse(name: str, text: str, hint: object) -> Any:  # noqa: ANN401 - the fie
         return kinds[hint](text)
     except ValueError:
         what = "neither true nor false" if hint in (bool, bool | None) else "no number"
-        raise SettingError(f"MRF_{name.upper()}", f"is {text!r}, which is {what}") from None
+        raise SettingError(name, f"is {text!r}, which is {what}") from None
 
 
 def _yes_or_no(text: str) -> bool:

@@ -1,6 +1,6 @@
 """What is to be ingested, as values: the file, its place in a network, the plans that use it.
 
-`sources` makes them, `network_id` names them, `pipeline` works them off.
+`sources` makes them (`read_files` out of addresses alone), `network_id` names them, `pipeline` works them off.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class FileTask:
     index_period: str | None = None  # YYYY-MM of the index, for files whose own address tells no period
     plans: tuple[Plan, ...] = ()
     mirror_urls: tuple[str, ...] = ()  # canonical; the same file under other addresses
-    extra_args: Mapping[str, str] = field(default_factory=dict)
+    extra_args: Mapping[str, str] = field(default_factory=dict)  # of its network, see `settings.NETWORK_ARGUMENTS`
     is_from_stranger: bool = False  # named by a source that is neither a file of ours nor in our own network
 
     @property

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -238,6 +239,33 @@ def test_the_summary_tells_what_a_whitelist_kept(
 
     assert 0 == told.code
     assert line in map(str.strip, told.out.splitlines())
+
+
+def test_a_row_s_whitelist_reaches_its_network_alone(mrf: Mrf, place: Place, payer: Payer) -> None:
+    """Through the plan and Dagster's run; the manifest has it."""
+    payer.publish("c")
+    _put(place, "codes.csv", "CPT,10000\n")
+    _put(place, "list.csv", f"file_url,cpt_whitelist\n{payer.url('a')},codes.csv\n{payer.url('c')},\n")
+    told = mrf("run", "--source", "csv", "--input", "list.csv", "--output-dir", str(place.output))
+
+    assert 0 == told.code
+    networks = Counter(key(letter) for row in place.rows("rates") for letter in "ac" if key(letter) in row)
+    assert 0 < networks[key("a")] < networks[key("c")]
+    manifest = json.loads((place.output / "manifest.json").read_text())
+    assert [{"cpt_whitelist": str(place.root / "codes.csv")}, None] == [
+        it.get("extra_args") for it in manifest["extractions"]
+    ]
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_row_s_whitelist_is_checked_before_anything_is_started(mrf: Mrf, place: Place, command: str) -> None:
+    """As a flag's is."""
+    _put(place, "list.csv", "file_url,cpt_whitelist\nhttps://mrf.example/a.json,none.csv\n")
+    told = mrf(command, "--source", "csv", "--input", "list.csv")
+
+    assert 2 == told.code
+    assert "none.csv: no such file; check the path" in told.err
+    assert not (place.root / "mrf_output").exists()
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "check"])

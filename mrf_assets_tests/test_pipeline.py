@@ -25,6 +25,7 @@ from mrf_assets.errors import (
     ListFileError,
     MrfError,
     NotFoundAtSource,
+    SettingError,
     StoreError,
     TruncatedFile,
     WhitelistKeepsNothing,
@@ -671,6 +672,50 @@ def test_a_file_that_is_read_at_once_tells_no_progress(tmp_path: Path, settings:
     ingest("acme", [_task(_local(tmp_path, document()))], settings, told.append)
 
     assert [] == told
+
+
+# --- settings that files bring along -------------------------------------------------------------
+
+
+def test_what_a_file_brings_along_wins_over_the_settings(tmp_path: Path, settings: Settings) -> None:
+    """Whitelists, the reader and sizes, as texts by the names of the settings."""
+    made = document(codes=3)
+    (tmp_path / "codes.csv").write_text("CPT,10000\n")
+    arguments = {"cpt_whitelist": str(tmp_path / "codes.csv"), "reader": "ijson", "rate_batch_size": "1"}
+    task = _task(_local(tmp_path, made), extra_args=arguments)
+    ingest("acme", [task], settings).require_published()
+
+    (row,) = _rows(settings)[FILES.name]
+    assert ("ijson", True) == (row["reader"], row["code_whitelist_sha256"] is not None)
+    assert {"10000"} == {each["billing_code"] for each in _rows(settings)[RATES.name]}
+    (rates,) = Store(settings.output_dir).tables("acme", "2026-11")[RATES.name]
+    assert pq.ParquetFile(rates).metadata.num_row_groups == pq.ParquetFile(rates).metadata.num_rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (
+            [{"cpt_whitlist": "x"}],
+            "extra_args.cpt_whitlist: is not known; a file may have cpt_whitelist, tin_whitelist",
+        ),
+        ([{"reader": "foo"}], "reader: is 'foo'"),
+        ([{"reader": "fast"}, {"reader": "ijson"}], "extra_args.reader: is 'fast' and 'ijson' in files of acme"),
+    ],
+)
+def test_what_a_file_may_not_bring_along_is_told_before_anything_is_fetched(
+    server: MrfServer, settings: Settings, arguments: list[dict[str, str]], what: str
+) -> None:
+    """It is not silently ignored."""
+    tasks = [
+        _task(server.url(f"{part}.json"), part=part, parts=len(arguments), extra_args=given)
+        for part, given in enumerate(arguments, start=1)
+    ]
+    with pytest.raises(SettingError) as caught:
+        ingest("acme", tasks, settings)
+
+    assert str(caught.value).startswith(what)
+    assert [] == server.requests
 
 
 # --- addresses that were escaped on their way into an index -----------------------------------

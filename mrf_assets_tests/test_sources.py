@@ -26,7 +26,17 @@ from mrf_assets.errors import (
     TruncatedFile,
 )
 from mrf_assets.fetch import open_url
-from mrf_assets.sources import SourceOptions, SourceTally, read_csv, read_index, read_source, read_url, read_urls
+from mrf_assets.sources import (
+    SourceFile,
+    SourceOptions,
+    SourceTally,
+    read_csv,
+    read_files,
+    read_index,
+    read_source,
+    read_url,
+    read_urls,
+)
 from mrf_assets.sources.locations import Unusable, usable_location
 from mrf_assets.stream import Opener, RawFile, TransferCounts
 from mrf_assets.tasks import FileTask, Plan
@@ -944,9 +954,12 @@ def test_a_csv_without_a_header_does_not_show_its_first_address(delimiter: str) 
     assert _SECRET.lower() not in str(error).lower()
 
 
-def test_an_address_is_no_network_id() -> None:
+@pytest.mark.parametrize("column", ["network_id", "period", "reader", "rate_batch_size", "cpt_whitelist"])
+def test_an_address_in_another_column_is_a_problem_without_its_secrets(tmp_path: Path, column: str) -> None:
     """A column that slipped."""
-    error = failure(SourceProblems, lambda: read_rows(f"file_url,network_id\n{FILES}/a.json,{_spoiled('')}\n"))
+    path = tmp_path / "files.csv"
+    path.write_text(f"file_url,{column}\n{FILES}/a.json,{_spoiled('')}\n")
+    error = failure(SourceProblems, lambda: list(read_csv(str(path), open_url)))
 
     assert ["line 2"] == [it.where for it in error.problems]
     assert _SECRET not in str(error)
@@ -1058,6 +1071,115 @@ def test_single_address_that_is_none_is_refused(odd: str) -> None:
     assert "--input" == error.problems[0].where
     assert "SECRET" not in str(error)
     assert str(error).isprintable()
+
+
+# --- files that Python code names, and what a file brings along ----------------------------------
+
+
+def test_a_task_is_made_of_an_address_alone() -> None:
+    """Nothing has to be known of how networks are told apart."""
+    (task,) = read_files([SourceFile(url=f"{FILES}/2026-10-01_acme_ppo_in-network-rates.json.gz?sig=x")])
+
+    assert ("acme~ppo", "2026-10", "acme~ppo", {}) == (
+        task.network_id,
+        task.period,
+        task.output_prefix,
+        task.extra_args,
+    )
+
+
+def test_a_task_has_what_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All five fields of a task, and paths from the working folder."""
+    (tmp_path / "odd.name").touch()
+    monkeypatch.chdir(tmp_path)
+    given_plan = Plan(**plan())
+    (task,) = read_files(
+        [
+            SourceFile(
+                url="odd.name",
+                network_id="mine",
+                output_prefix="aetna",
+                plans=(given_plan,),
+                period="2026-10-05",
+                description="our words",
+                extra_args={"cpt_whitelist": "codes.csv"},
+            )
+        ]
+    )
+
+    assert (str(tmp_path / "odd.name"), "mine", "aetna_mine", (given_plan,), "2026-10", "our words") == (
+        task.url,
+        task.network_id,
+        task.output_prefix,
+        task.plans,
+        task.period,
+        task.description,
+    )
+    assert {"cpt_whitelist": "codes.csv"} == task.extra_args
+
+
+def test_files_of_one_call_are_told_apart() -> None:
+    """Equal names in two folders are two networks."""
+    tasks = list(read_files([SourceFile(url=f"https://h.example/{folder}/ppo.json") for folder in "ab"]))
+
+    assert 2 == len({task.network_id for task in tasks})
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        (SourceFile(url="N/A"), "is no URL and no path"),
+        (SourceFile(url=f"{FILES}/a.json", period="July"), "has the period 'July'; YYYY-MM was expected"),
+        (SourceFile(url=f"{FILES}/a.json", extra_args={"cpt_whitlist": "x"}), "extra_args.cpt_whitlist: is not known"),
+        (SourceFile(url=f"{FILES}/a.json", extra_args={"rate_batch_size": "many"}), "rate_batch_size"),
+        (SourceFile(url=f"{FILES}/a.json", extra_args={"rate_batch_size": "0"}), "it must be 1 or more"),
+    ],
+)
+def test_problems_of_files_are_told_with_their_number(file: SourceFile, what: str) -> None:
+    """As those of a list."""
+    error = failure(SourceProblems, lambda: list(read_files([SourceFile(url=f"{FILES}/good.json"), file])))
+
+    assert ["file 2"] == [it.where for it in error.problems]
+    assert what in error.problems[0].what
+
+
+def test_a_row_may_bring_settings_of_its_network(tmp_path: Path) -> None:
+    """Paths are taken from the CSV's folder."""
+    path = tmp_path / "files.csv"
+    path.write_text(
+        "file_url,cpt_whitelist,referenced_groups_only,Rate-Batch-Size\n"
+        f"{FILES}/a.json,codes.csv,true,7\n{FILES}/b.json,,,\n{FILES}/a.json,codes.csv,true,7\n"
+    )
+    first, second = read_csv(str(path), open_url)
+
+    assert {
+        "cpt_whitelist": str(tmp_path / "codes.csv"),
+        "referenced_groups_only": "true",
+        "rate_batch_size": "7",
+    } == first.extra_args
+    assert {} == second.extra_args
+
+
+def test_rows_that_do_not_agree_on_their_settings_are_a_problem() -> None:
+    """As for network_id; and what cannot be used, with its line."""
+    error = failure(
+        SourceProblems,
+        lambda: read_rows(
+            f"file_url,reader,rate_batch_size\n{FILES}/a.json,fast,\n{FILES}/a.json,ijson,\n{FILES}/b.json,,x\n"
+        ),
+    )
+
+    assert ["line 3", "line 4"] == [it.where for it in error.problems]
+    assert "has the extra_args" in error.problems[0].what
+    assert "rate_batch_size" in error.problems[1].what
+
+
+@pytest.mark.parametrize("column", ["cpt_whitelist", "tin_whitelist"])
+def test_a_csv_of_the_web_names_no_file_of_this_machine(column: str) -> None:
+    """What came over the web must not choose what we read."""
+    error = failure(SourceProblems, lambda: read_rows(f"file_url,{column}\n{FILES}/a.json,/etc/passwd\n"))
+
+    assert f"line 2: has a {column}; a CSV that came over the web may name no file of this machine" in str(error)
 
 
 # --- dispatch -------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,7 @@ import dagster as dg
 
 from mrf_assets.checks import CheckResult, audit
 from mrf_assets.errors import SettingError
-from mrf_assets.index_reader import WHITELIST_ARGUMENT
-from mrf_assets.pipeline import Wanted, ingest
+from mrf_assets.pipeline import Wanted, ingest, settings_of
 from mrf_assets.results import NetworkResult, Progress
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
@@ -108,12 +107,12 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
 
     def ingest(self, network_id: str, tasks: list[FileTask], on_progress: Callable[[Progress], None]) -> NetworkResult:
         """Fetch, extract, audit and publish one network."""
-        return ingest(network_id, tasks, _planned(self.settings, tasks), on_progress)
+        return ingest(network_id, tasks, self.settings, on_progress)
 
     def audit(self, network_id: str) -> dict[str, list[CheckResult]]:
         """Apply the rules to what is published of one network, by period."""
         store, tasks = Store(self.settings.output_dir), TaskStore.under(self.settings.output_dir).load(network_id)
-        wanted = Wanted.of(_planned(self.settings, tasks))
+        wanted = Wanted.of(settings_of(tasks, self.settings))
         periods = store.held_tables(network_id)
         if not periods:
             raise SettingError(
@@ -121,12 +120,6 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
             )
         memory_mb = self.query_memory_mb
         return {period: audit(tables, wanted.codes, memory_mb=memory_mb) for period, tables in periods.items()}
-
-
-def _planned(settings: Settings, tasks: Sequence[FileTask]) -> Settings:
-    """The settings, with the whitelist that the network's index is registered with."""
-    whitelist = next(filter(None, (task.extra_args.get(WHITELIST_ARGUMENT) for task in tasks)), None)
-    return settings if whitelist is None else replace(settings, cpt_whitelist=Path(whitelist))
 
 
 def config_of(settings: Settings) -> dict[str, Any]:

@@ -12,6 +12,7 @@ Read it in the order in which data flows:
     lines        a text file -> numbered lines; problems told all at once
     lists        URL lists and single URLs -> tasks
     csv_rows     CSVs -> tasks
+    files        files that Python code names -> tasks
 
 Downloads are the opener's business, the files' content is `extract`'s.
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mrf_assets.sources.csv_rows import read_csv
+from mrf_assets.sources.files import SourceFile, read_files
 from mrf_assets.sources.index import read_index
 from mrf_assets.sources.lists import read_url, read_urls
 from mrf_assets.sources.options import SourceKind, SourceOptions, check_options
@@ -29,10 +31,12 @@ from mrf_assets.stream import Opener
 from mrf_assets.tasks import FileTask
 
 __all__ = [
+    "SourceFile",
     "SourceKind",
     "SourceOptions",
     "SourceTally",
     "read_csv",
+    "read_files",
     "read_index",
     "read_source",
     "read_url",

@@ -6,23 +6,25 @@ Lines come from `lines`; what a usable row says goes the way of `lists`.
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from mrf_assets.private_addresses import is_private_host
+from mrf_assets.settings import NETWORK_ARGUMENTS, NETWORK_PATHS
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.lists import Filling, read_list
-from mrf_assets.sources.locations import own_location, shown
+from mrf_assets.sources.locations import absolute_path, own_location, shown
 from mrf_assets.sources.options import SourceOptions
 from mrf_assets.sources.tally import SourceTally
 from mrf_assets.sources.values import PLAN_FIELDS, clean_plan, month_of
 from mrf_assets.stream import Opener
 from mrf_assets.tasks import FileTask
-from mrf_assets.urls import holds_address, host_of, shown_text
+from mrf_assets.urls import holds_address, host_of, is_remote, local_path, shown_text
 
 _DELIMITERS = ",;\t|"
-_COLUMNS = ("file_url", *PLAN_FIELDS, "network_id", "description", "period")
+_COLUMNS = ("file_url", *PLAN_FIELDS, "network_id", "description", "period", *NETWORK_ARGUMENTS)
 # What `mrf discover` writes into its column `kind`, but for in_network. In CSVs of others the column means nothing.
 _NO_RATES = ("table_of_contents", "allowed_amounts", "reference", "document")
 _OF_DISCOVERY = ("portal", "way", "found_at")  # columns of what it writes alone
@@ -35,11 +37,12 @@ def read_csv(
     """Yield the files of a CSV: column `file_url`, and where wanted the plan's and the file's own.
 
     Optional columns are those of `Plan` (one plan per row; rows of one URL are one task with all
-    their plans), `network_id` (wins over the one in the name), `period` (YYYY-MM or a date) and
-    `description`. Other columns are counted in the tally and ignored, but that rows of `mrf discover` which are no
-    rates are told and passed over. Fields are separated by
-    comma, semicolon, tab or pipe, whichever makes most of the header. UTF-8, with a byte order
-    mark or without; relative paths are taken from the CSV's own folder.
+    their plans), `network_id` (wins over the one in the name), `period` (YYYY-MM or a date),
+    `description`, and the settings of the file's network that `settings.NETWORK_ARGUMENTS` names,
+    such as `cpt_whitelist`. Other columns are counted in the tally and ignored, but that rows of
+    `mrf discover` which are no rates are told and passed over. Fields are separated by comma,
+    semicolon, tab or pipe, whichever makes most of the header. UTF-8, with a byte order mark or
+    without; relative paths are taken from the CSV's own folder.
 
     Raises:
         SourceProblems: All problems with their line numbers, before the first task.
@@ -123,8 +126,16 @@ def _fill_from_row(filling: Filling, line: int, columns: list[str], row: list[st
     if period and month is None:
         filling.problems.add(line, f"has the period {shown(period)}; YYYY-MM was expected")
         return
+    arguments = {name: text for name in NETWORK_ARGUMENTS if (text := known.get(name))}
+    paths = [name for name in NETWORK_PATHS if name in arguments]
+    if paths and is_remote(filling.location):  # what came over the web must not choose what we read at home
+        filling.problems.add(line, f"has a {paths[0]}; a CSV that came over the web may name no file of this machine")
+        return
+    for name in itertools.filterfalse(lambda it: holds_address(arguments[it]), paths):
+        arguments[name] = absolute_path(local_path(filling.location).parent / arguments[name])
     has_plan = any(known.get(name) for name in PLAN_FIELDS)
-    filling.add(line, url, [clean_plan(known, filling.tally)] if has_plan else [], {**known, "period": month})
+    plans = [clean_plan(known, filling.tally)] if has_plan else []
+    filling.add(line, url, plans, known={**known, "period": month}, extra_args=arguments)
 
 
 def _is_no_rates(filling: Filling, line: int, known: Mapping[str, str | None]) -> bool:

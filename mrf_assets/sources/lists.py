@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from mrf_assets.errors import Problem, SourceProblems
+from mrf_assets.errors import Problem, SettingError, SourceProblems
 from mrf_assets.network_id import names_allowed_amounts
+from mrf_assets.settings import Settings
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.locations import Unusable, absolute_path, own_location, shown, usable_location
 from mrf_assets.sources.options import SourceKind, SourceOptions
@@ -72,7 +74,7 @@ def read_url(
 class Filling:
     """A list while it is read."""
 
-    kind: SourceKind
+    kind: SourceKind | Literal["files"]
     location: str
     options: SourceOptions
     spool: Spool
@@ -91,23 +93,36 @@ class Filling:
         return opened
 
     def add(
-        self, where: int | str, location: str, plans: Iterable[Plan], known: Mapping[str, str | None] | None = None
+        self,
+        where: int | str,
+        location: str,
+        plans: Iterable[Plan],
+        *,
+        known: Mapping[str, str | None] | None = None,
+        extra_args: Mapping[str, str] | None = None,
     ) -> None:
-        """Take one file with what is known of it (`network_id`, `period`, `description`), or note its problem."""
-        known = known or {}
+        """Take one file, or note its problem.
+
+        `known` of it may be `network_id`, `period`, `description` and `output_prefix`; `extra_args` are settings of its
+        network, see `settings.NETWORK_ARGUMENTS`.
+        """
+        known, extra_args = known or {}, extra_args or {}
         named = known.get("network_id") or self.options.network_id
-        if named and holds_address(named):
-            self.problems.add(where, f"has {shown(named)} as its network_id; give a name such as acme-ppo")
-            return
+        for name, text in {"network_id": named or "", **extra_args}.items():
+            if holds_address(text):
+                self.problems.add(where, f"has the address {shown(text)} as its {name}; is a column out of place?")
+                return
         try:
             url = usable_location(location, self.location)
-            if self.kind != "url" and names_allowed_amounts(
-                url
-            ):  # whoever names a single file wants to know what it is
+            # A single file is read all the same, and its error says what it is.
+            if self.kind != "url" and names_allowed_amounts(url):
                 self.spool.allowed_amount_file(url)
                 return
+            if extra_args:
+                Settings().with_arguments(extra_args)
             file_id = self.spool.file(url, named, known.get("period"))
-        except Unusable as reason:
+            self.spool.bring_along(file_id, known.get("output_prefix"), extra_args)
+        except (Unusable, SettingError) as reason:
             self.problems.add(where, str(reason))
             return
         if description := known.get("description"):
@@ -123,7 +138,7 @@ def _why_no_file(tally: SourceTally) -> str:
 
 
 def read_list(
-    kind: SourceKind,
+    kind: SourceKind | Literal["files"],
     location: str,
     options: SourceOptions | None,
     tally: SourceTally | None,
@@ -131,7 +146,7 @@ def read_list(
 ) -> Iterator[FileTask]:
     """Fill a spool with `fill`; tell its problems all at once, or yield the tasks."""
     options, tally = options or SourceOptions(), tally or SourceTally()
-    shown = "url" if kind == "url" else canonical_url(location)
+    shown = canonical_url(location) if kind in {"csv", "urls"} else kind
     problems = Problems(shown)
     with temporary_spool(options) as spool:
         fill(Filling(kind=kind, location=location, options=options, spool=spool, tally=tally, problems=problems))

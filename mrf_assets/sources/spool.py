@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import astuple, replace
 from functools import lru_cache
@@ -29,7 +29,7 @@ from mrf_assets.urls import canonical_url, shown_text
 _TABLES = """
 CREATE TABLE file (
     id INTEGER PRIMARY KEY, canonical TEXT NOT NULL UNIQUE, url TEXT NOT NULL, description TEXT,
-    named TEXT, period TEXT, key TEXT NOT NULL, wanted INTEGER NOT NULL DEFAULT 0
+    named TEXT, period TEXT, prefix TEXT, extra_args TEXT, key TEXT NOT NULL, wanted INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE assigned (file_id INTEGER PRIMARY KEY, head INTEGER NOT NULL, network_id TEXT NOT NULL, parts INTEGER);
 CREATE TABLE plan (
@@ -64,8 +64,8 @@ GROUP BY head HAVING max(wanted) ORDER BY min(file_id) LIMIT ?
 """
 
 _MEMBERS = """
-SELECT canonical, url, description, named, period, network_id, parts FROM assigned JOIN file ON file.id = file_id
-WHERE head = ? ORDER BY file_id = head DESC, canonical
+SELECT canonical, url, description, named, period, network_id, parts, prefix, extra_args
+FROM assigned JOIN file ON file.id = file_id WHERE head = ? ORDER BY file_id = head DESC, canonical
 """
 
 _DISK_TROUBLE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})  # not our mistakes
@@ -143,6 +143,22 @@ class Spool:
         self._db.execute(
             "UPDATE file SET description = ? WHERE id = ? AND description IS NULL", (shown_text(description), file_id)
         )
+
+    def bring_along(self, file_id: int, prefix: str | None, extra_args: Mapping[str, str]) -> None:
+        """Note what a file has for its network.
+
+        Raises:
+            Unusable: Another mention of the file has something else.
+        """
+        arguments = json.dumps(dict(sorted(extra_args.items()))) if extra_args else None
+        if prefix is None and arguments is None:
+            return
+        row = self._db.execute("SELECT canonical, prefix, extra_args FROM file WHERE id = ?", (file_id,)).fetchone()
+        for what, before, now in (("output_prefix", row[1], prefix), ("extra_args", row[2], arguments)):
+            if before and now and before != now:
+                raise Unusable(f"{shown(row[0])} has the {what} {now} here and {before} above")
+        values = (prefix or row[1], arguments or row[2], file_id)
+        self._db.execute("UPDATE file SET prefix = ?, extra_args = ? WHERE id = ?", values)
 
     def _plan(self, plan: Plan) -> int:
         values = astuple(plan)
@@ -229,8 +245,8 @@ class Spool:
         """Yield the wanted files in order of first appearance."""
         for position, head in enumerate(self._heads(), start=1):
             members = self._db.execute(_MEMBERS, (head,)).fetchall()
-            canonical, url, _, named, period, network_id, parts = members[0]
-            prefix = self._options.prefix
+            canonical, url, _, named, period, network_id, parts, *_ = members[0]
+            prefix = next((member[7] for member in members if member[7]), self._options.prefix)
             yield FileTask(
                 url=url,
                 network_id=network_id,
@@ -241,6 +257,7 @@ class Spool:
                 index_period=index_period,
                 plans=self._plans(head),
                 mirror_urls=tuple(member[0] for member in members[1:]),
+                extra_args=json.loads(next((member[8] for member in members if member[8]), "{}")),
             )
 
 

@@ -1,0 +1,61 @@
+"""Files that Python code names -> tasks; the same road as that of a list.
+
+Nobody who makes a task has to know how networks are told apart: that is decided over all the files of a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mrf_assets.sources.lists import Filling, read_list
+from mrf_assets.sources.locations import absolute_path
+from mrf_assets.sources.options import SourceOptions
+from mrf_assets.sources.tally import SourceTally
+from mrf_assets.sources.values import month_of
+from mrf_assets.tasks import FileTask, Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file to ingest; what is left out is read from its address."""
+
+    url: str  # or a path, relative to the working folder
+    network_id: str | None = None  # a name such as "acme-ppo"
+    period: str | None = None  # YYYY-MM, or a date
+    plans: tuple[Plan, ...] = ()
+    description: str | None = None
+    output_prefix: str | None = None  # label in front of the network's name in manifest and logs
+    extra_args: Mapping[str, str] = field(default_factory=dict)  # `settings.NETWORK_ARGUMENTS`, for this network alone
+
+
+def read_files(
+    files: Iterable[SourceFile], options: SourceOptions | None = None, tally: SourceTally | None = None
+) -> Iterator[FileTask]:
+    """Yield the tasks of files, in order, for `execute_batch` and `pipeline.ingest`. Nothing is opened.
+
+    Raises:
+        SourceProblems: All problems with the number of their file, before the first task.
+    """
+
+    def fill(filling: Filling) -> None:
+        for number, file in enumerate(files, start=1):
+            _fill_from_file(filling, f"file {number}", file)
+
+    return read_list("files", absolute_path(Path("input")), options, tally, fill)
+
+
+def _fill_from_file(filling: Filling, where: str, file: SourceFile) -> None:
+    month = month_of(file.period)
+    if file.period and month is None:
+        filling.problems.add(where, f"has the period {file.period!r}; YYYY-MM was expected")
+        return
+    known = {
+        "network_id": file.network_id,
+        "period": month,
+        "description": file.description,
+        "output_prefix": file.output_prefix,
+    }
+    plans = (*filling.options.plans, *file.plans)
+    filling.add(where, file.url.strip(), plans, known=known, extra_args=file.extra_args)

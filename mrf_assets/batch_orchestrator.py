@@ -30,6 +30,7 @@ from mrf_assets.batch_history import (
     started_at,
 )
 from mrf_assets.budget import Budget
+from mrf_assets.clock import is_in_future
 from mrf_assets.console import BatchConsole
 from mrf_assets.defs.partitions import add_networks
 from mrf_assets.defs.resources import Ingestor, config_of
@@ -314,7 +315,9 @@ def _priorities(
         points = score(
             plans=count_of_plans,
             source_bytes=source_bytes,
-            days_since_published=None if seconds is None else (now - seconds) / _DAY_SECONDS,
+            days_since_published=None
+            if seconds is None or is_in_future(seconds, now)
+            else (now - seconds) / _DAY_SECONDS,
         )
         found[key] = int(priority_of(points))
     return found

@@ -2,7 +2,7 @@
 
     <root>/network_id=<key>/period=<YYYY-MM>/<table>-<label>-g<layout><generation>.parquet   published
     <root>/.mrf/generations/<generation>/network_id=<key>/period=<YYYY-MM>/<the same>.held       hard links of them
-    <root>/.mrf/replaced/<when they go, Unix seconds>-<generation>                             no longer published
+    <root>/.mrf/replaced/<when they go>-<since when>-<generation>              no longer published; Unix seconds
 
 A publication replaces a directory in one step, but readers open file after file, by path. The names of
 another publication are other names, so one that is overtaken meets a missing file and never a mix.
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from mrf_assets.clock import is_due
 from mrf_assets.errors import StoreError
 from mrf_assets.schema import LAYOUT, TABLES
 
@@ -123,15 +124,16 @@ def dismiss(root: Path, generation: str, grace_seconds: float) -> None:
     To be said before the replacement, too: a crash in between leaves no generation that nobody removes.
     """
     _replaced(root).mkdir(parents=True, exist_ok=True)
-    (_replaced(root) / f"{int(time.time() + grace_seconds)}-{generation}").touch()
+    since = int(time.time())
+    (_replaced(root) / f"{int(since + grace_seconds)}-{since}-{generation}").touch()
 
 
 def remove_dismissed(root: Path, now: float | None = None) -> int:
     """Remove the replaced generations whose grace is over; returns how many there were."""
     now = time.time() if now is None else now
     removed = 0
-    for due, generation, mark in _dismissed(root):
-        if due > now:
+    for since, due, generation, mark in _dismissed(root):
+        if not is_due(since, due - since, now):
             continue
         if not _is_published(root, generation):  # it is where the replacement failed
             shutil.rmtree(_generations(root) / generation, ignore_errors=True)
@@ -142,11 +144,11 @@ def remove_dismissed(root: Path, now: float | None = None) -> int:
 
 def dismiss_forgotten(root: Path, grace_seconds: float) -> int:
     """Dismiss what is held and is published no more: somebody removed its network by hand, or a process died."""
-    dismissed = {generation for _, generation, _ in _dismissed(root)}
+    dismissed = {generation for _, _, generation, _ in _dismissed(root)}
     forgotten = 0
     for held in _generations(root).glob("*"):
         with contextlib.suppress(FileNotFoundError):
-            is_young = held.stat().st_mtime > time.time() - _YOUNG_SECONDS  # about to be published, maybe
+            is_young = not is_due(held.stat().st_mtime, _YOUNG_SECONDS, time.time())  # about to be published, maybe
             if held.name not in dismissed and not is_young and not _is_published(root, held.name):
                 dismiss(root, held.name, grace_seconds)
                 forgotten += 1
@@ -219,11 +221,13 @@ def _whole_set(directory: Path) -> dict[str, FileName]:
     raise StoreError(str(directory), "misses tables of some part, or mixes publications; ingest the network again")
 
 
-def _dismissed(root: Path) -> Iterator[tuple[int, str, Path]]:
-    """(when it goes, generation, the file that says so)."""
+def _dismissed(root: Path) -> Iterator[tuple[int, int, str, Path]]:
+    """(since when, when it goes, generation, the file that says so)."""
     for mark in _replaced(root).glob("*"):
-        due, _, generation = mark.name.partition("-")
-        yield int(due), generation, mark
+        due, *since, generation = mark.name.split("-")
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            # Older versions wrote no `since`; the file was made then.
+            yield int(since[0] if since else mark.stat().st_mtime), int(due), generation, mark
 
 
 def _is_published(root: Path, generation: str) -> bool:

@@ -24,6 +24,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO
 
+from mrf_assets.clock import SKEW_SECONDS
 from mrf_assets.disk import sqlite_refusals, sqlite_transaction
 from mrf_assets.fetch import Validators
 from mrf_assets.index_registry import RegisteredIndex
@@ -353,13 +354,14 @@ class IndexStore:
 
     # Files are asked about.
 
-    def probe_due(self, name: str, before: float, limit: int) -> list[str]:
-        """Networks of an index that nobody asked about since `before`, the longest waiting first."""
+    def probe_due(self, name: str, wait_seconds: float, now: float, limit: int) -> list[str]:
+        """Networks of an index that nobody asked about for so long, the longest waiting first."""
         with self._connect() as connection:
             rows = connection.execute(
                 "SELECT network_id FROM network WHERE retired_at IS NULL AND index_name = ?"
-                " AND told = version AND (probed_at IS NULL OR probed_at <= ?) ORDER BY probed_at LIMIT ?",
-                (name, before, limit),
+                " AND told = version AND (probed_at IS NULL OR probed_at <= ? OR probed_at > ?)"
+                " ORDER BY probed_at LIMIT ?",
+                (name, now - wait_seconds, now + SKEW_SECONDS, limit),
             )
             return [network_id for (network_id,) in rows]
 

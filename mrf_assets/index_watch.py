@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mrf_assets.clock import is_due
 from mrf_assets.errors import MrfError
 from mrf_assets.fetch import FetchOptions, Validators, probe
 from mrf_assets.index_reader import is_unmodified, new_batch_id, quick_options, read_registered, request_digest
@@ -141,7 +142,7 @@ class IndexWatch:
             wait_seconds = min(wait_seconds, backoff)
         elif not self._is_asked_as_before(index):
             return True
-        return self._now() >= status.polled_at + wait_seconds
+        return is_due(status.polled_at, wait_seconds, self._now())
 
     def _is_asked_as_before(self, index: RegisteredIndex) -> bool:
         """Whether the registry asks for what was read last; a list that cannot be read is for the reading to tell."""
@@ -199,8 +200,9 @@ class IndexWatch:
         plan, left = TaskStore.under(self._settings.output_dir), self._watching.sensor_max_probes
         found: dict[str, list[FileTask]] = {}
         for index in indexes:
-            before = self._now() - index.poll_minutes * 60
-            for network_id in self._store.probe_due(index.name, before, left) if index.probe_files else ():
+            wait_seconds = index.poll_minutes * 60
+            due = self._store.probe_due(index.name, wait_seconds, self._now(), left) if index.probe_files else ()
+            for network_id in due:
                 found[network_id] = plan.load(network_id)
                 left -= len(found[network_id])
                 if left <= 0:

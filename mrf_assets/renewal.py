@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from mrf_assets.clock import is_due
 from mrf_assets.errors import AccessRefused, MrfError
 from mrf_assets.limits import Limits
 from mrf_assets.sources import SourceOptions, read_index
@@ -45,7 +46,7 @@ def renewed_task(
     with plan.renewing(index_url):
         planned = _planned(task, plan)
         renewal = plan.renewal(index_url)
-        is_stale = renewal is None or now() - renewal.read_time > _FRESH_SECONDS
+        is_stale = renewal is None or is_due(renewal.read_time, _FRESH_SECONDS, now())
         if planned.url == task.url and is_stale:
             _read_again(index_url, plan, open_url, limits, now)
             planned, renewal = _planned(task, plan), plan.renewal(index_url)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mrf_assets.clock import is_due
+
 logger = logging.getLogger(__name__)
 
 _ABANDONED_SECONDS = 86_400.0
@@ -54,7 +56,7 @@ def whole_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
 def _remove_abandoned(folder: Path, prefix: str) -> None:
     for partial in folder.glob(f"{glob.escape(prefix)}{'[0-9a-f]' * 16}.partial*"):
         with suppress(OSError):
-            if partial.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+            if is_due(partial.stat().st_mtime, _ABANDONED_SECONDS, time.time()):
                 partial.unlink()
 
 

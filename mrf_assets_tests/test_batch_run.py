@@ -495,6 +495,20 @@ def test_a_new_start_may_keep_what_is_fresh(ledger: Ledger, output: Output) -> N
     assert sorted(item.key for item in items(20)) == sorted(keys_in(output))
 
 
+def test_a_new_start_keeps_nothing_of_the_future(ledger: Ledger, output: Output) -> None:
+    """The clock was wrong when it was looked up."""
+    now = dt.datetime.now(tz=dt.UTC)
+
+    async def look_up(item: Item) -> Answer:
+        return Answer(row=row_of(item.key, at=now + dt.timedelta(days=int(item.key) - 10)))
+
+    go(ledger, output, look_up)
+
+    assert 11 == start_over(
+        ledger, output, SCHEMA, items(20), Fresh.younger_than(dt.timedelta(days=99), key="key", at="at")
+    )
+
+
 def test_a_new_start_goes_on_without_parts_that_are_gone(ledger: Ledger, output: Output) -> None:
     """That is what people are told to do then."""
     go(ledger, output, Counting())

@@ -549,15 +549,16 @@ def test_the_file_is_replaced_under_its_readers(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
-    """Once it is old; a young one may be somebody's."""
+    """Once it is old, or of a clock that was ahead; a young one may be somebody's."""
     (tmp_path / ".mrf").mkdir()
-    old, young = (tmp_path / ".mrf" / f".catalog.duckdb.{name * 16}.partial" for name in ("a", "b"))
-    for path in (old, young):
+    old, young, future = (tmp_path / ".mrf" / f".catalog.duckdb.{name * 16}.partial" for name in "abc")
+    for path in (old, young, future):
         path.touch()
     os.utime(old, (1, 1))
+    os.utime(future, (4e9, 4e9))
 
     write_catalog(tmp_path)
-    assert (False, True) == (old.exists(), young.exists())
+    assert (False, True, False) == (old.exists(), young.exists(), future.exists())
     assert [young] == list((tmp_path / ".mrf").glob(".catalog*"))
 
 

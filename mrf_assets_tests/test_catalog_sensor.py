@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -112,6 +115,19 @@ def test_a_run_that_nobody_queued_is_not_waited_for(ticks: Ticks, monkeypatch: p
     ticks.publish()
     assert 0 == ticks.requested()
     _let_pass(monkeypatch, minutes=11)
+
+    assert 1 == ticks.requested()
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.FAILURE])
+def test_a_run_of_the_future_is_not_waited_for(ticks: Ticks, status: dg.DagsterRunStatus) -> None:
+    """It was made while the clock was ahead, and came to nothing."""
+    ticks.publish()
+    assert 1 == ticks.requested()
+    run = ticks.begin(status)
+    assert 0 == ticks.requested()
+    with closing(sqlite3.connect(Path(ticks.instance.root_directory) / "history" / "runs.db")) as records, records:
+        records.execute("UPDATE runs SET create_timestamp = '2099-01-01 00:00:00' WHERE run_id = ?", [run.run_id])
 
     assert 1 == ticks.requested()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -386,6 +388,25 @@ def test_what_is_old_is_looked_up_anew(shop: Shop) -> None:
     assert 2 * once == shop.api.total()
     assert once == len(shop.rows("npi_registry"))
     assert NPI_REGISTRY.arrow.names == list(shop.rows("npi_registry")[0])
+
+
+def test_what_was_looked_up_in_the_future_is_looked_up_anew(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: the clock was wrong then."""
+
+    class Ahead(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]  # a plain one is JSON
+            return dt.datetime(2099, 1, 1, tzinfo=tz)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mrf_assets.nppes.client.dt", SimpleNamespace(**vars(dt) | {"datetime": Ahead}))
+        shop.run()
+    once = shop.api.total()
+
+    for _ in range(2):
+        shop.run(max_age_days=10)
+
+    assert 2 * once == shop.api.total()
 
 
 def test_what_is_old_stays_until_it_is_replaced(shop: Shop) -> None:

@@ -103,6 +103,41 @@ def test_what_was_replaced_goes_when_its_grace_is_over(tmp_path: Path) -> None:
         assert {"2"} == _shown(after)
 
 
+def test_what_was_replaced_by_a_clock_that_was_ahead_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be held until then."""
+    store, ahead = Store(tmp_path), time.time() + 1e8
+    publish_generation(store, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", lambda: ahead)
+        publish_generation(store, 2)
+    assert 2 == len(_generations(tmp_path))
+
+    store.sweep()
+
+    assert 1 == len(_generations(tmp_path))
+
+
+def test_a_clock_that_is_a_little_behind_takes_nothing_from_a_reader(tmp_path: Path) -> None:
+    """Machines that share a folder differ by seconds."""
+    publish_generation(Store(tmp_path), 1)
+    publish_generation(Store(tmp_path), 2)
+
+    assert 0 == remove_dismissed(tmp_path, time.time() - 60)
+
+
+@pytest.mark.parametrize(("made", "removed"), [(0.0, 0), (1e8, 1)])
+def test_marks_of_an_older_version_are_understood(tmp_path: Path, made: float, removed: int) -> None:
+    """They say when the files go; since when is told by the mark's own time."""
+    publish_generation(Store(tmp_path), 1)
+    publish_generation(Store(tmp_path), 2)
+    (mark,) = (tmp_path / ".mrf" / "replaced").iterdir()
+    now = time.time()
+    mark = mark.rename(mark.with_name(f"{int(now + made + 3_600)}-{mark.name.rpartition('-')[2]}"))
+    os.utime(mark, (now + made, now + made))
+
+    assert removed == remove_dismissed(tmp_path)
+
+
 def test_without_grace_nothing_stays(tmp_path: Path) -> None:
     """Where disk is short."""
     for number in (1, 2, 3):
@@ -124,7 +159,8 @@ def test_a_pruned_period_stays_for_its_grace(tmp_path: Path) -> None:
     assert 1 == len(_generations(tmp_path))
 
 
-def test_a_network_that_was_removed_by_hand_is_let_go(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", [1, 4_000_000_000], ids=["long ago", "in the future"])
+def test_a_network_that_was_removed_by_hand_is_let_go(tmp_path: Path, when: int) -> None:
     """Its files would hold their disk space for ever; young ones may be about to be published."""
     publish_generation(Store(tmp_path), 1, network_id="gone")
     publish_generation(Store(tmp_path), 2, network_id="young")
@@ -138,7 +174,7 @@ def test_a_network_that_was_removed_by_hand_is_let_go(tmp_path: Path) -> None:
     assert {f"period={PERIOD}"} == set(held)
     for path in (tmp_path / ".mrf" / "generations").glob("*/network_id=*"):
         if path.name != "network_id=young":
-            os.utime(path.parent, (1, 1))
+            os.utime(path.parent, (when, when))
 
     Store(tmp_path).sweep()
     remove_dismissed(tmp_path, time.time() + 3_601)

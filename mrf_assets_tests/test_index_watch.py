@@ -30,6 +30,7 @@ from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 INDEX = "/2026-11-05_index.json"
 OTHER = document(seed=1, codes=3)  # another file than those that are published
+_YEAR = 366 * 24 * 60  # minutes
 _MINUTE = 60.0
 
 
@@ -200,6 +201,31 @@ def test_content_that_is_published_as_it_is_runs_nothing(watched: Watched) -> No
     assert [] == watched.tick().offers
 
 
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_a_look_that_was_ahead_silences_no_index(watched: Watched, *, is_broken: bool) -> None:
+    """A clock that was wrong for one look: what it noted lies in the future, and counts as due."""
+    watched.tick()
+    if is_broken:
+        watched.payer.server.remove(INDEX)
+    watched.tick(minutes=_YEAR)
+    asked = watched.payer.server.count(INDEX)
+    watched.payer.publish_index("abc")
+
+    tick = watched.tick(minutes=1 - _YEAR)
+
+    assert watched.payer.server.count(INDEX) > asked
+    assert keys("d") == [offer.network_id for offer in tick.offers if offer.is_retired]
+
+
+def test_a_look_that_was_ahead_silences_no_file(watched: Watched) -> None:
+    """Nor what it noted of a file."""
+    watched.tick()
+    watched.tick(minutes=_YEAR)
+    watched.payer.publish("b", OTHER)
+
+    assert keys("b") == runs(watched.tick(minutes=1 - _YEAR))
+
+
 def test_files_are_not_asked_about_where_the_registry_says_so(watched: Watched) -> None:
     """Some servers give another ETag every time."""
     watched.register(probe_files=False)
@@ -256,7 +282,7 @@ def test_an_answer_that_breaks_the_asking_holds_nobody_up(watched: Watched, capl
     assert keys("b") == runs(tick)
     assert f"{watched.payer.path('a')}: no answer that can be read (ValueError)" in caplog.text
     assert SECRET not in caplog.text
-    assert [] == watched.store.probe_due("acme", watched.time - 1, 10)
+    assert [] == watched.store.probe_due("acme", 1.0, watched.time, 10)
 
 
 def test_an_absurd_header_of_one_file_stops_no_other(watched: Watched) -> None:

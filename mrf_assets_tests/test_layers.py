@@ -25,7 +25,7 @@ LAYERS = [
             "generations",
             "queries",
         ),
-        *("alerts", "reference", "whole_files", "dagster_server", "duckdb_paths"),
+        *("alerts", "reference", "whole_files", "dagster_server", "duckdb_paths", "clock"),
     },  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
     {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -203,6 +205,64 @@ def test_a_batch_of_comparisons_is_told_by_its_runs(bench: Bench) -> None:
 
     (alert,) = bench.told
     assert ("failure", "1 of 2 runs succeeded, 1 failed.") == (alert["type"], alert["message"])
+
+
+_AHEAD = "2099-01-01 00:00:00"
+
+
+def _set_ended(bench: Bench, run_id: str) -> None:
+    """As a clock that was ahead would have noted it."""
+    with closing(sqlite3.connect(bench.place.home / "history" / "runs.db")) as records, records:
+        records.execute("UPDATE runs SET update_timestamp = ?, end_time = 4e9 WHERE run_id = ?", [_AHEAD, run_id])
+
+
+def test_a_run_of_the_future_silences_no_batch(bench: Bench) -> None:
+    """It is told once, and what fails after it is told, too."""
+    cursor = bench.tick("ended_batches", None)
+    _set_ended(bench, bench.run("a", batch="ahead").run_id)
+    for _ in range(2):
+        cursor = bench.tick("ended_batches", cursor)
+    bench.run("b", batch="after")
+    for _ in range(2):
+        cursor = bench.tick("ended_batches", cursor)
+
+    assert ["Batch ahead ended", "Batch after ended"] == [alert["title"] for alert in bench.told]
+
+
+@pytest.mark.parametrize("after", ["2099-01-01T00:00:00+00:00", "2000-01-01T00:00:00+00:00"])
+def test_a_cursor_that_is_a_time_is_taken_over(bench: Bench, after: str) -> None:
+    """One of the future, too: nobody was told since."""
+    bench.run("a", batch="ended")
+    cursor = bench.tick("ended_batches", json.dumps({"after": after, "open": []}))
+    bench.run("b", batch="after")
+    bench.tick("ended_batches", cursor)
+
+    assert ["Batch ended ended", "Batch after ended"] == [alert["title"] for alert in bench.told]
+
+
+def test_a_batch_that_was_under_way_before_anybody_listened_is_told(bench: Bench) -> None:
+    """It ends afterwards."""
+    job = bench.defs.resolve_job_def("ingest_in_process")
+    tags = {"mrf/batch": "nightly", "dagster/partition": key("b")}
+    waiting = bench.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.NOT_STARTED)
+    cursor = bench.tick("ended_batches", None)
+    bench.instance.report_run_canceled(waiting)
+    bench.tick("ended_batches", cursor)
+
+    assert ["Batch nightly ended"] == [alert["title"] for alert in bench.told]
+
+
+def test_runs_that_were_deleted_silence_no_batch(bench: Bench) -> None:
+    """SQLite gives their numbers again."""
+    deleted = [bench.run(letter, batch="deleted").run_id for letter in "ab"]
+    cursor = bench.tick("ended_batches", None)
+    for run_id in deleted:
+        bench.instance.delete_run(run_id)
+    cursor = bench.tick("ended_batches", cursor)
+    bench.run("a", batch="after")
+    bench.tick("ended_batches", cursor)
+
+    assert ["Batch after ended"] == [alert["title"] for alert in bench.told]
 
 
 def test_batches_of_the_command_line_tell_of_themselves(bench: Bench) -> None:

@@ -309,6 +309,17 @@ def test_an_index_is_read_again_after_some_minutes(payer: Payer, plan: TaskStore
     assert 3 == payer.server.count(_INDEX)
 
 
+def test_an_index_that_was_read_in_the_future_is_read_again(payer: Payer, plan: TaskStore) -> None:
+    """The clock was wrong then, or is now."""
+    (task,) = plan.load(key("a"))
+    clock = iter([1e9, 1_000.0, 1_000.0])  # read, looked at and read
+    for _ in range(2):
+        with pytest.raises(AccessRefused):
+            renewed_task(task, _refusal(task), plan, open_url, limits=Limits(), now=lambda: next(clock))
+
+    assert 3 == payer.server.count(_INDEX)
+
+
 def test_a_file_of_no_index_is_refused_as_it_is(tmp_path: Path, payer: Payer) -> None:
     """Nothing knows a newer link."""
     payer.expire()

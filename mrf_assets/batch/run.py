@@ -20,6 +20,7 @@ from mrf_assets.batch.outputs import Output, held, output_at
 from mrf_assets.batch.pool import Pool
 from mrf_assets.batch.statistics import Statistics
 from mrf_assets.batch.values import Failure, Item, Outcome, Result
+from mrf_assets.clock import SKEW_SECONDS
 from mrf_assets.errors import StrangeRows
 
 logger = logging.getLogger(__name__)
@@ -288,11 +289,19 @@ class Fresh:
     key: str  # column that, as text, is the key of the item
     at: str  # column with the time of the look-up
     since: dt.datetime
+    until: dt.datetime | None = None  # a later time was taken by a wrong clock; None: any time is right
+
+    @classmethod
+    def younger_than(cls, max_age: dt.timedelta, *, key: str, at: str) -> Fresh:
+        """Rows of the last days, and none of the future."""
+        now = dt.datetime.now(tz=dt.UTC)
+        return cls(key=key, at=at, since=now - max_age, until=now + dt.timedelta(seconds=SKEW_SECONDS))
 
     def keys(self, rows: pa.Table) -> list[str]:
         """The items of those rows."""
         keys, times = rows[self.key].to_pylist(), rows[self.at].to_pylist()
-        return [str(key) for key, at in zip(keys, times, strict=True) if at is not None and at >= self.since]
+        until = self.until or dt.datetime.max.replace(tzinfo=dt.UTC)
+        return [str(key) for key, at in zip(keys, times, strict=True) if at is not None and self.since <= at <= until]
 
 
 def start_over(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import islice, takewhile
 
 import dagster as dg
 
@@ -53,9 +53,10 @@ def alert_sensors(operations: Operations) -> list[dg.SensorDefinition]:
     )
     def ended_batches(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if context.cursor is None:  # what ended before anybody listened is not told
-            context.update_cursor(_Cursor(after=dt.datetime.now(tz=dt.UTC)).text)
+            context.update_cursor(_begin(context.instance).text)
             return dg.SkipReason("Begins to listen.")
-        cursor, ended = _look(context.instance, _Cursor.of(context.cursor))
+        before = _Cursor.of(context.cursor) or _taken_over(context.instance, context.cursor)
+        cursor, ended = _look(context.instance, before)
         for batch_id in ended:
             send_alert(_ended_batch(context.instance, batch_id, operations), operations.alert_urls)
         context.update_cursor(cursor.text)
@@ -66,39 +67,70 @@ def alert_sensors(operations: Operations) -> list[dg.SensorDefinition]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cursor:
-    after: dt.datetime  # what was updated until then is known
+    """By the order in which runs were made, and not by the clock: one that is set back would silence the sensor."""
+
+    seen: int  # storage id of the newest run that was looked at
     open: Sequence[str] = field(default_factory=tuple)  # batches that go on
 
     @classmethod
-    def of(cls, text: str) -> _Cursor:
+    def of(cls, text: str) -> _Cursor | None:
+        """None for one of a version that went by the clock."""
         value = json.loads(text)
-        return cls(after=dt.datetime.fromisoformat(value["after"]), open=value["open"])
+        return cls(seen=value["seen"], open=value["open"]) if "seen" in value else None
 
     @property
     def text(self) -> str:
-        return json.dumps({"after": self.after.isoformat(), "open": list(self.open)[-_OPEN_BATCHES:]})
+        return json.dumps({"seen": self.seen, "open": list(self.open)[-_OPEN_BATCHES:]})
 
 
 def _look(instance: dg.DagsterInstance, before: _Cursor) -> tuple[_Cursor, list[str]]:
     """Where to go on, and what is told now of the batches that ended since; the others stay for the next ticks."""
-    after, candidates = before.after, dict.fromkeys(before.open)
-    for record in _ended_since(instance, before.after):
-        after = max(after, record.update_timestamp.replace(tzinfo=dt.UTC))
-        tags = record.dagster_run.tags
-        if WORKER_TAG not in tags and (batch_id := batch_of(tags)):
-            candidates[batch_id] = None
+    seen = _newest(instance)  # less than before where runs were deleted, whose ids are given again
+    made = list(_made_since(instance, before.seen))
+    candidates = dict.fromkeys([*before.open, *_batches(reversed(made))])
     has_ended = (batch_id for batch_id in candidates if _has_ended(instance, batch_id))
     ended = list(islice(has_ended, _BATCHES_TOLD))
     still_open = [batch_id for batch_id in candidates if batch_id not in ended]
-    return _Cursor(after=after, open=still_open), ended
+    return _Cursor(seen=max([seen, *(record.storage_id for record in made)]), open=still_open), ended
 
 
-def _ended_since(instance: dg.DagsterInstance, after: dt.datetime) -> Iterable[dg.RunRecord]:
+def _begin(instance: dg.DagsterInstance) -> _Cursor:
+    under_way = _batches(_records(instance, dg.RunsFilter(statuses=_UNFINISHED)))
+    return _Cursor(seen=_newest(instance), open=list(dict.fromkeys(under_way)))
+
+
+def _taken_over(instance: dg.DagsterInstance, text: str) -> _Cursor:
+    """Out of a cursor that is a time; where that lies in the future, what ended within a day is told, perhaps again."""
+    value, now = json.loads(text), dt.datetime.now(tz=dt.UTC)
+    after = dt.datetime.fromisoformat(value["after"])
+    since = after if after <= now else now - dt.timedelta(days=1)
+    ended = _batches(_records(instance, dg.RunsFilter(statuses=_ENDED, updated_after=since)))
+    begun = _begin(instance)
+    return replace(begun, open=list(dict.fromkeys([*value["open"], *ended, *begun.open])))
+
+
+def _newest(instance: dg.DagsterInstance) -> int:
+    return max((record.storage_id for record in instance.get_run_records(limit=1)), default=0)
+
+
+def _made_since(instance: dg.DagsterInstance, seen: int) -> Iterable[dg.RunRecord]:
+    """Runs that were made after one, the newest first."""
+    return takewhile(lambda record: record.storage_id > seen, _records(instance, dg.RunsFilter()))
+
+
+def _records(instance: dg.DagsterInstance, runs: dg.RunsFilter) -> Iterable[dg.RunRecord]:
     cursor = None
-    runs = dg.RunsFilter(statuses=_ENDED, updated_after=after)
     while page := instance.get_run_records(runs, limit=_RUNS_AT_ONCE, cursor=cursor):
         yield from page
         cursor = page[-1].dagster_run.run_id
+
+
+def _batches(records: Iterable[dg.RunRecord]) -> Iterable[str]:
+    """The batches of runs, but those of the command line, which tell of themselves."""
+    for record in records:
+        tags = record.dagster_run.tags
+        if WORKER_TAG not in tags and (batch_id := batch_of(tags)):
+            yield batch_id
 
 
 def _has_ended(instance: dg.DagsterInstance, batch_id: str) -> bool:

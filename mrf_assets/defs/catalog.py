@@ -10,6 +10,7 @@ import dagster as dg
 from mrf_assets.catalog import connect, write_catalog
 from mrf_assets.catalog_checks import CATALOG_CHECKS, audit_catalog
 from mrf_assets.checks import Check, CheckResult
+from mrf_assets.clock import is_due
 from mrf_assets.defs import jobs
 from mrf_assets.defs.assets import OWNERS
 from mrf_assets.defs.processes import end_with_run
@@ -107,7 +108,7 @@ def _is_to_be_repeated(run: dg.RunRecord | None) -> bool:
     if run is None:
         return False
     if run.dagster_run.status in _CAME_TO_NOTHING:
-        return time.time() - (run.end_time or run.create_timestamp.timestamp()) >= _PATIENCE_SECONDS
+        return is_due(run.end_time or run.create_timestamp.timestamp(), _PATIENCE_SECONDS, time.time())
     return run.dagster_run.status == dg.DagsterRunStatus.NOT_STARTED and not _is_about_to_start(run)
 
 
@@ -115,7 +116,7 @@ def _is_about_to_start(run: dg.RunRecord | None) -> bool:
     """Runs are created first and queued within the same second: one that is not queued later never is."""
     if run is None or run.dagster_run.status != dg.DagsterRunStatus.NOT_STARTED:
         return False
-    return time.time() - run.create_timestamp.timestamp() < _PATIENCE_SECONDS
+    return not is_due(run.create_timestamp.timestamp(), _PATIENCE_SECONDS, time.time())
 
 
 def _last_event(instance: dg.DagsterInstance, asset: str) -> int:

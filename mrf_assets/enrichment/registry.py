@@ -40,6 +40,7 @@ from mrf_assets.batch import (
     recover,
     renew,
 )
+from mrf_assets.clock import SKEW_SECONDS
 from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.enrichment.inputs import INVALID
 from mrf_assets.enrichment.published import published_npis
@@ -137,7 +138,7 @@ class RegistryUpdate:
         recover(ledger, output, NPI_REGISTRY.arrow)
         ledger.add(self._entries())
         if self.max_age is not None:
-            renew(ledger, output, self._stale(output, dt.datetime.now(tz=dt.UTC) - self.max_age))
+            renew(ledger, output, self._stale(output, self.max_age))
         ledger.retry_failed(INVALID)
         return adopted
 
@@ -151,15 +152,21 @@ class RegistryUpdate:
                 else:
                     yield Failure(item=item, reason=INVALID, detail=problem, http_status=None, requests=0, seconds=0)
 
-    def _stale(self, output: Output, since: dt.datetime) -> Iterator[str]:
-        """The published NPIs whose newest row is older; they keep it until there is another."""
+    def _stale(self, output: Output, max_age: dt.timedelta) -> Iterator[str]:
+        """The published NPIs whose newest row is older, or of the future; they keep it until there is another."""
+        now = dt.datetime.now(tz=dt.UTC)
         if not (files := _files(output)):
             return
         with duckdb.connect(config=_LIMITS) as connection:
             found = connection.execute(
                 "SELECT npi FROM read_parquet(?) r SEMI JOIN read_parquet(?) n USING (npi) "
-                "GROUP BY npi HAVING max(fetched_at) < ?",
-                [[pattern_of(path) for path in files], pattern_of(Reference(self.lake).npis), since],
+                "GROUP BY npi HAVING max(fetched_at) NOT BETWEEN ? AND ?",
+                [
+                    [pattern_of(path) for path in files],
+                    pattern_of(Reference(self.lake).npis),
+                    now - max_age,
+                    now + dt.timedelta(seconds=SKEW_SECONDS),
+                ],
             )
             while page := found.fetchmany(_KEYS_AT_ONCE):
                 yield from (str(npi) for (npi,) in page)

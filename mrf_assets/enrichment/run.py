@@ -213,12 +213,11 @@ def _known(options: EnrichOptions, distinct: sqlite3.Connection) -> int:
     if (options.resume or options.retry_failed) and ledger.exists():
         return Ledger.peek(ledger, (key for (key,) in distinct.execute("SELECT key FROM keys")))
     if options.resume:
-        since = dt.datetime.min.replace(tzinfo=dt.UTC)
+        fresh = Fresh(key=_KEY, at="fetched_at", since=dt.datetime.min.replace(tzinfo=dt.UTC))
     elif options.max_age is not None:
-        since = dt.datetime.now(tz=dt.UTC) - options.max_age
+        fresh = Fresh.younger_than(options.max_age, key=_KEY, at="fetched_at")
     else:
         return 0
-    fresh = Fresh(key=_KEY, at="fetched_at", since=since)
     distinct.execute("CREATE TABLE fresh (key TEXT PRIMARY KEY)")
     for rows in output_at(options.output, ENRICHED.arrow).read([fresh.key, fresh.at]):
         distinct.executemany("INSERT OR IGNORE INTO fresh VALUES (?)", ([key] for key in fresh.keys(rows)))
@@ -316,7 +315,7 @@ class Enrichment:
     def _fresh(self) -> Fresh | None:
         if self.options.max_age is None:
             return None
-        return Fresh(key=_KEY, at="fetched_at", since=dt.datetime.now(tz=dt.UTC) - self.options.max_age)
+        return Fresh.younger_than(self.options.max_age, key=_KEY, at="fetched_at")
 
     def _workers(self, ledger: Ledger) -> int:
         """No more than there is work for."""

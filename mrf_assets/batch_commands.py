@@ -17,8 +17,8 @@ from mrf_assets.console import printable_json
 from mrf_assets.dagster_server import DEFAULT_URL
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.settings import Operations, Settings, dagster_home
-from mrf_assets.statistics import BatchStatistics, together
-from mrf_assets.status_view import StatusView, batches_table, status_lines
+from mrf_assets.statistics import BatchStatistics
+from mrf_assets.status_view import StatusView, batches_table, job_lines, status_lines
 from mrf_assets.submit_command import Shown, show_errors, show_job
 
 _PIPED_WIDTH = 1_000  # characters
@@ -117,21 +117,19 @@ def _errors(it: BatchStatistics) -> list[dict[str, str | None]]:
 @click.option("--days", type=click.IntRange(1), default=31, show_default=True, help="How far to look back.")
 @_JSON
 def stats(output_dir: Path | None, days: int, as_json: bool) -> None:
-    """Add up all batches of the last days, those of sensors and of the UI too."""
-    from mrf_assets.batch_history import all_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
+    """Add up all batches and other jobs of the last days, those of sensors and of the UI too."""
+    from mrf_assets.batch_history import platform_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
 
     folder = Settings.from_environment(output_dir=output_dir).output_dir
-    operations = Operations.from_environment()
-    since = dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=days)
-    batches = all_statistics(folder, since, operations=operations)
-    total = together(batches, operations)
+    found = platform_statistics(folder, dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=days))
     if as_json:
-        value = {"total": total.as_json(), "batches": [each.as_json() for each in batches]}
-        click.echo(printable_json(value, indent=2))
+        click.echo(printable_json(found.as_json(), indent=2))
         return
     console = _console()
-    console.print(batches_table(batches))
-    console.print("\n".join(status_lines(total)))
+    console.print(batches_table(found.batches))
+    console.print("\n".join(status_lines(found.total)))
+    if found.jobs:
+        console.print("\n".join(["Other jobs:", *job_lines(found.jobs)]))
 
 
 @click.command("retry-failed")

@@ -30,6 +30,7 @@ from mrf_assets.defs.run_records import (
     backfill_goes_on,
     batch_records,
     batch_runs,
+    job_runs,
     latest_batch,
     records_by_batch,
     why_failed,
@@ -38,7 +39,7 @@ from mrf_assets.disk import full_disk, is_full
 from mrf_assets.errors import SettingError
 from mrf_assets.manifest import NetworkRecord, build_manifest
 from mrf_assets.settings import Operations, dagster_home
-from mrf_assets.statistics import BatchStatistics, FollowUp, count
+from mrf_assets.statistics import BatchStatistics, FollowUp, PlatformStatistics, count, count_jobs, together
 from mrf_assets.store import Store
 from mrf_assets.submission import AFTER_TAG, FOLLOWER, THEN_TAG, state_of, why_not_followed
 from mrf_assets.task_store import TaskStore
@@ -186,6 +187,21 @@ def all_statistics(
             planned = plan.load_batch(batch_id)
             found.append(count(batch_id or None, list(planned.priorities) if planned else [], runs, operations))
     return found
+
+
+def platform_statistics(
+    output_dir: Path | str, since: dt.datetime, *, operations: Operations | None = None
+) -> PlatformStatistics:
+    """What `mrf stats` shows: every batch that ran since then, their sum, and the other jobs of DAGSTER_HOME.
+
+    Raises:
+        SettingError: Nothing was ever planned under this folder.
+    """
+    operations = operations or Operations.from_environment()
+    batches = all_statistics(output_dir, since, operations=operations)
+    with dg.DagsterInstance.get() as instance:
+        jobs = count_jobs(job_runs(instance, since))
+    return PlatformStatistics(total=together(batches, operations), batches=batches, jobs=jobs)
 
 
 def latest_batch_of(instance: dg.DagsterInstance, plan: TaskStore) -> str | None:

@@ -476,13 +476,13 @@ class _Run:
         )
 
     def _runs(self, instance: dg.DagsterInstance, known: dict[str, NetworkRecord]) -> list[NetworkRecord]:
-        """What the event log knows of the batch; nothing where its disk has no room to read it."""
+        """What the event log knows of the batch; what was read before where its disk has no room to read it."""
         try:
             return batch_runs(instance, self.batch.batch_id, known)
         except Exception as error:
             if home_without_room(error) is None:
                 raise
-            return []
+            return [record for run_id, record in known.items() if run_id]
 
     def _record(self, instance: dg.DagsterInstance, outcome: Outcome) -> NetworkRecord:
         """What the event log knows of a network, or, where it has no run, what its worker said."""

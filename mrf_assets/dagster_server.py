@@ -50,6 +50,11 @@ _RUN = f"""query ($id: ID!) {{ runOrError(runId: $id) {{ {_ERROR} ... on Run {{ 
 _RUNS = f"""query ($tags: [ExecutionTag!]!, $cursor: String, $limit: Int!, $facts: Boolean!) {{
     runsOrError(filter: {{tags: $tags}}, cursor: $cursor, limit: $limit) {{ {_ERROR} ... on Runs {{ results {{
         {_RUN_FIELDS} ... on Run @include(if: $facts) {{ {_FACTS} }} }} }} }} }}"""
+_ROWS = f"""query ($id: ID!) {{ runOrError(runId: $id) {{ {_ERROR} ... on Run {{ assetMaterializations {{
+    metadataEntries {{ label ... on JsonMetadataEntry {{ jsonString }} }} }} }} }} }}"""
+_OBSERVED = f"""query ($id: ID!, $cursor: String, $limit: Int!) {{ runOrError(runId: $id) {{ {_ERROR} ... on Run {{
+    eventConnection(afterCursor: $cursor, limit: $limit) {{ cursor hasMore events {{ ... on ObservationEvent {{
+        assetKey {{ path }} metadataEntries {{ label ... on IntMetadataEntry {{ intRepr }} }} }} }} }} }} }} }}"""
 _EVENTS = f"""query ($id: ID!, $cursor: String, $limit: Int!) {{ runOrError(runId: $id) {{ {_ERROR} ... on Run {{
     eventConnection(afterCursor: $cursor, limit: $limit) {{ cursor hasMore events {{ __typename
         ... on ExecutionStepFailureEvent {{
@@ -231,17 +236,36 @@ class DagsterServer:
 
     def failure(self, run_id: str) -> str:
         """Why a run failed, in one line: what its step said, else what the run's end did."""
-        cursor, last = None, "the run ended without a word; see its log"
+        last = "the run ended without a word; see its log"
+        for event in self._events(_EVENTS, run_id):
+            if event["__typename"] == "ExecutionStepFailureEvent":
+                return _line(_reason(event))
+            if event["__typename"] == "RunFailureEvent" and event["message"]:
+                last = _line(event["message"])
+        return last
+
+    def observed(self, run_id: str, asset: str) -> dict[str, float]:
+        """The numbers that a run observed last of an asset, by label; empty where it has not yet."""
+        last: Mapping[str, Any] = {"metadataEntries": ()}
+        for event in self._events(_OBSERVED, run_id):
+            if "/".join((event.get("assetKey") or {}).get("path", ())) == asset:
+                last = event
+        return {entry["label"]: int(entry["intRepr"]) for entry in last["metadataEntries"] if "intRepr" in entry}
+
+    def rows(self, run_id: str) -> list[dict[str, Any]]:
+        """The rows that a run keeps in the metadata of what it materialized, under `rows`."""
+        found = self._ask("runOrError", _ROWS, id=run_id)["assetMaterializations"]
+        entries = [entry for each in found for entry in each["metadataEntries"] if entry["label"] == "rows"]
+        return [row for entry in entries for row in json.loads(entry["jsonString"])]
+
+    def _events(self, document: str, run_id: str) -> Iterator[Mapping[str, Any]]:
+        cursor = None
         while True:
-            found = self._ask("runOrError", _EVENTS, id=run_id, cursor=cursor, limit=_EVENTS_AT_ONCE)
-            for event in found["eventConnection"]["events"]:
-                if event["__typename"] == "ExecutionStepFailureEvent":
-                    return _line(_reason(event))
-                if event["__typename"] == "RunFailureEvent" and event["message"]:
-                    last = _line(event["message"])
-            if not found["eventConnection"]["hasMore"]:
-                return last
-            cursor = found["eventConnection"]["cursor"]
+            page = self._ask("runOrError", document, id=run_id, cursor=cursor, limit=_EVENTS_AT_ONCE)["eventConnection"]
+            yield from page["events"]
+            if not page["hasMore"]:
+                return
+            cursor = page["cursor"]
 
     @property
     def shown(self) -> str:

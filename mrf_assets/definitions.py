@@ -13,6 +13,7 @@ from mrf_assets.defs.catalog import catalog, catalog_checks, catalog_follows_pub
 from mrf_assets.defs.changes import rate_changes
 from mrf_assets.defs.discovery import discover_portals, discovered_indexes
 from mrf_assets.defs.follow_up import enrich_after_backfill
+from mrf_assets.defs.look_up import look_up_job, npi_look_ups
 from mrf_assets.defs.report import report
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.defs.sensors import index_sensor
@@ -39,12 +40,13 @@ def build_defs(
             network_files,
             network_tables(_code_version(settings), operations.fresh_days),
             *enrichment.ASSETS,
+            npi_look_ups,
             *(catalog, rate_changes, report),
         ],
         asset_checks=[catalog_checks],
         jobs=[
             *(jobs.ingest, jobs.ingest_in_process, jobs.audit, enrichment.enrich_npis, jobs.write_catalog),
-            *(jobs.audit_catalog, jobs.compare_months, jobs.write_report, discover_portals),
+            *(jobs.audit_catalog, jobs.compare_months, jobs.write_report, discover_portals, look_up_job),
             *scheduled.jobs,
         ],
         schedules=scheduled.schedules,

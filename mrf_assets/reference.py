@@ -33,6 +33,11 @@ class Reference:
         return self.lake / "reference" / "npis.parquet"
 
     @property
+    def look_ups(self) -> Path:
+        """A folder with a parquet file for each submitted list of NPIs."""
+        return self.lake / "reference" / "npi_look_ups"
+
+    @property
     def registry(self) -> Path:
         """A folder of parquet parts."""
         return self.lake / "reference" / "npi_registry"

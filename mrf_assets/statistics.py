@@ -105,7 +105,7 @@ class BatchStatistics:
     json_bytes: int = 0
     rate_rows: int = 0  # published
     timed: int = 0  # networks whose time is known: those that ended, and whose process was not lost
-    network_seconds: float = 0.0  # theirs, added up
+    network_seconds: float = 0.0  # the wall time of their runs, added up
     active_seconds: float = 0.0  # during which at least one of them ran
     repairs: Mapping[str, int] = field(default_factory=dict)
     rejects: Mapping[str, int] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class BatchStatistics:
 
     @property
     def average_seconds(self) -> float | None:
-        """Of a network that ended."""
+        """Wall time of the run of a network that ended."""
         return self.network_seconds / self.timed if self.timed else None
 
     @property
@@ -205,6 +205,87 @@ class BatchStatistics:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherRun:
+    """One run of a job that makes no tables of a network."""
+
+    job: str
+    status: str  # as that of `manifest.NetworkRecord`
+    seconds: float | None  # wall time; None: it goes on, or never began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatistics:
+    """The runs of one such job: enrichment, discovery, catalog and the like."""
+
+    job: str
+    runs: int
+    succeeded: int
+    failed: int
+    canceled: int
+    running: int
+    average_seconds: float | None  # wall time of those that succeeded or failed
+
+    @property
+    def success_rate(self) -> float | None:
+        """Of those that ended, 0 to 1."""
+        ended = self.succeeded + self.failed
+        return self.succeeded / ended if ended else None
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values, with what is derived."""
+        rate = self.success_rate
+        return {
+            "job": self.job,
+            "runs": self.runs,
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "canceled": self.canceled,
+            "running": self.running,
+            "success_rate_percent": None if rate is None else round(rate * 100, 1),
+            "average_job_time": _rounded(self.average_seconds, 2),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformStatistics:
+    """All that ran in some days: batches of networks, and the other jobs."""
+
+    total: BatchStatistics
+    batches: Sequence[BatchStatistics]
+    jobs: Sequence[JobStatistics]
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "total": self.total.as_json(),
+            "batches": [each.as_json() for each in self.batches],
+            "jobs": [each.as_json() for each in self.jobs],
+        }
+
+
+def count_jobs(runs: Iterable[OtherRun]) -> list[JobStatistics]:
+    """The statistics of each job, by name."""
+    by_job: dict[str, list[OtherRun]] = {}
+    for run in runs:
+        by_job.setdefault(run.job, []).append(run)
+    return [_of_job(job, by_job[job]) for job in sorted(by_job)]
+
+
+def _of_job(job: str, runs: Sequence[OtherRun]) -> JobStatistics:
+    statuses = Counter(run.status for run in runs)
+    timed = [run.seconds for run in runs if run.status in ("success", "failed") and run.seconds is not None]
+    return JobStatistics(
+        job=job,
+        runs=len(runs),
+        succeeded=statuses["success"],
+        failed=statuses["failed"],
+        canceled=statuses["canceled"],
+        running=statuses["running"] + statuses["queued"],
+        average_seconds=sum(timed) / len(timed) if timed else None,
+    )
+
+
 def latest_runs(runs: Iterable[NetworkRecord]) -> dict[str, NetworkRecord]:
     """network_id -> its latest run, of runs that come newest first."""
     latest: dict[str, NetworkRecord] = {}
@@ -256,7 +337,7 @@ def count(
         json_bytes=sum(0 if _is_unchanged(record) else record.facts.get("source_json_bytes", 0) for record in done),
         rate_rows=sum(record.facts.get("dagster/partition_row_count", 0) for record in done),
         timed=len(timed),
-        network_seconds=sum(record.seconds or 0.0 for record in timed),
+        network_seconds=sum(map(_wall_seconds, timed)),
         active_seconds=_active_seconds(timed),
         repairs=_by_kind(done, "repairs"),
         rejects=_by_kind(done, "rejects"),
@@ -336,6 +417,13 @@ def _cost(gb: float, core_hours: float, operations: Operations) -> Cost:
         dollars=dollars if has_prices else None,
         budget_dollars=operations.budget_dollars,
     )
+
+
+def _wall_seconds(record: NetworkRecord) -> float:
+    """Of its run, what Dagster does around the extraction included."""
+    if record.started is None or record.ended is None:
+        return record.seconds or 0.0
+    return max((record.ended - record.started).total_seconds(), 0.0)
 
 
 def _is_unchanged(record: NetworkRecord) -> bool:

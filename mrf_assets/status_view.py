@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mrf_assets.batch import dollars_text
 from mrf_assets.console import printable
-from mrf_assets.statistics import BatchStatistics
+from mrf_assets.statistics import BatchStatistics, JobStatistics
 
 _FAILURES_TOLD = 20
 _KINDS_TOLD = 8
@@ -144,6 +144,16 @@ def _drawn(it: BatchStatistics) -> Group:
     for failure in it.failures[:_FAILURES_TOLD]:
         running.add_row(Text("❌"), Text(printable(failure.network_id)), Text(printable(failure.error)))
     return Group(ProgressBar(total=max(it.networks, 1), completed=it.ended, width=_LIVE_WIDTH), rows, running)
+
+
+def job_lines(jobs: Sequence[JobStatistics]) -> list[str]:
+    """One line for each job."""
+    lines = []
+    for it in jobs:
+        rate = "" if it.success_rate is None else f", Success rate: {it.success_rate:.1%}"
+        time = "" if it.average_seconds is None else f", Average job time: {it.average_seconds:.2f}s"
+        lines.append(f"  {printable(it.job)}: {it.runs:,} runs, {it.failed:,} failed{rate}{time}")
+    return lines
 
 
 def batches_table(batches: Sequence[BatchStatistics]) -> Table:

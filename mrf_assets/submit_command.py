@@ -19,6 +19,7 @@ from mrf_assets.priority import Priority
 from mrf_assets.submission import JobResults, JobStatus, results, wait_for_results
 
 _FAILURES_TOLD = 20
+_ROWS_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,14 @@ class Shown:
 
 
 @click.command()
-@click.argument("networks", nargs=-1)
+@click.argument("identifiers", metavar="[NETWORKS | NPIS]...", nargs=-1)
+@click.option(
+    "--search-type",
+    type=click.Choice(["network", "npi"]),
+    default="network",
+    show_default=True,
+    help="What is submitted: partition keys, or NPIs for --job enrich_npis to look up.",
+)
 @click.option(
     "--job",
     default=submission.INGEST,
@@ -48,7 +56,8 @@ class Shown:
 @click.option("--url", default=DEFAULT_URL, show_default=True, help="The Dagster webserver.")
 def submit(
     *,
-    networks: tuple[str, ...],
+    identifiers: tuple[str, ...],
+    search_type: submission.SearchType,
     job: str,
     mode: str | None,
     priority: Priority,
@@ -56,12 +65,14 @@ def submit(
     until_end: bool,
     url: str,
 ) -> None:
-    """Start a job on a running Dagster, over NETWORKS (partition keys) where it has one run for each.
+    """Start a job on a running Dagster, over NETWORKS (partition keys) where it has one run for each, or over NPIS.
 
     Prints the id, for `mrf status ID`. Dagster's daemon does the work; with --wait the exit code is 1 where some of
     it failed.
     """
-    job_id = submission.submit(networks, job, mode=mode, priority=priority, parameters=_given(params), url=url)
+    job_id = submission.submit(
+        identifiers, job, search_type=search_type, mode=mode, priority=priority, parameters=_given(params), url=url
+    )
     click.echo(f"Submitted enhanced batch collection job: {job_id}")
     if until_end:
         show_job(job_id, url, Shown(wait=True))
@@ -94,19 +105,11 @@ def _wait(job_id: str, url: str, *, is_told: bool) -> JobResults:
 
     def tell(status: JobStatus) -> None:
         nonlocal told
-        if is_told and (line := _progress_line(status)) != told:
-            told = line
-            click.echo(line)
+        if is_told and status.line != told:
+            told = status.line
+            click.echo(told)
 
     return wait_for_results(job_id, url, on_status=tell)
-
-
-def _progress_line(it: JobStatus) -> str:
-    ended = it.completed + it.failed + it.canceled
-    return (
-        f"Processing {ended}/{it.parts} ({ended / max(it.parts, 1):.0%}): "
-        f"successful {it.completed}, failed {it.failed}, running {it.running}"
-    )
 
 
 def _show(found: JobResults) -> None:
@@ -121,12 +124,20 @@ def _show(found: JobResults) -> None:
                 f"{asset}: " + ", ".join(f"{name} {value:,}" for name, value in sorted(numbers.items()))
                 for asset, numbers in sorted(run.numbers.items())
             ]
+    lines += [_row_line(row) for row in found.rows[:_ROWS_TOLD]]
+    if len(found.rows) > _ROWS_TOLD:
+        lines.append(f"  {len(found.rows) - _ROWS_TOLD} more; --json lists them")
     errors = found.errors
     lines += [f"  ❌ {error['network_id'] or error['job']}: {error['error']}" for error in errors[:_FAILURES_TOLD]]
     if len(errors) > _FAILURES_TOLD:
         lines.append(f"  {len(errors) - _FAILURES_TOLD} more; --errors lists all")
     for line in lines:
         click.echo(printable(line))
+
+
+def _row_line(row: Mapping[str, Any]) -> str:
+    names = [row[name] for name in ("organization_name", "first_name", "last_name") if row.get(name)]
+    return f"  {row['npi']}: {' '.join(names) or 'no name'}, {row.get('status')}"
 
 
 def _given(params: Sequence[str]) -> dict[str, Any]:

@@ -18,10 +18,11 @@ import pytest
 
 from mrf_assets.catalog import connect
 from mrf_assets.definitions import build_defs
-from mrf_assets.defs.enrichment import ASSETS, new_providers
+from mrf_assets.defs.enrichment import ASSETS, FEW_REFUSALS, new_providers
 from mrf_assets.enrichment import batch_options
 from mrf_assets.enrichment.directory import write_directory
 from mrf_assets.enrichment.directory_checks import DIRECTORY_CHECKS
+from mrf_assets.enrichment.published import published_npis
 from mrf_assets.enrichment.registry import RegistryResult, RegistryUpdate
 from mrf_assets.fetch import open_url
 from mrf_assets.pipeline import ingest
@@ -33,7 +34,7 @@ from mrf_assets_tests.factory import Document, document, render
 from mrf_assets_tests.mrf_server import MrfServer
 from mrf_assets_tests.nppes_factory import bulk_row, bulk_zip, listing, make_npis, provider
 from mrf_assets_tests.nppes_odd_zips import broken_zips
-from mrf_assets_tests.nppes_server import NppesServer, Reply
+from mrf_assets_tests.nppes_server import NppesServer, Reply, refused
 
 MONTH = "NPPES_Data_Dissemination_November_2026_V2.zip"
 DOWN = Reply(status=404)
@@ -127,6 +128,20 @@ def test_the_providers_of_all_networks_are_named(shop: Shop) -> None:
         expected = basic.get("organization_name") or f"{basic['first_name']} {basic['last_name']}"
         assert ("matched", expected, "api") == (row["status"], row["provider_name"], row["source"])
     assert {1} == set(shop.api.requests.values())
+
+
+@pytest.mark.parametrize(("refusals", "passed"), [(0, True), (4, False)])
+def test_a_check_warns_of_a_registry_that_refuses_us(shop: Shop, refusals: int, *, passed: bool) -> None:
+    """More than 5 % of the requests; fewer are what finding its limit costs."""
+    npis = pa.Table.from_batches(published_npis(shop.lake))["npi"].to_pylist()
+    shop.api.script(str(npis[0]), *[refused("0")] * refusals)
+    result = shop.run(mode="api_only")
+
+    (check,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "few_refusals"]
+    assert (True, passed, dg.AssetCheckSeverity.WARN) == (result.success, check.passed, check.severity)
+    assert refusals == check.metadata["requests_refused"].value
+    assert len(npis) + refusals == check.metadata["requests"].value
+    assert "MRF_RATE_LIMIT_DELAY" in (check.description or "")
 
 
 def test_the_catalog_names_the_providers_of_a_price(shop: Shop) -> None:
@@ -528,7 +543,8 @@ def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 def test_a_sound_directory_passes_its_checks(shop: Shop) -> None:
     """Each rule has a check."""
-    assert dict.fromkeys((check.name for check in DIRECTORY_CHECKS), True) == _checks(shop.run())
+    names = [*(check.name for check in DIRECTORY_CHECKS), FEW_REFUSALS]
+    assert dict.fromkeys(names, True) == _checks(shop.run())
 
 
 def test_withdrawn_and_unknown_npis_are_found(shop: Shop) -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,17 @@ from rich.console import Console
 
 from mrf_assets.manifest import NetworkRecord
 from mrf_assets.settings import Operations
-from mrf_assets.statistics import BatchStatistics, Running, batch_alert, cost_of, count, together
-from mrf_assets.status_view import StatusView, duration, progress_line, status_lines
+from mrf_assets.statistics import (
+    BatchStatistics,
+    OtherRun,
+    Running,
+    batch_alert,
+    cost_of,
+    count,
+    count_jobs,
+    together,
+)
+from mrf_assets.status_view import StatusView, duration, job_lines, progress_line, status_lines
 
 _START = dt.datetime(2026, 11, 5, 6, tzinfo=dt.UTC)
 _FREE = Operations()
@@ -92,6 +102,43 @@ def test_time_counts_while_something_runs() -> None:
     found = count("b", [], runs, _FREE)
 
     assert (25.0, 10.0) == (found.active_seconds, found.average_seconds)
+
+
+def test_the_average_is_the_wall_time_of_a_network() -> None:
+    """What Dagster does around the extraction counts: it is what a person waits for."""
+    run = _run("a", seconds=10)
+    found = count("b", [], [replace(run, seconds=4.0)], _FREE)
+
+    assert 10.0 == found.average_seconds
+
+
+def test_other_jobs_are_counted_by_name() -> None:
+    """Enrichment, discovery and the like; what goes on has no time yet."""
+    runs = [
+        OtherRun(job="enrich_npis", status="success", seconds=10.0),
+        OtherRun(job="enrich_npis", status="failed", seconds=2.345),
+        OtherRun(job="enrich_npis", status="running", seconds=None),
+        OtherRun(job="discover_portals", status="canceled", seconds=1.0),
+    ]
+    discovery, enrichment = count_jobs(runs)
+
+    assert {
+        "job": "enrich_npis",
+        "runs": 3,
+        "succeeded": 1,
+        "failed": 1,
+        "canceled": 0,
+        "running": 1,
+        "success_rate_percent": 50.0,
+        "average_job_time": 6.17,
+    } == enrichment.as_json()
+    assert ("discover_portals", 1, None, None) == (
+        *(discovery.job, discovery.canceled, discovery.success_rate, discovery.average_seconds),
+    )
+    assert [
+        "  discover_portals: 1 runs, 0 failed",
+        "  enrich_npis: 3 runs, 1 failed, Success rate: 50.0%, Average job time: 6.17s",
+    ] == job_lines([discovery, enrichment])
 
 
 def test_the_end_of_a_lost_run_is_no_time() -> None:

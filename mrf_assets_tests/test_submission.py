@@ -6,6 +6,9 @@ Three networks, one of them not there; what they have is looked up once all of t
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -26,10 +29,11 @@ from mrf_assets.fetch import open_url
 from mrf_assets.priority import PRIORITY_TAG, Priority
 from mrf_assets.schema import TABLES
 from mrf_assets.sources import read_source
-from mrf_assets.submission import JobResults, results, status, submit, wait
+from mrf_assets.submission import JobResults, JobStatus, results, status, submit, wait
 from mrf_assets.task_store import TaskStore
 from mrf_assets_tests.dagster_fixtures import (
     DEADLINE_SECONDS,
+    REPOSITORY,
     SECRET,
     Payer,
     Place,
@@ -39,6 +43,7 @@ from mrf_assets_tests.dagster_fixtures import (
     wait_for,
 )
 from mrf_assets_tests.mrf_server import MrfServer
+from mrf_assets_tests.nppes_factory import make_npis
 from mrf_assets_tests.nppes_server import NppesServer
 from mrf_assets_tests.portal_server import link_page
 
@@ -164,6 +169,79 @@ def test_a_comprehensive_job_without_networks_begins_with_the_portals(desk: Desk
     assert ("discover_portals", 1) == (run.job, run.numbers["discovered_indexes"]["indexes_added"])
 
 
+def test_a_list_of_npis_is_looked_up_with_progress_and_rows(desk: Desk) -> None:
+    """The callback gets each state of the job, and the results hold the registry's rows."""
+    npis = make_npis(3, seed=7)
+    told, release, ended = list[JobStatus](), threading.Event(), threading.Event()
+
+    def hold(npi: str) -> None:
+        if npi != npis[0]:
+            release.wait(DEADLINE_SECONDS)
+
+    desk.api.on_request = hold
+
+    def look(status: JobStatus) -> None:
+        told.append(status)
+        if status.completed:
+            release.set()
+
+    try:
+        job_id = submit(
+            npis,
+            "enrich_npis",
+            search_type="npi",
+            parameters={"max_workers": 1},
+            url=desk.url,
+            callback=lambda _results: ended.set(),
+            on_progress=look,
+        )
+        assert ended.wait(DEADLINE_SECONDS)
+    finally:
+        release.set()
+        desk.api.on_request = lambda _npi: None
+
+    found = results(job_id, desk.url)
+    assert ("look_up_npis", "completed", 3, 3, 0) == (
+        *(found.status.job, found.status.state, found.status.parts, found.status.completed, found.status.failed),
+    )
+    assert sorted(npis) == sorted(str(row["npi"]) for row in found.rows)
+    assert {"matched"} == {row["status"] for row in found.rows}
+    assert told[-1] == found.status
+    assert {1 / 3, 1.0} <= {status.progress for status in told}
+    assert "Processing 3/3 (100%): successful 3, failed 0, running 0" == found.status.line
+
+
+def test_the_example_submits_watches_and_shows(desk: Desk) -> None:
+    """examples/submit_examples.py, over two NPIs."""
+    npis = make_npis(2, seed=8)
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "examples" / "submit_examples.py", desk.url, *npis],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "submitted: " in done.stdout
+    assert "completed: Processing 2/2 (100%): successful 2, failed 0, running 0" in done.stdout
+    assert all(f"\n{npi}: " in done.stdout for npi in npis)
+    assert done.stdout.endswith("2 of 2 found\n")
+
+
+def test_the_command_line_submits_npis(desk: Desk) -> None:
+    """And shows the rows, as text and as JSON."""
+    (npi,) = make_npis(1, seed=9)
+    arguments = ("submit", "--job", "enrich_npis", "--search-type", "npi", npi, "--wait", "--url", desk.url)
+    done = desk.place.mrf(*arguments)
+
+    job_id = done.stdout.splitlines()[0].removeprefix("Submitted enhanced batch collection job: ")
+    shown = json.loads(desk.place.mrf("status", job_id, "--json", "--url", desk.url).stdout)
+    assert 0 == done.returncode, done.stderr
+    assert f"\n  {npi}: " in done.stdout
+    assert [int(npi)] == [row["npi"] for row in shown["runs"][0]["rows"]]
+    assert 1.0 == shown["progress"]
+
+
 def test_two_enrichments_take_turns(desk: Desk) -> None:
     """In an instance whose pools nobody has set: while one asks the registry, the other waits for its slot."""
     release = threading.Event()
@@ -254,6 +332,15 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ((), "network: ingest is a run for each network; name those that you want"),
         (("--job", "enrich_npis", key("a")), "network: enrich_npis is one run for all networks; name none"),
         (("--job", "tax"), "--job: tax is no job of"),
+        (("--job", "enrich_npis", "--search-type", "npi"), "npi: none was given; name those that you want"),
+        (
+            ("--search-type", "npi", "1234567893"),
+            "--search-type: npi is for the job enrich_npis; ingest takes networks",
+        ),
+        (
+            ("--job", "enrich_npis", "--search-type", "npi", "1234567893", "1234567890", "x"),
+            "npi: cannot be looked up: 1234567890 (wrong check digit), x (not a number); nothing was started",
+        ),
         (("--job", "enrich_npis", "--mode", "scraping_only"), "--param: Value at path root:ops:npi_registry"),
         (("--job", "enrich_npis", "--param", "limit=many"), "--param: Invalid scalar"),
         ((key("a"), "--mode", "api_only"), "--param: ingest has no setting mode; it has adaptive_rate_limiting, "),

@@ -11,7 +11,7 @@ import dagster as dg
 from mrf_assets.defs.processes import LOST, is_orphan
 from mrf_assets.manifest import NetworkRecord
 from mrf_assets.schema import TABLES
-from mrf_assets.statistics import latest_runs
+from mrf_assets.statistics import OtherRun, latest_runs
 
 _RUNS_AT_ONCE = 200
 PARTITION = "dagster/partition"
@@ -19,6 +19,7 @@ BATCH = "mrf/batch"
 _BACKFILL = "dagster/backfill"  # what the UI launches is a batch too
 _WAITING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED)
 _FAILURE_REASON, _STEP_FAILURE = "dagster/failure_reason", "STEP_FAILURE"
+_ASSET_JOB = "__ASSET_JOB"  # Dagster's, of what is materialized in the UI
 _OTHER_JOBS = ("audit", "compare_months")  # of `jobs`: of a network too, and they make none of its tables
 _ERROR_CHARACTERS = 500
 _BACKFILL_GOES_ON = {"REQUESTED", "CANCELING", "COMPLETING", "FAILING"}
@@ -96,6 +97,34 @@ def records_by_batch(instance: dg.DagsterInstance, since: dt.datetime) -> dict[s
         else list(_read_all(instance, records))
         for batch_id, records in batches.items()
     }
+
+
+def job_runs(instance: dg.DagsterInstance, since: dt.datetime) -> Iterator[OtherRun]:
+    """The runs since then that make no tables of a network, such as enrichment and discovery."""
+    for record in _records(instance, dg.RunsFilter(created_after=since)):
+        run = record.dagster_run
+        if PARTITION in run.tags and is_ingest(run):
+            continue
+        status, seconds = _status_of(run), None
+        if record.start_time is not None and record.end_time is not None:
+            seconds = record.end_time - record.start_time
+        yield OtherRun(job=_job_name(run), status=status, seconds=seconds)
+
+
+def _job_name(run: dg.DagsterRun) -> str:
+    """Its job's, or, of what was materialized in the UI, the assets'."""
+    if run.job_name == _ASSET_JOB and run.asset_selection:
+        return "assets: " + ", ".join(sorted(key.to_user_string() for key in run.asset_selection))
+    return run.job_name
+
+
+def _status_of(run: dg.DagsterRun) -> str:
+    ended = {
+        dg.DagsterRunStatus.SUCCESS: "success",
+        dg.DagsterRunStatus.FAILURE: "failed",
+        dg.DagsterRunStatus.CANCELED: "canceled",
+    }
+    return ended.get(run.status, "queued" if run.status in _WAITING else "running")
 
 
 def batch_of(tags: Mapping[str, str]) -> str | None:

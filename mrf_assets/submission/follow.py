@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 from mrf_assets.dagster_server import DEFAULT_URL, DagsterServer, ServerRun
 from mrf_assets.errors import SettingError, SubmissionRefused
-from mrf_assets.submission.names import AFTER_TAG, BACKFILL_TAG, PARTITION_TAG
+from mrf_assets.submission.names import AFTER_TAG, BACKFILL_TAG, ITEMS_TAG, LOOK_UP, LOOK_UP_ASSET, PARTITION_TAG
 from mrf_assets.submission.states import (
     JobStatus,
     State,
     backfill_status,
+    items_status,
     latest,
     latest_attempt,
     run_state,
@@ -36,6 +37,7 @@ class JobRun:
     seconds: float | None
     error: str | None
     numbers: Mapping[str, Mapping[str, float]]  # asset -> fact -> value, of what was materialized
+    rows: Sequence[Mapping[str, Any]] = ()  # of a list of NPIs: `schema.NPI_REGISTRY`, the first 1,000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,11 @@ class JobResults:
 
     status: JobStatus
     runs: Sequence[JobRun]
+
+    @property
+    def rows(self) -> list[Mapping[str, Any]]:
+        """The rows that were found, of all runs."""
+        return [row for run in self.runs for row in run.rows]
 
     @property
     def errors(self) -> list[dict[str, str | None]]:
@@ -59,7 +66,8 @@ class JobResults:
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {**asdict(self.status), "runs": [asdict(run) for run in self.runs], "errors": self.errors}
+        shown = {**asdict(self.status), "progress": round(self.status.progress, 4)}
+        return {**shown, "runs": [asdict(run) for run in self.runs], "errors": self.errors}
 
 
 def status(job_id: str, url: str = DEFAULT_URL) -> JobStatus:
@@ -71,7 +79,10 @@ def status(job_id: str, url: str = DEFAULT_URL) -> JobStatus:
     server = DagsterServer(url)
     backfill = server.backfill(job_id)
     if backfill is None:
-        return run_status(job_id, latest_attempt(server, _known(server, job_id)))
+        run = latest_attempt(server, _known(server, job_id))
+        if ITEMS_TAG not in run.tags:
+            return run_status(job_id, run)
+        return items_status(job_id, run, run.numbers.get(LOOK_UP_ASSET) or server.observed(run.run_id, LOOK_UP_ASSET))
     statuses = backfill.run_statuses
     if statuses is None:
         statuses = Counter(run.status for run in latest(server.runs(BACKFILL_TAG, job_id)))
@@ -165,4 +176,5 @@ def _job_run(server: DagsterServer, run: ServerRun) -> JobRun:
         seconds=None if run.started is None or run.ended is None else run.ended - run.started,
         error=server.failure(run.run_id) if state == "failed" else None,
         numbers=run.numbers,
+        rows=server.rows(run.run_id) if run.job == LOOK_UP else (),
     )

@@ -6,44 +6,64 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from mrf_assets.dagster_server import DEFAULT_URL, DagsterServer, Job
 from mrf_assets.errors import MrfError, SettingError
+from mrf_assets.nppes import npi_problem
 from mrf_assets.priority import PRIORITY_TAG, Priority
 from mrf_assets.submission.follow import JobResults, wait_for_results
-from mrf_assets.submission.names import COMPREHENSIVE, DISCOVER, ENRICH, INGEST, THEN_CONFIG_TAG, THEN_TAG
+from mrf_assets.submission.names import (
+    COMPREHENSIVE,
+    DISCOVER,
+    ENRICH,
+    INGEST,
+    ITEMS_TAG,
+    LOOK_UP,
+    THEN_CONFIG_TAG,
+    THEN_TAG,
+)
+from mrf_assets.submission.states import JobStatus
 
 logger = logging.getLogger(__name__)
 
 _TAG_CHARACTERS = 250
+_TOLD = 20
 
 Callback = Callable[[JobResults], None]
+OnProgress = Callable[[JobStatus], None]
+SearchType = Literal["network", "npi"]  # what identifiers are
 
 
 def submit(
     identifiers: Iterable[str] = (),
     job: str = INGEST,
     *,
+    search_type: SearchType = "network",
     mode: str | None = None,
     priority: Priority = Priority.NORMAL,
     parameters: Mapping[str, Any] | None = None,
     url: str = DEFAULT_URL,
     callback: Callback | None = None,
+    on_progress: OnProgress | None = None,
 ) -> str:
     """Start a job on a running Dagster; gives its id at once.
 
     Args:
-        identifiers: Networks, as partition keys, for a job that has partitions; none for one that has none.
+        identifiers: Networks, as partition keys, for a job that has partitions; none for one that has none. Or NPIs.
         job: A job of the code location (`ingest`, `enrich_npis`, ...), or `comprehensive`: `ingest`, then
             `enrich_npis` once, whatever became of single networks. Without networks it begins one step earlier:
             `discover_portals` registers the indexes that it finds, and the sensors `index_sensor` and
             `new_providers`, where they are on, do the rest.
+        search_type: What the identifiers are. NPIs are looked up by the job `look_up_npis`, also where `enrich_npis` is
+            named; the results hold the rows that were found.
         mode: How the registry is asked, as `RegistryConfig.mode`; for jobs with such a setting alone.
         priority: Its runs' place in Dagster's queue.
         parameters: Other settings by name, of the job's ops and resources, as in the launchpad.
         url: The webserver's.
-        callback: Called with the results once the job has ended; a thread asks every second until then.
+        callback: Called with the results once the job has ended.
+        on_progress: Called with the status whenever it changes, from the first to the last. A thread asks every second
+            for both.
 
     Raises:
         SettingError: No webserver, no such job, network or setting; nothing was started.
@@ -54,6 +74,9 @@ def submit(
     networks = list(dict.fromkeys(identifiers))
     jobs = server.jobs()
     tags = {PRIORITY_TAG: str(int(priority))}
+    if search_type == "npi":
+        job = _look_up(job, networks)
+        given, tags, networks = given | {"npis": networks}, tags | {ITEMS_TAG: str(len(networks))}, []
     if job == COMPREHENSIVE and not networks:
         chosen = _chosen(server, jobs, DISCOVER)
         config = _config(server.default_config(chosen), {"watch": True, **given}, chosen)
@@ -70,9 +93,21 @@ def submit(
     server.require_valid(chosen, config)
     job_id = _launch(server, chosen, networks, config, tags)
     logger.info("Submitted enhanced batch collection job: %s", job_id)
-    if callback is not None:
-        threading.Thread(target=_tell, args=(job_id, url, callback), name=f"wait-{job_id}").start()
+    if callback is not None or on_progress is not None:
+        threading.Thread(target=_tell, args=(job_id, url, callback, on_progress), name=f"wait-{job_id}").start()
     return job_id
+
+
+def _look_up(job: str, npis: Sequence[str]) -> str:
+    """The job that looks up a list of NPIs; SettingError tells all that cannot be NPIs."""
+    if job not in (ENRICH, LOOK_UP):
+        raise SettingError("--search-type", f"npi is for the job {ENRICH}; {job} takes networks")
+    if not npis:
+        raise SettingError("npi", "none was given; name those that you want")
+    if wrong := [f"{npi} ({problem})" for npi in npis if (problem := npi_problem(npi)) is not None]:
+        more = f" and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
+        raise SettingError("npi", f"cannot be looked up: {', '.join(wrong[:_TOLD])}{more}; nothing was started")
+    return LOOK_UP
 
 
 def _chosen(server: DagsterServer, jobs: Mapping[str, Job], name: str) -> Job:
@@ -145,10 +180,19 @@ def _short(text: str) -> str:
     return text
 
 
-def _tell(job_id: str, url: str, callback: Callback) -> None:
+def _tell(job_id: str, url: str, callback: Callback | None, on_progress: OnProgress | None) -> None:
+    told: JobStatus | None = None
+
+    def tell(status: JobStatus) -> None:
+        nonlocal told
+        if on_progress is not None and status != told:
+            told = status
+            on_progress(status)
+
     try:
-        found = wait_for_results(job_id, url)
+        found = wait_for_results(job_id, url, on_status=tell)
     except MrfError as error:
         logger.error("Job %s is not followed any more: %s", job_id, error)  # noqa: TRY400 - a line, not a traceback
         return
-    callback(found)
+    if callback is not None:
+        callback(found)

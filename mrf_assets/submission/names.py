@@ -1,6 +1,8 @@
 """What jobs, tags and sensors are called."""
 
 COMPREHENSIVE = "comprehensive"
+LOOK_UP, LOOK_UP_ASSET = "look_up_npis", "npi_look_ups"
+ITEMS_TAG = "mrf/items"  # of a run: how many NPIs it looks up
 INGEST, ENRICH, DISCOVER = "ingest", "enrich_npis", "discover_portals"
 THEN_TAG = "mrf/then"  # of a backfill: the job that runs once when it has ended
 THEN_CONFIG_TAG = "mrf/then_config"  # its configuration, as JSON

@@ -16,6 +16,7 @@ from mrf_assets.submission.names import (
     ENRICH,
     FOLLOWED_SECONDS,
     FOLLOWER,
+    ITEMS_TAG,
     PARTITION_TAG,
     RETRIED_BY_TAG,
     THEN_TAG,
@@ -36,7 +37,7 @@ _ENDED: tuple[State, ...] = ("completed", "failed", "canceled")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """How a job goes: its parts are networks, and the run that follows them; or one run."""
+    """How a job goes: its parts are networks, and the run that follows them; or NPIs; or one run."""
 
     job_id: str
     job: str
@@ -47,6 +48,24 @@ class JobStatus:
     canceled: int = 0
     running: int = 0
     error: str | None = None  # why Dagster gave it up
+
+    @property
+    def ended(self) -> int:
+        """Parts of which nothing more comes."""
+        return self.completed + self.failed + self.canceled
+
+    @property
+    def progress(self) -> float:
+        """The share of parts that have ended, 0 to 1."""
+        return self.ended / self.parts if self.parts else float(self.is_ended)
+
+    @property
+    def line(self) -> str:
+        """How far it is, for a person."""
+        return (
+            f"Processing {self.ended}/{self.parts} ({self.progress:.0%}): "
+            f"successful {self.completed}, failed {self.failed}, running {self.running}"
+        )
 
     @property
     def is_ended(self) -> bool:
@@ -70,6 +89,16 @@ def run_status(job_id: str, run: ServerRun) -> JobStatus:
     """That of a job which is one run."""
     state = run_state(run)
     return _status(job_id, run.job, state, {state: 1}, parts=1)
+
+
+def items_status(job_id: str, run: ServerRun, counts: Mapping[str, float]) -> JobStatus:
+    """That of a run whose parts are NPIs; `counts` is what it told last."""
+    state = run_state(run)
+    total = int(run.tags[ITEMS_TAG])
+    completed, failed = int(counts.get("completed", 0)), int(counts.get("failed", 0))
+    states: Counter[State] = Counter({"completed": completed, "failed": failed})
+    states[state] += max(total - completed - failed, 0)  # those that are left go the way of the run
+    return _status(job_id, run.job, state, states, parts=total)
 
 
 def backfill_status(server: DagsterServer, backfill: ServerBackfill, statuses: Mapping[str, int]) -> JobStatus:

@@ -231,7 +231,7 @@ def test_a_terminal_of_80_columns_shows_all_figures(desk: Desk) -> None:
     os.close(ours)
 
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    assert re.search(r"Enriching ━+ 10/10 failed: 0, rate: [0-9.]+ rec/min, ETA 0:00:00 *\r\n", text)
+    assert re.search(r"Enriching ━+ 10/10 failed: 1, rate: [0-9.]+ rec/min, ETA 0:00:00 *\r\n", text)
     assert "Processing 10/10 items, Successful: 9, Failed: 1, names: 100 % agree\r\n" in text
     assert "requests: 9 (9 in the last minute), 0.0 MB, $0.00\r\n" in text
 

@@ -562,6 +562,9 @@ def test_a_damaged_parquet_is_told(cms: Publisher) -> None:
     with pytest.raises(StoreError, match="delete it, and the files are downloaded again"):
         cms.rows(NPIS[0])
 
+    assert 1 == len(cms.refresh())
+    assert 1 == len(cms.rows(NPIS[0]))
+
 
 def _setting(event: threading.Event, text: str) -> Callable[[logging.LogRecord], bool]:
     """A filter that lets pass all, and tells when a line comes by."""

@@ -29,7 +29,7 @@ def pace_text(statistics: Statistics) -> str:
     """How fast this run is, and how long the rest takes."""
     left = statistics.left_seconds
     eta = "?" if left is None else str(dt.timedelta(seconds=round(left)))
-    return f"failed: {statistics.failed}, rate: {statistics.records_per_minute:.1f} rec/min, ETA {eta}"
+    return f"failed: {statistics.batch_failed}, rate: {statistics.records_per_minute:.1f} rec/min, ETA {eta}"
 
 
 class Pulse:

@@ -284,7 +284,7 @@ class BulkRegistry:
 
     def _require_whole(self, name: str, rows: int) -> None:
         """A month without NPIs, or with far fewer than the one that is here, was cut short: it is not kept."""
-        before = max((_rows_of(path) for path in self.paths if not _is_weekly(path.name)), default=0)
+        before = max((_rows_before(path) for path in self.paths if not _is_weekly(path.name)), default=0)
         if not rows or rows < _LEAST_SHARE * before:
             raise CorruptArchive(
                 name, f"has {rows:,} NPIs, and the month before {before:,}; it was cut short: download it again later"
@@ -304,12 +304,24 @@ def _is_weekly(name: str) -> bool:
 
 
 def _has_changed(target: Path, now: Stated | None) -> bool:
-    kept = (pq.read_metadata(target).metadata or {}).get(_STATE.encode())
+    """True where the server has another file now than what this was made of, or this cannot be read any more."""
+    try:
+        kept = (pq.read_metadata(target).metadata or {}).get(_STATE.encode())
+    except (OSError, pa.ArrowException):
+        return True
     return now is not None and kept is not None and FileState(**json.loads(kept)).differs_from(FileState.of(now))
 
 
 def _rows_of(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
+
+
+def _rows_before(path: Path) -> int:
+    """0 where it is damaged: it judges no other."""
+    try:
+        return _rows_of(path)
+    except (OSError, pa.ArrowException):
+        return 0
 
 
 def _download(url: str, target: Path, open_url: Opener) -> tuple[int, FileState]:

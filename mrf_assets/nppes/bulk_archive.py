@@ -78,8 +78,8 @@ def npi_lines(archive: Path, name: str) -> Iterator[NpiLines]:
     """Open the `npidata_pfile_*.csv` of a zip; the other members are not read.
 
     Raises:
-        CorruptArchive: It is not a zip that can be read: damaged, encrypted, of an unknown method.
-        UnsupportedContent: It has no such member, or one without a date.
+        CorruptArchive: It is not a zip that can be read.
+        UnsupportedContent: It is encrypted or of an unknown method, or has no such member, or one without a date.
     """
     try:
         opened = zipfile.ZipFile(archive)
@@ -87,6 +87,11 @@ def npi_lines(archive: Path, name: str) -> Iterator[NpiLines]:
         lines = NpiLines(opened, member, name, until)
     except MrfError:
         raise
+    except RuntimeError as error:  # encrypted, or packed by a method that zipfile does not know
+        reason = reason_of(error)
+        raise UnsupportedContent(
+            name, f"is packed in a way that is not read ({reason}); download it again, and tell CMS if it stays so"
+        ) from error
     except Exception as error:
         raise corrupt(name, reason_of(error)) from error
     with opened, lines:

@@ -36,6 +36,7 @@ _FIRST = (
     "test_hostile",
     "test_fast_equals_reference",
     "test_discovery_browser",
+    "test_discovery_private",
 )
 
 Row = dict[str, Any]

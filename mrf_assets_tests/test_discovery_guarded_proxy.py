@@ -105,7 +105,20 @@ def test_a_proxy_of_the_environment_is_the_way_out(server: MrfServer, line: str)
         assert "Basic bWU6cGFzcyB3b3Jk" == request.headers["proxy-authorization"]
 
 
-@pytest.mark.parametrize("line", ["GET http://127.0.0.1:{}/a", "GET http://localhost:{}/a", "CONNECT 127.0.0.1:{}"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("GET http://127.0.0.1:{}/a", "GET http://localhost:{}/a", "CONNECT 127.0.0.1:{}"),
+        *(
+            "GET http://127.0.0.1.:{}/a",
+            "GET http://2130706433:{}/a",
+            "CONNECT 0x7f.1:{}",
+            "CONNECT [::ffff:0:127.0.0.1]:{}",
+        ),
+        *("GET http://metadata.google.internal:{}/a", "CONNECT a.localhost:{}"),
+        *("GET http://%31%32%37.0.0.1:{}/a", r"GET http://127.0.0.1\@no.such.host.invalid:{}/a"),
+    ],
+)
 def test_private_addresses_are_refused_before_a_proxy_of_the_environment(server: MrfServer, line: str) -> None:
     """It may be of this very machine, and would fetch them."""
     proxy = GuardedProxy(beyond=dict.fromkeys(("http", "https"), server.base_url))

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 _FLAGS = (
     "--disable-gpu",
     "--disable-background-networking",
+    "--disable-component-update",  # of Chromium's own, past the way out of a page
     "--disable-dev-shm-usage",
     "--disable-extensions",
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",  # the one way out that passes a proxy by

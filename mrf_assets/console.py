@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from mrf_assets.characters import UNPRINTABLE, printable as printable  # noqa: PLC0414 - consoles show texts
 from mrf_assets.results import Kept, Progress
 from mrf_assets.statistics import BatchStatistics
 from mrf_assets.tasks import FileTask
@@ -30,18 +30,12 @@ from mrf_assets.tasks import FileTask
 _RULE = "=" * 60
 _URL_CHARACTERS = 70
 _PLANS_TOLD = 5
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-def printable(text: str) -> str:
-    """Text of strangers without what could steer a terminal."""
-    return _CONTROL.sub("�", text)
 
 
 def printable_json(value: object, indent: int | None = None) -> str:
     """JSON for a console: readable letters as they are, what could steer a terminal as escapes."""
     lines = json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
-    return "\n".join(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in lines)
+    return "\n".join(UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in lines)
 
 
 def print_warnings(warnings: Iterable[str]) -> None:

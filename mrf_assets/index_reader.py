@@ -17,6 +17,7 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import chain, islice
 
+from mrf_assets.characters import printable
 from mrf_assets.errors import IndexShrunk, MrfError, NotModified, TimeSpent
 from mrf_assets.fetch import FetchOptions, Gate, Turn, Validators, open_url
 from mrf_assets.index_registry import RegisteredIndex
@@ -111,7 +112,7 @@ def read_registered(
             try:
                 _read(index, settings, store, now, batch_id or new_batch_id())
             except MrfError as error:
-                logger.warning("index %s: not read, nothing changes: %s", index.name, error)
+                logger.warning("index %s: not read, nothing changes: %s", index.name, printable(str(error)))
                 store.failed(index.name, str(error), now())
         return is_ours
 

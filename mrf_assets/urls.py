@@ -14,6 +14,7 @@ from pathlib import Path
 from unicodedata import name
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
+from mrf_assets.characters import UNPRINTABLE, percent_escaped
 from mrf_assets.redaction import (
     NAME_PARAMETERS,
     has_secrets,
@@ -36,8 +37,6 @@ _LOGIN = re.compile(r"\A(//)?[^/]*@(?=[^/@]+[:/])")
 _HOST = re.compile(r"(?:\w[\w.-]*|[0-9A-Fa-f:.]+)\Z")  # names, also international ones; IPv6
 _ESCAPED_QUESTION_MARK = re.compile(r"(?i)%(?:25)*3f")
 _NOT_SHOWN_FROM = re.compile(r"""[?#&;="'<>|{}`^\s]|%(?:25)*3[fF]""")
-# Control characters, those that turn the direction of writing, halves of characters.
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _TO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|[^!-~]|[\"<>\\^`{|}]")
 # Most addresses: in their canonical form as they are.
@@ -53,10 +52,6 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         return SplitResult("", "", "", "", "")
     return parts
-
-
-def _escaped(text: str) -> str:
-    return _UNSAFE.sub(lambda found: quote(found.group(), errors="surrogatepass"), text)
 
 
 def understood(url: str) -> SplitResult | None:
@@ -183,10 +178,10 @@ def canonical_url(url: str) -> str:
     """
     if _PLAIN_URL.match(url):
         return url
-    url = _escaped(url.strip())
+    url = percent_escaped(url.strip())
     parts = understood(unescaped(url))
     if parts is None:
-        shown = _escaped(_shown_fragment(plain(url)) if is_remote(url) else _shown_path(url)).strip()
+        shown = percent_escaped(_shown_fragment(plain(url)) if is_remote(url) else _shown_path(url)).strip()
         return shown if shown == url else canonical_url(shown)  # without what was odd it may be an address
     host = (parts.hostname or "").lower()
     if ":" in host:
@@ -195,7 +190,7 @@ def canonical_url(url: str) -> str:
     if store_kind(url) == "az" and parts.username and parts.password is None:
         host = f"{parts.username}@{host}"  # abfs://container@account.dfs.core.windows.net: a container is no secret
     path, query = _shown_path_and_query(parts)
-    return _escaped(urlunsplit((parts.scheme.lower(), host + port, path, query, "")).strip())
+    return percent_escaped(urlunsplit((parts.scheme.lower(), host + port, path, query, "")).strip())
 
 
 def _shown_path_and_query(parts: SplitResult) -> tuple[str, str]:
@@ -266,7 +261,7 @@ def file_name(url: str) -> str:
     UHC, Emblem and others put the name into the query (`GetFile?FileName=...`). Percent escapes
     are decoded, control characters are `_`. May be empty; may hold other odd characters: never use it as a path.
     """
-    return _UNSAFE.sub("_", _file_name(url))
+    return UNPRINTABLE.sub("_", _file_name(url))
 
 
 def _file_name(url: str) -> str:

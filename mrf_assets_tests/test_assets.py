@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +13,15 @@ import dagster as dg
 import duckdb
 import pytest
 
+from mrf_assets.characters import percent_escaped
 from mrf_assets.checks import CHECKS, CheckResult, audit
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs import resources
 from mrf_assets.defs.partitions import add_networks
+from mrf_assets.defs.plain import failure
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.defs.run_records import all_records
+from mrf_assets.errors import StoreError
 from mrf_assets.fetch import open_url
 from mrf_assets.schema import TABLES
 from mrf_assets.settings import Settings
@@ -25,7 +30,7 @@ from mrf_assets.store import Store
 from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import Plan
 from mrf_assets_tests.dagster_fixtures import PERIOD, SECRET, Payer, Place, key
-from mrf_assets_tests.factory import Document, document
+from mrf_assets_tests.factory import Document, document, render
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.table_rows import publish_generation
 
@@ -134,6 +139,48 @@ def refused(bench: Bench) -> dg.ExecuteInProcessResult:
     assert bench.ingest("b").success
     bench.payer.server.remove(Payer.path("b"))
     return bench.ingest("b", _without_rates(2))
+
+
+# --- texts of strangers ---------------------------------------------------------------------
+
+
+_NO_TEXT = re.compile("[\u061c\u200b-\u200f\u202a-\u202e\u2066-\u2069\x1b]")
+
+
+def _told(instance: dg.DagsterInstance, run_id: str) -> str:
+    """All that is kept of a run, as the UI shows it."""
+    return "\n".join(
+        json.dumps(json.loads(dg.serialize_value(entry)), ensure_ascii=False) for entry in instance.all_logs(run_id)
+    )
+
+
+def test_the_records_of_a_run_hold_no_controls_of_strangers(bench: Bench) -> None:
+    """Of keys in the file, which are counted by name, and of its own name."""
+    made = document(seed=7, codes=2)
+    made["in_network"][0]["evil\u202eyek\x1b[31m"] = 1
+    path = "/2026-11-05_pl-evil-hr26_a\u202egz.nosj.json"
+    bench.payer.server.put(path, render(made))
+    url = bench.payer.server.url(percent_escaped(path))
+    saved = TaskStore.under(bench.place.output).save(
+        read_source("url", url, open_url, SourceOptions(network_id="evil"))
+    )
+    add_networks(bench.instance, list(saved))
+    result = bench.run("evil")
+    facts = _plain(_materializations(result)["rates"].metadata)
+
+    assert result.success
+    assert {"in_network.evil�yek�[31m": 1} == facts["ignored_keys"]
+    assert not _NO_TEXT.search(_told(bench.instance, result.run_id))
+
+
+def test_an_error_and_its_facts_hold_no_controls_of_strangers() -> None:
+    """Texts, JSON and Markdown; lines stay lines."""
+    told = failure(
+        StoreError("a\u202eb", "x\ny"), {"text": "\u2066", "json": dg.MetadataValue.json({"\u200f": ["\x1b"]})}
+    )
+
+    assert "a�b: x\ny" == told.description
+    assert {"text": "�", "json": {"�": ["�"]}} == _plain(told.metadata)
 
 
 # --- a run that succeeds --------------------------------------------------------------------

@@ -107,6 +107,18 @@ def test_no_cell_is_a_formula(tmp_path: Path, payer: str) -> None:
     assert row["payer"].startswith("'")
 
 
+def test_no_cell_turns_the_direction_of_writing(tmp_path: Path) -> None:
+    """The address keeps its meaning, with escapes; all else is for people alone."""
+    path = tmp_path / "found.csv"
+    file = FoundFile(url="https://x.example/a\u202egz.nosj.json\u200b", kind="in_network", way="links")
+    write_found([result(file, payer="Ac\u2066me"), result(reason="said \x1b[31m\u202eno")], path)
+
+    with path.open(newline="", encoding="utf-8") as written:
+        first, second = csv.DictReader(written)
+    assert ("https://x.example/a%E2%80%AEgz.nosj.json%E2%80%8B", "Ac�me") == (first["file_url"], first["payer"])
+    assert "links: said �[31m�no" == second["reason"]
+
+
 def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
     """With the file's name."""
     (tmp_path / "file").write_text("")

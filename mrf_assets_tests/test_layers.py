@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "mrf_assets"
 LAYERS = [
     {
         *("errors", "urls", "tasks", "network_id", "schema", "whitelist", "limits", "settings", "views", "priority"),
-        *("index_registry", "lean_start", "code_types", "redaction", "private_addresses"),
+        *("index_registry", "lean_start", "code_types", "characters", "redaction", "private_addresses"),
     },  # values
     {
         *(

@@ -11,6 +11,7 @@ from mrf_assets.defs.checks import check_results, check_specs, standing_results
 from mrf_assets.defs.freshness import FRESHNESS_CHECK, freshness_results, freshness_spec
 from mrf_assets.defs.metadata import data_version, failure_facts, table_facts
 from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.plain import failure
 from mrf_assets.defs.processes import end_with_run, is_step_process
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
@@ -139,7 +140,7 @@ def _audit(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Iterator[dg
     try:
         by_period = ingestor.audit(context.partition_key)
     except MrfError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+        raise failure(error) from None
     yield from check_results(by_period, context.selected_asset_check_keys)
 
 
@@ -154,9 +155,7 @@ def _refusal(result: NetworkResult) -> str:
 def _failure(
     context: dg.AssetExecutionContext, tasks: list[FileTask], error: str, seconds: float, spent: Mapping[str, int]
 ) -> dg.Failure:
-    """Bad input is not cured by trying again, so no retry."""
-    facts = failure_facts(tasks, context.run.tags, error, seconds, spent)
-    return dg.Failure(error, metadata=facts, allow_retries=False)
+    return failure(error, failure_facts(tasks, context.run.tags, error, seconds, spent))
 
 
 def _log_progress(progress: Progress) -> None:

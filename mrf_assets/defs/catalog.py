@@ -13,6 +13,7 @@ from mrf_assets.checks import Check, CheckResult
 from mrf_assets.clock import is_due
 from mrf_assets.defs import jobs
 from mrf_assets.defs.assets import OWNERS
+from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
@@ -39,7 +40,7 @@ def catalog(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.Materia
     try:
         made = write_catalog(Path(ingestor.output_dir), ingestor.settings.taxonomy_codes)
     except MrfError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+        raise failure(error) from None
     return dg.MaterializeResult(
         metadata={
             "networks": made.networks,
@@ -74,7 +75,7 @@ def catalog_checks(context: dg.AssetCheckExecutionContext, ingestor: Ingestor) -
         ) as connection:
             found = audit_catalog(connection, checks=checks)
     except MrfError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+        raise failure(error) from None
     for number, check in enumerate(checks):
         yield _result(check, {network: results[number] for network, results in found.items()})
 
@@ -133,14 +134,16 @@ def _result(check: Check, by_network: dict[str, CheckResult]) -> dg.AssetCheckRe
         passed=not failed,
         severity=dg.AssetCheckSeverity.WARN,
         description=check.explanation if not failed else f"{len(failed)} network(s) fail: {check.explanation}",
-        metadata={
-            "failed_networks": len(failed),
-            "networks": len(by_network),
-            "offending_rows": sum(result.offending_rows for result in by_network.values()),
-            "tolerated_share": check.tolerated_share,
-            "networks_that_fail": dg.MetadataValue.json(samples[:_MOST_NETWORKS]),
-            "sample": dg.MetadataValue.json(
-                [json.loads(line) for result in failed.values() for line in result.sample.splitlines()][:_MOST_ROWS]
-            ),
-        },
+        metadata=plain_metadata(
+            {
+                "failed_networks": len(failed),
+                "networks": len(by_network),
+                "offending_rows": sum(result.offending_rows for result in by_network.values()),
+                "tolerated_share": check.tolerated_share,
+                "networks_that_fail": dg.MetadataValue.json(samples[:_MOST_NETWORKS]),
+                "sample": dg.MetadataValue.json(
+                    [json.loads(line) for result in failed.values() for line in result.sample.splitlines()][:_MOST_ROWS]
+                ),
+            }
+        ),
     )

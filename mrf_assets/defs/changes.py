@@ -10,6 +10,7 @@ from mrf_assets.changes import DRIFT_CHECKS, Changes, write_changes
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.checks import check_results
 from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
@@ -58,8 +59,8 @@ def rate_changes(
     try:
         changes = write_changes(ingestor.settings, context.partition_key)
     except MrfError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
-    yield dg.MaterializeResult(asset_key=RATE_CHANGES.name, metadata=_facts(changes))
+        raise failure(error) from None
+    yield dg.MaterializeResult(asset_key=RATE_CHANGES.name, metadata=plain_metadata(_facts(changes)))
     by_period = {changes.period: list(changes.drift)} if changes.period else {}
     yield from check_results(by_period, context.selected_asset_check_keys, DRIFT_CHECKS)
 

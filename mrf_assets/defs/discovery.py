@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from mrf_assets.defs.assets import OWNERS
+from mrf_assets.defs.plain import failure, plain_metadata, plain_text
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.discovery import STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
@@ -61,11 +62,14 @@ def discovered_indexes(
     try:
         found, facts = _look(config, settings, context.log)
     except MrfError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+        raise failure(error) from None
     for result in found.results:
         tell = context.log.info if result.found else context.log.warning
-        tell("%s: %s: %d addresses %s", result.portal.shown, result.status, len(result.found), result.reason)
-    return dg.MaterializeResult(metadata=facts | {"duration_seconds": round(time.monotonic() - began, 3)})
+        reason = plain_text(result.reason)
+        tell("%s: %s: %d addresses %s", result.portal.shown, result.status, len(result.found), reason)
+    return dg.MaterializeResult(
+        metadata=plain_metadata(facts) | {"duration_seconds": round(time.monotonic() - began, 3)}
+    )
 
 
 def _look(config: DiscoveryConfig, settings: Settings, log: dg.DagsterLogManager) -> tuple[Discovered, dict[str, Any]]:
@@ -85,7 +89,7 @@ def _look(config: DiscoveryConfig, settings: Settings, log: dg.DagsterLogManager
             "portals_not_watched": dg.MetadataValue.json(list(watched.left_out)),
         }
         for told in watched.left_out:
-            log.warning("Not watched: %s", told)
+            log.warning("Not watched: %s", plain_text(told))
     return found, facts
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from mrf_assets.batch import Prices, Pulse, Statistics, counts_text, pace_text, spent_text
 from mrf_assets.checks import CheckResult
 from mrf_assets.defs.assets import OWNERS, column_schema
+from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
@@ -183,12 +184,8 @@ def npi_registry(
     refusals = refusals_result("npi_registry", result.statistics)
     if result.stopped is not None and config.limit is None and result.pending:
         yield refusals  # a planned check without a result would count as one that could not be executed
-        raise dg.Failure(
-            f"{result.stopped}; {result.pending} NPIs are left: materialize it again, and it goes on",
-            metadata=facts,
-            allow_retries=False,
-        )
-    yield dg.MaterializeResult(asset_key="npi_registry", metadata=facts, check_results=[refusals])
+        raise failure(f"{result.stopped}; {result.pending} NPIs are left: materialize it again, and it goes on", facts)
+    yield dg.MaterializeResult(asset_key="npi_registry", metadata=plain_metadata(facts), check_results=[refusals])
 
 
 @dg.multi_asset(
@@ -235,7 +232,7 @@ def _told_plainly(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the wo
     try:
         return work()
     except MrfError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+        raise failure(error) from None
 
 
 def _progress(context: dg.AssetExecutionContext, prices: Prices) -> Callable[[Statistics], None]:

@@ -11,6 +11,7 @@ from pydantic import Field
 from mrf_assets.batch import Pulse, Statistics
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.enrichment import Enricher, refusals_result, refusals_spec
+from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
@@ -69,13 +70,13 @@ def npi_look_ups(
         path = Reference(settings.output_dir).look_ups / f"{context.run_id}.parquet"
         write_table(path, NPI_REGISTRY.arrow, pa.Table.from_pylist(found.rows, NPI_REGISTRY.arrow).to_batches())
     except MrfError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
-    facts = _facts(found) | {"path": dg.MetadataValue.path(path)}
+        raise failure(error) from None
+    facts = plain_metadata(_facts(found)) | {"path": dg.MetadataValue.path(path)}
     refusals = refusals_result(LOOK_UP_ASSET, found.statistics)
     if not found.rows:
         yield refusals  # a planned check without a result would count as one that could not be executed
         reason = next(iter(found.failures.values()))
-        raise dg.Failure(f"no provider was found; the first reason: {reason}", metadata=facts, allow_retries=False)
+        raise failure(f"no provider was found; the first reason: {reason}", facts)
     yield dg.MaterializeResult(asset_key=LOOK_UP_ASSET, metadata=facts, check_results=[refusals])
 
 

@@ -12,6 +12,7 @@ from mrf_assets.alerts import Alert, send_alert
 from mrf_assets.defs import jobs
 from mrf_assets.defs.assets import network_files
 from mrf_assets.defs.partitions import add_networks
+from mrf_assets.defs.plain import plain_metadata, plain_text
 from mrf_assets.defs.resources import config_of
 from mrf_assets.index_store import Offer
 from mrf_assets.index_watch import IndexWatch
@@ -47,7 +48,7 @@ def index_sensor(settings: Settings, watching: IndexWatching, operations: Operat
             queued_runs=context.instance.get_runs_count(dg.RunsFilter(statuses=_WAITING)),
             alert=alert,
         )
-        context.log.info(tick.summary)
+        context.log.info(plain_text(tick.summary))
         # Not as requests of the result: the daemon asks for each key by itself whether it is there, 5,000 in a minute
         # (benchmarks/NOTES.md).
         add_networks(context.instance, tick.partitions)
@@ -81,7 +82,7 @@ def _run_request(offer: Offer, config: dict[str, Any]) -> dg.RunRequest:
         run_key=offer.run_key,
         partition_key=offer.network_id,
         run_config=config,
-        tags={name: value[:_TAG_CHARACTERS] for name, value in tags.items() if value},
+        tags={name: plain_text(value)[:_TAG_CHARACTERS] for name, value in tags.items() if value},
     )
 
 
@@ -89,17 +90,19 @@ def _observation(offer: Offer) -> dg.AssetObservation:
     return dg.AssetObservation(
         asset_key=network_files.key,
         partition=offer.network_id,
-        description=f"{'left' if offer.is_retired else 'is named by'} index {offer.index_name}",
-        metadata={
-            "status": "retired" if offer.is_retired else "listed",
-            "reason": offer.reason,
-            "index": offer.index_name,
-            "index_url": offer.source,
-            "payer": offer.payer,
-            "host": offer.host,
-            "period": offer.period or "from the file",
-            "files": offer.files,
-            "batch_id": offer.batch_id,
-        },
+        description=plain_text(f"{'left' if offer.is_retired else 'is named by'} index {offer.index_name}"),
+        metadata=plain_metadata(
+            {
+                "status": "retired" if offer.is_retired else "listed",
+                "reason": offer.reason,
+                "index": offer.index_name,
+                "index_url": offer.source,
+                "payer": offer.payer,
+                "host": offer.host,
+                "period": offer.period or "from the file",
+                "files": offer.files,
+                "batch_id": offer.batch_id,
+            }
+        ),
         tags={"dagster/data_version": offer.version},
     )

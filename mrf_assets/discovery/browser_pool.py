@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
+from mrf_assets.characters import printable
 from mrf_assets.discovery.browser import BrowserOptions, user_agent
 from mrf_assets.discovery.guarded_proxy import GuardedProxy
 from mrf_assets.discovery.values import PAGE_KINDS, PageAnswer, PageFailure, PageFound, PageKind
@@ -215,7 +216,7 @@ class BrowserPool:
         stats.pages_failed += any(each.status == "failed" for each in failures.values())
         stats.requests_aborted = self._manners.aborted
         for kind, failure in failures.items():
-            logger.warning("%s: %s: %s", canonical_url(url), kind, failure.reason)
+            logger.warning("%s: %s: %s", canonical_url(url), kind, printable(failure.reason))
 
     def _is_guarded(self, url: str) -> bool:
         """Whether the page at an address must not lead to private ones: it is a stranger's, unless it is private."""

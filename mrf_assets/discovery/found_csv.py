@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mrf_assets.characters import percent_escaped, printable
 from mrf_assets.discovery.values import PortalResult
 from mrf_assets.disk import refusal
 from mrf_assets.whole_files import whole_file
@@ -46,12 +47,12 @@ def _rows(results: Iterable[PortalResult]) -> Iterator[tuple[str, ...]]:
         known = (result.portal.payer_name, result.portal.shown)
         found_at = result.found_at.isoformat(timespec="seconds")
         for file in result.found:  # without the reason why there is no more: by the ten thousand it fills disks
-            yield file.url, file.kind, *known, file.way, result.status, "", found_at
+            yield percent_escaped(file.url), file.kind, *known, file.way, result.status, "", found_at
         if not result.found:
             yield "", "", *known, "", result.status, result.reason, found_at
 
 
 def _cell(text: str) -> str:
     """A text that no spreadsheet takes for a formula, on one line."""
-    line = " ".join(text.split()) if any(char in text for char in "\r\n\t") else text
+    line = printable(" ".join(text.split()) if any(char in text for char in "\r\n\t") else text)
     return f"'{line}" if line.startswith(_FORMULA) else line

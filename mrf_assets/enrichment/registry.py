@@ -40,6 +40,7 @@ from mrf_assets.batch import (
     recover,
     renew,
 )
+from mrf_assets.characters import printable
 from mrf_assets.clock import SKEW_SECONDS
 from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.enrichment.inputs import INVALID
@@ -215,7 +216,9 @@ class RegistryUpdate:
         except (FetchError, StreamError, StoreError) as error:
             if isinstance(error, StoreError) and error.path != str(self._bulk().folder):
                 raise  # of the ledger or the registry, which the API needs, too
-            logger.warning("the bulk files cannot be used (%s); the API is asked for what is missing", error)
+            logger.warning(
+                "the bulk files cannot be used (%s); the API is asked for what is missing", printable(str(error))
+            )
 
     def _take_over(self, ledger: Ledger, output: Output, result: RegistryResult, registry: BulkRegistry) -> None:
         result.bulk_files = [path.name for path in registry.paths]

@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from mrf_assets.characters import printable
 from mrf_assets.errors import FetchError, LimitExceeded, MrfError, RemoteReferencesFailed
 from mrf_assets.extract.interface import Request, Tally
 from mrf_assets.extract.values import Json, Obj, Values
@@ -145,7 +146,7 @@ class RemoteGroups:
         self._failed += 1
         self._found[location] = None
         if self._failed <= _MOST_LOGGED:
-            logger.warning("%s: remote provider reference failed: %s", self._request.url, error)
+            logger.warning("%s: remote provider reference failed: %s", self._request.url, printable(str(error)))
 
     def _too_much(self) -> LimitExceeded:
         what = f"its remote provider references are more than {self._limits.max_remote_total_bytes} bytes"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mrf_assets.characters import printable
 from mrf_assets.errors import FetchError, TimeSpent
 from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.hosts import backoff_seconds
@@ -67,7 +68,8 @@ class Retries:
             logger.warning("%s: Rate limited, waiting %.3gs...", failure.url, wait_seconds)
         else:
             logger.warning(
-                "%s; retry %d of %d in %.3gs", failure, self._failures, self._options.max_retries, wait_seconds
+                "%s; retry %d of %d in %.3gs",
+                *(printable(str(failure)), self._failures, self._options.max_retries, wait_seconds),
             )
         self._counts.retries += 1
         self._wait(wait_seconds)

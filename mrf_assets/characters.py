@@ -1,0 +1,37 @@
+r"""Characters that are no text: they steer terminals, turn the direction of writing, or are not seen at all.
+
+U+202E shows `exe.nosj` as `json.exe`, and what stands around it the wrong way, too. Names and texts of strangers are
+shown without them: on consoles, in logs, in Dagster's UI, in CSVs for people. Tables have what the payer wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+# Unicode's categories Cc, Cf, Cs, Zl and Zp, as of version 16; a test holds it. Joiners in emoji and in some scripts
+# are among them: those texts stay legible.
+UNPRINTABLE = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\xad\\u0600-\\u0605\\u061c\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u180e\\u200b-\\u200f"
+    "\\u2028-\\u202e\\u2060-\\u2064\\u2066-\\u206f\\ud800-\\udfff\\ufeff\\ufff9-\\ufffb\\U000110bd\\U000110cd"
+    "\\U00013430-\\U0001343f\\U0001bca0-\\U0001bca3\\U0001d173-\\U0001d17a\\U000e0001\\U000e0020-\\U000e007f]"
+)
+
+
+def printable(text: str) -> str:
+    """Text of strangers with U+FFFD for what is no text."""
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def printable_values(value: object) -> object:
+    """The same for all texts and keys of a JSON value."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(str(key)): printable_values(each) for key, each in value.items()}
+    return [printable_values(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def percent_escaped(text: str) -> str:
+    """An address with escapes for what is no text: the same address (RFC 3987, 3.1), and it can be shown."""
+    return UNPRINTABLE.sub(lambda found: quote(found.group(), errors="surrogatepass"), text)

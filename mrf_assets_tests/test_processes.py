@@ -86,7 +86,8 @@ def test_a_step_ends_with_its_run(job: str, tmp_path: Path) -> None:
     with MrfServer() as server, place.instance():
         payer = Payer(server)
         payer.publish("a")
-        place.mrf(*("run", "--source", "url", "--input", payer.url("a"), "--network-id", "a"))
+        if job != "discover_portals":  # which needs no lake
+            place.mrf(*("run", "--source", "url", "--input", payer.url("a"), "--network-id", "a"))
         held = Payer.path("a") if job == "ingest" else "/page.html"
         server.put("/page.html", b"<html></html>")
         gate = server.hold(held, at=1)

@@ -16,6 +16,7 @@ from mrf_assets.catalog import write_catalog
 from mrf_assets.console import printable_json
 from mrf_assets.dagster_server import DEFAULT_URL
 from mrf_assets.errors import MrfError, SettingError
+from mrf_assets.flags import LocalPath
 from mrf_assets.settings import Operations, Settings, dagster_home
 from mrf_assets.statistics import BatchStatistics
 from mrf_assets.status_view import StatusView, batches_table, job_lines, status_lines
@@ -25,7 +26,7 @@ _PIPED_WIDTH = 1_000  # characters
 BUDGET_EXIT_CODE = 3
 
 OUTPUT_DIR = click.option(
-    "--output-dir", type=click.Path(path_type=Path), help="The output folder of the batch.  [default: mrf_output]"
+    "--output-dir", type=LocalPath(), help="The output folder of the batch.  [default: mrf_output]"
 )
 _BATCH = click.argument("batch_id", metavar="[BATCH]", required=False)
 _WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks at a time.")
@@ -122,6 +123,8 @@ def stats(output_dir: Path | None, days: int, as_json: bool) -> None:
 
     folder = Settings.from_environment(output_dir=output_dir).output_dir
     found = platform_statistics(folder, dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=days))
+    if not found.batches:
+        click.echo(f"Note: DAGSTER_HOME={dagster_home()} has no batch of the last {days} days.", err=True)
     if as_json:
         click.echo(printable_json(found.as_json(), indent=2))
         return

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -38,7 +38,7 @@ from mrf_assets.defs.run_records import (
 from mrf_assets.disk import full_disk, is_full
 from mrf_assets.errors import SettingError
 from mrf_assets.manifest import NetworkRecord, build_manifest
-from mrf_assets.settings import Operations, dagster_home
+from mrf_assets.settings import Operations, dagster_home, local_path
 from mrf_assets.statistics import BatchStatistics, FollowUp, PlatformStatistics, count, count_jobs, together
 from mrf_assets.store import Store
 from mrf_assets.submission import AFTER_TAG, FOLLOWER, THEN_TAG, state_of, why_not_followed
@@ -72,6 +72,19 @@ def ensure_dagster_home() -> Path:
         with dg.DagsterInstance.from_config(str(home)) as instance:
             limit_registry(instance)
     return home
+
+
+@contextmanager
+def _records() -> Iterator[dg.DagsterInstance]:
+    """Dagster's records, for commands that only read: these make no DAGSTER_HOME, and find nothing without one."""
+    home = dagster_home()
+    if not home.is_dir() or not any(home.iterdir()):
+        with dg.DagsterInstance.ephemeral() as nothing:
+            yield nothing
+        return
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        yield instance
 
 
 def _packaged_settings() -> Path:
@@ -123,9 +136,8 @@ def batch_statistics(
     Raises:
         SettingError: There is no such batch.
     """
-    plan = plan_of(Path(output_dir).absolute())
-    ensure_dagster_home()
-    with dg.DagsterInstance.get() as instance:
+    plan = plan_of(local_path("output_dir", output_dir).absolute())
+    with _records() as instance:
         batch_id = batch_id or latest_batch_of(instance, plan)
         planned = None if batch_id is None else plan.load_batch(batch_id)
         backfill = None if batch_id is None else instance.get_backfill(batch_id)
@@ -160,11 +172,10 @@ def _follow_up(instance: dg.DagsterInstance, backfill: PartitionBackfill, *, goe
 
 def is_told_here(output_dir: Path | str, batch_id: str) -> bool:
     """Whether plan and DAGSTER_HOME know all of a batch: not of a single run, nor of what follows a backfill."""
-    folder = Path(output_dir).absolute()
+    folder = local_path("output_dir", output_dir).absolute()
     if Store(folder).state_dir.is_dir() and TaskStore.under(folder).load_batch(batch_id) is not None:
         return True
-    ensure_dagster_home()
-    with dg.DagsterInstance.get() as instance:
+    with _records() as instance:
         backfill = instance.get_backfill(batch_id)
         if backfill is not None:
             return THEN_TAG not in backfill.tags
@@ -178,11 +189,10 @@ def all_statistics(
 
     A batch is told with all its runs, those of before too.
     """
-    plan = plan_of(Path(output_dir).absolute())
-    ensure_dagster_home()
+    plan = plan_of(local_path("output_dir", output_dir).absolute())
     operations = operations or Operations.from_environment()
     found = []
-    with dg.DagsterInstance.get() as instance:
+    with _records() as instance:
         for batch_id, runs in records_by_batch(instance, since).items():
             planned = plan.load_batch(batch_id)
             found.append(count(batch_id or None, list(planned.priorities) if planned else [], runs, operations))
@@ -199,7 +209,7 @@ def platform_statistics(
     """
     operations = operations or Operations.from_environment()
     batches = all_statistics(output_dir, since, operations=operations)
-    with dg.DagsterInstance.get() as instance:
+    with _records() as instance:
         jobs = count_jobs(job_runs(instance, since))
     return PlatformStatistics(total=together(batches, operations), batches=batches, jobs=jobs)
 
@@ -236,8 +246,7 @@ def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything
         SettingError: There is no such batch, or nothing was ever planned under this folder.
     """
     plan = plan_of(output_dir)
-    ensure_dagster_home()
-    with dg.DagsterInstance.get() as instance:
+    with _records() as instance:
         batch_id = None if everything else batch_id or latest_batch(instance, partial(belongs_to, plan))
         if batch_id is None and not everything:
             raise SettingError(

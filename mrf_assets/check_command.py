@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -19,12 +18,12 @@ from rich.table import Table
 from mrf_assets.checks import CheckResult
 from mrf_assets.console import print_warnings, printable, printable_json
 from mrf_assets.errors import MrfError, SettingError
-from mrf_assets.flags import TAXONOMY_CODES_HELP
+from mrf_assets.flags import TAXONOMY_CODES_HELP, LocalPath
 from mrf_assets.pipeline import Wanted
 from mrf_assets.quality import check_networks
 from mrf_assets.settings import Settings
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _PIPED_WIDTH = 1_000  # characters
 _GHOSTS = "rates.specialty_fits"
 _GHOSTS_HINT = " Ghost rates need --taxonomy-codes and the asset provider_directory."

@@ -42,7 +42,7 @@ from mrf_assets.errors import (
 )
 from mrf_assets.extract import READERS
 from mrf_assets.fetch import FetchOptions, Probes, open_url
-from mrf_assets.flags import PriorityName
+from mrf_assets.flags import LocalPath, PriorityName
 from mrf_assets.index_cli import index_commands
 from mrf_assets.pipeline import Wanted, ingest, with_checked_arguments
 from mrf_assets.priority import Priority
@@ -62,7 +62,7 @@ _NAMES_TOLD = 3
 _PIPED_WIDTH = 1_000  # characters
 
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 
 _EXTRACTION_OPTIONS = [
     click.option("--output-dir", type=_PATH, help="Where parquet, plan, logs and manifest go.  [default: mrf_output]"),

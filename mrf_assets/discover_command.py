@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +12,7 @@ import click
 from mrf_assets.console import package_log, printable, printable_json
 from mrf_assets.errors import FetchError, SettingError, StreamError
 from mrf_assets.fetch import FetchOptions, open_url
+from mrf_assets.flags import LocalPath
 from mrf_assets.index_registry import read_registry
 from mrf_assets.settings import (
     DISCOVERY_MODES,
@@ -26,7 +26,7 @@ from mrf_assets.settings import (
 if TYPE_CHECKING:
     from mrf_assets.discovery import Discovered, Kind, PortalResult
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _TOLD_FILES = 20  # of a portal; the CSV has all
 _MARKS = {"found": "✅", "nothing": "⚠️ ", "blocked": "⛔", "failed": "❌"}
 

@@ -36,12 +36,13 @@ from mrf_assets.enrichment import (
     tuning_hint,
 )
 from mrf_assets.errors import LookUpFailed, MrfError, SettingError
+from mrf_assets.flags import LocalPath
 from mrf_assets.nppes import run_check
 from mrf_assets.settings import MOST_WORKERS, EnrichSettings, Operations
 
 logger = logging.getLogger(__name__)
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _AGE = re.compile(r"\A([0-9]+)([smhdw])\Z")
 _AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _RAMP = re.compile(r"\A([0-9]+):([0-9]+)\Z")

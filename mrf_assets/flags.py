@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from mrf_assets.priority import Priority
+from mrf_assets.settings import local_path
 
 TAXONOMY_CODES_HELP = (
     "CSV of what each specialty does (taxonomy, billing_code_type, billing_code), for ghost rates.  "
     "[default: the one that `mrf catalog` was given last]"
 )
+
+
+class LocalPath(click.Path):
+    """A path of this machine; an address is refused before it becomes a folder of that name."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click has it
+        """The path."""
+        local_path(param.opts[0] if param is not None else "path", value)
+        return super().convert(value, param, ctx)
 
 
 class PriorityName(click.Choice[str]):

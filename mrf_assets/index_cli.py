@@ -16,6 +16,7 @@ from rich.table import Table
 from mrf_assets.console import print_warnings, printable, printable_json
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.fetch import FetchOptions, open_url
+from mrf_assets.flags import LocalPath
 from mrf_assets.index_reader import source_options
 from mrf_assets.index_registry import PRIORITIES, RegisteredIndex, add_index, read_registry, remove_index
 from mrf_assets.index_store import IndexStatus, IndexStore
@@ -28,7 +29,7 @@ from mrf_assets.whitelist import read_code_whitelist
 _CHECKED_STRUCTURES = 100
 _PROBLEMS_TOLD = 5
 _PIPED_WIDTH = 1_000  # characters
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _REGISTRY = click.option("--registry", type=_PATH, help="The registry.  [default: indexes.toml in DAGSTER_HOME]")
 
 

@@ -21,14 +21,14 @@ from mrf_assets.catalog import connect, write_catalog
 from mrf_assets.console import printable, printable_json
 from mrf_assets.disk import refusal
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
-from mrf_assets.flags import TAXONOMY_CODES_HELP
+from mrf_assets.flags import TAXONOMY_CODES_HELP, LocalPath
 from mrf_assets.queries import Query, names, parse, shipped
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
 from mrf_assets.whitelist import read_code_whitelist
 from mrf_assets.whole_files import whole_file
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _ROWS_AT_ONCE = 10_000
 _MOST_ROWS = 1_000  # of a table on the console
 _PIPED_WIDTH = 1_000  # characters

@@ -12,11 +12,11 @@ from rich.table import Table
 from mrf_assets.changes import Changes, write_changes
 from mrf_assets.console import printable
 from mrf_assets.errors import SettingError
-from mrf_assets.flags import TAXONOMY_CODES_HELP
+from mrf_assets.flags import TAXONOMY_CODES_HELP, LocalPath
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _PIPED_WIDTH = 1_000  # characters
 _SHIFTS_TOLD = 5
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
@@ -22,6 +24,7 @@ _PREFIX = "MRF_"
 _DAY_SECONDS = 86_400
 _YEAR_SECONDS = 366 * _DAY_SECONDS
 _LONGEST_TICK_SECONDS = 50  # Dagster gives a sensor 60, and takes some for itself
+_SCHEME = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]+):/")  # one slash: Path makes one of two
 _STORES = ("s3", "gs", "az")
 _LIMITS = Limits()
 _LEAST_ELEMENT_BYTES = 2 * MIB  # two blocks: what is longer is seen where blocks end
@@ -115,6 +118,7 @@ class Settings:
     min_free_bytes: int = 1_000_000_000  # of the output folder's disk; a network that would take them fails
 
     def __post_init__(self) -> None:
+        _check_paths(self)
         at_least = dict.fromkeys(_AT_LEAST_ONE, 1) | dict.fromkeys(_AT_LEAST_NONE, 0)
         for name, least in at_least.items():
             if getattr(self, name) < least:
@@ -200,7 +204,9 @@ class Settings:
         Raises:
             SettingError: A value of the wrong kind, named.
         """
-        return cls(**_values(cls, environ, overrides))
+        settings = cls(**_values(cls, environ, overrides))
+        _require_folder(settings.output_dir)
+        return settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +248,7 @@ class IndexWatching:
     sensor_max_probes: int = 500  # files asked about in a tick
 
     def __post_init__(self) -> None:
+        _check_paths(self)
         for name in ("sensor_interval_seconds", "sensor_max_runs", "sensor_max_probes"):
             if getattr(self, name) < 1:
                 raise SettingError(name, f"is {getattr(self, name)}; it must be 1 or more")
@@ -277,6 +284,7 @@ class DiscoverySettings:
     scraper_pages_per_context: int = 25  # then a context is made anew
 
     def __post_init__(self) -> None:
+        _check_paths(self)
         if self.discovery_mode not in DISCOVERY_MODES:
             known = ", ".join(DISCOVERY_MODES)
             raise SettingError("discovery_mode", f"is {self.discovery_mode!r}; it must be one of {known}")
@@ -366,10 +374,43 @@ def _refuse_below_zero(settings: object, *names: str) -> None:
             raise SettingError(name, f"is {getattr(settings, name)}; it must be 0 or more")
 
 
+def local_path(name: str, value: Path | str) -> Path:
+    """A path of this machine; `name` is that of the setting or flag.
+
+    Raises:
+        SettingError: It is an address, or no UTF-8 (parquet, DuckDB and Dagster know no other names).
+    """
+    text = os.fspath(value)
+    if found := _SCHEME.match(text):
+        raise SettingError(name, f"begins with {found[1]}://, and only folders and files of this machine can be used")
+    try:
+        os.path.abspath(text).encode()  # noqa: PTH100 - no Path: the working folder counts, and `..` stays as it is
+    except UnicodeEncodeError:
+        raise SettingError(name, f"{text!a} is below a folder whose name is not UTF-8; rename it") from None
+    return Path(value)
+
+
+def _check_paths(settings: Any) -> None:  # noqa: ANN401 - of any class of settings
+    for each in fields(settings):
+        if isinstance(value := getattr(settings, each.name), Path):
+            local_path(each.name, value)
+
+
+def _require_folder(folder: Path) -> None:
+    """Refuse what is a file, or below one: nothing can be written there."""
+    path = folder.absolute()
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    is_readable_with_duckdb = "\\" not in str(path) or not set("*?[") & set(str(path))
+    if there.exists() and not there.is_dir():
+        raise SettingError("output_dir", f"{folder} cannot be a folder, as {there} is a file; name another")
+    if not is_readable_with_duckdb:
+        raise SettingError("output_dir", f"{folder} has both a backslash and one of *, ? and [ in its path; rename it")
+
+
 def _parse(name: str, text: str, hint: object) -> Any:  # noqa: ANN401 - the field's type
     kinds: dict[object, Callable[[str], Any]] = {
-        Path: Path,
-        Path | None: Path,
+        Path: partial(local_path, name),
+        Path | None: partial(local_path, name),
         int: int,
         int | None: int,
         float: float,
@@ -419,10 +460,15 @@ def certificates(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:
     """The folder of Dagster's storage: DAGSTER_HOME, else `.dagster_home` here."""
-    return Path(environ.get("DAGSTER_HOME") or ".dagster_home").absolute()
+    home = local_path("DAGSTER_HOME", environ.get("DAGSTER_HOME") or ".dagster_home").absolute()
+    if found := next((char for char in "?%" if char in str(home)), None):  # it writes them into URLs as they are
+        raise SettingError("DAGSTER_HOME", f"{home} holds a {found}, which Dagster cannot take; name another folder")
+    return home
 
 
 def default_host_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Where processes share what hosts take, if nothing else is set: one folder for each user of the machine."""
     given = environ.get("MRF_HOST_STATE_DIR", "")
-    return Path(given) if given else Path(tempfile.gettempdir()) / f"mrf_assets-hosts-{os.geteuid()}"
+    if given:
+        return local_path("MRF_HOST_STATE_DIR", given)
+    return Path(tempfile.gettempdir()) / f"mrf_assets-hosts-{os.geteuid()}"

@@ -339,9 +339,8 @@ def test_an_output_folder_below_a_file_is_refused(mrf: Mrf, place: Place, payer:
 
     told = mrf(command, *source, "--output-dir", "file/lake")
 
-    assert (1, "", 1) == (told.code, told.out, len(told.err.splitlines()))
-    assert told.err.startswith(f"Error: {place.root}/file/lake")
-    assert "Not a directory" in told.err
+    expected = f"Error: output_dir: file/lake cannot be a folder, as {place.root}/file is a file; name another\n"
+    assert (2, "", expected) == (told.code, told.out, told.err)
     assert fetched == payer.server.count(Payer.path("a"))
 
 

@@ -360,8 +360,9 @@ def test_redirects_are_followed_one_host_after_the_other(server: NppesServer) ->
     ("location", "told", "requests"),
     [
         ("?number=1", "more than 10 redirects", 11),
-        ("file:///etc/passwd", "out of http and https", 1),
-        ("http://[::1", "out of http and https", 1),
+        ("file:///etc/passwd", "leads to no http", 1),
+        ("http://[::1", "leads to no http", 1),
+        ("http://127.0.0.1:99999/", "leads to no http", 1),
     ],
 )
 def test_a_redirect_that_leads_nowhere_is_a_failure(
@@ -433,7 +434,7 @@ def test_a_refusal_is_told_from_a_failure(server: NppesServer, reply: Reply, sec
     )
 
 
-@pytest.mark.parametrize("url", ["ftp://host/api", "/tmp/api", "npiregistry.cms.hhs.gov/api"])  # noqa: S108 - no file
+@pytest.mark.parametrize("url", ["ftp://host/api", "/tmp/api", "npiregistry.cms.hhs.gov/api", "http://host:99999/"])  # noqa: S108 - no file
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     """Before the first request."""
     with pytest.raises(SettingError, match="npi_api_url"):

@@ -65,6 +65,8 @@ class NpiLines(io.RawIOBase):
         super().close()
 
     def _as_utf8(self, block: bytes) -> bytes:
+        if block.isascii() and not self._decoder.getstate()[0]:  # all but a few blocks: nothing to decode
+            return block
         text = self._decoder.decode(block, final=not block)
         if not _LONE_BYTE.search(text):
             return text.encode()

@@ -17,7 +17,7 @@ from mrf_assets.batch import Answer, Item
 from mrf_assets.errors import LookUpFailed, SettingError
 from mrf_assets.hosts import retry_after_seconds
 from mrf_assets.nppes.answers import excerpt, read_answer
-from mrf_assets.urls import canonical_url, is_remote
+from mrf_assets.urls import canonical_url, understood
 
 _VERSION = "2.1"
 _USER_AGENT = f"mrf_assets/{version('mrf_assets')}"
@@ -43,7 +43,7 @@ class NppesClient:
     """
 
     def __init__(self, url: str, *, timeout_seconds: float = 30.0, keep_alive: bool = True) -> None:
-        if not is_remote(url) or not url.lower().startswith(_SCHEMES):
+        if not _can_be_asked(url):
             raise SettingError("npi_api_url", f"{canonical_url(url)} is no http(s) address")
         if (proxy := _proxy_of(url)) is not None and not proxy.lower().startswith(_SCHEMES):
             scheme = proxy.partition("://")[0]  # the rest may hold a login
@@ -129,13 +129,17 @@ def _proxy_of(url: str) -> str | None:
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
+def _can_be_asked(url: str) -> bool:
+    return url.lower().startswith(_SCHEMES) and understood(url) is not None
+
+
 def _redirected(url: str, location: str) -> str:
     try:
         target = urljoin(url, location)
     except ValueError:
         target = ""
-    if not target.lower().startswith(_SCHEMES):
-        raise LookUpFailed("redirected", "the redirect leads out of http and https", is_passing=False)
+    if not _can_be_asked(target):
+        raise LookUpFailed("redirected", "the redirect leads to no http(s) address", is_passing=False)
     return target
 
 

@@ -1,5 +1,6 @@
 # From a fresh clone with Python 3.11 and pip alone: `make demo`, `make test`, `make ui`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -14,8 +15,8 @@ ui: $(VENV)/.installed  ## The Dagster UI on the demo's data
 test: lint  ## Everything that must hold before a commit lands
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-fuzz: $(VENV)/.installed  ## The readers against each other on thousands of documents, whole, cut and corrupted
-	$(BIN)/pytest -s --timeout 3600 --hypothesis-profile fuzz mrf_assets_tests/test_fast_equals_reference.py
+fuzz: $(VENV)/.installed  ## The readers against each other on new documents for MINUTES (10), whole, cut and corrupted
+	$(BIN)/python -m mrf_assets_tests.fuzz --minutes $(MINUTES)
 
 soak: $(VENV)/.installed  ## 200 networks from a payer whose every tenth answer is faulty; minutes
 	$(BIN)/python -m benchmarks.soak

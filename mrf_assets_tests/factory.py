@@ -16,6 +16,7 @@ import io
 import itertools
 import json
 import random
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,22 @@ class Number:
     """A JSON number with its exact spelling: 690.64470, 1.0 and 1e2 are lost in a float."""
 
     text: str
+
+
+class Again(str):
+    """A key that may stand in an object beside one of the same text."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def seeded(seed: int | str) -> random.Random:
@@ -79,7 +96,12 @@ _EIN_PREFIXES = ("12", "16", "23", "36", "41", "52", "58", "74", "84", "93")
 
 def render(value: object, *, pretty: bool = False) -> bytes:
     """The value as JSON in UTF-8; `Number` keeps its spelling, `pretty` indents by two."""
-    return _json_text(value, "\n" if pretty else "").encode()
+    return json_bytes(_json_text(value, "\n" if pretty else ""))
+
+
+def json_bytes(text: str) -> bytes:
+    """The text of JSON in UTF-8; surrogates, which stand in strings alone, become escapes."""
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found.group()):04x}", text).encode()
 
 
 def _json_text(value: object, newline: str) -> str:
@@ -723,7 +745,7 @@ class _Pieces:
 
     def render(self, value: object, level: int) -> bytes:
         """The value as JSON that begins at that level."""
-        return _json_text(value, "\n" + "  " * level if self._pretty else "").encode()
+        return json_bytes(_json_text(value, "\n" + "  " * level if self._pretty else ""))
 
     def rates(self, rng: random.Random, size_bytes: float) -> bytes:
         """Entries of `negotiated_rates` with commas between: one at least, 512 at most."""

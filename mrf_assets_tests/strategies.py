@@ -15,7 +15,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mrf_assets_tests.factory import Document, Number, make_npi, seeded
+from mrf_assets_tests.factory import Again, Document, Number, json_bytes, make_npi, seeded
 
 Values = st.SearchStrategy[Any]
 
@@ -63,6 +63,7 @@ _NASTY = (
     '"', "\\", '\\"', "\\\\", "{", "}", "[", "]", '"}', '"}]', '"]}],"in_network":[', '},{"x":[', ",", ":", "/", "</",
     "\n", "\t", "\r\n", "\x00", "\x01", "\x1f", "\x7f", "\b\f", "\u2028", "\ufeff", "é", "µ", "中文", "😀", "👩‍⚕️",
     'negotiated_rates":[', '"billing_code":"99213"', "null", "NaN", " ", "  99213 ", "",
+    "\ud83d", "\udc00", "\ud83d\ude00", "\\\ud800", "\udbff\ud83d",
 )  # fmt: skip
 _long_texts: Values = st.builds(
     lambda piece, times: piece * times, st.sampled_from(("x", "\\", '"', "é", "😀{")), st.sampled_from([70, 3000])
@@ -148,9 +149,22 @@ _dates = _usually(
     "9999-12-31", "2026-12-31", "2022-12-31T00:00:00", "2024-06-03T00:00:00-05:00", "2024-06-03T23:30:00Z", "2022-08-5",
     "2/4/2026", "12/31/2026", "2026-2-4", "20261231", "2026-02-30", "0000-00-00", "N/A", "", " 2026-12-31 ", 20261231,
 )  # fmt: skip
-_code_types = _usually("CPT", "HCPCS", "MS-DRG", "RC", "CSTM-ALL", "cpt", "DRG", " CPT", "LOCAL")
+_code_types = _usually("CPT", "HCPCS", "MS-DRG", "RC", "CSTM-ALL", "cpt", "DRG", "drg", " CPT", "LOCAL", "")
 _codes = _usually(
-    "99213", "70450", "J1100", "470", "0470", 470, 99213, Number("99213.0"), "CSTM-00", "99213 ", "j1100", "0510"
+    "99213",
+    "70450",
+    "J1100",
+    "470",
+    "0470",
+    470,
+    99213,
+    Number("99213.0"),
+    "CSTM-00",
+    "99213 ",
+    "j1100",
+    "0510",
+    "",
+    " ",
 )
 _versions = _usually("2026", "2020", "UB04", 2026, "")
 _rates = _mostly(
@@ -177,8 +191,12 @@ _rates = _mostly(
     ),
     usual_share=4,
 )
-_places = _lists(_usually("01", "11", "22", "CSTM-00", "1", 11, Number("11.0"), "011", ""), max_size=3)
-_modifiers = _lists(_usually("26", "TC", "", "50", 50, " 26"), max_size=2)
+_place_texts = (
+    "01", "11", "22", "CSTM-00", "1", 11, 5, Number("11.0"), "011", "", " ", "11,22", "5, 11,", " 11",
+    "cstm-00", "Office",
+)  # fmt: skip
+_places = _lists(_usually(*_place_texts), max_size=3)
+_modifiers = _lists(_usually("26", "TC", "", "50", 50, " 26", "tc", "26,tc", "5", "none"), max_size=2)
 
 _NPIS = tuple(make_npi(seeded(number)) for number in range(3))
 _npi_values = _mostly(
@@ -202,10 +220,25 @@ _tin_values = _usually(
     "",
     "n/a",
     Number("123456789.0"),
+    "12345678",
+    "1-2345678",
+    " 12345678",
+    12345678,
+    "0",
+    "00-0000000",
+    "0000000000",
+    0,
+    "-",
 )
+# The same TIN and NPI under several names.
+_business_names = _mostly(st.sampled_from(["First", "Second"]), st.one_of(texts, st.none(), _odd), usual_share=4)
 _tins = _mostly(
     _objects(
-        {"type": _usually("ein", "npi", "EIN", ""), "value": _tin_values, "business_name": texts},
+        {
+            "type": _usually("ein", "npi", "EIN", "", "ssn", " Ssn"),
+            "value": _tin_values,
+            "business_name": _business_names,
+        },
         core=("type", "value"),
     ),
     st.one_of(_tin_values, _odd),
@@ -213,6 +246,16 @@ _tins = _mostly(
 _groups = _mostly(
     _objects({"npi": _lists(_npi_values, max_size=3), "tin": _tins}, core=("npi", "tin")), _odd, usual_share=14
 )
+
+_namesakes = st.builds(
+    lambda npi, tin, names: [
+        {"npi": [npi], "tin": {"type": "ein", "value": tin, "business_name": name}} for name in names
+    ],
+    st.sampled_from(_NPIS),
+    st.sampled_from(["12-3456789", "123456789"]),
+    st.lists(_business_names, min_size=2, max_size=3),
+)
+_group_lists = _mostly(_lists(_groups, max_size=2), _namesakes, usual_share=6)
 
 _GROUP_IDS = (
     1, 2, 0, Number("690.64470"), Number("690.6447"), Number("690.64471"), "1", "690.64470",
@@ -225,7 +268,7 @@ def _reference_entries(locations: Sequence[str]) -> Values:
     fields = {
         "provider_group_id": _group_ids,
         "network_name": _lists(texts, max_size=2),
-        "provider_groups": _lists(_groups, max_size=2),
+        "provider_groups": _group_lists,
     }
     core = ("provider_group_id", "provider_groups")
     entries = [_objects(fields, core=core)]
@@ -244,7 +287,7 @@ _prices = _mostly(
             "negotiated_rate": _rates,
             "expiration_date": _dates,
             "service_code": _places,
-            "billing_class": _usually("professional", "institutional", "both", ""),
+            "billing_class": _usually("professional", "institutional", "both", "", "Profesional", " "),
             "setting": _usually("inpatient", "outpatient", "both"),
             "billing_code_modifier": _modifiers,
             "additional_information": st.one_of(st.just(""), st.none(), texts),
@@ -262,7 +305,7 @@ def _negotiated(providers: Mapping[str, Values]) -> Values:
 
 
 _referring = {"provider_references": _lists(_group_ids, max_size=4)}
-_inline = {"provider_groups": _lists(_groups, max_size=2)}
+_inline = {"provider_groups": _group_lists}
 _negotiated_rates = _mostly(
     st.one_of(
         _negotiated(_referring), _negotiated(_referring), _negotiated(_inline), _negotiated({**_referring, **_inline})
@@ -331,6 +374,25 @@ def documents(draw: st.DrawFn, *, locations: Sequence[str] = ()) -> Document:
     return draw(_objects({**header, **sections}, core=("in_network",)))
 
 
+def with_repeated_keys(document: Document) -> st.SearchStrategy[Document]:
+    """The document, in which some keys come twice in their object, most often at its root."""
+    return _mostly(st.just(0), st.integers(1, 2**16), usual_share=2).map(
+        lambda seed: _repeating(document, document, seeded(seed)) if seed else document
+    )
+
+
+def _repeating(document: Document, value: Any, rng: random.Random) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, list):
+        return [_repeating(document, each, rng) for each in value]
+    if not isinstance(value, dict):
+        return value
+    members = [(key, _repeating(document, each, rng)) for key, each in value.items()]
+    if members and rng.random() < (0.7 if value is document else 0.1):
+        key, again = rng.choice(members)
+        members.insert(rng.randrange(len(members) + 1), (Again(key), rng.choice([again, again, None, 7, "x", []])))
+    return dict(members)
+
+
 # --- bytes ----------------------------------------------------------------------------------
 
 
@@ -368,7 +430,7 @@ class _Renderer:
         self._key: Callable[[str], str] = self._text if escaped_keys else self._plain
 
     def document(self, value: object) -> bytes:
-        return (self._gap() + self._value(value) + self._gap()).encode()
+        return json_bytes(self._gap() + self._value(value) + self._gap())
 
     def _gap(self) -> str:
         return self._rng.choice(self._SPACES) if self._space and self._rng.random() < self._space else ""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from mrf_assets.errors import (
     LimitExceeded,
@@ -27,7 +28,7 @@ from mrf_assets.limits import Limits
 from mrf_assets.whitelist import CodeWhitelist
 from mrf_assets_tests.conftest import FakeOpener, Reading, read_document
 from mrf_assets_tests.factory import Document, corruptions, document, remote_document, render, truncations
-from mrf_assets_tests.strategies import documents, rendered
+from mrf_assets_tests.strategies import documents, rendered, with_repeated_keys
 
 _LOCATIONS = tuple(f"https://mrf.example/groups/{nth}.json" for nth in range(2))
 _REMOTE: dict[str, bytes | Exception] = {
@@ -36,16 +37,25 @@ _REMOTE: dict[str, bytes | Exception] = {
 }
 _NOTHING = CodeWhitelist(frozenset({"no such code"}), frozenset())
 _SOME = CodeWhitelist(frozenset({"10000", "99213", "0", "1"}), frozenset({("CPT", "10001"), ("HCPCS", "A0000")}))
-_EXAMPLES = settings().max_examples * 6 // 10  # they are large; `make fuzz` tries thousands
+_EXAMPLES = settings().max_examples * 6 // 10  # they are large; `make fuzz` tries new ones until its time is up
 _BLOCK_BYTES = (64, 1000, 1 << 20)
 
 # Blocks as small as they come, batches of few elements, and an item that goes to disk after 400 bytes.
 _FAST: Reader = partial(read_fast, least_block_bytes=1, batch_bytes=700)
 _Outcome = tuple[Any, ...]
+_COMPARED = Counter[str]()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _say_how_many() -> Iterator[None]:
+    """`make fuzz` adds these up."""
+    yield
+    print(f"\n{_COMPARED['outcomes']} documents compared")  # noqa: T201 - for `make fuzz`, which captures it
 
 
 def _outcome(data: bytes, reader: Reader, codes: CodeWhitelist | None, block_bytes: int, **request: Any) -> _Outcome:  # noqa: ANN401 - fields of Request
     """Everything a reader tells of a document; for one that it refuses, the kind of error."""
+    _COMPARED["outcomes"] += reader is read_reference
     opener = FakeOpener(_REMOTE)
     options = {"codes": codes, "open_url": opener, "item_rows_in_memory": 1, "rate_batch_rows": 7} | request
     try:
@@ -77,8 +87,9 @@ def _assert_equal(
             assert told == found, block_bytes
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("codes", [None, _SOME, _NOTHING], ids=["all", "some", "none"])
-@given(made=documents(locations=_LOCATIONS), escaped_keys=st.booleans(), data=st.data())
+@given(made=documents(locations=_LOCATIONS).flatmap(with_repeated_keys), escaped_keys=st.booleans(), data=st.data())
 @settings(max_examples=_EXAMPLES, suppress_health_check=list(HealthCheck))
 def test_any_document(codes: CodeWhitelist | None, made: Document, escaped_keys: bool, data: st.DataObject) -> None:
     """Valid JSON of any shape: same outcome, whatever the blocks, the whitelist and the spelling."""
@@ -86,8 +97,9 @@ def test_any_document(codes: CodeWhitelist | None, made: Document, escaped_keys:
     _assert_equal(text, codes, (data.draw(st.integers(1, 300)), *_BLOCK_BYTES))
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("codes", [None, _SOME], ids=["all", "some"])
-@given(made=documents(locations=_LOCATIONS), most_values=st.integers(1, 60))
+@given(made=documents(locations=_LOCATIONS).flatmap(with_repeated_keys), most_values=st.integers(1, 60))
 @settings(max_examples=_EXAMPLES, suppress_health_check=list(HealthCheck))
 def test_any_document_within_few_values(codes: CodeWhitelist | None, made: Document, most_values: int) -> None:
     """What is near to the bound is read by other means, and what is beyond it is refused by both."""
@@ -98,6 +110,10 @@ def test_any_document_within_few_values(codes: CodeWhitelist | None, made: Docum
 @pytest.mark.parametrize("seed", range(12))
 def test_usual_documents(seed: int, codes: CodeWhitelist | None) -> None:
     """What payers publish, deviations included, in every order of keys."""
+    _assert_equal(_usual_document(seed), codes)
+
+
+def _usual_document(seed: int) -> bytes:
     made = document(
         seed=seed,
         schema="v2" if seed % 2 else "v1",
@@ -113,7 +129,7 @@ def test_usual_documents(seed: int, codes: CodeWhitelist | None) -> None:
         negotiated_types=("negotiated", "percentage"),
         deviation_share=0.3,
     )
-    _assert_equal(render(made, pretty=seed % 4 == 0), codes)
+    return render(made, pretty=seed % 4 == 0)
 
 
 def test_memos_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,20 +290,89 @@ def test_corrupted_documents(codes: CodeWhitelist | None, capsys: pytest.Capture
     assert counts["missed"] == 0
 
 
-@given(made=documents(), data=st.data(), codes=st.sampled_from([None, _SOME]))
-@settings(max_examples=_EXAMPLES, suppress_health_check=list(HealthCheck))
-def test_damage_to_any_document(made: Document, data: st.DataObject, codes: CodeWhitelist | None) -> None:
+def _cut(data: bytes, offset: int, _byte: int) -> bytes:
+    return data[:offset]
+
+
+def _with_other(data: bytes, offset: int, byte: int) -> bytes:
+    return data[:offset] + bytes([byte]) + data[offset + 1 :]
+
+
+def _with_one_more(data: bytes, offset: int, byte: int) -> bytes:
+    return data[:offset] + bytes([byte]) + data[offset:]
+
+
+def _with_one_less(data: bytes, offset: int, _byte: int) -> bytes:
+    return data[:offset] + data[offset + 1 :]
+
+
+_made_documents = documents().flatmap(with_repeated_keys).flatmap(rendered)
+_usual_documents = st.integers(0, 2**32).map(_usual_document)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("damage", [_cut, _with_other, _with_one_more, _with_one_less])
+@given(
+    text=st.one_of(_made_documents, _made_documents, _usual_documents),
+    place=st.floats(0, 1, exclude_max=True),
+    byte=st.sampled_from(b'{}[]",:\\x0 -\x00\xff'),
+    codes=st.sampled_from([None, _SOME]),
+)
+@settings(max_examples=_EXAMPLES // 3, suppress_health_check=list(HealthCheck))
+def test_damage_to_any_document(
+    damage: Callable[[bytes, int, int], bytes], text: bytes, place: float, byte: int, codes: CodeWhitelist | None
+) -> None:
     """No damage makes the fast reader accept kept bytes that the reference reader refuses."""
-    text = data.draw(rendered(made))
-    assume(text)
-    offset = data.draw(st.integers(0, len(text) - 1))
-    byte = data.draw(st.sampled_from(b'{}[]",:\\x0 -\x00\xff'))
-    damaged = text[:offset] + (b"" if byte == text[offset] else bytes([byte]) + text[offset + 1 :])
+    damaged = damage(text, int(place * len(text)), byte)
     expected = _outcome(damaged, read_reference, codes, 1 << 20)
     found = _outcome(damaged, _FAST, codes, 100)
 
     if codes is None or len(expected) > 1:
         assert expected == found
+
+
+@pytest.mark.fuzz
+@given(text=_usual_documents, codes=st.sampled_from([None, _SOME, _NOTHING]))
+@settings(max_examples=_EXAMPLES // 3, suppress_health_check=list(HealthCheck))
+def test_any_usual_document(text: bytes, codes: CodeWhitelist | None) -> None:
+    """What payers publish, of any seed."""
+    _assert_equal(text, codes, (300, 1 << 20))
+
+
+_SHAPES = frozenset(
+    {
+        *("duplicate_key", "duplicate_section", "empty_required_text", "empty_text", "joined_codes_split"),
+        *("code_trimmed", "leading_zero_restored", "lone_surrogate", "number_as_text", "scalar_for_list"),
+        *("second_business_name", "tin_zero_as_null", "unknown_word_folded", "word_case_or_space"),
+    }
+)
+
+
+def test_the_examples_have_every_shape_that_was_found_in_files() -> None:
+    """Keys that are unknown, missing or twice, codes as text, surrogates, second names, values beyond their range."""
+    repairs, reasons, unknown = Counter[str](), Counter[str](), Counter[str]()
+    orders = set[tuple[str, ...]]()
+    missing = Counter[str]()
+
+    @given(text=_made_documents)
+    @settings(max_examples=300, suppress_health_check=list(HealthCheck), database=None)
+    def look(text: bytes) -> None:
+        try:
+            reading = read_document(text)
+        except MrfError:
+            return
+        repairs.update(reading.tally.repairs)
+        reasons.update(reading.reject_reasons)
+        unknown.update(reading.tally.ignored_keys)
+        orders.add(tuple(json.loads(text.decode("utf-8-sig"))))
+        missing.update(name for row in reading.rates for name, value in row.items() if value in (None, []))
+
+    look()
+    assert frozenset() == _SHAPES - repairs.keys()
+    assert {"npi_out_of_range", "rate_not_a_number"} <= reasons.keys()
+    assert {"in_network", "negotiated_prices", "provider_groups"} <= {key.partition(".")[0] for key in unknown}
+    assert {"billing_code", "negotiated_type", "billing_class", "service_codes", "setting"} <= missing.keys()
+    assert len(orders) > 20
 
 
 _USUAL_RATES = '"negotiated_rates":[{"provider_references":[1,2],"negotiated_prices":[%s]}]' % _PRICE

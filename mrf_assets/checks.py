@@ -20,7 +20,7 @@ import pyarrow as pa
 from mrf_assets.code_types import padded_sql
 from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.errors import StoreError
-from mrf_assets.schema import FILES, MODIFIER_SHAPE, PLACE_SHAPE, RATES, TABLES
+from mrf_assets.schema import FILES, MODIFIER_SHAPE, PLACE_SHAPE, PROVIDERS, RATES, TABLES
 from mrf_assets.whitelist import CodeWhitelist
 
 _SAMPLE_ROWS = 5
@@ -205,13 +205,6 @@ WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate > $thres
 WHERE negotiated_type = 'percentage' AND negotiated_rate NOT BETWEEN 1 AND 100""",
     ),
     Check(
-        name="expiration_date_present",
-        table="rates",
-        severity="warn",
-        explanation="Each price says until when it holds (9999-12-31 for no end).",
-        sql="SELECT file_id, billing_code_type, billing_code FROM rates WHERE expiration_date IS NULL",
-    ),
-    Check(
         name="providers_named",
         table="rates",
         severity="warn",
@@ -255,7 +248,7 @@ ORDER BY billing_code, billing_code_type NULLS FIRST""",  # noqa: S608 - constan
         severity="warn",
         explanation="An EIN has nine digits.",
         sql="""SELECT DISTINCT file_id, provider_group_id, tin_value FROM providers
-WHERE tin_type = 'ein' AND NOT coalesce(strlen(tin_value) = 9 AND tin_value NOT GLOB '*[!0-9]*', false)""",
+WHERE tin_type = 'ein' AND NOT (strlen(tin_value) = 9 AND tin_value NOT GLOB '*[!0-9]*')""",
     ),
     Check(
         name="npi_tin_shape",
@@ -263,8 +256,8 @@ WHERE tin_type = 'ein' AND NOT coalesce(strlen(tin_value) = 9 AND tin_value NOT 
         severity="warn",
         explanation="A TIN of the type npi is an NPI: ten digits that begin with 1 or 2.",
         sql="""SELECT DISTINCT file_id, provider_group_id, tin_value FROM providers
-WHERE tin_type = 'npi' AND NOT coalesce(
-    strlen(tin_value) = 10 AND tin_value NOT GLOB '*[!0-9]*' AND tin_value[1] IN ('1', '2'), false)""",
+WHERE tin_type = 'npi'
+  AND NOT (strlen(tin_value) = 10 AND tin_value NOT GLOB '*[!0-9]*' AND tin_value[1] IN ('1', '2'))""",
     ),
     Check(
         name="nothing_rejected",
@@ -290,6 +283,31 @@ def _word_rules() -> Iterable[Check]:
                 )
 
 
+def _required_rules() -> Iterable[Check]:
+    """One for each column that the CMS schema requires; the rows are kept without it."""
+    for table, shown in _SHOWN.items():
+        for column in table.columns:
+            if column.required is None:
+                continue
+            is_list = pa.types.is_list(column.type)
+            missing = f"({column.name} IS NULL OR len({column.name}) = 0)" if is_list else f"{column.name} IS NULL"
+            yield Check(
+                name=f"{column.name}_present",
+                table=table.name,
+                severity="warn",
+                explanation=f"{column.required.in_words} has {column.name}, which the CMS schema requires.",
+                sql=f"SELECT {shown} FROM {table.name} WHERE {missing} AND {column.required.where}",  # noqa: S608 - names and conditions of `schema`
+            )
+
+
+# What tells a person which row is meant.
+_SHOWN = {
+    PROVIDERS: "DISTINCT file_id, provider_group_id",
+    RATES: "file_id, billing_code_type, billing_code",
+    FILES: "file_id, source_url",
+}
+
+
 def _list_rules() -> Iterable[Check]:
     shapes = (
         ("service_codes", PLACE_SHAPE, "A place of service is two digits, or CSTM-00 for all."),
@@ -307,7 +325,7 @@ WHERE NOT regexp_full_match(code, '{shape}')""",  # noqa: S608 - names and patte
         )
 
 
-CHECKS: tuple[Check, ...] = (*_RULES, *_word_rules(), *_list_rules())
+CHECKS: tuple[Check, ...] = (*_RULES, *_required_rules(), *_word_rules(), *_list_rules())
 
 
 def audit(

@@ -34,6 +34,21 @@ _CODE = pa.struct(
 
 
 @dataclass(frozen=True, slots=True)
+class Required:
+    """Where the CMS schema demands a value: a condition on the row in SQL, and the same in words."""
+
+    where: str = "true"
+    in_words: str = "Each row"
+
+
+_ALWAYS = Required()
+# `network_name` and `setting` came with schema 2; `version` is not reliable.
+_OF_V2_FILE = """file_id IN (
+    SELECT DISTINCT file_id FROM providers WHERE network_names IS NOT NULL
+    UNION SELECT DISTINCT file_id FROM rates WHERE setting IS NOT NULL)"""
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """One column: its Arrow type and what a reader must know of it."""
 
@@ -42,6 +57,7 @@ class Column:
     doc: str
     nullable: bool = True
     words: tuple[str, ...] = ()  # the values that the CMS schema knows, where it lists them
+    required: Required | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +103,20 @@ PROVIDERS = Table(
             pa.int64(),
             "National Provider Identifier; null where the payer says 0 or none (a TIN-level contract).",
         ),
-        Column("tin_type", _TEXT, "ein or npi; an npi-type value must not be joined to EINs.", words=("ein", "npi")),
-        Column("tin_value", _TEXT, "EIN as nine digits without hyphen, or an NPI, by `tin_type`."),
-        Column("business_name", _TEXT, "Name that belongs to the TIN (schema v2)."),
+        Column(
+            "tin_type",
+            _TEXT,
+            "ein or npi; an npi-type value must not be joined to EINs.",
+            words=("ein", "npi"),
+            required=_ALWAYS,
+        ),
+        Column("tin_value", _TEXT, "EIN as nine digits without hyphen, or an NPI, by `tin_type`.", required=_ALWAYS),
+        Column(
+            "business_name",
+            _TEXT,
+            "Name that belongs to the TIN (schema v2).",
+            required=Required("tin_type = 'ein' AND network_names IS NOT NULL", "Each EIN of a file of schema 2"),
+        ),
         Column("network_names", _TEXTS, "The payer's names of the networks of this group (schema v2 `network_name`)."),
         Column("is_inline", pa.bool_(), "True where the group id was made by us from NPIs and TIN.", nullable=False),
     ),
@@ -116,7 +143,13 @@ RATES = Table(
     (
         _FILE_ID,
         Column("provider_set_id", pa.int64(), "A set of `provider_sets`; null where the payer names no provider."),
-        Column("negotiation_arrangement", _TEXT, "ffs, bundle or capitation.", words=("ffs", "bundle", "capitation")),
+        Column(
+            "negotiation_arrangement",
+            _TEXT,
+            "ffs, bundle or capitation.",
+            words=("ffs", "bundle", "capitation"),
+            required=_ALWAYS,
+        ),
         Column(
             "billing_code_type",
             _TEXT,
@@ -140,11 +173,17 @@ RATES = Table(
                 "RC",
                 "CSTM-ALL",
             ),
+            required=_ALWAYS,
         ),
-        Column("billing_code_type_version", _TEXT, "As the payer gives it; formats vary even inside one payer."),
-        Column("billing_code", _TEXT, "The code; CSTM-00 stands for all codes of the type."),
-        Column("name", _TEXT, "The payer's name of the item or service."),
-        Column("description", _TEXT, "The payer's description."),
+        Column(
+            "billing_code_type_version",
+            _TEXT,
+            "As the payer gives it; formats vary even inside one payer.",
+            required=_ALWAYS,
+        ),
+        Column("billing_code", _TEXT, "The code; CSTM-00 stands for all codes of the type.", required=_ALWAYS),
+        Column("name", _TEXT, "The payer's name of the item or service.", required=_ALWAYS),
+        Column("description", _TEXT, "The payer's description.", required=_ALWAYS),
         Column("severity_of_illness", _TEXT, "DRG severity of illness (schema v2)."),
         Column("bundled_codes", pa.list_(_CODE), "The codes inside a bundle."),
         Column("covered_services", pa.list_(_CODE), "The codes covered by a capitation."),
@@ -153,6 +192,7 @@ RATES = Table(
             _TEXT,
             "negotiated, derived, fee schedule, percentage or per diem.",
             words=("negotiated", "derived", "fee schedule", "percentage", "per diem"),
+            required=_ALWAYS,
         ),
         Column(
             "negotiated_rate",
@@ -161,20 +201,26 @@ RATES = Table(
             "dollars per day where it is per diem. Never mix them in one statistic.",
             nullable=False,
         ),
-        Column("expiration_date", pa.date32(), "Last day of the agreement; 9999-12-31 for none."),
+        Column("expiration_date", pa.date32(), "Last day of the agreement; 9999-12-31 for none.", required=_ALWAYS),
         Column(
             "service_codes",
             _TEXTS,
             "CMS place of service codes, two digits; CSTM-00 for all; empty list where the payer wrote one.",
+            required=Required("billing_class = 'professional'", "Each professional price"),
         ),
         Column(
             "billing_class",
             _TEXT,
             "professional, institutional or both.",
             words=("professional", "institutional", "both"),
+            required=_ALWAYS,
         ),
         Column(
-            "setting", _TEXT, "inpatient, outpatient or both (schema v2).", words=("inpatient", "outpatient", "both")
+            "setting",
+            _TEXT,
+            "inpatient, outpatient or both (schema v2).",
+            words=("inpatient", "outpatient", "both"),
+            required=Required(_OF_V2_FILE, "Each price of a file of schema 2"),
         ),
         Column("billing_code_modifiers", _TEXTS, "Modifiers that the price is for."),
         Column("additional_information", _TEXT, "The payer's remarks."),
@@ -217,14 +263,15 @@ FILES = Table(
         Column("sha256", _TEXT, "Of the bytes read, compressed."),
         Column("etag", _TEXT, "HTTP ETag; of a local file, its size and time of change."),
         Column("last_modified", _TEXT, "HTTP Last-Modified; of a local file, its time of change."),
-        Column("reporting_entity_name", _TEXT, "Header of the file."),
-        Column("reporting_entity_type", _TEXT, "Header of the file."),
+        Column("reporting_entity_name", _TEXT, "Header of the file.", required=_ALWAYS),
+        Column("reporting_entity_type", _TEXT, "Header of the file.", required=_ALWAYS),
         Column(
             "last_updated_on",
             pa.date32(),
             "Header of the file; often wrong, so not the period unless nothing else says.",
+            required=_ALWAYS,
         ),
-        Column("version", _TEXT, "Schema version the payer claims; unreliable."),
+        Column("version", _TEXT, "Schema version the payer claims; unreliable.", required=_ALWAYS),
         Column("plan_name", _TEXT, "Header of a single-plan file."),
         Column("plan_id_type", _TEXT, "Header of a single-plan file."),
         Column("plan_id", _TEXT, "Header of a single-plan file."),

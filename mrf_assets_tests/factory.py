@@ -163,7 +163,7 @@ _PRICE_DEVIATIONS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("expiration_date", lambda date: f"{date}T00:00:00-05:00"),
     ("expiration_date", lambda _: "2/4/2028"),
     ("service_code", lambda places: places[0] if places else []),
-    ("service_code", lambda _: []),
+    ("service_code", lambda places: [int(place) for place in places or ()]),
     ("billing_code_modifier", lambda _: [""]),
     ("billing_code_modifier", lambda _: "26"),
     ("additional_information", lambda _: ""),

@@ -114,7 +114,7 @@ DEFECTS = [
         _add(
             "rates",
             row(RATES, file_id="g", negotiated_rate=Decimal(0)),
-            row(RATES, file_id="g", negotiated_rate=Decimal(-1), negotiated_type=None),
+            row(RATES, file_id="g", negotiated_rate=Decimal(-1), negotiated_type="per diem"),
         ),
         offending=2,
     ),
@@ -129,7 +129,13 @@ DEFECTS = [
         ),
         offending=2,
     ),
-    Defect("rates.expiration_date_present", "no date", _set("rates", expiration_date=None)),
+    *(
+        Defect(f"{table.name}.{column.name}_present", "none", _set(table.name, **{column.name: None}))
+        for table in (PROVIDERS, RATES, FILES)
+        for column in table.columns
+        if column.required
+    ),
+    Defect("rates.service_codes_present", "an empty list", _set("rates", service_codes=[])),
     Defect("rates.providers_named", "a price of nobody", _set("rates", provider_set_id=None)),
     Defect("rates.whitelist_coverage", "two codes of three without a rate", _add("plans"), 2, THREE_CODES),
     Defect(
@@ -140,9 +146,7 @@ DEFECTS = [
     Defect("providers.npi_shape", "an NPI of nine digits", _set("providers", npi=123_456_789)),
     Defect("providers.npi_check_digit", "a wrong last digit", _set("providers", npi=1_234_567_894)),
     Defect("providers.ein_shape", "an EIN of eight digits", _set("providers", tin_value="12345678")),
-    Defect("providers.ein_shape", "an EIN that is missing", _set("providers", tin_value=None)),
     Defect("providers.npi_tin_shape", "an EIN as NPI", _set("providers", tin_type="npi")),
-    Defect("providers.npi_tin_shape", "a missing NPI", _set("providers", tin_type="npi", tin_value=None)),
     Defect("rejects.nothing_rejected", "a reject", _add("rejects", row(REJECTS))),
     Defect("providers.known_tin_type", "a word of its own", _set("providers", tin_type="ssn")),
     Defect("rates.known_negotiation_arrangement", "a word of its own", _set("rates", negotiation_arrangement="x")),
@@ -193,12 +197,41 @@ def test_empty_tables_pass(tmp_path: Path) -> None:
 
 
 def test_rows_that_say_little_offend_only_where_something_must_be_said(tmp_path: Path) -> None:
-    """Null is no unknown word; a date is missed."""
+    """Null is no unknown word; what the schema requires is missed, once."""
     tables = _clean()
     nulls = {column.name: None for column in RATES.columns if column.nullable and column.name != "provider_set_id"}
     tables[RATES.name] = [row(RATES, **nulls), row(RATES, **nulls)]
 
-    assert {"rates.expiration_date_present": 2} == _failed(audit(write_tables(tmp_path, tables), None))
+    required = [column.name for column in RATES.columns if column.required and column.name != "service_codes"]
+    assert {f"rates.{name}_present": 2 for name in required} == _failed(audit(write_tables(tmp_path, tables), None))
+
+
+def test_what_is_required_of_some_rows_is_missed_there_alone(tmp_path: Path) -> None:
+    """An institutional price has no places of service; a file of schema 1 has no setting and no business names."""
+    tables = _clean()
+    for each in tables[RATES.name]:
+        each.update(billing_class="institutional", service_codes=None, setting=None)
+    for each in tables[PROVIDERS.name]:
+        each.update(network_names=None, business_name=None)
+
+    assert {} == _failed(audit(write_tables(tmp_path, tables), None))
+
+
+@pytest.mark.parametrize(
+    ("table", "sign"), [("providers", {"network_names": ["Aspen"]}), ("rates", {"setting": "outpatient"})]
+)
+def test_the_shape_of_a_file_says_whether_its_prices_need_a_setting(table: str, sign: Row, tmp_path: Path) -> None:
+    """Not its version: names of networks, or the setting of another price."""
+    tables = _clean()
+    for each in tables[PROVIDERS.name]:
+        each.update(network_names=None)
+    for each in tables[RATES.name]:
+        each.update(setting=None)
+    tables[FILES.name][0]["version"] = "1.0.0"
+    tables[table][1].update(sign)
+
+    missing = {"providers": 2, "rates": 1}[table]
+    assert {"rates.setting_present": missing} == _failed(audit(write_tables(tmp_path, tables), None))
 
 
 def test_rates_of_a_file_that_is_not_listed_do_not_reconcile(tmp_path: Path) -> None:
@@ -281,7 +314,7 @@ def test_a_code_without_a_type_covers_a_wish_of_any_type(tmp_path: Path) -> None
         each["billing_code_type"] = None
     codes = CodeWhitelist(frozenset({"10001"}), frozenset())
 
-    assert {} == _failed(audit(write_tables(tmp_path, tables), codes))
+    assert "rates.whitelist_coverage" not in _failed(audit(write_tables(tmp_path, tables), codes))
 
 
 @pytest.mark.parametrize("published", ["450", "0450"])

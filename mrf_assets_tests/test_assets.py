@@ -399,7 +399,8 @@ def test_a_failed_blocking_check_fails_the_run(refused: dg.ExecuteInProcessResul
     """The text says which check it was, and where to look."""
     assert not refused.success
     assert (
-        f"{key('b')}: not published, blocking checks failed: rates.not_empty; see the check results of the run"
+        f"{key('b')}: not published, blocking checks failed: rates.not_empty; "
+        "prices were rejected: rate_not_a_number (8), see docs/repairs.md; see the check results of the run"
         == _failure(refused).description
     )
 

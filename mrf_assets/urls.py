@@ -29,7 +29,7 @@ from mrf_assets.redaction import (
 _STORES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
 # Also `https:/host` and `https:\\host`: what is left of an address that was taken for a path. Not `C:/`.
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]+")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)\s?:\s?[/\\]+")
 _MAY_HOLD_ADDRESS = re.compile(r"[:%&=]|[^ -~]")
 _MAY_HOLD_PARAMETER = re.compile(r"[;=%&]|[^ -~]")
 _NO_SCHEME = re.compile(r"//|[^/]*@[^/@]+[:/]")  # `//host/file`, `user@host/file`

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from mrf_assets.cli import main
@@ -239,6 +240,43 @@ def test_the_summary_tells_what_a_whitelist_kept(
 
     assert 0 == told.code
     assert line in map(str.strip, told.out.splitlines())
+
+
+def _all_that_is_left(folder: Path) -> Iterator[bytes]:
+    """Names and contents of all files, parquet in plain text; not the plan, which alone keeps what is fetched."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.name.startswith("tasks.sqlite"):
+            yield str(path).encode() + path.read_bytes()
+            if path.suffix == ".parquet":
+                yield str(pq.read_table(path).to_pylist()).encode()
+
+
+def test_an_odd_address_leaves_its_secrets_nowhere(mrf: Mrf, place: Place, payer: Payer) -> None:
+    """Neither in console, parquet, manifest, keys and logs, nor in Dagster's databases."""
+    secret = "S3cr3tPassw0rd"
+    there = payer.server.url(Payer.path("a")).replace("://", f"://u:{secret}@")
+    gone, lost = (there.replace("pl-a", f"pl-{letter}") for letter in "xy")
+    source = place.root.parent / "odd"
+    source.mkdir()
+    locations = [
+        f"{there}?sv=1&amp;amp;sig={secret}",
+        f"{gone}?unknown={secret}&sig={secret}",
+        f"{lost};jsessionid={secret}",
+        f"\ufeff{there}?sig={secret}",
+        f"<{there}?{secret}>",
+        f"{there.removeprefix('http:')}?sig={secret}",
+    ]
+    made = index([(location, plans(1)) for location in locations])
+    made["reporting_structure"][0]["in_network_files"][0]["description"] = f"at {there}?sig={secret}"
+    (source / "index.json").write_bytes(render(made))
+    asked = ("--source", "index", "--input", str(source / "index.json"))
+    planned, told = mrf("plan", *asked, "--json"), mrf("run", *asked, "--verbose")
+
+    assert (0, 1) == (planned.code, told.code)
+    assert "Problems in the source: 3" in told.err
+    assert "Successful: 1/3" in told.out
+    assert secret not in f"{planned} {told}"
+    assert not [left[:200] for left in _all_that_is_left(place.root) if secret.encode() in left]
 
 
 def test_a_row_s_whitelist_reaches_its_network_alone(mrf: Mrf, place: Place, payer: Payer) -> None:

@@ -10,6 +10,7 @@ import random
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -942,6 +943,62 @@ def test_an_address_in_doubt_gets_no_key(tmp_path: Path, kind: str, location: st
 
     assert problem.where.startswith("line ")
     assert _SECRET not in problem.what
+
+
+def _wide(text: str) -> str:
+    return "".join(chr(ord(char) + 0xFEE0) for char in text)
+
+
+# What an address is made of, as somebody spoilt it, with its secrets where such addresses have them.
+_PIECES = (
+    [
+        *"\ufeff\u200b\u2060\xad\xa0\u3000\"'<([{-*=,;|#@\t\x01\u202e\\/%a",
+        "",
+        "",
+        "",
+        "URL: ",
+        "&lt;",
+        "%EF%BB%BF",
+        "- ",
+    ],
+    ["https", "HTTP", _wide("https"), "hxxps", "ftp", "s3", "https:https"],
+    ["://", ":/", ":///", ":\\\\", "%3A%2F%2F", _wide("://"), "&#58;//", ": //"],
+    [
+        "",
+        f"{_SECRET}@",
+        f"u:{_SECRET}@",
+        f"u:{_SECRET}/{_SECRET}@",
+        f"u:{_SECRET}?@",
+        f"u:{_SECRET}\\@",
+        f"u:{_SECRET}@@",
+    ],
+    ["h.example", "127.0.0.1:8000", "localhost", "[::1]", "h", "h.example:x", _wide("h.example")],
+    ["/a.json", "/x/2026-10_302_42A0_in-network-rates.json.gz", "/get", "", "/a b", "/a;p=1", "/a@b"],
+    ["?", "%3F", "%253F", "&quest;", ";", "?x=1&", "?x=1&amp;", "?file=a.json&amp;amp;", "?a@b&"],
+    ["sig", "Signature", "api-key", "__token__", "s%69g", _wide("sig"), "si\u200bg", "amp;sig"],
+    ["=", "%3D", "&#61;", "%253D"],
+    [_SECRET],
+    [*"\"'>)]},;| \u200b", "", "", "&x=1", ",https://h.example/b.json"],
+)
+
+
+def _all_that_is_told(kind: str, path: Path) -> str:
+    """What leaves the readers, but for the address that is fetched."""
+    tally = SourceTally()
+    try:
+        tasks = list(read_source(kind, str(path), open_url, None, tally))
+    except MrfError as error:
+        return f"{error} {error!r}"
+    told = [(replace(it, url=""), it.canonical_url, it.filename, it.file_id) for it in tasks]
+    return f"{told} {tally}"
+
+
+@given(st.tuples(*map(st.sampled_from, _PIECES)).map("".join))
+def test_no_spoilt_address_tells_its_secrets(tmp_path_factory: pytest.TempPathFactory, location: str) -> None:
+    """Through every kind of source that lies on a disk."""
+    folder = tmp_path_factory.mktemp("spoilt")
+    for kind in ("csv", "urls", "index"):
+        assert _SECRET not in _all_that_is_told(kind, _on_disk(folder, kind, location))
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "|"])

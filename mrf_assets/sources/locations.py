@@ -22,7 +22,6 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _FILE_LIKE = re.compile(r"(?i)(?:\A\.{0,2}/.+|.+\.(?:json|zip|gz))\Z")  # not "N/A", not "Missing file"
 _QUERY = re.compile(r"\?|%(?:25)*3[fF]")
-_LOGIN = re.compile(r"[^/]*@[^/@]+[:/]")
 
 
 class Unusable(ValueError):
@@ -33,7 +32,8 @@ def shown(location: str) -> str:
     """A location that may be anything, fit for an error: no query, no login, no control character, not long."""
     text = _QUERY.split(canonical_url(_SURROGATE.sub("?", location[:_MOST_CHARACTERS])), maxsplit=1)[0]
     if not is_remote(text) and not text.lower().startswith("file://"):
-        text = text.rpartition("@")[2] if _LOGIN.match(text) else text
+        login, at, rest = text.rpartition("@")  # of an address that is spoilt beyond recognition, maybe
+        text = f"...{rest}" if login and at else text
     return repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}...")
 
 

@@ -9,18 +9,23 @@ import mrf_assets.lean_start  # noqa: F401 - before numpy is imported
 from mrf_assets.defs import enrichment, jobs, schedules
 from mrf_assets.defs.alerts import alert_sensors
 from mrf_assets.defs.assets import network_files, network_tables
+from mrf_assets.defs.audit import audit_job
 from mrf_assets.defs.catalog import catalog, catalog_checks, catalog_follows_publications
-from mrf_assets.defs.changes import rate_changes
+from mrf_assets.defs.changes import drift_specs, rate_changes
+from mrf_assets.defs.checks import check_specs
 from mrf_assets.defs.discovery import discover_portals, discovered_indexes
 from mrf_assets.defs.follow_up import enrich_after_backfill
+from mrf_assets.defs.freshness import freshness_spec
 from mrf_assets.defs.look_up import look_up_job, npi_look_ups
 from mrf_assets.defs.report import report
+from mrf_assets.defs.reported_checks import reported_checks
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.defs.sensors import index_sensor
 from mrf_assets.errors import ListFileError
 from mrf_assets.pipeline import Wanted
 from mrf_assets.schema import LAYOUT_VERSION
 from mrf_assets.settings import EnrichSettings, IndexWatching, Operations, Settings
+from mrf_assets.submission import LOOK_UP_ASSET
 
 
 def build_defs(
@@ -43,10 +48,16 @@ def build_defs(
             npi_look_ups,
             *(catalog, rate_changes, report),
         ],
-        asset_checks=[catalog_checks],
+        asset_checks=[
+            *reported_checks([*check_specs(), freshness_spec(operations.fresh_days)]),
+            *reported_checks([*drift_specs(), *enrichment.directory_specs()]),
+            *reported_checks([enrichment.refusals_spec(name) for name in ("npi_registry", LOOK_UP_ASSET)]),
+            catalog_checks,
+        ],
         jobs=[
-            *(jobs.ingest, jobs.ingest_in_process, jobs.audit, enrichment.enrich_npis, jobs.write_catalog),
-            *(jobs.audit_catalog, jobs.compare_months, jobs.write_report, discover_portals, look_up_job),
+            *(jobs.ingest, jobs.ingest_in_process, audit_job(operations.fresh_days), enrichment.enrich_npis),
+            *(jobs.write_catalog, jobs.audit_catalog, jobs.compare_months, jobs.write_report),
+            *(discover_portals, look_up_job),
             *scheduled.jobs,
         ],
         schedules=scheduled.schedules,

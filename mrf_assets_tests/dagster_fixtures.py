@@ -28,8 +28,15 @@ import duckdb
 import psutil
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
+from mrf_assets.definitions import build_defs
+from mrf_assets.defs.partitions import add_networks
+from mrf_assets.fetch import open_url
 from mrf_assets.schema import TABLES
+from mrf_assets.settings import Settings
+from mrf_assets.sources import SourceOptions, read_source
 from mrf_assets.submission import FOLLOWER
+from mrf_assets.task_store import TaskStore
+from mrf_assets.tasks import Plan
 from mrf_assets_tests.factory import Document, document, gzipped, index, plans, render
 from mrf_assets_tests.mrf_server import MrfServer
 from mrf_assets_tests.table_rows import without_generations
@@ -38,7 +45,10 @@ REPOSITORY = Path(__file__).parent.parent
 SECRET = "S3cr3tV4lue"  # in the signature of every address
 SIGNATURE = f"?Expires=1793145600&Signature={SECRET}&Key-Pair-Id=K{SECRET}"
 PERIOD = "2026-11"
+LOG_FILE = "logs/20261122_101112/one_extraction.log"
 DEADLINE_SECONDS = 240.0  # a busy machine must not fail a test
+
+_PLAN = Plan(plan_name="Willow", plan_id_type="ein", plan_id="12-3456789", plan_market_type="group")
 
 _Found = TypeVar("_Found")
 
@@ -176,6 +186,65 @@ class Place:
     def written(self) -> list[str]:
         """Every path below this place."""
         return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*"))
+
+
+def without_rates(seed: int) -> Document:
+    """A file whose every price is a word: prices are read, none can be kept, so `not_empty` refuses it."""
+    made = document(seed=seed, codes=2)
+    for item in made["in_network"]:
+        for rate in item["negotiated_rates"]:
+            for price in rate["negotiated_prices"]:
+                price["negotiated_rate"] = "on request"
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A payer, a place, and Dagster in this process."""
+
+    payer: Payer
+    place: Place
+    instance: dg.DagsterInstance
+
+    def plan(self, letter: str, path: str | None = None) -> str:
+        """Plan a network as the command line does, with its file or with one at another path; gives its partition."""
+        options = SourceOptions(prefix="cardinal", plans=(_PLAN,))
+        url = self.payer.url(letter) if path is None else self.payer.server.url(path)
+        saved = TaskStore.under(self.place.output).save(read_source("url", url, open_url, options))
+        add_networks(self.instance, list(saved))
+        return next(iter(saved))
+
+    def run(
+        self,
+        network_id: str,
+        tables: list[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        job: str = "ingest_in_process",
+        *,
+        skip_unchanged: bool | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """Run a network's partition, all tables or some."""
+        return (
+            build_defs(Settings(output_dir=self.place.output, skip_unchanged=skip_unchanged))
+            .resolve_job_def(job)
+            .execute_in_process(
+                instance=self.instance,
+                asset_selection=None if tables is None else [dg.AssetKey(table) for table in tables],
+                # `partition_key=` finds no partitions where checks alone are selected.
+                tags={"dagster/partition": network_id, **(tags or {})},
+                raise_on_error=False,
+            )
+        )
+
+    def evaluations(self, run_id: str) -> list[dg.AssetCheckEvaluation]:
+        """The check results of a run."""
+        events = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        return [it.dagster_event.asset_check_evaluation_data for it in events if it.dagster_event]
+
+    def ingest(self, letter: str, content: Document | None = None) -> dg.ExecuteInProcessResult:
+        """Publish a file at the payer's, plan it and run it."""
+        self.payer.publish(letter, content)
+        return self.run(self.plan(letter), tags={"mrf/log_file": LOG_FILE})
 
 
 def run_arguments(index_url: str, workers: int) -> Sequence[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,62 +27,10 @@ from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, read_source
 from mrf_assets.store import Store
 from mrf_assets.task_store import TaskStore
-from mrf_assets.tasks import Plan
-from mrf_assets_tests.dagster_fixtures import PERIOD, SECRET, Payer, Place, key
-from mrf_assets_tests.factory import Document, document, render
+from mrf_assets_tests.dagster_fixtures import LOG_FILE, PERIOD, SECRET, Bench, Payer, Place, key, without_rates
+from mrf_assets_tests.factory import document, render
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.table_rows import publish_generation
-
-_PLAN = Plan(plan_name="Willow", plan_id_type="ein", plan_id="12-3456789", plan_market_type="group")
-_LOG_FILE = "logs/20261122_101112/one_extraction.log"
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """A payer, a place, and Dagster in this process."""
-
-    payer: Payer
-    place: Place
-    instance: dg.DagsterInstance
-
-    def plan(self, letter: str) -> str:
-        """Plan a network as the command line does; gives its partition key."""
-        options = SourceOptions(prefix="cardinal", plans=(_PLAN,))
-        saved = TaskStore.under(self.place.output).save(read_source("url", self.payer.url(letter), open_url, options))
-        add_networks(self.instance, list(saved))
-        return next(iter(saved))
-
-    def run(
-        self,
-        network_id: str,
-        tables: list[str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        job: str = "ingest_in_process",
-        *,
-        skip_unchanged: bool | None = None,
-    ) -> dg.ExecuteInProcessResult:
-        """Run a network's partition, all tables or some."""
-        return (
-            build_defs(Settings(output_dir=self.place.output, skip_unchanged=skip_unchanged))
-            .resolve_job_def(job)
-            .execute_in_process(
-                instance=self.instance,
-                asset_selection=None if tables is None else [dg.AssetKey(table) for table in tables],
-                # `partition_key=` finds no partitions where checks alone are selected.
-                tags={"dagster/partition": network_id, **(tags or {})},
-                raise_on_error=False,
-            )
-        )
-
-    def evaluations(self, run_id: str) -> list[dg.AssetCheckEvaluation]:
-        """The check results of a run."""
-        events = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-        return [it.dagster_event.asset_check_evaluation_data for it in events if it.dagster_event]
-
-    def ingest(self, letter: str, content: Document | None = None) -> dg.ExecuteInProcessResult:
-        """Publish a file at the payer's, plan it and run it."""
-        self.payer.publish(letter, content)
-        return self.run(self.plan(letter), tags={"mrf/log_file": _LOG_FILE})
 
 
 def _materializations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetMaterialization]:
@@ -95,22 +42,12 @@ def _plain(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
     return {name: value.value for name, value in metadata.items()}
 
 
-def _failure(result: dg.ExecuteInProcessResult) -> dg.Failure:
+def _failure(result: dg.ExecuteInProcessResult, step: str = "network_tables") -> dg.Failure:
     """What the step said when it failed."""
-    data = result.failure_data_for_node("network_tables")
+    data = result.failure_data_for_node(step)
     assert data is not None
     assert data.user_failure_data is not None
     return dg.Failure(data.user_failure_data.description, data.user_failure_data.metadata)
-
-
-def _without_rates(seed: int) -> Document:
-    """A file whose every price is a word: prices are read, none can be kept, so `not_empty` refuses it."""
-    made = document(seed=seed, codes=2)
-    for item in made["in_network"]:
-        for rate in item["negotiated_rates"]:
-            for price in rate["negotiated_prices"]:
-                price["negotiated_rate"] = "on request"
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +75,7 @@ def refused(bench: Bench) -> dg.ExecuteInProcessResult:
     """The run of a network whose new file fails a blocking check, after one that was published."""
     assert bench.ingest("b").success
     bench.payer.server.remove(Payer.path("b"))
-    return bench.ingest("b", _without_rates(2))
+    return bench.ingest("b", without_rates(2))
 
 
 # --- texts of strangers ---------------------------------------------------------------------
@@ -206,7 +143,7 @@ def test_a_materialization_tells_all_facts_of_an_extraction(sound: dg.ExecuteInP
         "plans": 1,
         "success": True,
         "error": None,
-        "log_file": _LOG_FILE,
+        "log_file": LOG_FILE,
     }
 
     assert expected == {name: facts[name] for name in expected}
@@ -353,22 +290,6 @@ def test_a_network_that_is_left_alone_stays_materialized(left: dg.ExecuteInProce
     assert ["MATERIALIZED"] == [status.name for status in (statuses or {}).values() if status]
 
 
-def test_checks_of_a_network_that_is_left_alone_keep_their_results(
-    left: dg.ExecuteInProcessResult, bench: Bench
-) -> None:
-    """Dagster would show them as skipped; they are told once more, with the run that they are from."""
-    runs = bench.instance.get_runs(dg.RunsFilter(tags={"dagster/partition": key("f")}))
-    now, before = ({(it.asset_key, it.check_name): it for it in bench.evaluations(run.run_id)} for run in runs)
-
-    assert left.run_id == runs[0].run_id
-    assert len(CHECKS) + 1 == len(now)  # and whether it is late
-    assert {name: (it.passed, it.partition, it.severity) for name, it in before.items()} == {
-        name: (it.passed, it.partition, it.severity) for name, it in now.items()
-    }
-    of_rules = [it for (_, name), it in now.items() if name != "newest_period_is_recent"]  # that one is judged anew
-    assert {runs[1].run_id} == {it.metadata["unchanged_since_run"].value for it in of_rules}
-
-
 def test_a_person_who_asks_for_a_partition_gets_it_made(left: dg.ExecuteInProcessResult, bench: Bench) -> None:
     """The UI's runs read again, unless the setting says otherwise."""
     assert left.success
@@ -405,9 +326,9 @@ def test_a_failed_blocking_check_fails_the_run(refused: dg.ExecuteInProcessResul
     )
 
 
-def test_the_results_of_a_failed_audit_are_kept(refused: dg.ExecuteInProcessResult) -> None:
+def test_the_results_of_a_failed_audit_are_kept(refused: dg.ExecuteInProcessResult, bench: Bench) -> None:
     """All rules are evaluated, the failed one with the number of offending rows."""
-    found = {(it.asset_key.to_user_string(), it.check_name): it for it in refused.get_asset_check_evaluations()}
+    found = {(it.asset_key.to_user_string(), it.check_name): it for it in bench.evaluations(refused.run_id)}
 
     assert len(CHECKS) == len(found)
     assert (False, 1) == (
@@ -521,7 +442,7 @@ def test_the_audit_of_nothing_says_what_to_do(bench: Bench) -> None:
     bench.plan("y")
 
     assert f"partition: {key('y')} has nothing published under {bench.place.output}; materialize it first" == (
-        _failure(bench.run(key("y"), job="audit")).description
+        _failure(bench.run(key("y"), job="audit"), "audit_network").description
     )
 
 

@@ -15,6 +15,7 @@ from mrf_assets.catalog_checks import audit_catalog
 from mrf_assets.changes import DRIFT_CHECKS, changes_path, drift_checks, write_changes
 from mrf_assets.cli import main
 from mrf_assets.definitions import build_defs
+from mrf_assets.defs.changes import drift_specs
 from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.errors import SettingError
 from mrf_assets.pipeline import ingest
@@ -336,8 +337,10 @@ def test_the_changes_are_an_asset_with_checks_of_drift(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(NETWORKS.name or "", [NETWORK])
         result = job.execute_in_process(instance=instance, partition_key=NETWORK)
+        shown = instance.event_log_storage.get_asset_check_partition_info([spec.key for spec in drift_specs()])
 
     (event,) = result.get_asset_materialization_events()
+    assert [True] * len(DRIFT_CHECKS) == [info.is_current for info in shown]
     facts = {name: value.value for name, value in event.materialization.metadata.items()}
     assert (0, 5, 1, BEFORE) == (facts["added"], facts["removed"], facts["raised"], facts["previous_period"])
     found = {it.check_name: it.passed for it in result.get_asset_check_evaluations()}

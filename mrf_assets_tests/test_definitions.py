@@ -19,9 +19,11 @@ from mrf_assets.settings import Settings
 from mrf_assets_tests.dagster_fixtures import REPOSITORY
 
 _SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+_GRAPH = defs.resolve_asset_graph()
 _CHECK_SPECS = {
-    (check.asset_key.to_user_string(), check.name): check
-    for check in defs.resolve_assets_def(dg.AssetKey("rates")).check_specs
+    (check.asset_key.to_user_string(), check.name): _GRAPH.get_check_spec(check)
+    for check in _GRAPH.asset_check_keys
+    if check.asset_key.to_user_string() in TABLES
 }
 _PROVIDERS = {"npis", "npi_registry", "npi_look_ups", "provider_directory"}
 

@@ -306,6 +306,18 @@ def test_a_network_without_a_recent_period_is_late(bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("today")
+def test_the_lateness_is_shown_of_what_is_published(bench: Bench) -> None:
+    """A result that is bound to no materialization would be shown as Missing."""
+    bench.publish("a", "2026-09")
+    bench.run("a", period="2026-09")
+    bench.late()
+
+    check = dg.AssetCheckKey(dg.AssetKey("rates"), _CHECK)
+    (shown,) = bench.instance.event_log_storage.get_asset_check_partition_info([check])
+    assert (key("a"), "FAILED", True) == (shown.partition_key, shown.latest_execution_status.value, shown.is_current)
+
+
+@pytest.mark.usefixtures("today")
 def test_a_new_period_ends_the_lateness(bench: Bench) -> None:
     """At once, with the run that published it."""
     bench.publish("a", "2026-09")

@@ -16,6 +16,9 @@ import dagster as dg
 import pytest
 from playwright.sync_api import expect
 
+from mrf_assets.definitions import defs
+from mrf_assets.defs.freshness import FRESHNESS_CHECK
+from mrf_assets.schema import TABLES
 from mrf_assets_tests.browser import PAGE_MILLISECONDS, Ui, chromium, opened
 from mrf_assets_tests.dagster_fixtures import Payer, Place, dagster_dev, key, wait_for
 from mrf_assets_tests.factory import document
@@ -48,6 +51,20 @@ class Desk:
         self.ui.page.keyboard.press("Escape")
         self.ui.page.get_by_role("button", name=re.compile(r"Launch (backfill|\d+ run)")).click()
 
+    def failed_checks(self, table: str = "rates") -> set[str]:
+        """The checks of a table that failed in any network."""
+        checks = _checks_of(table)
+        with self.place.instance() as instance:
+            infos = instance.event_log_storage.get_asset_check_partition_info(checks)
+        assert {info.check_key for info in infos} == set(checks)
+        assert all(info.is_current for info in infos)
+        return {info.check_key.name for info in infos if info.latest_execution_status.value == "FAILED"}
+
+    def passed(self, table: str = "rates") -> str:
+        """What the lineage says of a table's checks."""
+        count = len(_checks_of(table))
+        return f"{count - len(self.failed_checks(table))} / {count} Passed"
+
     def ended_run(self, letter: str, status: dg.DagsterRunStatus) -> dg.DagsterRun:
         """The latest run of a network that was started here, once it has ended as it should."""
 
@@ -69,6 +86,10 @@ class Desk:
         with urllib.request.urlopen(request) as answer:  # noqa: S310 - the same
             found: list[dict[str, str | int]] = json.load(answer)["data"]["partitionBackfillsOrError"]["results"]
         return found
+
+
+def _checks_of(table: str) -> list[dg.AssetCheckKey]:
+    return [check for check in defs.resolve_asset_graph().asset_check_keys if check.asset_key == dg.AssetKey(table)]
 
 
 def _doubtful() -> dict[str, object]:
@@ -100,9 +121,18 @@ def test_the_lineage_shows_the_groups(desk: Desk) -> None:
 
 def test_the_lineage_of_a_table_goes_from_its_files_to_what_is_made_of_it(desk: Desk) -> None:
     """Both ways from the group of tables; the table shows its checks."""
-    desk.ui.open(
-        "/assets/rates?view=lineage", "network_files", "catalog", "rate_changes", re.compile(r"\d+ / 16 Passed")
-    )
+    desk.ui.open("/assets/rates?view=lineage", "network_files", "catalog", "rate_changes", desk.passed())
+
+
+def test_a_missing_file_fails_no_check(desk: Desk) -> None:
+    """Of the rules of errors and form, what was published passed all; the network that is missing is Missing."""
+    assert {"dollars_are_positive"} <= desk.failed_checks() <= {"dollars_are_positive", FRESHNESS_CHECK}
+    for table in TABLES:
+        if _checks_of(table):
+            desk.ui.open(f"/assets/{table}?view=lineage", desk.passed(table))
+    desk.ui.open("/assets/rates?view=checks&checkDetail=reconciliation", "Execution history")
+    desk.ui.page.get_by_role("tab", name="Partitions").last.click()
+    desk.ui.see("Passed (3)", "Missing (1)", "Failed (0)", "Execution Failed (0)", "Skipped (0)")
 
 
 def test_the_partitions_show_what_failed(desk: Desk) -> None:
@@ -148,6 +178,7 @@ def test_a_backfill_is_launched_by_clicks(desk: Desk) -> None:
         run.tags["dagster/partition"]: run.status.value for run in runs
     }
     desk.ui.open("/runs?view=backfills", "Manually launched", "Success")
+    desk.ui.open("/assets/rates?view=lineage", desk.passed())
 
 
 def test_a_failed_partition_is_read_repaired_and_retried(desk: Desk) -> None:
@@ -163,12 +194,31 @@ def test_a_failed_partition_is_read_repaired_and_retried(desk: Desk) -> None:
     desk.ui.click("stderr")
     desk.ui.see(f"{key(_BROKEN)}: reading {desk.payer.server.url(Payer.path(_BROKEN))}")
 
+    assert {"dollars_are_positive"} <= desk.failed_checks() <= {"dollars_are_positive", FRESHNESS_CHECK}
+
     desk.payer.publish(_BROKEN)
     desk.ui.page.get_by_role("button", name="Re-execute all (*)").click()
     retried = desk.ended_run(_BROKEN, dg.DagsterRunStatus.SUCCESS)
 
     assert failed.run_id == retried.parent_run_id
     desk.ui.open("/assets/rates?view=partitions", "Failed (0)", "Materialized (4)")
+    desk.ui.open("/assets/rates?view=lineage", desk.passed())
+
+
+def test_an_audit_of_all_networks_is_launched_by_clicks(desk: Desk) -> None:
+    """From the partitions of its job; its results are about what is published."""
+    desk.ui.open("/locations/__repository__@mrf_assets/jobs/audit/partitions", "Launch backfill")
+    desk.ui.click("Launch backfill")
+    desk.ui.page.get_by_role("button", name="All", exact=True).click()
+    desk.ui.page.get_by_role("button", name="Submit 4 runs").click()
+    ended = dg.RunsFilter(job_name="audit", statuses=[dg.DagsterRunStatus.SUCCESS])
+
+    def all_ended() -> bool:
+        with desk.place.instance() as instance:
+            return instance.get_runs_count(ended) == len("abcd")
+
+    wait_for("four audits to end", all_ended, _RUN_SECONDS, every_seconds=0.5)
+    desk.ui.open("/assets/rates?view=lineage", desk.passed())
 
 
 def test_the_pages_raise_no_error(desk: Desk) -> None:

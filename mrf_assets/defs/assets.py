@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
-from mrf_assets.defs.checks import check_results, check_specs, standing_results
-from mrf_assets.defs.freshness import FRESHNESS_CHECK, freshness_results, freshness_spec
+from mrf_assets.defs.checks import check_results, check_specs
+from mrf_assets.defs.freshness import freshness_result
 from mrf_assets.defs.metadata import data_version, failure_facts, table_facts
 from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.plain import failure
 from mrf_assets.defs.processes import end_with_run, is_step_process
+from mrf_assets.defs.reported_checks import REFUSED, are_current, report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
 from mrf_assets.results import NetworkResult, Progress, spent_on
@@ -21,7 +22,7 @@ from mrf_assets.tasks import FileTask
 
 logger = logging.getLogger(__name__)
 
-_Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]  # tables are files, no values
+_Results = Iterator[dg.MaterializeResult]  # type: ignore[type-arg]  # tables are files, no values
 
 OWNERS = ["team:data-platform"]
 POOL = "ingest"
@@ -74,35 +75,27 @@ def network_tables(code_version: str, fresh_days: int) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="network_tables",
         specs=[_spec(table, code_version, fresh_days) for table in TABLES.values()],
-        check_specs=[*check_specs(), freshness_spec(fresh_days)],
         partitions_def=NETWORKS,
         can_subset=True,
         pool=POOL,
     )
     def tables(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Results:
-        """All tables of one network, in one pass over its files: written, audited, then published together.
-
-        With checks alone selected, audits what is published.
-        """
+        """All tables of one network, in one pass over its files: written, audited, then published together."""
         end_with_run(context)
         yield from _materialize(context, ingestor)
-        # Behind the publication, as it judges what is published.
-        yield from freshness_results(context.partition_key, ingestor, fresh_days, context.selected_asset_check_keys)
+        report_results(context, [freshness_result(context.partition_key, ingestor, fresh_days)], context.partition_key)
 
     return tables
 
 
 def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Results:
     selected = {key.to_user_string() for key in context.selected_asset_keys}
-    if not selected:
-        yield from _audit(context, ingestor)
-        return
     result = _ingest(context, ingestor)
     if result.unchanged_since is not None:
-        yield from _leave(context, result)
+        _leave(context, ingestor, result)
         return
-    yield from check_results(result.checks, context.selected_asset_check_keys)
     if result.failed_checks:
+        _report_refusal(context, result)
         tasks = [file.task for file in result.files]
         raise _failure(context, tasks, _refusal(result), result.seconds, spent_on(result.files))
     version = data_version(result)
@@ -113,16 +106,31 @@ def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Resu
         else:  # one pass publishes all tables, so all of them are told, whatever was asked for
             tags = {"dagster/data_version": version}
             context.log_event(dg.AssetMaterialization(table.name, "", facts, context.partition_key, tags))
+    report_results(context, check_results(result.checks), context.partition_key)
 
 
-def _leave(context: dg.AssetExecutionContext, result: NetworkResult) -> Iterator[dg.AssetCheckResult]:
-    """Nothing was made, so nothing is told as materialized: the tables are observed as they stand."""
+def _leave(context: dg.AssetExecutionContext, ingestor: Ingestor, result: NetworkResult) -> None:
+    """Nothing was made, so nothing is told as materialized: the tables are observed as they stand.
+
+    So stand the results of their checks, unless one is missing or is about something else: then they are audited.
+    """
     for table in TABLES.values():
         facts = table_facts(table, result, context.run.tags)
         context.log_event(dg.AssetObservation(table.name, partition=context.partition_key, metadata=facts))
-    # Dagster planned the checks with the run, and shows those without a result as skipped.
-    rules = [key for key in context.selected_asset_check_keys if key.name != FRESHNESS_CHECK]
-    yield from standing_results(context.instance, context.partition_key, rules)
+    if are_current(context.instance, context.partition_key, [spec.key for spec in check_specs()]):
+        return
+    try:
+        by_period = ingestor.audit(context.partition_key)
+    except MrfError as error:
+        tasks = [file.task for file in result.files]
+        raise _failure(context, tasks, str(error), result.seconds, error.spent) from None
+    report_results(context, check_results(by_period), context.partition_key)
+
+
+def _report_refusal(context: dg.AssetExecutionContext, result: NetworkResult) -> None:
+    """What was objected to; it stays until the network is published, audited, or found as it was published."""
+    refused = check_results(result.checks, metadata={REFUSED: dg.MetadataValue.bool(True)})
+    report_results(context, refused, context.partition_key)
 
 
 def _ingest(context: dg.AssetExecutionContext, ingestor: Ingestor) -> NetworkResult:
@@ -134,14 +142,6 @@ def _ingest(context: dg.AssetExecutionContext, ingestor: Ingestor) -> NetworkRes
         return ingestor.ingest(context.partition_key, tasks, _log_progress)
     except MrfError as error:
         raise _failure(context, tasks, str(error), time.monotonic() - started, error.spent) from None
-
-
-def _audit(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Iterator[dg.AssetCheckResult]:
-    try:
-        by_period = ingestor.audit(context.partition_key)
-    except MrfError as error:
-        raise failure(error) from None
-    yield from check_results(by_period, context.selected_asset_check_keys)
 
 
 def _refusal(result: NetworkResult) -> str:

@@ -12,12 +12,14 @@ from mrf_assets.defs.checks import check_results
 from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.processes import end_with_run
+from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
 from mrf_assets.schema import RATE_CHANGES
 
 
-def _check_specs() -> list[dg.AssetCheckSpec]:
+def drift_specs() -> list[dg.AssetCheckSpec]:
+    """One spec per rule of drift, partitioned by network."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # as in `defs.checks`
         return [
@@ -48,12 +50,9 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
             },
         )
     ],
-    check_specs=_check_specs(),
     partitions_def=NETWORKS,
 )
-def rate_changes(
-    context: dg.AssetExecutionContext, ingestor: Ingestor
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]  # a file, no value
+def rate_changes(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # a file, no value
     """Added, removed and changed prices between the two latest periods of one network."""
     end_with_run(context)
     try:
@@ -62,7 +61,7 @@ def rate_changes(
         raise failure(error) from None
     yield dg.MaterializeResult(asset_key=RATE_CHANGES.name, metadata=plain_metadata(_facts(changes)))
     by_period = {changes.period: list(changes.drift)} if changes.period else {}
-    yield from check_results(by_period, context.selected_asset_check_keys, DRIFT_CHECKS)
+    report_results(context, check_results(by_period, DRIFT_CHECKS), context.partition_key)
 
 
 def _facts(changes: Changes) -> dict[str, Any]:

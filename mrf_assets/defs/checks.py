@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import dagster as dg
-
-# Not exported, and the only way to ask for one partition's results.
-from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from mrf_assets.checks import CHECKS, Check, CheckResult
 from mrf_assets.defs.partitions import NETWORKS
@@ -40,42 +37,19 @@ def _specs() -> list[dg.AssetCheckSpec]:
 
 def check_results(
     by_period: Mapping[str, list[CheckResult]],
-    selected: Iterable[dg.AssetCheckKey],
     checks: Iterable[Check] = CHECKS,
+    metadata: Mapping[str, dg.MetadataValue[Any]] | None = None,
 ) -> Iterator[dg.AssetCheckResult]:
-    """Dagster's results of the selected rules; the periods of a network are judged as one."""
-    wanted = {(key.asset_key.to_user_string(), key.name) for key in selected}
+    """Dagster's results of rules; the periods of a network are judged as one. `metadata` is added to each."""
     for check in checks:
-        if (check.table, check.name) in wanted:
-            found = {
-                period: result
-                for period, results in by_period.items()
-                for result in results
-                if (result.check.table, result.check.name) == (check.table, check.name)
-            }
-            yield _result(next((it.check for it in found.values()), check), found)
-
-
-def standing_results(
-    instance: dg.DagsterInstance, partition: str, selected: Iterable[dg.AssetCheckKey]
-) -> Iterator[dg.AssetCheckResult]:
-    """The latest results of a partition told once more, for a run that left its data as it was."""
-    one = PartitionKeyFilter(key=partition)
-    done = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
-    for key in selected:
-        history = instance.event_log_storage.get_asset_check_execution_history(
-            key, limit=1, status=done, partition_filter=one
-        )
-        for record in history:
-            if found := record.evaluation:
-                yield dg.AssetCheckResult(
-                    asset_key=key.asset_key,
-                    check_name=key.name,
-                    passed=found.passed,
-                    severity=found.severity,
-                    description=found.description,
-                    metadata=dict(found.metadata) | {"unchanged_since_run": record.run_id},
-                )
+        found = {
+            period: result
+            for period, results in by_period.items()
+            for result in results
+            if (result.check.table, result.check.name) == (check.table, check.name)
+        }
+        result = _result(next((it.check for it in found.values()), check), found)
+        yield result.with_metadata(dict(result.metadata) | dict(metadata or {}))
 
 
 def _result(check: Check, by_period: Mapping[str, CheckResult]) -> dg.AssetCheckResult:

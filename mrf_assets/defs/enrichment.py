@@ -19,6 +19,7 @@ from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
 from mrf_assets.defs.processes import end_with_run
+from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.enrichment import batch_options, prices_of
 from mrf_assets.enrichment.directory import write_directory
@@ -153,12 +154,11 @@ def refusals_result(asset: str, statistics: Statistics) -> dg.AssetCheckResult:
 @dg.multi_asset(
     name="npi_registry",
     specs=[_spec(NPI_REGISTRY, ["npis"])],
-    check_specs=[refusals_spec("npi_registry")],
     pool=REGISTRY_POOL,
 )
 def npi_registry(
     context: dg.AssetExecutionContext, config: RegistryConfig, ingestor: Ingestor, enricher: Enricher
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]  # files, no value
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # files, no value
     """The registry's entries; a run that was interrupted or failed is gone on with by the next."""
     end_with_run(context)
     limit_registry(context.instance)  # of the runs after this one; beside it, the ledger's lock refuses a second
@@ -183,40 +183,43 @@ def npi_registry(
         facts["cost_dollars"] = result.cost_dollars
     refusals = refusals_result("npi_registry", result.statistics)
     if result.stopped is not None and config.limit is None and result.pending:
-        yield refusals  # a planned check without a result would count as one that could not be executed
+        report_results(context, [refusals])
         raise failure(f"{result.stopped}; {result.pending} NPIs are left: materialize it again, and it goes on", facts)
-    yield dg.MaterializeResult(asset_key="npi_registry", metadata=plain_metadata(facts), check_results=[refusals])
+    yield dg.MaterializeResult(asset_key="npi_registry", metadata=plain_metadata(facts))
+    report_results(context, [refusals])
 
 
 @dg.multi_asset(
     name="provider_directory",
     specs=[_spec(PROVIDER_DIRECTORY, ["npis", "npi_registry"])],
-    check_specs=[
-        dg.AssetCheckSpec(
-            check.name,
-            asset="provider_directory",
-            description=f"{check.explanation}\n\nSelects the offending rows:\n\n```sql\n{check.sql}\n```",
-        )
-        for check in DIRECTORY_CHECKS
-    ],
 )
-def provider_directory(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # a file
+def provider_directory(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # a file, no value
     """The published NPIs with their names, specialties and places, and how sure the payers' names are."""
     end_with_run(context)
     lake = ingestor.settings.output_dir
     rows = _told_plainly(lambda: write_directory(lake))
     results, figures = _told_plainly(lambda: audit_directory(Reference(lake).directory))
-    yield dg.MaterializeResult(
-        metadata=_directory_facts(figures, rows, Reference(lake).directory),
-        check_results=[_check_result(result) for result in results],
-    )
+    yield dg.MaterializeResult(metadata=_directory_facts(figures, rows, Reference(lake).directory))
+    report_results(context, map(_check_result, results))
+
+
+def directory_specs() -> list[dg.AssetCheckSpec]:
+    """One spec per rule of the directory."""
+    return [
+        dg.AssetCheckSpec(
+            check.name,
+            asset=PROVIDER_DIRECTORY.name,
+            description=f"{check.explanation}\n\nSelects the offending rows:\n\n```sql\n{check.sql}\n```",
+        )
+        for check in DIRECTORY_CHECKS
+    ]
 
 
 ASSETS = [npis, npi_registry, provider_directory]
 
 enrich_npis = dg.define_asset_job(
     "enrich_npis",
-    selection=dg.AssetSelection.assets(*(asset.key for asset in ASSETS)),
+    selection=dg.AssetSelection.assets(*(asset.key for asset in ASSETS)).without_checks(),
     description="Count the NPIs of what is published, look up those that are new, and join both.",
 )
 
@@ -293,6 +296,7 @@ def _check_result(result: CheckResult) -> dg.AssetCheckResult:
     if result.sample:
         metadata["sample"] = dg.MetadataValue.md(f"```json\n{result.sample.replace('`', chr(39))}\n```")
     return dg.AssetCheckResult(
+        asset_key=PROVIDER_DIRECTORY.name,
         check_name=result.check.name,
         passed=result.passed,
         severity=dg.AssetCheckSeverity.ERROR if result.check.blocking else dg.AssetCheckSeverity.WARN,

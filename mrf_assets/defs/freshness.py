@@ -7,12 +7,13 @@ a network tells the check; a weekly job tells it of networks that became late si
 
 import datetime as dt
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from mrf_assets.alerts import Alert, send_alert
 from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.settings import Operations
 from mrf_assets.store import Store
@@ -36,21 +37,10 @@ def freshness_spec(fresh_days: int) -> dg.AssetCheckSpec:
         )
 
 
-def freshness_results(
-    network_id: str, ingestor: Ingestor, fresh_days: int, selected: Iterable[dg.AssetCheckKey]
-) -> Iterator[dg.AssetCheckResult]:
-    """The check's result, if it is selected, as the network is published now."""
-    if dg.AssetCheckKey(dg.AssetKey(_TABLE), FRESHNESS_CHECK) not in selected:
-        return
+def freshness_result(network_id: str, ingestor: Ingestor, fresh_days: int) -> dg.AssetCheckResult:
+    """The check's result, as the network is published now."""
     newest, days = _age(Store(ingestor.settings.output_dir).periods(network_id), today())
-    yield dg.AssetCheckResult(
-        asset_key=_TABLE,
-        check_name=FRESHNESS_CHECK,
-        passed=days <= fresh_days,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=_words(newest, days, fresh_days),
-        metadata={"newest_period": newest, "days": days, "fresh_days": fresh_days},
-    )
+    return _result(newest, days, fresh_days)
 
 
 def late_networks_job(operations: Operations) -> dg.JobDefinition:
@@ -60,18 +50,7 @@ def late_networks_job(operations: Operations) -> dg.JobDefinition:
     def tell_late_networks(context: dg.OpExecutionContext, ingestor: Ingestor) -> None:
         late = list(_late(context.instance, ingestor, operations.fresh_days))
         for network_id, newest, days in late:
-            # A run of no partition can tell of many by events alone; a check's result would be of none of them.
-            evaluation = dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(_TABLE),
-                check_name=FRESHNESS_CHECK,
-                passed=False,
-                severity=dg.AssetCheckSeverity.WARN,
-                partition=network_id,
-                description=_words(newest, days, operations.fresh_days),
-                metadata={"newest_period": newest, "days": days, "fresh_days": operations.fresh_days},
-            )
-            # A run of no partition tells of many by events alone; a check's result would be of none of them.
-            context.log_event(evaluation)  # type: ignore[arg-type]  # its annotation is narrower than what it stores
+            report_results(context, [_result(newest, days, operations.fresh_days)], network_id)
         context.log.info("%d networks have no period of the last %d days", len(late), operations.fresh_days)
         if late:
             lines = [
@@ -124,6 +103,17 @@ def _age(periods: Sequence[str], today: dt.date) -> tuple[str, int]:
 def today() -> dt.date:
     """In UTC."""
     return dt.datetime.now(tz=dt.UTC).date()
+
+
+def _result(newest: str, days: int, fresh_days: int) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=_TABLE,
+        check_name=FRESHNESS_CHECK,
+        passed=days <= fresh_days,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=_words(newest, days, fresh_days),
+        metadata={"newest_period": newest, "days": days, "fresh_days": fresh_days},
+    )
 
 
 def _words(newest: str, days: int, fresh_days: int) -> str:

@@ -1,10 +1,10 @@
-"""The jobs: ingest networks, audit what is published, and catalog it."""
+"""The jobs over assets: ingest networks, catalog what is published, compare it and report on it."""
 
 import dagster as dg
 
 from mrf_assets.schema import TABLES
 
-_TABLES = dg.AssetSelection.assets(*TABLES)
+_TABLES = dg.AssetSelection.assets(*TABLES).without_checks()  # their steps report them, see `reported_checks`
 
 ingest = dg.define_asset_job(
     "ingest",
@@ -16,11 +16,6 @@ ingest_in_process = dg.define_asset_job(
     selection=_TABLES,
     executor_def=dg.in_process_executor,
     description="The same inside the process that runs it: what the workers of `mrf run` do.",
-)
-audit = dg.define_asset_job(
-    "audit",
-    selection=dg.AssetSelection.checks_for_assets(*[dg.AssetKey(name) for name in TABLES]),
-    description="Apply every rule to what is published, without reading anything anew.",
 )
 write_catalog = dg.define_asset_job(
     "write_catalog",
@@ -34,7 +29,7 @@ audit_catalog = dg.define_asset_job(
 )
 compare_months = dg.define_asset_job(
     "compare_months",
-    selection=dg.AssetSelection.assets("rate_changes"),
+    selection=dg.AssetSelection.assets("rate_changes").without_checks(),
     description="What changed in networks between their two latest periods.",
 )
 write_report = dg.define_asset_job(

@@ -10,10 +10,11 @@ from pydantic import Field
 
 from mrf_assets.batch import Pulse, Statistics
 from mrf_assets.defs.assets import OWNERS, column_schema
-from mrf_assets.defs.enrichment import Enricher, refusals_result, refusals_spec
+from mrf_assets.defs.enrichment import Enricher, refusals_result
 from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
 from mrf_assets.defs.processes import end_with_run
+from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.enrichment import batch_options
 from mrf_assets.enrichment.look_up import FoundProviders, look_up_npis
@@ -46,12 +47,11 @@ class LookUpConfig(dg.Config):
             metadata={"dagster/column_schema": column_schema(NPI_REGISTRY)},
         )
     ],
-    check_specs=[refusals_spec(LOOK_UP_ASSET)],
     pool=REGISTRY_POOL,
 )
 def npi_look_ups(
     context: dg.AssetExecutionContext, config: LookUpConfig, ingestor: Ingestor, enricher: Enricher
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]  # a file, no value
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # a file, no value
     """Ask the registry for each NPI of the configuration. What is published is neither read nor changed."""
     end_with_run(context)
     limit_registry(context.instance)
@@ -74,10 +74,11 @@ def npi_look_ups(
     facts = plain_metadata(_facts(found)) | {"path": dg.MetadataValue.path(path)}
     refusals = refusals_result(LOOK_UP_ASSET, found.statistics)
     if not found.rows:
-        yield refusals  # a planned check without a result would count as one that could not be executed
+        report_results(context, [refusals])
         reason = next(iter(found.failures.values()))
         raise failure(f"no provider was found; the first reason: {reason}", facts)
-    yield dg.MaterializeResult(asset_key=LOOK_UP_ASSET, metadata=facts, check_results=[refusals])
+    yield dg.MaterializeResult(asset_key=LOOK_UP_ASSET, metadata=facts)
+    report_results(context, [refusals])
 
 
 def _counts(statistics: Statistics) -> dict[str, int]:
@@ -103,6 +104,6 @@ def _facts(found: FoundProviders) -> dict[str, Any]:
 
 look_up_job = dg.define_asset_job(
     LOOK_UP,
-    selection=dg.AssetSelection.assets(LOOK_UP_ASSET),
+    selection=dg.AssetSelection.assets(LOOK_UP_ASSET).without_checks(),
     description="Look up a list of NPIs in the registry, as `mrf submit --search-type npi` asks for it.",
 )

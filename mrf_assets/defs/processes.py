@@ -15,6 +15,8 @@ from mrf_assets.part_processes import end_with_parent
 if TYPE_CHECKING:
     import dagster as dg
 
+    StepContext = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
+
 WORKER_TAG = "mrf/worker"  # process id
 STARTED_TAG = "mrf/worker_started"  # a process id is given again
 MACHINE_TAG = "mrf/machine"  # on which it is one
@@ -79,12 +81,12 @@ def is_alive(pid: int, *, began_before: float) -> bool:
         return False
 
 
-def is_step_process(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> bool:
+def is_step_process(context: StepContext) -> bool:
     """Whether this process is there for one step of a run, and has that run's process above it."""
     return context.op_execution_context.job_def.executor_def.name == "multiprocess"
 
 
-def end_with_run(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> None:
+def end_with_run(context: StepContext) -> None:
     """End a step's process at once when its run's process is gone: the run's retry would work next to it.
 
     Every asset calls this first. A run's own process is no step's, and outlives its code server.

@@ -12,7 +12,7 @@ import click
 from mrf_assets.console import package_log, printable, printable_json
 from mrf_assets.errors import FetchError, SettingError, StreamError
 from mrf_assets.fetch import FetchOptions, open_url
-from mrf_assets.flags import LocalPath
+from mrf_assets.flags import RAW_TEXT_HELP, LocalPath
 from mrf_assets.index_registry import read_registry
 from mrf_assets.settings import (
     DISCOVERY_MODES,
@@ -38,6 +38,7 @@ _MARKS = {"found": "✅", "nothing": "⚠️ ", "blocked": "⛔", "failed": "❌
 )
 @click.option("--mode", type=click.Choice(DISCOVERY_MODES), help="Which ways are taken when.  [default: intelligent]")
 @click.option("--output", type=_PATH, help="Write what was found there, as CSV for `mrf run --source csv`.")
+@click.option("--raw-text", is_flag=True, help=RAW_TEXT_HELP)
 @click.option(
     "--max-parallel",
     type=click.IntRange(1, MOST_WORKERS),
@@ -81,7 +82,7 @@ def discover(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: An
     with package_log(verbose=verbose):
         found = look(given, settings, looking, wanted=wanted, use_browser=flags["browser"], on_result=tell)
     if flags["output"] is not None:
-        rows = write_found(found.results, flags["output"])
+        rows = write_found(found.results, flags["output"], raw_text=flags["raw_text"])
         click.echo(f"Written: {rows} address(es), as they are, to {flags['output']}; keep it to yourself.", err=as_json)
     left_out: tuple[str, ...] = ()
     if flags["watch"]:

@@ -14,6 +14,7 @@ TAXONOMY_CODES_HELP = (
     "CSV of what each specialty does (taxonomy, billing_code_type, billing_code), for ghost rates.  "
     "[default: the one that `mrf catalog` was given last]"
 )
+RAW_TEXT_HELP = "In CSV, leave texts that a spreadsheet would run as a formula as they are."
 
 
 class LocalPath(click.Path):

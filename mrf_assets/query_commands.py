@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,9 +21,11 @@ from mrf_assets.catalog import connect, write_catalog
 from mrf_assets.console import printable, printable_json
 from mrf_assets.disk import refusal
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
-from mrf_assets.flags import TAXONOMY_CODES_HELP, LocalPath
+from mrf_assets.flags import RAW_TEXT_HELP, TAXONOMY_CODES_HELP, LocalPath
+from mrf_assets.hints import code_hints, network_hints
 from mrf_assets.queries import Query, names, parse, shipped
 from mrf_assets.settings import Settings
+from mrf_assets.spreadsheets import disarmed, row_writer
 from mrf_assets.store import Store
 from mrf_assets.whitelist import read_code_whitelist
 from mrf_assets.whole_files import whole_file
@@ -33,6 +35,9 @@ _ROWS_AT_ONCE = 10_000
 _MOST_ROWS = 1_000  # of a table on the console
 _PIPED_WIDTH = 1_000  # characters
 _CENTS = 2  # decimals
+_TEXT = r"'(?:[^']|'')*'"
+_COMPARED = re.compile(rf"\b(network_id|billing_code)\s*(?:=|IN\s*\()\s*({_TEXT}(?:\s*,\s*{_TEXT})*)", re.IGNORECASE)
+_LITERAL = re.compile(r"'((?:[^']|'')*)'")
 _FORMATS = ("table", "csv", "json", "parquet")
 
 
@@ -62,6 +67,7 @@ def catalog(output_dir: Path | None, taxonomy_codes: Path | None, root: Path | N
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="The value of a $name of the SQL.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), help="[default: by the end of --output, else table]")
 @click.option("--output", type=_PATH, help="Write the answer there.  [default: print it]")
+@click.option("--raw-text", is_flag=True, help=RAW_TEXT_HELP)
 @click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
 @click.option("--taxonomy-codes", type=_PATH, help=TAXONOMY_CODES_HELP)
 @click.option("--memory-mb", type=int, help="Memory that the query may take.  [default: 1024]")
@@ -90,10 +96,14 @@ def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> 
         if not connection.execute("SELECT * FROM networks LIMIT 1").fetchall():
             click.echo(f"Nothing is published in {settings.output_dir}.", err=True)
         given = asked.bind(_given(flags["params"]), _parameters(asked))
+        for hint in _hints(connection, asked, given):
+            click.echo(f"Hint: {printable(hint)}", err=True)
         if flags["name"] is not None and "whitelist" in given:
             read_code_whitelist(Path(given["whitelist"]))  # SQL cannot tell a code from a formula
         if form == "parquet" and output is not None:
             _write_parquet(connection.sql(asked.sql, params=given), output)
+        elif form == "csv":
+            _write_csv(connection.execute(asked.sql, given), output, raw_text=flags["raw_text"])
         else:
             _WRITERS[form](connection.execute(asked.sql, given), output)
 
@@ -109,6 +119,16 @@ def _asked(sql: str | None, file: Path | None, name: str | None) -> Query:
         return parse(str(file), file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ListFileError(str(file), f"cannot be read ({error}); check the path") from error
+
+
+def _hints(connection: duckdb.DuckDBPyConnection, asked: Query, given: Mapping[str, str]) -> list[str]:
+    """What is said of networks and codes that are asked for, as a value or in the SQL, and not published."""
+    values: dict[str, list[str]] = {"network_id": [], "billing_code": []}
+    for column, listed in _COMPARED.findall(asked.sql):
+        values[column.lower()] += [text.replace("''", "'") for text in _LITERAL.findall(listed)]
+    for column in values:
+        values[column] += filter(None, [given.get(column)])
+    return [*network_hints(connection, values["network_id"]), *code_hints(connection, values["billing_code"])]
 
 
 def _parameters(asked: Query) -> set[str]:
@@ -192,11 +212,15 @@ def _write_table(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None
         click.echo(f"The first {_MOST_ROWS:,} rows; --format csv, json or parquet has all.", err=True)
 
 
-def _write_csv(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None:
+def _write_csv(answer: duckdb.DuckDBPyConnection, output: Path | None, *, raw_text: bool) -> None:
+    def cell(value: object) -> str:
+        return disarmed(value) if isinstance(value, str) and not raw_text else _plain(value)
+
     with _opened(output) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_columns(answer))
-        writer.writerows([_plain(value) for value in row] for row in _rows(answer))
+        write = row_writer(file)
+        write(map(cell, _columns(answer)))
+        for row in _rows(answer):
+            write(map(cell, row))
 
 
 def _write_json(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None:
@@ -215,7 +239,6 @@ def _write_parquet(answer: duckdb.DuckDBPyRelation, output: Path) -> None:
 
 _WRITERS: Mapping[str, Callable[[duckdb.DuckDBPyConnection, Path | None], None]] = {
     "table": _write_table,
-    "csv": _write_csv,
     "json": _write_json,
 }
 

@@ -75,6 +75,8 @@ def report(
 
     given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
     made = write_report(given, networks, path=output, codes=codes, most_codes=most_codes)
+    for hint in made.figures.hints:
+        click.echo(f"Hint: {printable(hint)}", err=True)
     providers = "" if made.figures.providers is None else f"; {made.figures.providers.summary}"
     click.echo(f"{made.path}: {len(made.figures.coverage):,} network(s){printable(providers)}")
 

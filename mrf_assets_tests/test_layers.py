@@ -25,13 +25,13 @@ LAYERS = [
             "generations",
             "queries",
         ),
-        *("alerts", "reference", "whole_files", "dagster_server", "duckdb_paths", "clock"),
+        *("alerts", "reference", "whole_files", "dagster_server", "duckdb_paths", "clock", "spreadsheets"),
     },  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
     {
         *("pipeline", "results", "task_store", "manifest", "unchanged", "renewal", "enrichment", "data_dictionary"),
         *("catalog_checks", "changes", "quality", "statistics", "budget", "index_store", "index_reader", "index_watch"),
-        *("submission", "discovery", "published_prices"),
+        *("submission", "discovery", "published_prices", "hints"),
     },  # composition
     {
         *("console", "status_view", "defs", "definitions", "workers", "batch_history", "batch_orchestrator"),

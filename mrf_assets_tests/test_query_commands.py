@@ -281,6 +281,43 @@ def test_an_output_folder_that_is_not_there_is_one_clear_line(mrf: Mrf, tmp_path
     assert not (tmp_path / "typo").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("SELECT * FROM rates WHERE network_id = 'acm'",), "network 'acm' is not published; there are: acme"),
+        (
+            ("SELECT 1 FROM rates WHERE network_id IN ('acme', 'x''y')",),
+            'network "x\'y" is not published; there are: acme',
+        ),
+        (
+            ("SELECT count(*) FROM rates WHERE billing_code='1001'",),
+            "billing code '1001' is in no published price; there are: 10001",
+        ),
+        (
+            ("--name", "price_distribution", "--param", "billing_code=99213"),
+            "billing code '99213' is in no published price; there are: 10001",
+        ),
+        (
+            ("SELECT 1 WHERE $network_id <> ''", "--param", "network_id=z"),
+            "network 'z' is not published; there are: acme",
+        ),
+    ],
+)
+def test_what_nobody_published_gets_a_hint(mrf: Mrf, arguments: tuple[str, ...], hint: str) -> None:
+    """The answer comes nevertheless."""
+    told = mrf("query", *arguments, "--format", "json")
+
+    assert (0, f"Hint: {hint}\n") == (told.code, told.err)
+
+
+@pytest.mark.parametrize(
+    "sql", ["FROM rates WHERE network_id = 'acme' AND billing_code = '10001'", "SELECT 'network_id'"]
+)
+def test_what_is_published_gets_none(mrf: Mrf, sql: str) -> None:
+    """Nor does a text that is compared with nothing."""
+    assert (0, "") == (mrf("query", sql, "--format", "json").code, mrf("query", sql, "--format", "json").err)
+
+
 # --- the catalog ----------------------------------------------------------------------------
 
 

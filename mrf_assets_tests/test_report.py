@@ -208,6 +208,24 @@ def test_networks_and_codes_may_be_chosen(lake: Lake, tmp_path: Path) -> None:
     assert "t~twin" not in re.sub(r"<pre>.*?</pre>", "", made.path.read_text(), flags=re.DOTALL)
 
 
+def test_a_code_that_nobody_published_gets_a_hint(
+    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page comes nevertheless, with the codes that there are."""
+    page = tmp_path / "page.html"
+    main(["report", "--output-dir", str(lake.root), "--output", str(page), "--code", "9921", "--code", "470"])
+
+    told = capsys.readouterr()
+    assert "Hint: billing code '9921' is in no published price; there are: 99213 and 4 more\n" == told.err
+    assert page.exists()
+
+
+def test_a_network_that_nobody_published_is_refused_with_those_that_are(lake: Lake) -> None:
+    """As by `mrf check`."""
+    with pytest.raises(SettingError, match=r"t~z is not published in .*; there are: t~a, t~b, t~twin$"):
+        write_report(Settings(output_dir=lake.root), ["t~z"])
+
+
 def test_run_times_come_from_the_manifest(hostile: Report, sound: Report) -> None:
     """Where there is one."""
     assert [(1.5, "failed")] == [(it.seconds, it.status) for it in hostile.figures.runs]

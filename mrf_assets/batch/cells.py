@@ -10,8 +10,7 @@ import orjson
 import pyarrow as pa
 
 from mrf_assets.batch.values import Row
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # what a spreadsheet would run; OWASP "CSV injection"
+from mrf_assets.spreadsheets import armed, disarmed
 
 
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
@@ -31,7 +30,7 @@ def to_text(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return "'" + value if value.startswith(_FORMULA) else value
+            return disarmed(value)
         case list() | dict():
             return orjson.dumps(value).decode()
         case dt.datetime() | dt.date():
@@ -41,7 +40,7 @@ def to_text(value: object) -> str:
 
 
 _READERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str], Any]], ...] = (
-    (pa.types.is_string, lambda text: text.removeprefix("'")),
+    (pa.types.is_string, armed),
     (pa.types.is_boolean, lambda text: bool(("false", "true").index(text.lower()))),
     (pa.types.is_integer, int),
     (pa.types.is_floating, float),

@@ -14,14 +14,16 @@ from pathlib import Path
 from mrf_assets.characters import percent_escaped, printable
 from mrf_assets.discovery.values import PortalResult
 from mrf_assets.disk import refusal
+from mrf_assets.spreadsheets import disarmed
 from mrf_assets.whole_files import whole_file
 
 COLUMNS = ("file_url", "kind", "payer", "portal", "way", "status", "reason", "found_at")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_found(results: Iterable[PortalResult], path: Path) -> int:
+def write_found(results: Iterable[PortalResult], path: Path, *, raw_text: bool = False) -> int:
     """Write the file, visible only when whole; returns how many rows name a file.
+
+    Texts that a spreadsheet would run are disarmed, unless `raw_text` is asked for.
 
     Raises:
         StoreError: It cannot be written.
@@ -36,7 +38,7 @@ def write_found(results: Iterable[PortalResult], path: Path) -> int:
                 writer.writerow(COLUMNS)
                 for row in _rows(results):
                     files += bool(row[0])
-                    writer.writerow([_cell(text) for text in row])
+                    writer.writerow([_line(text) if raw_text else disarmed(_line(text)) for text in row])
     except OSError as error:
         raise refusal(path, error) from error
     return files
@@ -52,7 +54,5 @@ def _rows(results: Iterable[PortalResult]) -> Iterator[tuple[str, ...]]:
             yield "", "", *known, "", result.status, result.reason, found_at
 
 
-def _cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula, on one line."""
-    line = printable(" ".join(text.split()) if any(char in text for char in "\r\n\t") else text)
-    return f"'{line}" if line.startswith(_FORMULA) else line
+def _line(text: str) -> str:
+    return printable(" ".join(text.split()) if any(char in text for char in "\r\n\t") else text)

@@ -13,9 +13,11 @@ from mrf_assets.catalog import connect
 from mrf_assets.changes import Changes, write_changes
 from mrf_assets.checks import CheckResult
 from mrf_assets.errors import QueryError, SettingError, StoreError
+from mrf_assets.hints import code_hints
 from mrf_assets.quality import check_networks
 from mrf_assets.report.providers import Providers, read_providers
 from mrf_assets.settings import Settings
+from mrf_assets.store import Store
 
 MANIFEST_NAME = "manifest.json"  # what `mrf run` leaves in the output folder
 _MOST_SPREADS = 12
@@ -105,6 +107,7 @@ class Figures:
 
     coverage: Sequence[Coverage]
     code_prices: Sequence[CodePrices]
+    hints: Sequence[str]  # of codes that were asked for, and are in no price
     spreads: Sequence[Spread]  # the widest first
     changes: Sequence[Changes]  # of the networks with two periods
     checks: dict[str, list[CheckResult]]  # by network
@@ -177,7 +180,7 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
         with connect(root, memory_mb=settings.query_memory_mb, networks=chosen) as connection:
             coverage = [Coverage(*row) for row in connection.execute(_COVERAGE_SQL).fetchall()]
             _require(coverage, networks, root)
-            code_prices = _code_prices(connection, codes, most_codes)
+            code_prices, hints = _code_prices(connection, codes, most_codes), code_hints(connection, codes)
             spreads = [Spread(*row) for row in connection.execute(_SPREADS_SQL, {"most": _MOST_SPREADS}).fetchall()]
     except duckdb.OutOfMemoryException as error:
         raise QueryError("report", f"needs more memory ({error}); raise --memory-mb") from error
@@ -186,6 +189,7 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
     return Figures(
         coverage=coverage,
         code_prices=code_prices,
+        hints=hints,
         spreads=spreads,
         changes=[write_changes(settings, it.network_id) for it in coverage if it.periods > 1],
         checks=check_networks(settings, networks),
@@ -196,7 +200,8 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
 
 def _require(coverage: Sequence[Coverage], networks: Sequence[str], root: Path) -> None:
     if missing := sorted(set(networks) - {it.network_id for it in coverage}):
-        raise SettingError("network", f"{', '.join(missing)} is not published in {root}")
+        listed = ", ".join(Store(root).networks()) or "none"
+        raise SettingError("network", f"{', '.join(missing)} is not published in {root}; there are: {listed}")
     if not coverage:
         raise SettingError("--output-dir", f"nothing is published in {root}; run `mrf run` first")
 

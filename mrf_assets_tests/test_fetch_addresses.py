@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import ipaddress
-import socket
-import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import given, strategies as st
 
-from mrf_assets.errors import AddressRefused, MrfError, UnsupportedUrl, UntrustedServer
+from mrf_assets.errors import AddressRefused, MrfError, UnsupportedUrl
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.private_addresses import is_private_address, is_private_host
 from mrf_assets_tests.mrf_server import Answer, MrfServer
@@ -268,51 +259,3 @@ def test_cookies_of_one_file_are_not_told_with_the_next(server: MrfServer) -> No
     _read(server.url("/a.json"), FetchOptions())
 
     assert ["a=1", None] == [each.headers.get("cookie") for each in server.requests_of("/a.json")]
-
-
-@pytest.fixture
-def untrusted_port(tmp_path: Path) -> Iterator[int]:
-    """Port of a TLS server whose certificate nobody has signed but itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    begin = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(begin)
-        .not_valid_after(begin + dt.timedelta(days=36_500))
-        .sign(key, hashes.SHA256())
-    )
-    pem = tmp_path / "server.pem"
-    pem.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def shake_hands() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = listening.accept()
-                    with suppress(ssl.SSLError), connection, context.wrap_socket(connection, server_side=True):
-                        pass
-
-        server = threading.Thread(target=shake_hands)
-        server.start()
-        yield listening.getsockname()[1]
-        listening.shutdown(socket.SHUT_RDWR)
-        server.join()
-
-
-def test_a_certificate_that_cannot_be_verified_is_told_at_once(untrusted_port: int) -> None:
-    """health1.aetna.com sends an incomplete chain; no further attempt mends that."""
-    waits: list[float] = []
-    with pytest.raises(UntrustedServer, match="certificate cannot be verified"):
-        _read(f"https://localhost:{untrusted_port}/a.json", FetchOptions(wait=waits.append))
-
-    assert [] == waits

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
 import logging
 import socket
-import ssl
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from mrf_assets.discovery import Portal, discover
 from mrf_assets.errors import ConnectionLostError, FetchError, HttpStatusError, SettingError, UntrustedServer
@@ -24,6 +18,7 @@ from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.settings import DiscoverySettings, Settings
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.portal_server import link_page
+from mrf_assets_tests.raw_server import raw_server, write_certificate
 
 _SECRET = "S3cr3tV4lue"
 _NOW = dt.datetime.now(tz=dt.UTC)
@@ -48,71 +43,30 @@ def _fetched(url: str) -> bytes:
 @pytest.fixture
 def certificate(tmp_path: Path) -> Callable[..., Path]:
     """Makes a key and a certificate that nobody has signed but itself, in one file."""
-
-    def make(host: str = "localhost", until: dt.datetime = _NOW + _DAY) -> Path:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        addresses = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))] if host == "localhost" else []
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(until - 2 * _DAY)
-            .not_valid_after(until)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host), *addresses]), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        path = tmp_path / "server.pem"
-        path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-        return path
-
-    return make
+    return partial(write_certificate, tmp_path / "server.pem")
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Starts a server that answers every request with the same bytes, over TLS where it has a certificate."""
-    running: list[tuple[socket.socket, threading.Thread]] = []
-
-    def start(answer: bytes, pem: Path | None = None) -> str:
-        listening = socket.create_server(("127.0.0.1", 0))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        if pem is not None:
-            context.load_cert_chain(pem)
-
-        def work() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:  # the test is over
-                    return
-                with suppress(OSError), closing(connection):
-                    one = connection if pem is None else context.wrap_socket(connection, server_side=True)
-                    with one:
-                        head = b""
-                        while not head.endswith(b"\r\n\r\n"):
-                            head += one.recv(1 << 16) or b"\r\n\r\n"
-                        one.sendall(answer)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        running.append((listening, thread))
-        return f"{'http' if pem is None else 'https'}://localhost:{listening.getsockname()[1]}"
-
-    yield start
-    for listening, thread in running:
-        with suppress(OSError):
-            listening.shutdown(socket.SHUT_RDWR)
-        listening.close()
-        thread.join()
+    with ExitStack() as running:
+        yield lambda answer, pem=None: running.enter_context(raw_server([answer], pem))
 
 
 _OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def test_a_certificate_that_cannot_be_verified_is_told_at_once(serve: Serve, certificate: Callable[..., Path]) -> None:
+    """health1.aetna.com sends an incomplete chain; no further attempt mends that."""
+    waits: list[float] = []
+    options = FetchOptions(wait=waits.append)
+
+    with (
+        pytest.raises(UntrustedServer, match="certificate cannot be verified"),
+        open_url(f"{serve(_OK, certificate())}/a.json", options),
+    ):
+        pass
+    assert [] == waits
 
 
 @pytest.mark.parametrize("variable", _CERTIFICATES)

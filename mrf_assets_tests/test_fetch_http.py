@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack
 
 import pytest
 
 from mrf_assets.errors import ConnectionLostError, HttpStatusError
 from mrf_assets.fetch import FetchOptions, open_url, probe
+from mrf_assets_tests.raw_server import raw_server
 
 _DATA = bytes(range(256)) * 40
 _LENGTH = b"Content-Length: %d\r\n" % len(_DATA)
@@ -24,35 +23,9 @@ Serve = Callable[..., str]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts a server that answers each connection with the next of some bytes, and hangs up; gives its address."""
-    running: list[tuple[socket.socket, threading.Thread]] = []
-
-    def start(*answers: bytes) -> str:
-        listening = socket.create_server(("127.0.0.1", 0))
-
-        def answer() -> None:
-            for each in answers:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:  # the test is over
-                    return
-                with closing(connection), suppress(OSError):
-                    head = b""
-                    while not head.endswith(b"\r\n\r\n"):
-                        head += connection.recv(1 << 16)
-                    connection.sendall(each)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        running.append((listening, thread))
-        return f"http://127.0.0.1:{listening.getsockname()[1]}/a.json"
-
-    yield start
-    for listening, thread in running:
-        with suppress(OSError):
-            listening.shutdown(socket.SHUT_RDWR)
-        listening.close()
-        thread.join()
+    """Starts a server that answers each connection with the next of some bytes; gives the address of a file."""
+    with ExitStack() as running:
+        yield lambda *answers: running.enter_context(raw_server(answers)) + "/a.json"
 
 
 def _fetched(url: str, *, max_retries: int = 0) -> tuple[bytes, int | None]:

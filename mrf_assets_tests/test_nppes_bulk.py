@@ -422,9 +422,15 @@ def test_repairs_are_counted_over_all_files(cms: Publisher, caplog: pytest.LogCa
     assert {"bulk_date_form": 3} == dict(cms.registry.repairs)
 
 
-@pytest.mark.parametrize("link", ["file:///etc/{}", "s3://bucket/{}", "ftp://host/{}", "data:,{}", "http://[::1/{}"])
+@pytest.mark.parametrize(
+    "link",
+    [
+        *("file:///etc/{}", "s3://bucket/{}", "ftp://host/{}", "data:,{}", "http://[::1/{}"),
+        *("http://127.0.0.1/{}", "http://2130706433/{}", "https://metadata.google.internal/{}"),
+    ],
+)
 def test_a_page_of_the_web_names_http_alone(link: str) -> None:
-    """Neither our disk nor our buckets are for it to choose; what is no address costs the others nothing."""
+    """Our disk, our buckets and our network are not for it to choose; what is no address costs the others nothing."""
     page = f"<a href='{link.format(MONTH)}'>x</a>".encode()
 
     with pytest.raises(NotFoundAtSource, match=r"over http\(s\)"):

@@ -32,9 +32,10 @@ from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.errors import CorruptArchive, NotFoundAtSource, StoreError, UnsupportedContent
 from mrf_assets.nppes.bulk_archive import NpiLines, columns_of, corrupt, npi_lines, reason_of
 from mrf_assets.nppes.bulk_columns import COLUMNS, EXPRESSIONS, REPAIRS
+from mrf_assets.private_addresses import is_private_host
 from mrf_assets.schema import NPI_REGISTRY
 from mrf_assets.stream import Opener
-from mrf_assets.urls import canonical_url, is_remote
+from mrf_assets.urls import canonical_url, host_of, is_remote
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def read_listing(page: bytes, page_url: str) -> BulkListing:
             name = PurePosixPath(unquote(urlsplit(url).path)).name
         except ValueError:
             continue
-        if is_remote(page_url) and not url.lower().startswith(_SCHEMES):
+        if is_remote(page_url) and not (url.lower().startswith(_SCHEMES) and _may_name(page_url, url)):
             continue
         if (found := _MONTHLY.match(name)) and (first := _month_begin(found[1], found[2])):
             monthly.append(BulkFile(until=first, version=int(found[3] or 1), name=name, url=url))
@@ -151,6 +152,11 @@ def read_listing(page: bytes, page_url: str) -> BulkListing:
             "lists no NPPES_Data_Dissemination_<Month>_<Year>.zip over http(s); check MRF_NPI_FILES_URL",
         )
     return BulkListing(monthly=max(monthly), weekly=tuple(weekly[last] for last in sorted(weekly)))
+
+
+def _may_name(page_url: str, url: str) -> bool:
+    """A page over the web names no private address, unless it has one itself."""
+    return is_private_host(host_of(page_url)) or not is_private_host(host_of(url))
 
 
 def _month_begin(month: str, year: str) -> dt.date | None:

@@ -22,7 +22,7 @@ from mrf_assets.index_registry import PRIORITIES, RegisteredIndex, add_index, re
 from mrf_assets.index_store import IndexStatus, IndexStore
 from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_index
-from mrf_assets.sources.locations import Unusable, usable_location
+from mrf_assets.sources.locations import Unusable, shown, usable_location
 from mrf_assets.urls import canonical_url, fault_of, is_remote, local_path
 from mrf_assets.whitelist import read_code_whitelist
 
@@ -85,7 +85,7 @@ def _existing(url: str) -> str:
             raise SettingError("URL", str(error)) from None
     path = local_path(url).absolute()
     if not path.exists():
-        raise SettingError("URL", f"{url!r} is neither an address (https://...) nor a file that is there")
+        raise SettingError("URL", f"{shown(url)} is neither an address (https://...) nor a file that is there")
     return str(path)
 
 

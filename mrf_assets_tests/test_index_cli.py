@@ -175,6 +175,33 @@ def test_a_registry_with_problems_is_told_with_its_lines(tmp_path: Path, mrf: Mr
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "indexes.toml").write_text("[indexes.acme]\n")
 
-    for command in (["list"], ["check"], ["remove", "acme"], ["add", "b", "x.json", "--payer", "B"]):
+    added = ["add", "b", "https://mrf.example/x.json", "--payer", "B"]
+    for command in (["list"], ["check"], ["remove", "acme"], added):
         code, _, errors = mrf(*command)
         assert (2, True) == (code, "line 1, indexes.acme: has no url; add one" in errors)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["\ufeffhttps://u:S@h.example/i.json?sig=S", "<https://u:S@h.example/i.json?S>", "u:S@h.example/i.json?sig=S",
+     "h.example/i.json?sig=S", "https://u:S?S@h.example/i.json", "https: //u:S@h.example/i.json?sig=S"],
+)  # fmt: skip
+def test_what_is_no_address_is_not_registered_and_not_quoted(tmp_path: Path, mrf: Mrf, address: str) -> None:
+    """As a path, it would be kept with its login and its signature."""
+    code, out, errors = mrf("add", "acme", address.replace("S", SECRET), "--payer", "Acme")
+
+    assert 2 == code
+    assert SECRET not in out + errors
+    assert not (tmp_path / "home" / "indexes.toml").exists()
+
+
+def test_a_registry_edited_by_hand_names_no_spoilt_address(tmp_path: Path, mrf: Mrf) -> None:
+    """Its line is told, without the address."""
+    (tmp_path / "home").mkdir()
+    text = f'[indexes.acme]\npayer = "Acme"\nurl = "<https://u:{SECRET}@h.example/i.json?sig={SECRET}"\n'
+    (tmp_path / "home" / "indexes.toml").write_text(text)
+    code, out, errors = mrf("list")
+
+    assert 2 == code
+    assert "line 3, indexes.acme.url: is no URL: it begins with '<'" in errors
+    assert SECRET not in out + errors

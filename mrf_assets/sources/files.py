@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mrf_assets.sources.lists import Filling, read_list
-from mrf_assets.sources.locations import absolute_path
+from mrf_assets.sources.locations import absolute_path, shown
 from mrf_assets.sources.options import SourceOptions
 from mrf_assets.sources.tally import SourceTally
 from mrf_assets.sources.values import month_of
@@ -49,7 +49,7 @@ def read_files(
 def _fill_from_file(filling: Filling, where: str, file: SourceFile) -> None:
     month = month_of(file.period)
     if file.period and month is None:
-        filling.problems.add(where, f"has the period {file.period!r}; YYYY-MM was expected")
+        filling.problems.add(where, f"has the period {shown(file.period)}; YYYY-MM was expected")
         return
     known = {
         "network_id": file.network_id,

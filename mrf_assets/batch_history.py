@@ -150,8 +150,24 @@ def batch_statistics(
         known.update({run.run_id: run for run in runs})
     networks = list(planned.priorities) if planned else list((backfill and backfill.partition_names) or ())
     counted = count(batch_id, networks, runs, operations or Operations.from_environment())
+    if backfill is not None and planned is None:
+        counted = _without_pending(counted, backfill)
     is_driven = goes_on or (planned is not None and plan.is_held(planned.batch_id))
     return replace(counted, is_driven=is_driven, follow_up=follow_up)
+
+
+def _without_pending(it: BatchStatistics, backfill: PartitionBackfill) -> BatchStatistics:
+    """The statistics of a backfill that begins no further network, where it is over: none of its networks is pending.
+
+    A completed one has begun them all; a run that is missing there was deleted since.
+    """
+    match backfill.status.value:
+        case "CANCELING" | "CANCELED" | "FAILING" | "FAILED":
+            return replace(it, canceled=it.canceled + it.pending, pending=0)
+        case "COMPLETED" | "COMPLETED_SUCCESS" | "COMPLETED_FAILED":
+            return replace(it, pending=0)
+        case _:
+            return it
 
 
 def _follow_up(instance: dg.DagsterInstance, backfill: PartitionBackfill, *, goes_on: bool) -> FollowUp | None:

@@ -155,7 +155,7 @@ class BatchStatistics:
     @property
     def remaining_seconds(self) -> float | None:
         """Until the rest is done, if it goes on as it went; None where nothing ended or nothing runs."""
-        left = self.networks - self.ended
+        left = self.networks - self.ended - self.canceled
         if not left:
             return 0.0
         if not self.running or not self.timed or not self.active_seconds:

@@ -10,7 +10,10 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
 from mrf_assets.batch_history import all_statistics, batch_statistics, ensure_dagster_home
+from mrf_assets.dagster_server import DagsterServer, ServerBackfill
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
+from mrf_assets.status_view import status_lines
+from mrf_assets.submission.states import backfill_status
 from mrf_assets.task_store import PlannedBatch, TaskStore
 from mrf_assets_tests.dagster_fixtures import add_backfill
 
@@ -64,6 +67,47 @@ def test_a_backfill_goes_on_between_two_of_its_runs(tmp_path: Path, monkeypatch:
 
     assert (2, 2, True) == (before.networks, before.pending, before.is_going_on)
     assert not after.is_going_on
+
+
+@pytest.mark.parametrize("status", ["CANCELING", "CANCELED", "FAILING", "FAILED"])
+def test_a_backfill_that_is_over_has_nothing_pending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    """What it had not begun is canceled: it never begins, and nobody waits for it."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    TaskStore.under(tmp_path / "out").save([])
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        backfill = add_backfill(instance, BulkActionStatus(status), {}, ["a", "b", "c"])
+        _run(instance, backfill.backfill_id, "a")
+        found = batch_statistics(tmp_path / "out", backfill.backfill_id)
+
+    assert (3, 1, 2, 0) == (found.networks, found.succeeded, found.canceled, found.pending)
+    assert ["Canceled: 2", "Pending: 0"] == [line for line in status_lines(found) if line[:3] in ("Can", "Pen")]
+    assert not found.is_successful
+
+
+def test_a_completed_backfill_has_nothing_pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has begun all of its networks; the runs that are not there were deleted as old ones are."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    TaskStore.under(tmp_path / "out").save([])
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        backfill = add_backfill(instance, BulkActionStatus.COMPLETED_SUCCESS, {}, ["a", "b"])
+        _run(instance, backfill.backfill_id, "a")
+        found = batch_statistics(tmp_path / "out", backfill.backfill_id)
+
+    assert (2, 1, 0) == (found.networks, found.succeeded, found.pending)
+
+
+def test_a_webserver_tells_of_a_canceled_backfill_what_was_not_begun() -> None:
+    """Of four networks one was published, and one failed; the runs of the others were never made."""
+    backfill = ServerBackfill(
+        backfill_id="b", job="ingest", status="CANCELED", partitions=4, tags={}, ended=0.0, error=None, run_statuses={}
+    )
+    found = backfill_status(DagsterServer("http://127.0.0.1:1"), backfill, {"SUCCESS": 1, "FAILURE": 1})
+
+    assert ("canceled", 4, 1, 1, 2) == (found.state, found.parts, found.completed, found.failed, found.canceled)
 
 
 # --- the home -------------------------------------------------------------------------------

@@ -109,6 +109,8 @@ def backfill_status(server: DagsterServer, backfill: ServerBackfill, statuses: M
     follower = backfill.tags.get(THEN_TAG)
     job = COMPREHENSIVE if follower == ENRICH else backfill.job
     parts, state, error = backfill.partitions, _backfill_state(backfill, states), backfill.error
+    if state == "canceled":  # those that it had not begun are canceled, too
+        states["canceled"] = parts - sum(states[each] for each in ("completed", "failed", "running"))
     if follower is not None and state != "canceled" and backfill.status != "FAILED":
         parts += 1
         if state in _ENDED:

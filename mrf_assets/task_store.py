@@ -25,8 +25,9 @@ from typing import IO, Any
 
 from mrf_assets.disk import sqlite_refusal, sqlite_refusals
 from mrf_assets.errors import SettingError, StoreError
+from mrf_assets.private_addresses import is_private_host
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan, file_id_of
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls import canonical_url, host_of, is_remote
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (network_id TEXT, position INTEGER, task TEXT NOT NULL, plans TEXT NOT NULL);
@@ -339,4 +340,13 @@ def plain(value: FileTask | NetworkIdentity | Plan) -> dict[str, Any]:
 
 def _task(row: dict[str, Any], plans: tuple[Plan, ...]) -> FileTask:
     identity = NetworkIdentity(**row.pop("identity"))
-    return FileTask(**row | {"identity": identity, "mirror_urls": tuple(row["mirror_urls"]), "plans": plans})
+    index_url = row["index_url"] or ""
+    known = {
+        # Of plans that were made before it was noted.
+        "is_from_stranger": is_remote(index_url) and not is_private_host(host_of(index_url)),
+        **row,
+        "identity": identity,
+        "mirror_urls": tuple(row["mirror_urls"]),
+        "plans": plans,
+    }
+    return FileTask(**known)

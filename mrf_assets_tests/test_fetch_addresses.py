@@ -138,6 +138,10 @@ def test_no_proxy_is_asked_for_a_private_address(
         r"mrf.example\@127.0.0.1",
         r"mrf.example\.example",
         "mrf example",
+        'mrf.example"',
+        "mrf.example`",
+        "'127.0.0.1'",
+        "&127.0.0.1",
         "mrf.exa\tmple",
     ],
 )

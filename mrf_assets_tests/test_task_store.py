@@ -62,6 +62,26 @@ def test_a_task_comes_back_as_it_was(store: TaskStore, task: FileTask) -> None:
     assert [task] == store.load("acme")
 
 
+@pytest.mark.parametrize(
+    ("index_url", "expected"),
+    [
+        ("https://mrf.example/index.json", True),
+        ("http://127.0.0.1/index.json", False),
+        ("/a/index.json", False),
+        (None, False),
+    ],
+)
+def test_a_plan_of_an_older_version_tells_whose_addresses_it_holds(
+    store: TaskStore, index_url: str | None, expected: bool
+) -> None:
+    """What its index says of that: an address in an index over the web is a stranger's."""
+    store.save([_task(index_url=index_url)])
+    with closing(sqlite3.connect(store.path)) as plan, plan:
+        plan.execute("UPDATE files SET task = json_remove(task, '$.is_from_stranger')")
+
+    assert [expected] == [task.is_from_stranger for task in store.load("acme")]
+
+
 def test_an_unknown_network_is_empty(store: TaskStore) -> None:
     """It was never planned; that is no error."""
     assert [] == store.load("acme")

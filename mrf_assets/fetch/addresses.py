@@ -22,6 +22,8 @@ from urllib3.util.connection import allowed_gai_family, create_connection
 from mrf_assets.fetch.connections import TimedAdapter, TimedHTTPConnection, TimedHTTPSConnection
 from mrf_assets.private_addresses import is_private_address
 
+# Names as IDNA leaves them, and IPv6. urllib3 passes more on, and fails at some by AssertionError behind a proxy.
+_HOST = re.compile(r"[a-z0-9_.-]+\Z|[0-9a-f:.]+\Z")
 # What one parser takes for a part of the host and another for its end, or decodes.
 _AMBIGUOUS = re.compile(r"[\\\x00-\x20\x7f]")
 
@@ -35,12 +37,10 @@ def connected_host(written: str, prepared: str) -> str:
         ValueError: There is no host, or others could read another one out of the address.
     """
     authority = urlsplit(written).netloc
-    host = parse_url(prepared).host
-    named = urlsplit(prepared).hostname
-    if not host or _AMBIGUOUS.search(authority) or "%" in authority.rpartition("@")[2]:
+    host = (parse_url(prepared).host or "").strip("[]").lower()
+    if _AMBIGUOUS.search(authority) or "%" in authority.rpartition("@")[2]:
         raise ValueError(written)
-    host = host.strip("[]").lower()
-    if host != named:
+    if not _HOST.match(host) or host != urlsplit(prepared).hostname:
         raise ValueError(written)
     return host
 

@@ -38,7 +38,7 @@ from mrf_assets.defs.run_records import (
 from mrf_assets.disk import full_disk, is_full
 from mrf_assets.errors import SettingError
 from mrf_assets.manifest import NetworkRecord, build_manifest
-from mrf_assets.settings import Operations, dagster_home, local_path
+from mrf_assets.settings import Operations, dagster_home, machine_path
 from mrf_assets.statistics import BatchStatistics, FollowUp, PlatformStatistics, count, count_jobs, together
 from mrf_assets.store import Store
 from mrf_assets.submission import AFTER_TAG, FOLLOWER, THEN_TAG, state_of, why_not_followed
@@ -136,7 +136,7 @@ def batch_statistics(
     Raises:
         SettingError: There is no such batch.
     """
-    plan = plan_of(local_path("output_dir", output_dir).absolute())
+    plan = plan_of(machine_path("output_dir", output_dir).absolute())
     with _records() as instance:
         batch_id = batch_id or latest_batch_of(instance, plan)
         planned = None if batch_id is None else plan.load_batch(batch_id)
@@ -188,7 +188,7 @@ def _follow_up(instance: dg.DagsterInstance, backfill: PartitionBackfill, *, goe
 
 def is_told_here(output_dir: Path | str, batch_id: str) -> bool:
     """Whether plan and DAGSTER_HOME know all of a batch: not of a single run, nor of what follows a backfill."""
-    folder = local_path("output_dir", output_dir).absolute()
+    folder = machine_path("output_dir", output_dir).absolute()
     if Store(folder).state_dir.is_dir() and TaskStore.under(folder).load_batch(batch_id) is not None:
         return True
     with _records() as instance:
@@ -205,7 +205,7 @@ def all_statistics(
 
     A batch is told with all its runs, those of before too.
     """
-    plan = plan_of(local_path("output_dir", output_dir).absolute())
+    plan = plan_of(machine_path("output_dir", output_dir).absolute())
     operations = operations or Operations.from_environment()
     found = []
     with _records() as instance:

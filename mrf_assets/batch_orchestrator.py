@@ -46,7 +46,7 @@ from mrf_assets.manifest import GrowingManifest, NetworkRecord, build_manifest, 
 from mrf_assets.pipeline import Wanted, with_checked_arguments
 from mrf_assets.priority import PRIORITY_TAG, Priority, priority_of, score
 from mrf_assets.results import Kept
-from mrf_assets.settings import Operations, Settings, dagster_home, local_path
+from mrf_assets.settings import Operations, Settings, dagster_home, machine_path
 from mrf_assets.statistics import batch_alert, count, latest_runs
 from mrf_assets.store import Store
 from mrf_assets.task_store import PlannedBatch, TaskStore
@@ -131,8 +131,8 @@ def execute_batch(
     priority, min_priority = kwargs.pop("priority", None), kwargs.pop("min_priority", None)
     operations = kwargs.pop("operations", None) or Operations.from_environment()
     settings = Settings.from_environment(
-        output_dir=local_path("output_dir", output_dir).absolute(),
-        cpt_whitelist=None if cpt_whitelist is None else local_path("cpt_whitelist", cpt_whitelist),
+        output_dir=machine_path("output_dir", output_dir).absolute(),
+        cpt_whitelist=None if cpt_whitelist is None else machine_path("cpt_whitelist", cpt_whitelist),
         **kwargs,
     )
     if settings.skip_unchanged is None:
@@ -197,7 +197,7 @@ def continue_batch(
         SettingError: There is no such batch, or it is still running.
     """
     operations = operations or Operations.from_environment()
-    folder = local_path("output_dir", output_dir).absolute()
+    folder = machine_path("output_dir", output_dir).absolute()
     plan = plan_of(folder)
     ensure_dagster_home()
     with dg.DagsterInstance.get() as instance:

@@ -29,7 +29,7 @@ from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreErro
 from mrf_assets.generations import PublishedFile, published_files
 from mrf_assets.reference import Reference
 from mrf_assets.schema import PROVIDER_DIRECTORY as DIRECTORY, RATE_CHANGES, TABLES, Table
-from mrf_assets.settings import local_path
+from mrf_assets.settings import machine_path
 from mrf_assets.views import (
     CHANGES,
     DERIVED,
@@ -100,7 +100,7 @@ def connect(
         ListFileError: `taxonomy_codes` cannot be read.
         QueryError: `memory_mb` is not enough for the views alone.
     """
-    if not local_path("output_dir", output_dir).is_dir():
+    if not machine_path("output_dir", output_dir).is_dir():
         raise SettingError(
             "output_dir",
             f"nothing is published in {output_dir}, there is no such folder; correct the path, or run `mrf run` first",
@@ -132,7 +132,7 @@ def write_catalog(
         ListFileError: `taxonomy_codes` cannot be read.
         StoreError: The folder cannot be written, or something that is published cannot be read.
     """
-    output_dir = local_path("output_dir", output_dir)
+    output_dir = machine_path("output_dir", output_dir)
     path, state = output_dir / CATALOG_NAME, output_dir / ".mrf"
     try:
         if taxonomy_codes is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mrf_assets.priority import Priority
-from mrf_assets.settings import local_path
+from mrf_assets.settings import machine_path
 
 TAXONOMY_CODES_HELP = (
     "CSV of what each specialty does (taxonomy, billing_code_type, billing_code), for ghost rates.  "
@@ -25,7 +25,7 @@ class LocalPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click has it
         """The path."""
-        local_path(param.opts[0] if param is not None else "path", value)
+        machine_path(param.opts[0] if param is not None else "path", value)
         return super().convert(value, param, ctx)
 
 

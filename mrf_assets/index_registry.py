@@ -27,6 +27,7 @@ from tomlkit.items import Table as TomlTable
 
 from mrf_assets.errors import Problem, SettingError, SourceProblems, StoreError
 from mrf_assets.priority import Priority
+from mrf_assets.settings import machine_path
 from mrf_assets.urls import fault_of, is_remote, local_path
 
 PRIORITIES = tuple(Priority.__members__)
@@ -272,6 +273,13 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
+def _is_local_path(value: object) -> bool:
+    try:
+        return _is_text(value) and bool(machine_path("cpt_whitelist", str(value)))
+    except SettingError:
+        return False
+
+
 def _is_number(value: object, least: float, most: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and least < value <= most
 
@@ -290,7 +298,7 @@ _KINDS: dict[str, _Kind] = {
         lambda value: _is_number(value, 0, _YEAR_MINUTES),
         "a number of minutes, more than 0, a year at most",
     ),
-    "cpt_whitelist": (_is_text, "the path of a list of billing codes, in quotes"),
+    "cpt_whitelist": (_is_local_path, "the path on this machine of a list of billing codes, in quotes"),
     "structures": _COUNT,
     "match": (_is_text, "a text in quotes"),
     "max_files": _COUNT,

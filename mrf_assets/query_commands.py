@@ -20,11 +20,12 @@ from rich.table import Table
 from mrf_assets.catalog import connect, write_catalog
 from mrf_assets.console import printable, printable_json
 from mrf_assets.disk import refusal
+from mrf_assets.duckdb_paths import pattern_of
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.flags import RAW_TEXT_HELP, TAXONOMY_CODES_HELP, LocalPath
 from mrf_assets.hints import code_hints, network_hints
 from mrf_assets.queries import Query, names, parse, shipped
-from mrf_assets.settings import Settings
+from mrf_assets.settings import Settings, machine_path
 from mrf_assets.spreadsheets import disarmed, row_writer
 from mrf_assets.store import Store
 from mrf_assets.whitelist import read_code_whitelist
@@ -36,7 +37,10 @@ _MOST_ROWS = 1_000  # of a table on the console
 _PIPED_WIDTH = 1_000  # characters
 _CENTS = 2  # decimals
 _TEXT = r"'(?:[^']|'')*'"
-_COMPARED = re.compile(rf"\b(network_id|billing_code)\s*(?:=|IN\s*\()\s*({_TEXT}(?:\s*,\s*{_TEXT})*)", re.IGNORECASE)
+_COMPARED = re.compile(
+    rf"(?<![$\w])(network_id|billing_code)\s*(?:=|IN\s*\()\s*({_TEXT}(?:\s*,\s*{_TEXT})*)", re.IGNORECASE
+)
+_FILES = ("whitelist", "reference")  # parameters of shipped queries that name a file
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 _FORMATS = ("table", "csv", "json", "parquet")
 
@@ -100,6 +104,8 @@ def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> 
             click.echo(f"Hint: {printable(hint)}", err=True)
         if flags["name"] is not None and "whitelist" in given:
             read_code_whitelist(Path(given["whitelist"]))  # SQL cannot tell a code from a formula
+        if flags["name"] is not None:
+            given |= {name: pattern_of(machine_path("--param", given[name])) for name in _FILES if name in given}
         if form == "parquet" and output is not None:
             _write_parquet(connection.sql(asked.sql, params=given), output)
         elif form == "csv":

@@ -374,7 +374,7 @@ def _refuse_below_zero(settings: object, *names: str) -> None:
             raise SettingError(name, f"is {getattr(settings, name)}; it must be 0 or more")
 
 
-def local_path(name: str, value: Path | str) -> Path:
+def machine_path(name: str, value: Path | str) -> Path:
     """A path of this machine; `name` is that of the setting or flag.
 
     Raises:
@@ -393,7 +393,7 @@ def local_path(name: str, value: Path | str) -> Path:
 def _check_paths(settings: Any) -> None:  # noqa: ANN401 - of any class of settings
     for each in fields(settings):
         if isinstance(value := getattr(settings, each.name), Path):
-            local_path(each.name, value)
+            machine_path(each.name, value)
 
 
 def _require_folder(folder: Path) -> None:
@@ -409,8 +409,8 @@ def _require_folder(folder: Path) -> None:
 
 def _parse(name: str, text: str, hint: object) -> Any:  # noqa: ANN401 - the field's type
     kinds: dict[object, Callable[[str], Any]] = {
-        Path: partial(local_path, name),
-        Path | None: partial(local_path, name),
+        Path: partial(machine_path, name),
+        Path | None: partial(machine_path, name),
         int: int,
         int | None: int,
         float: float,
@@ -460,7 +460,7 @@ def certificates(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:
     """The folder of Dagster's storage: DAGSTER_HOME, else `.dagster_home` here."""
-    home = local_path("DAGSTER_HOME", environ.get("DAGSTER_HOME") or ".dagster_home").absolute()
+    home = machine_path("DAGSTER_HOME", environ.get("DAGSTER_HOME") or ".dagster_home").absolute()
     if found := next((char for char in "?%" if char in str(home)), None):  # it writes them into URLs as they are
         raise SettingError("DAGSTER_HOME", f"{home} holds a {found}, which Dagster cannot take; name another folder")
     return home
@@ -470,5 +470,5 @@ def default_host_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Where processes share what hosts take, if nothing else is set: one folder for each user of the machine."""
     given = environ.get("MRF_HOST_STATE_DIR", "")
     if given:
-        return local_path("MRF_HOST_STATE_DIR", given)
+        return machine_path("MRF_HOST_STATE_DIR", given)
     return Path(tempfile.gettempdir()) / f"mrf_assets-hosts-{os.geteuid()}"

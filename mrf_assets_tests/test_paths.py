@@ -16,6 +16,7 @@ from mrf_assets.batch_orchestrator import continue_batch, execute_batch
 from mrf_assets.catalog import connect, write_catalog
 from mrf_assets.cli import cli, main
 from mrf_assets.defs.resources import Ingestor
+from mrf_assets.enrichment import EnrichOptions
 from mrf_assets.errors import SettingError
 from mrf_assets.flags import LocalPath
 from mrf_assets.settings import (
@@ -95,6 +96,9 @@ def test_a_setting_that_is_a_path_refuses_addresses(kind: Any, name: str, addres
         (lambda path: execute_batch([], output_dir=path), "output_dir"),
         (lambda path: continue_batch(path, failed_only=True), "output_dir"),
         (lambda path: all_statistics(path, None), "output_dir"),  # type: ignore[arg-type]  # it is refused before
+        (lambda path: EnrichOptions(location=path, output=Path("o")), "--input"),
+        (lambda path: EnrichOptions(location="x.csv", output=Path(path)), "--output"),
+        (lambda path: EnrichOptions(location="x.csv", output=Path("o"), checkpoint=Path(path)), "--checkpoint"),
         (connect, "output_dir"),
         (write_catalog, "output_dir"),
         (lambda path: Ingestor(output_dir=path).settings, "output_dir"),

@@ -16,7 +16,7 @@ import pytest
 
 from mrf_assets.catalog import CATALOG_NAME
 from mrf_assets.cli import main
-from mrf_assets.queries import names
+from mrf_assets.queries import names, shipped
 from mrf_assets.store import Store
 from mrf_assets_tests.table_rows import publish_generation
 
@@ -279,6 +279,40 @@ def test_an_output_folder_that_is_not_there_is_one_clear_line(mrf: Mrf, tmp_path
     assert (2, "", 1) == (told.code, told.out, told.err.count("\n"))
     assert told.err.startswith("Error: output_dir: nothing is published in typo, there is no such folder;")
     assert not (tmp_path / "typo").exists()
+
+
+def test_a_file_of_a_shipped_query_is_read_alone(mrf: Mrf, tmp_path: Path) -> None:
+    """Though its name is a pattern for others."""
+    (tmp_path / "a*.csv").write_text("CPT,10001")
+    (tmp_path / "ab.csv").write_text("CPT,20002")
+    told = mrf("query", "--name", "whitelist_coverage", "--param", "whitelist=a*.csv", "--format", "csv")
+
+    assert ["10001"] == [row["billing_code"] for row in csv.DictReader(io.StringIO(told.out))]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("whitelist_coverage", "--param", "whitelist=s3://b/a.csv"),
+        ("reference_ratio", "--param", "reference=s3://b/a.csv"),
+    ],
+)
+def test_a_file_of_a_shipped_query_is_on_this_machine(mrf: Mrf, arguments: tuple[str, ...]) -> None:
+    """DuckDB would go and fetch it."""
+    assert 2 == mrf("query", "--name", *arguments).code
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_shipped_query_gives_no_hint_of_its_own_texts(mrf: Mrf, tmp_path: Path, name: str) -> None:
+    """What is compared with a parameter is no code that somebody asked for."""
+    (tmp_path / "codes.csv").write_text("billing_code_type,billing_code,dollars\nCPT,10001,1\n")
+    files = {"reference": "codes.csv", "whitelist": "codes.csv", "billing_code": "10001"}
+    given = {it.name: files.get(it.name, "x" if it.default is None else it.default) for it in shipped(name).parameters}
+    if "whitelist" in given:
+        (tmp_path / "codes.csv").write_text("CPT,10001\n")
+
+    told = mrf("query", "--name", name, *(f"--param={key}={value}" for key, value in given.items()), "--format", "json")
+    assert (0, "") == (told.code, told.err)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from mrf_assets.batch import Failure, Item
 from mrf_assets.enrichment.published import published_npis
 from mrf_assets.errors import Problem, SettingError, SourceProblems
 from mrf_assets.nppes import npi_of, npi_problem
-from mrf_assets.settings import local_path
 
 INVALID = "invalid_npi"
 PUBLISHED = "asset:providers"
@@ -105,7 +104,6 @@ class EnrichmentInput:
         if self.location == PUBLISHED:
             yield from _published(self.lake)
             return
-        local_path("--input", self.location)
         try:
             if Path(self.location).suffix.lower() in (".parquet", ".pq"):
                 yield from _parquet(self.location)

@@ -55,7 +55,7 @@ from mrf_assets.nppes.bulk_index import BulkIndex
 from mrf_assets.nppes.matching import best_match, registry_names
 from mrf_assets.reference import Reference
 from mrf_assets.schema import ENRICHED
-from mrf_assets.settings import EnrichSettings, local_path
+from mrf_assets.settings import EnrichSettings, machine_path
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,13 @@ class EnrichOptions:
     batch: BatchOptions = field(default_factory=BatchOptions)
 
     def __post_init__(self) -> None:
-        for name, path in (("--output", self.output), ("--checkpoint", self.checkpoint)):
-            local_path(name, path)
+        paths: dict[str, Path | str] = {
+            "--input": self.location,
+            "--output": self.output,
+            "--checkpoint": self.checkpoint,
+        }
+        for name, path in paths.items():
+            machine_path(name, path)
         if unknown := sorted(set(self.stages) - STAGES.keys()):
             raise SettingError("--stages", f"{', '.join(unknown)}: {_stages_text(unknown)}")
         if "npi" not in self.stages:

@@ -23,6 +23,11 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def printable_lines(text: str) -> str:
+    """The same, with line ends and tabs as they are."""
+    return UNPRINTABLE.sub(lambda found: found[0] if found[0] in "\t\r\n" else "\N{REPLACEMENT CHARACTER}", text)
+
+
 def printable_values(value: object) -> object:
     """The same for all texts and keys of a JSON value."""
     if isinstance(value, str):

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mrf_assets.catalog import connect, write_catalog
+from mrf_assets.characters import printable_lines
 from mrf_assets.console import printable, printable_json
 from mrf_assets.disk import refusal
 from mrf_assets.duckdb_paths import pattern_of
@@ -220,7 +221,10 @@ def _write_table(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None
 
 def _write_csv(answer: duckdb.DuckDBPyConnection, output: Path | None, *, raw_text: bool) -> None:
     def cell(value: object) -> str:
-        return disarmed(value) if isinstance(value, str) and not raw_text else _plain(value)
+        if raw_text:
+            return _plain(value)
+        text = printable_lines(_plain(value))
+        return disarmed(text) if isinstance(value, str) else text
 
     with _opened(output) as file:
         write = row_writer(file)

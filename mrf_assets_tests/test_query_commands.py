@@ -112,6 +112,17 @@ def test_csv_has_lists_as_json(mrf: Mrf) -> None:
     ] == list(csv.reader(io.StringIO(told.out)))
 
 
+def test_csv_turns_no_direction_of_writing(mrf: Mrf) -> None:
+    """In texts and in lists; lines stay lines, and `--raw-text` has what the payer wrote."""
+    sql = "SELECT chr(8238) || 'a' || chr(10) || 'b' AS text, [chr(8294)] AS list"
+
+    assert [["text", "list"], ["�a\nb", '["�"]']] == list(
+        csv.reader(io.StringIO(mrf("query", sql, "--format", "csv").out))
+    )
+    raw = mrf("query", sql, "--format", "csv", "--raw-text").out
+    assert ["\u202ea\nb", '["\u2066"]'] == list(csv.reader(io.StringIO(raw)))[1]
+
+
 def test_json_is_one_object_a_line(mrf: Mrf) -> None:
     """Amounts are exact, as text."""
     told = mrf("query", f"{_VALUES} UNION ALL {_VALUES}", "--format", "json")

@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from mrf_assets.characters import printable_lines
 from mrf_assets.defs.assets import OWNERS
-from mrf_assets.defs.plain import failure, plain_metadata, plain_text
+from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.discovery import STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
@@ -65,7 +66,7 @@ def discovered_indexes(
         raise failure(error) from None
     for result in found.results:
         tell = context.log.info if result.found else context.log.warning
-        reason = plain_text(result.reason)
+        reason = printable_lines(result.reason)
         tell("%s: %s: %d addresses %s", result.portal.shown, result.status, len(result.found), reason)
     return dg.MaterializeResult(
         metadata=plain_metadata(facts) | {"duration_seconds": round(time.monotonic() - began, 3)}
@@ -89,7 +90,7 @@ def _look(config: DiscoveryConfig, settings: Settings, log: dg.DagsterLogManager
             "portals_not_watched": dg.MetadataValue.json(list(watched.left_out)),
         }
         for told in watched.left_out:
-            log.warning("Not watched: %s", plain_text(told))
+            log.warning("Not watched: %s", printable_lines(told))
     return found, facts
 
 

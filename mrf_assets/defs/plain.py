@@ -7,14 +7,9 @@ from typing import Any
 
 import dagster as dg
 
-from mrf_assets.characters import printable, printable_values
+from mrf_assets.characters import printable_lines, printable_values
 
 _PATHS = ("output_files",)  # paths of ours, that are opened
-
-
-def plain_text(text: str) -> str:
-    """Lines without what is no text."""
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def plain_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,17 +20,17 @@ def plain_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:  # noqa: ANN401 - of any kind that Dagster takes
     match value:
         case str():
-            return plain_text(value)
+            return printable_lines(value)
         case dg.JsonMetadataValue():
             return dg.MetadataValue.json(printable_values(value.data))  # type: ignore[arg-type]  # of the same shape
         case dg.MarkdownMetadataValue():
-            return dg.MetadataValue.md(plain_text(value.md_str or ""))
+            return dg.MetadataValue.md(printable_lines(value.md_str or ""))
         case dg.TextMetadataValue():
-            return dg.MetadataValue.text(plain_text(value.text or ""))
+            return dg.MetadataValue.text(printable_lines(value.text or ""))
         case _:
             return value
 
 
 def failure(error: object, facts: Mapping[str, Any] | None = None) -> dg.Failure:
     """An expected failure, as one text for a person; bad input is not cured by trying again."""
-    return dg.Failure(plain_text(str(error)), metadata=plain_metadata(facts or {}), allow_retries=False)
+    return dg.Failure(printable_lines(str(error)), metadata=plain_metadata(facts or {}), allow_retries=False)

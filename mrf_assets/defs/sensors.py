@@ -9,10 +9,11 @@ from typing import Any
 import dagster as dg
 
 from mrf_assets.alerts import Alert, send_alert
+from mrf_assets.characters import printable_lines
 from mrf_assets.defs import jobs
 from mrf_assets.defs.assets import network_files
 from mrf_assets.defs.partitions import add_networks
-from mrf_assets.defs.plain import plain_metadata, plain_text
+from mrf_assets.defs.plain import plain_metadata
 from mrf_assets.defs.resources import config_of
 from mrf_assets.index_store import Offer
 from mrf_assets.index_watch import IndexWatch
@@ -48,7 +49,7 @@ def index_sensor(settings: Settings, watching: IndexWatching, operations: Operat
             queued_runs=context.instance.get_runs_count(dg.RunsFilter(statuses=_WAITING)),
             alert=alert,
         )
-        context.log.info(plain_text(tick.summary))
+        context.log.info(printable_lines(tick.summary))
         # Not as requests of the result: the daemon asks for each key by itself whether it is there, 5,000 in a minute
         # (benchmarks/NOTES.md).
         add_networks(context.instance, tick.partitions)
@@ -82,7 +83,7 @@ def _run_request(offer: Offer, config: dict[str, Any]) -> dg.RunRequest:
         run_key=offer.run_key,
         partition_key=offer.network_id,
         run_config=config,
-        tags={name: plain_text(value)[:_TAG_CHARACTERS] for name, value in tags.items() if value},
+        tags={name: printable_lines(value)[:_TAG_CHARACTERS] for name, value in tags.items() if value},
     )
 
 
@@ -90,7 +91,7 @@ def _observation(offer: Offer) -> dg.AssetObservation:
     return dg.AssetObservation(
         asset_key=network_files.key,
         partition=offer.network_id,
-        description=plain_text(f"{'left' if offer.is_retired else 'is named by'} index {offer.index_name}"),
+        description=printable_lines(f"{'left' if offer.is_retired else 'is named by'} index {offer.index_name}"),
         metadata=plain_metadata(
             {
                 "status": "retired" if offer.is_retired else "listed",

@@ -427,7 +427,8 @@ class FileReader:
 
     def _new_inline(self, names: dict[str, str | None]) -> set[str]:
         """Which of these inline groups were not written yet; counts each further name of one that was."""
-        new = names.keys() - self._inline_names.keys()
+        # Not the difference of two `keys()`, which looks at each of the larger one.
+        new = {group_id for group_id in names if group_id not in self._inline_names}
         for group_id, name in names.items():
             if self._inline_names.setdefault(group_id, name) == name or name is None:
                 continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ class KeptItem:
 
     offset: int
     head: Head
+    head_bytes: int
     counts: Tally | None  # of the head; None counts nothing
 
 
@@ -81,6 +83,7 @@ class ItemBatches:
         self._parts: list[Part] = []
         self._items: list[KeptItem] = []  # of each part
         self._ends_item: list[bool] = []
+        self._part_starts: list[int] = []  # in the joined text
         self._bytes = 0
 
     def add(self, item: KeptItem, parts: Iterable[Part]) -> Iterator[TableBatch]:
@@ -111,7 +114,7 @@ class ItemBatches:
         self._parts.append(part)
         self._items.append(item)
         self._ends_item.append(ends_item)
-        self._bytes += len(part.text)
+        self._bytes += len(part.text) + (item.head_bytes if part.begins else 0)
 
     def flush(self) -> Iterator[TableBatch]:
         """Yield all that is held."""
@@ -125,6 +128,7 @@ class ItemBatches:
         if not self._parts:
             return
         text = joined(self._parts)
+        self._part_starts = list(accumulate((len(part.text) for part in self._parts), initial=0))
         found = find_elements(text, self._parts)
         rates = self._read_rates(text, found)
         regular = self._look_up(text, found, rates)
@@ -133,7 +137,7 @@ class ItemBatches:
         yield from self._one_by_one(text, found, self._events(found, regular), slow)
         self._add_rows(found, regular, rates, slow)
         self._start()
-        if self._prices.is_full:
+        if self._prices.is_full or self._rows.has_many_heads:
             yield from self._rows.settle()
         elif self._rows.is_full:
             yield from self._rows.full()
@@ -219,7 +223,7 @@ class ItemBatches:
         places = np.flatnonzero(np.isin(regular.price_ids, list(rejects)))
         elements = prices.elements[regular.prices[places]]
         parts = found.parts[elements]
-        part_starts = np.cumsum([0, *(len(part.text) for part in self._parts)])
+        part_starts = np.array(self._part_starts)
         part_offsets = np.array([part.offset for part in self._parts])
         offsets = part_offsets[parts] + prices.starts[regular.prices[places]] - part_starts[parts]
         return [
@@ -283,17 +287,15 @@ class ItemBatches:
 
     def _offset(self, part: int, place: int) -> int:
         """Where a place of the joined text is in the file."""
-        start = sum(len(each.text) for each in self._parts[:part])
-        return self._parts[part].offset + place - start
+        return self._parts[part].offset + place - self._part_starts[part]
 
     # --- rows
 
     def _add_rows(self, found: Elements, regular: _Regular, rates: _Rates, slow: _Slow) -> None:
-        part_heads = np.array([self._rows.head_id(item.head) for item in self._items])
-        heads = part_heads[found.parts]
         provider_ids = np.zeros(len(found.starts), np.int64)
         provider_ids[regular.elements] = regular.provider_ids
         elements = found.prices.elements[regular.prices]
+        heads = self._head_ids(found.parts, np.concatenate((elements, np.array(slow.elements, np.int64))))
         providers = provider_ids[elements]
         set_ids, set_is_null = self._providers.set_ids()
         rows = RateIds(
@@ -313,6 +315,14 @@ class ItemBatches:
             rows = reordered(joined_rows([rows, alone]), order)
         if len(rows.prices):
             self._rows.add(rows)
+
+    def _head_ids(self, parts: Positions, elements: Positions) -> Ids:
+        """For each element its item's head; of items without rows none is held, however many there are."""
+        heads = np.zeros(len(self._items), np.int64)
+        for part in np.unique(parts[elements]).tolist():
+            item = self._items[part]
+            heads[part] = self._rows.head_id(item.head, item.head_bytes)
+        return heads[parts]
 
 
 def gap_values(text: bytes, offset: int, url: str, *, is_first: bool, is_last: bool) -> list[object]:

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from mrf_assets.extract.interface import TableBatch
 from mrf_assets.extract.memo import PriceMemo
-from mrf_assets.extract.rows import ProviderRow
+from mrf_assets.extract.rows import MOST_BATCH_BYTES, ProviderRow
 from mrf_assets.extract.spans import Ids, buffer_of
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATE_TYPE, RATES, Table
 
 Head = tuple[Any, ...]  # negotiation_arrangement to covered_services
 
+_HEAD_BYTES = 700  # of an item's columns, beside its text
+_MOST_HEAD_BYTES = 16 << 20
 _LEAST_ROWS = 100_000  # of providers that are made into batches at a time; what is left over is copied
 
 _FIRST_HEAD = RATES.arrow.get_field_index("negotiation_arrangement")
@@ -54,7 +56,7 @@ class Groups(NamedTuple):
 
 
 class EvenBatches:
-    """Record batches of one table, all of the same number of rows but the last."""
+    """Record batches of one table, all of the same number of rows but the last, and those of very long texts."""
 
     def __init__(self, table: Table, batch_rows: int) -> None:
         self._table, self._batch_rows = table, batch_rows
@@ -72,13 +74,15 @@ class EvenBatches:
             start = min(self._batch_rows - self._rest.num_rows, batch.num_rows)
             first = [self._rest, batch.slice(0, start)]
             self._rest = pa.concat_batches(first)  # type: ignore[attr-defined]  # unknown to the stubs
-            if self._rest.num_rows < self._batch_rows:
+            if self._rest.num_rows < self._batch_rows and self._rest.nbytes < MOST_BATCH_BYTES:
                 return
             yield from self.flush()
         while batch.num_rows - start >= self._batch_rows:
             yield self._table.name, batch.slice(start, self._batch_rows)
             start += self._batch_rows
         self._rest = batch.slice(start) if start < batch.num_rows else None
+        if self._rest is not None and self._rest.nbytes >= MOST_BATCH_BYTES:
+            yield from self.flush()
 
     def flush(self) -> Iterator[TableBatch]:
         """Yield what was left over."""
@@ -112,13 +116,17 @@ class RateRows:
 
     def _start(self) -> None:
         self._heads: list[Head] = []
+        self._sizes: list[int] = []  # of the text of each head
+        self._head_bytes = 0
         self._held: list[RateIds] = []
         self._rows = 0
 
-    def head_id(self, head: Head) -> int:
+    def head_id(self, head: Head, json_bytes: int) -> int:
         """The id of an item's columns, until the next flush."""
         if not self._heads or self._heads[-1] is not head:
             self._heads.append(head)
+            self._sizes.append(json_bytes)
+            self._head_bytes += json_bytes + _HEAD_BYTES
         return len(self._heads) - 1
 
     def add(self, rows: RateIds) -> None:
@@ -130,6 +138,11 @@ class RateRows:
     def is_full(self) -> bool:
         """True if it is time to hand over what is full."""
         return self._rows >= self._batch_rows
+
+    @property
+    def has_many_heads(self) -> bool:
+        """True if it is time to `settle`: items of few rows each have heads of their own."""
+        return self._head_bytes >= _MOST_HEAD_BYTES
 
     def full(self) -> Iterator[TableBatch]:
         """Yield the batches that are full."""
@@ -148,13 +161,18 @@ class RateRows:
     def _made(self, count: int) -> Iterator[TableBatch]:
         if not count:
             return
-        rows, heads = joined_rows(self._held), self._heads
-        yield from self._batches.add(self._batch(_slice(rows, slice(count))))
+        rows, heads, sizes = joined_rows(self._held), self._heads, self._sizes
+        # A head is written out in each of its rows, however long its text is.
+        text_bytes = int(np.array(sizes)[rows.heads[:count]].sum())
+        step = max(1, count * MOST_BATCH_BYTES // max(text_bytes, MOST_BATCH_BYTES))
+        for start in range(0, count, step):
+            yield from self._batches.add(self._batch(_slice(rows, slice(start, min(start + step, count)))))
         self._start()
         rest = _slice(rows, slice(count, None))
         if len(rest.heads):
             first = int(rest.heads.min())
-            self._heads = heads[first:]
+            self._heads, self._sizes = heads[first:], sizes[first:]
+            self._head_bytes = _HEAD_BYTES * len(self._heads) + sum(self._sizes)
             self.add(rest._replace(heads=rest.heads - first))
 
     def _batch(self, rows: RateIds) -> pa.RecordBatch:

@@ -289,7 +289,8 @@ class _FastReader(FileReader):
                 tally.items_kept += 1
                 if items.is_full:
                     yield from items.read()
-                items.take_whole(KeptItem(base + start, columns, None), part)
+                head_bytes = list_start - start + stop - list_stop
+                items.take_whole(KeptItem(base + start, columns, head_bytes, None), part)
                 continue
             with closing(HeldItem(base + start, self.request)) as item:
                 item.add_head(base + start, text[start:list_start])
@@ -399,7 +400,7 @@ class _FastReader(FileReader):
         if has_doubles or not head.keys() <= HEAD_KEYS:
             _count_keys(pairs, counts)
         self.tally.items_kept += 1
-        kept = KeptItem(item.offset, columns, counts if counts != _NOTHING else None)
+        kept = KeptItem(item.offset, columns, item.head_bytes, counts if counts != _NOTHING else None)
         yield from self.items.add(kept, item.parts())
 
     def _by_reference(self, item: HeldItem) -> Iterator[TableBatch]:

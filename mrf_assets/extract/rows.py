@@ -30,6 +30,7 @@ GroupEntry = tuple[str | None, str | None, str | None, int]  # tin_type, tin_val
 _Group = tuple[str | None, str | None, str | None, list[int | None]]
 
 _NAME = 4  # in a ProviderRow
+MOST_BATCH_BYTES = 64 << 20  # of a record batch; one of usual rows has some 15 MB
 REFERENCE_KEYS = frozenset({"provider_group_id", "network_name", "provider_groups", "location"})
 GROUP_KEYS = frozenset({"npi", "tin"})
 _RATE_KEYS = frozenset({"provider_references", "provider_groups", "negotiated_prices"})
@@ -317,17 +318,19 @@ def content_of_entries(entries: Iterable[GroupEntry], networks: Sequence[str] | 
 
 
 class RowBuffer:
-    """Rows of one table, handed out as record batches of at most `batch_rows`."""
+    """Rows of one table, handed out as record batches of at most `batch_rows`, fewer where their texts are long."""
 
     def __init__(self, table: Table, file_id: str, batch_rows: int) -> None:
         self._table, self._schema = table, table.arrow
         self._file_id, self._batch_rows = file_id, batch_rows
         self._rows: list[tuple[Any, ...]] = []
+        self._text_bytes = 0
 
     def add(self, row: tuple[Any, ...]) -> Iterator[TableBatch]:
         """Take one row (without its file_id); yield a batch when one is full."""
         self._rows.append(row)
-        if len(self._rows) >= self._batch_rows:
+        self._text_bytes += sum(len(value) for value in row if type(value) is str)
+        if len(self._rows) >= self._batch_rows or self._text_bytes >= MOST_BATCH_BYTES:
             yield from self.flush()
 
     def flush(self) -> Iterator[TableBatch]:
@@ -338,5 +341,5 @@ class RowBuffer:
         fields = iter(self._schema)
         file_ids = pa.array([self._file_id] * len(self._rows), next(fields).type)
         arrays = [file_ids, *(pa.array(column, field.type) for column, field in zip(columns, fields, strict=True))]
-        self._rows = []
+        self._rows, self._text_bytes = [], 0
         yield self._table.name, pa.RecordBatch.from_arrays(arrays, schema=self._schema)

@@ -17,6 +17,7 @@ from mrf_assets.defs.discovery import discover_portals, discovered_indexes
 from mrf_assets.defs.follow_up import enrich_after_backfill
 from mrf_assets.defs.freshness import freshness_spec
 from mrf_assets.defs.look_up import look_up_job, npi_look_ups
+from mrf_assets.defs.refusals import FILES_ASSET, refusals_spec
 from mrf_assets.defs.report import report
 from mrf_assets.defs.reported_checks import reported_checks
 from mrf_assets.defs.resources import Ingestor
@@ -49,9 +50,9 @@ def build_defs(
             *(catalog, rate_changes, report),
         ],
         asset_checks=[
-            *reported_checks([*check_specs(), freshness_spec(operations.fresh_days)]),
+            *reported_checks([*check_specs(), freshness_spec(operations.fresh_days), refusals_spec(FILES_ASSET)]),
             *reported_checks([*drift_specs(), *enrichment.directory_specs()]),
-            *reported_checks([enrichment.refusals_spec(name) for name in ("npi_registry", LOOK_UP_ASSET)]),
+            *reported_checks([refusals_spec(name) for name in ("npi_registry", LOOK_UP_ASSET)]),
             catalog_checks,
         ],
         jobs=[

@@ -87,10 +87,10 @@ def test_the_catalog_is_made_of_all_tables() -> None:
 
 
 def test_the_checks_are_the_rules() -> None:
-    """No rule without a check, no check without a rule; and whether a network is late."""
+    """No rule without a check, no check without a rule; and whether a network is late, and its payer refuses us."""
     rules = {(check.table, check.name) for check in CHECKS}
 
-    assert rules | {("rates", "newest_period_is_recent")} == set(_CHECK_SPECS)
+    assert rules | {("rates", "newest_period_is_recent"), ("files", "few_refusals")} == set(_CHECK_SPECS)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=_check_id)

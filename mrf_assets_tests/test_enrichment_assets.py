@@ -18,7 +18,8 @@ import pytest
 
 from mrf_assets.catalog import connect
 from mrf_assets.definitions import build_defs
-from mrf_assets.defs.enrichment import ASSETS, FEW_REFUSALS, new_providers
+from mrf_assets.defs.enrichment import ASSETS, new_providers
+from mrf_assets.defs.refusals import FEW_REFUSALS
 from mrf_assets.enrichment import batch_options
 from mrf_assets.enrichment.directory import write_directory
 from mrf_assets.enrichment.directory_checks import DIRECTORY_CHECKS

@@ -13,10 +13,11 @@ from mrf_assets.checks import CHECKS
 from mrf_assets.definitions import defs
 from mrf_assets.defs.checks import check_specs
 from mrf_assets.defs.freshness import freshness_spec
+from mrf_assets.defs.refusals import FEW_REFUSALS
 from mrf_assets.schema import TABLES
 from mrf_assets_tests.dagster_fixtures import Bench, Payer, Place, key, without_rates
 from mrf_assets_tests.factory import document
-from mrf_assets_tests.mrf_server import MrfServer
+from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 _RULES = [spec.key for spec in check_specs()]
 _CHECKS = [*_RULES, freshness_spec(100).key]
@@ -74,6 +75,20 @@ def test_a_first_run_has_results_about_what_it_published(bench: Bench) -> None:
     run = bench.ingest("a", _SOUND)
 
     _assert_current(bench, key("a"), _published(bench, key("a"), run.run_id))
+
+
+@pytest.mark.parametrize(("letter", "refusals", "passed"), [("r", 0, True), ("s", 2, False)])
+def test_a_check_warns_of_a_payer_that_refuses_us(bench: Bench, letter: str, refusals: int, *, passed: bool) -> None:
+    """More than 5 % of the requests were answered with 429; the network is published all the same."""
+    bench.payer.server.script(Payer.path(letter), *[Answer(status=429, headers={"Retry-After": "0"})] * refusals)
+    run = bench.ingest(letter, _SOUND)
+
+    (found,) = [each for each in bench.evaluations(run.run_id) if each.check_name == FEW_REFUSALS]
+    assert (True, passed, dg.AssetCheckSeverity.WARN) == (run.success, found.passed, found.severity)
+    assert (dg.AssetKey("files"), key(letter), refusals) == (
+        *(found.asset_key, found.partition, found.metadata["requests_refused"].value),
+    )
+    assert found.target_materialization_data is not None
 
 
 def test_a_second_month_has_results_about_itself(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from mrf_assets.defs.metadata import data_version, failure_facts, table_facts
 from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.plain import failure
 from mrf_assets.defs.processes import end_with_run, is_step_process
+from mrf_assets.defs.refusals import FILES_ASSET, refusals_result
 from mrf_assets.defs.reported_checks import REFUSED, are_current, report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
@@ -106,7 +107,9 @@ def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Resu
         else:  # one pass publishes all tables, so all of them are told, whatever was asked for
             tags = {"dagster/data_version": version}
             context.log_event(dg.AssetMaterialization(table.name, "", facts, context.partition_key, tags))
-    report_results(context, check_results(result.checks), context.partition_key)
+    spent = spent_on(result.files)
+    refusals = refusals_result(FILES_ASSET, requests=spent["requests"], refused=spent["rate_limited"])
+    report_results(context, [*check_results(result.checks), refusals], context.partition_key)
 
 
 def _leave(context: dg.AssetExecutionContext, ingestor: Ingestor, result: NetworkResult) -> None:

@@ -19,6 +19,7 @@ from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
 from mrf_assets.defs.processes import end_with_run
+from mrf_assets.defs.refusals import refusals_result
 from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.enrichment import batch_options, prices_of
@@ -120,37 +121,6 @@ def npis(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.Materializ
     )
 
 
-FEW_REFUSALS = "few_refusals"
-MOST_REFUSED_PERCENT = 5.0  # what a registry refuses while its limit is found out: benchmarks/RESULTS.md
-_REFUSALS = (
-    f"The registry refused at most {MOST_REFUSED_PERCENT:g} % of the requests (429 or 503). More: raise "
-    "MRF_RATE_LIMIT_DELAY, or lower MRF_BATCH_SIZE or MRF_MAX_REQUESTS_PER_MINUTE."
-)
-
-
-def refusals_spec(asset: str) -> dg.AssetCheckSpec:
-    """The rule that warns of a registry which refuses us."""
-    return dg.AssetCheckSpec(FEW_REFUSALS, asset=asset, description=_REFUSALS)
-
-
-def refusals_result(asset: str, statistics: Statistics) -> dg.AssetCheckResult:
-    """What the rule says of one update."""
-    share = statistics.requests_refused / statistics.requests if statistics.requests else 0.0
-    return dg.AssetCheckResult(
-        asset_key=asset,
-        check_name=FEW_REFUSALS,
-        passed=share * 100 <= MOST_REFUSED_PERCENT,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{statistics.requests_refused:,} of {statistics.requests:,} requests were refused. {_REFUSALS}",
-        metadata={
-            "requests": statistics.requests,
-            "requests_refused": statistics.requests_refused,
-            "refused_percent": round(share * 100, 2),
-            "tolerated_percent": MOST_REFUSED_PERCENT,
-        },
-    )
-
-
 @dg.multi_asset(
     name="npi_registry",
     specs=[_spec(NPI_REGISTRY, ["npis"])],
@@ -181,7 +151,9 @@ def npi_registry(
         context.log.warning("the ledger was lost; the %d rows that are there count as looked up", result.adopted_rows)
     if any(getattr(settings, name) for name in _PRICES):
         facts["cost_dollars"] = result.cost_dollars
-    refusals = refusals_result("npi_registry", result.statistics)
+    refusals = refusals_result(
+        "npi_registry", requests=result.statistics.requests, refused=result.statistics.requests_refused
+    )
     if result.stopped is not None and config.limit is None and result.pending:
         report_results(context, [refusals])
         raise failure(f"{result.stopped}; {result.pending} NPIs are left: materialize it again, and it goes on", facts)

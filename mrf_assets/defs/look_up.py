@@ -10,10 +10,11 @@ from pydantic import Field
 
 from mrf_assets.batch import Pulse, Statistics
 from mrf_assets.defs.assets import OWNERS, column_schema
-from mrf_assets.defs.enrichment import Enricher, refusals_result
+from mrf_assets.defs.enrichment import Enricher
 from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
 from mrf_assets.defs.processes import end_with_run
+from mrf_assets.defs.refusals import refusals_result
 from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.enrichment import batch_options
@@ -72,7 +73,9 @@ def npi_look_ups(
     except MrfError as error:
         raise failure(error) from None
     facts = plain_metadata(_facts(found)) | {"path": dg.MetadataValue.path(path)}
-    refusals = refusals_result(LOOK_UP_ASSET, found.statistics)
+    refusals = refusals_result(
+        LOOK_UP_ASSET, requests=found.statistics.requests, refused=found.statistics.requests_refused
+    )
     if not found.rows:
         report_results(context, [refusals])
         reason = next(iter(found.failures.values()))

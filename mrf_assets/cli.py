@@ -320,7 +320,7 @@ def _zip_plans(
 
 
 def _read_whitelists(settings: Settings) -> Wanted:
-    """The whitelists; what is odd about them is told."""
+    """Read the whitelists and print their warnings."""
     wanted = Wanted.of(settings)
     print_warnings(wanted.warnings)
     return wanted

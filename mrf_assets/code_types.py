@@ -1,4 +1,4 @@
-"""What the codes of each billing code type look like: data, beside `schema`, which lists the types.
+"""What the codes of each billing code type look like: data next to `schema`, which lists the types.
 
 The types are those of the CMS schema, and `DRG`, which payers write outside of it (Evry). What payers publish is
 never held against these shapes; they are for codes that people write, in whitelists.

@@ -100,7 +100,7 @@ def _begin(instance: dg.DagsterInstance) -> _Cursor:
 
 
 def _taken_over(instance: dg.DagsterInstance, text: str) -> _Cursor:
-    """Out of a cursor that is a time; where that lies in the future, what ended within a day is told, perhaps again."""
+    """From a cursor that is a time; where it lies in the future, what ended within a day is reported, perhaps again."""
     value, now = json.loads(text), dt.datetime.now(tz=dt.UTC)
     after = dt.datetime.fromisoformat(value["after"])
     since = after if after <= now else now - dt.timedelta(days=1)

@@ -113,7 +113,7 @@ def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Resu
 
 
 def _leave(context: dg.AssetExecutionContext, ingestor: Ingestor, result: NetworkResult) -> None:
-    """Nothing was made, so nothing is told as materialized: the tables are observed as they stand.
+    """Nothing was made, so no table is materialized: the tables are observed as they stand.
 
     So stand the results of their checks, unless one is missing or is about something else: then they are audited.
     """

@@ -31,7 +31,7 @@ def audit_job(fresh_days: int) -> dg.JobDefinition:
     @dg.job(
         name="audit",
         partitions_def=NETWORKS,
-        description="Apply every rule to what is published, without reading anything anew.",
+        description="Apply every rule to what is published, without reading a source again.",
     )
     def audit() -> None:
         audit_network()

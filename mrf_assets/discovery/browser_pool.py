@@ -277,7 +277,7 @@ class BrowserPool:
         """The address of the proxy that refuses private addresses."""
         async with self._starting:
             if self._proxy is None:
-                # Proxies of the environment, which Chromium finds by itself only where it is told of none.
+                # Chromium reads the proxies of the environment by itself only where it is given none.
                 found = getproxies()
                 beyond = {scheme: url for scheme in ("http", "https") if (url := found.get(scheme) or found.get("all"))}
                 guard = GuardedProxy(self._is_private, beyond=beyond, passes_by=proxy_bypass)

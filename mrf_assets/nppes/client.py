@@ -37,7 +37,7 @@ class NppesClient:
     """Looks up NPIs; use as an async context manager.
 
     One session with up to 20 connections. A connection that the server closed while it was idle is
-    opened anew, at most twice, inside one request. Proxies come from the environment, as for downloads; the
+    opened again, at most twice, inside one request. Proxies come from the environment, as for downloads; the
     user's .netrc is never read: with aiohttp's `trust_env` its logins, a `default` one above all, would go to the
     registry and to every host that it redirects to.
     """

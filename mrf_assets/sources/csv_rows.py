@@ -39,8 +39,8 @@ def read_csv(
     Optional columns are those of `Plan` (one plan per row; rows of one URL are one task with all
     their plans), `network_id` (wins over the one in the name), `period` (YYYY-MM or a date),
     `description`, and the settings of the file's network that `settings.NETWORK_ARGUMENTS` names,
-    such as `cpt_whitelist`. Other columns are counted in the tally and ignored, but that rows of
-    `mrf discover` which are no rates are told and passed over. Fields are separated by comma,
+    such as `cpt_whitelist`. Other columns are counted in the tally and ignored. Rows of
+    `mrf discover` that are no rates are reported and skipped. Fields are separated by comma,
     semicolon, tab or pipe, whichever makes most of the header. UTF-8, with a byte order mark or
     without; relative paths are taken from the CSV's own folder.
 

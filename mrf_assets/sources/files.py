@@ -1,6 +1,6 @@
 """Files that Python code names -> tasks; the same road as that of a list.
 
-Nobody who makes a task has to know how networks are told apart: that is decided over all the files of a call.
+A caller does not have to know how networks are distinguished: all the files of a call decide it together.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class Place:
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """Dagster's records of what ran here."""
         if not (self.home / "dagster.yaml").exists():
-            self.home.mkdir(parents=True)
+            self.home.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / "dagster.yaml", self.home)
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             yield instance

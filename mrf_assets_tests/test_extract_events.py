@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -219,8 +220,9 @@ def _first_bad_byte(data: bytes) -> int:
 
 
 def _longest_word(data: bytes) -> int:
-    """A number or word is judged at its end, so this much is the doubt."""
-    return max(map(len, data.translate(bytes.maketrans(b'{}[]",:\n\t\r', b" " * 10)).split()), default=0) + 1
+    """A number, word or text is judged at its end, so this much is the doubt; an escaped quote ends no text."""
+    unescaped = re.sub(rb"\\.", b"xx", data, flags=re.DOTALL)
+    return max(map(len, unescaped.translate(bytes.maketrans(b'{}[]",:\n\t\r', b" " * 10)).split()), default=0) + 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from mrf_assets.errors import MalformedJson
 from mrf_assets.extract import READERS, Reader
 from mrf_assets.schema import RATES
 from mrf_assets_tests.conftest import Read, Reading
@@ -325,3 +326,15 @@ def test_half_a_pair_is_counted_wherever_it_stands(read_file: ReadFile) -> None:
 
     got = read_file(data.replace(b"WHOLE", rb"\ud83d\ude00"))
     assert ("\ufffd", {"lone_surrogate": 2}) == (got.tally.header["version"], got.repairs)
+
+
+@pytest.mark.parametrize("where", ["item", "root"])
+@pytest.mark.parametrize("value", ["[nonsense]", '["a\nb"]', "[1 2]", '{"a" 1}', '[null "]\n,'])
+def test_a_value_that_is_ignored_has_to_be_json(read_file: ReadFile, value: str, where: str) -> None:
+    """Nobody reads what stands under an unknown key; a file that is damaged there is damaged, and not cut short."""
+    marked = _file(_item(unknown="here")) if where == "item" else _file(unknown="here")
+    text = _text(marked).replace('"here"', value)
+    assert value in text
+
+    with pytest.raises(MalformedJson):
+        read_file(text.encode())

@@ -18,7 +18,7 @@ from itertools import chain
 
 import orjson
 
-from mrf_assets.errors import MalformedJson, NotInNetworkFile, TruncatedFile
+from mrf_assets.errors import MalformedJson, MrfError, NotInNetworkFile, TruncatedFile
 from mrf_assets.extract.batches import BATCH_BYTES, ItemBatches, KeptItem, gap_values
 from mrf_assets.extract.columns import ProviderRows, SetRows
 from mrf_assets.extract.elements import Part
@@ -187,7 +187,7 @@ class _FastReader(FileReader):
             self._keep_header(key, self._value(opening), header)
         else:
             self.tally.ignore(key[:200])
-            self._skip(opening)
+            self._ignore(opening)
         yield from self.hand_over_rejects()
 
     def _skip(self, opening: Bracket) -> Bracket:
@@ -195,6 +195,33 @@ class _FastReader(FileReader):
         closing_bracket = self._stream.next(opening.level)
         self._position = closing_bracket.offset + 1
         return closing_bracket
+
+    def _ignore(self, opening: Bracket) -> Bracket:
+        """Skip a value under an unknown key, however large; what is no JSON in it makes the file malformed."""
+        closing_brackets, failures = list[Bracket](), list[MrfError]()
+
+        def segments() -> Iterator[Segment]:
+            position, end = opening.offset, None
+            while end is None:
+                self._keep(position, b"")
+                try:
+                    end = self._stream.step(opening.level)
+                except MrfError as failure:  # what was read before it comes first
+                    failures.append(failure)
+                    return
+                stop = self._stream.sound_end if end is None else end.offset + 1
+                yield position, self._stream.text(position, stop)
+                position = stop
+            closing_brackets.append(end)
+
+        with suppress(TruncatedFile):
+            for _ in located_events(segments(), self.request.url, is_whole=False):
+                pass
+        self._keep(None, b"")
+        if failures:
+            raise failures[0]
+        self._position = closing_brackets[0].offset + 1
+        return closing_brackets[0]
 
     def _value(self, opening: Bracket) -> object:
         """The whole value that a bracket opens."""
@@ -340,7 +367,7 @@ class _FastReader(FileReader):
                     position = self._hold_rates(bracket, item)
             elif key is not None and key[1:-1] not in _SPELLED_HEAD_KEYS and key != RATES_KEY:
                 item.add_head(position, text)
-                position = self._skip(bracket).offset
+                position = self._ignore(bracket).offset
             else:
                 self._stream.next(level)
                 continue

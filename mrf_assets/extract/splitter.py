@@ -242,12 +242,18 @@ class BracketStream:
         self.blocks_read = 0
         self._failure: MrfError | None = None  # of the blocks
         self._malformed: MalformedJson | LimitExceeded | None = None
+        self._malformed_offset: int | None = None  # of the bracket that is to blame
         self._bracket_stop = 0  # offset behind the last bracket
 
     @property
     def end(self) -> int:
         """Offset of the first byte not read yet."""
         return self._text_start + len(self._text)
+
+    @property
+    def sound_end(self) -> int:
+        """Offset of the first byte not read yet, or of the bracket at which reading has to stop."""
+        return self.end if self._malformed_offset is None else self._malformed_offset
 
     def keep(self, offset: int | None) -> None:
         """Hold the text from here on; None holds nothing."""
@@ -331,6 +337,7 @@ class BracketStream:
             found = error.found
             place = block_start + error.offset
             self._malformed = MalformedJson(self._url, place, "a bracket that does not match what is open")
+            self._malformed_offset = place
         found = found._replace(offsets=found.offsets + block_start)
         self._found = self._bounded(found, len(kept))
         self._by_level = {}
@@ -351,7 +358,8 @@ class BracketStream:
         if found.levels.max(initial=0) < self._limits.max_nesting_depth:
             return found
         cut = int(np.argmax(found.levels >= self._limits.max_nesting_depth))
-        self._malformed = too_deep(self._url, self._limits, int(found.offsets[cut]))
+        self._malformed_offset = int(found.offsets[cut])
+        self._malformed = too_deep(self._url, self._limits, self._malformed_offset)
         return Brackets(found.offsets[:cut], found.kinds[:cut], found.levels[:cut])
 
     def _read(self) -> bytes:

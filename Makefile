@@ -13,7 +13,8 @@ ui: $(VENV)/.installed  ## The Dagster UI on the demo's data
 	$(BIN)/python examples/demo.py ui
 
 test: lint  ## Everything that must hold before a commit lands
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@# Three on two cores: a third of the time is spent waiting for Dagster, browsers and servers.
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/.installed  ## The readers against each other on new documents for MINUTES (10), whole, cut and corrupted
 	$(BIN)/python -m mrf_assets_tests.fuzz --minutes $(MINUTES)

@@ -291,12 +291,13 @@ def _required_rules() -> Iterable[Check]:
                 continue
             is_list = pa.types.is_list(column.type)
             missing = f"({column.name} IS NULL OR len({column.name}) = 0)" if is_list else f"{column.name} IS NULL"
+            where = " AND ".join(filter(None, [missing, column.required.where]))
             yield Check(
                 name=f"{column.name}_present",
                 table=table.name,
                 severity="warn",
                 explanation=f"{column.required.in_words} has {column.name}, which the CMS schema requires.",
-                sql=f"SELECT {shown} FROM {table.name} WHERE {missing} AND {column.required.where}",  # noqa: S608 - names and conditions of `schema`
+                sql=f"SELECT {shown} FROM {table.name} WHERE {where}",  # noqa: S608 - names and conditions of `schema`
             )
 
 

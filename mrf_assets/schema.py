@@ -37,7 +37,7 @@ _CODE = pa.struct(
 class Required:
     """Where the CMS schema demands a value: a condition on the row in SQL, and the same in words."""
 
-    where: str = "true"
+    where: str | None = None  # None where each row has to have one
     in_words: str = "Each row"
 
 

@@ -1,4 +1,4 @@
-"""Forget old runs: Dagster's records grow by a quarter of a MB for each run of a network, and never shrink.
+"""Forget old runs: Dagster's records grow by 0.9 MB for each run of a network, and never shrink.
 
 Kept whatever its age: what goes on, the latest ingest of each network, and the run that published what is
 readable of it. The manifest, the partitions' colours and the plots' last point stay.

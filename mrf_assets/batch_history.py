@@ -165,7 +165,7 @@ def _without_pending(it: BatchStatistics, backfill: PartitionBackfill) -> BatchS
         case "CANCELING" | "CANCELED" | "FAILING" | "FAILED":
             return replace(it, canceled=it.canceled + it.pending, pending=0)
         case "COMPLETED" | "COMPLETED_SUCCESS" | "COMPLETED_FAILED":
-            return replace(it, pending=0)
+            return replace(it, networks=it.networks - it.pending, pending=0)
         case _:
             return it
 

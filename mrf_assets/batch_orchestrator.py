@@ -403,6 +403,7 @@ class _Run:
                     on_start=lambda job: console.started(job.network_id, self.plan.load(job.network_id)),
                     on_done=ended,
                     on_progress=console.progress,
+                    on_look=manifest.catch_up,
                     log_level=logging.DEBUG if self.verbose else logging.INFO,
                 )
             finally:

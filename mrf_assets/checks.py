@@ -320,9 +320,13 @@ def _list_rules() -> Iterable[Check]:
             table=RATES.name,
             severity="warn",
             explanation=explanation,
-            sql=f"""SELECT DISTINCT file_id, billing_code_type, billing_code, code AS {column}
-FROM (SELECT file_id, billing_code_type, billing_code, unnest({column}) AS code FROM rates)
-WHERE NOT regexp_full_match(code, '{shape}')""",  # noqa: S608 - names and patterns of `schema`
+            # Lists repeat: those that differ are looked at, not those of each price.
+            sql=f"""WITH odd AS (
+    SELECT codes, unnest(list_filter(codes, lambda code: NOT regexp_full_match(code, '{shape}'))) AS code
+    FROM (SELECT DISTINCT {column} AS codes FROM rates)
+)
+SELECT DISTINCT file_id, billing_code_type, billing_code, code AS {column}
+FROM rates JOIN odd ON rates.{column} = odd.codes""",  # noqa: S608 - names and patterns of `schema`
         )
 
 

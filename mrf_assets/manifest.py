@@ -195,6 +195,7 @@ class GrowingManifest:
     build: Callable[[Iterable[NetworkRecord]], Mapping[str, Any]]
     records: dict[str, NetworkRecord] = field(default_factory=dict)  # of networks that have ended
     _pause_until: float = 0.0
+    _is_behind: bool = False
 
     def begin(self) -> None:
         """Put it in the place of the manifest of the batch before.
@@ -207,9 +208,15 @@ class GrowingManifest:
     def add(self, record: NetworkRecord) -> None:
         """One more network has ended; what cannot be written now is reported at the end of the batch."""
         self.records[record.network_id] = record
+        self._is_behind = True
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write what a pause held back; call it every now and then while networks run."""
         started = time.monotonic()
-        if started >= self._pause_until:
+        if self._is_behind and started >= self._pause_until:
             with suppress(StoreError):
                 self.begin()
+            self._is_behind = False
             ended = time.monotonic()
             self._pause_until = ended + _PAUSE_SHARE * (ended - started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -42,18 +43,19 @@ def published_prices(settings: Settings, networks: Iterable[str], wanted: Wanted
     """
     store = Store(settings.output_dir.absolute())
     tables: dict[str, list[str]] = {RATES.name: [], PROVIDER_SETS.name: [], PROVIDERS.name: []}
-    network_of: dict[str, str] = {}
+    network_of: dict[tuple[str, ...], str] = {}  # by network, period and name: DuckDB resolves `..` where it globs
     for network_id in networks:
         if periods := store.held_tables(network_id):
             latest = periods[max(periods)]
             for name in tables:
                 tables[name] += map(pattern_of, latest[name])
-            network_of |= dict.fromkeys(map(str, latest[RATES.name]), network_id)
+            network_of |= dict.fromkeys((path.parts[-3:] for path in latest[RATES.name]), network_id)
     found = dict.fromkeys(network_of.values(), (0, 0))
     for path, kind, code, prices, of_tins in _counts(tables, wanted, settings) if network_of else ():
-        before, kept_before = found[network_of[path]]
+        network_id = network_of[Path(path).parts[-3:]]
+        before, kept_before = found[network_id]
         kept = of_tins if wanted.codes is None or wanted.codes.wants(kind, code) else 0
-        found[network_of[path]] = before + prices, kept_before + kept
+        found[network_id] = before + prices, kept_before + kept
     return [
         PublishedPrices(network_id=network_id, prices=prices, kept=kept) for network_id, (prices, kept) in found.items()
     ]

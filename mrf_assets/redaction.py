@@ -11,6 +11,7 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from unicodedata import category, normalize
 from urllib.parse import quote, unquote
@@ -20,15 +21,16 @@ _ROUNDS = 8  # of unescaping; indexes escape twice at most
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _PARAMETER = re.compile(r"(?:\A|[?&#;])([^?&#;=]*)=")
 _SEPARATOR = re.compile(r"[?&#;](?=[^?&#;=]*=)")
-_LOGIN = re.compile(r"(\A|://)(?:[^/@]*:)?[^/@]*@(?=[^/@]*/)")
+_LOGIN = re.compile(r"(\A|://)[^/@]*@(?=[^/@]*/)")
 _NO_LETTERS = re.compile(r"[^a-z0-9]")
 
 # Names without their punctuation. Signatures of CloudFront, AWS, Google, Azure and Akamai; sessions, keys, passwords.
 _SECRET = re.compile(
     r"(?:expires|policy|keypairid|sig|sign|googleaccessid|hdne[a-z]|hdnt[a-z]|rlkey|tempauth|verify|nonce|otp"
     r"|sas|sid|saml[a-z]*|cred|creds|pw|pwd|pass|hmac|jwt|(?:x?amz|x?goog|xms).*|auth(?!or).*"
-    r"|.*(?:token|secret|signature|credentials?|password|passwd|passphrase|session|sessid|sessionid|ticket|cookie"
-    r"|apikey|accesskey|accesskeyid|subscriptionkey|sharedkey|privatekey|resourcekey|bearer|oauth|authorization))\Z"
+    r"|pin|psw|login|.*(?:token|secret|signature)(?:id|key|[0-9]+)"
+    r"|.*(?:token|secret|signature|credentials?|password|passwd|passphrase|passcode|session|sessid|sessionid|ticket"
+    r"|cookie|signingkey|apikey|accesskey|accesskeyid|subscriptionkey|sharedkey|privatekey|resourcekey|bearer|oauth|authorization))\Z"
 )
 # Azure's, which are ordinary words (`st=TX`, `skip=100`) unless a `sig` goes with them.
 _SAS = re.compile(r"(?:se|sp|sv|sr|st|spr|sip|ss|srt|skoid|sktid|skt|ske|sks|skv)\Z")
@@ -90,11 +92,13 @@ def _is_plain_word(word: str) -> bool:
     return not word or bool(_PLAIN_WORD.match(word)) or (not word.isascii() and word.isalpha())
 
 
+@lru_cache(1 << 12)  # the links of a payer have the same few parameters
 def _letters(name: str) -> str:
     return _NO_LETTERS.sub("", name.lower())
 
 
-def _mask(text: str) -> str:
+def masked(text: str) -> str:
+    """What stands for a text that may not be shown: equal for equal texts."""
     return f"sha256-{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
@@ -126,12 +130,15 @@ class _Rules:
     is_sas: bool
     is_file_named: bool
 
-    def drops(self, name: str) -> bool:
-        """Whether a parameter is no part of what identifies the file."""
+    def drops(self, name: str, value: str) -> bool:
+        """Whether a parameter is no part of what identifies the file.
+
+        `code=ppo` tells two files apart; a long random `code` next to the file's name is one of an Azure function.
+        """
         name = _letters(name)
-        return bool(
-            _SECRET.match(name) or (self.is_sas and _SAS.match(name)) or (self.is_file_named and _DOUBTFUL.match(name))
-        )
+        if _SECRET.match(name) or (self.is_sas and _SAS.match(name)):
+            return True
+        return self.is_file_named and bool(_DOUBTFUL.match(name)) and not (is_plain(value) or _MASKED.match(value))
 
     def shows(self, name: str, value: str) -> bool:
         """Whether a value may be shown as it is."""
@@ -144,16 +151,16 @@ def _shown_pair(pair: str, rules: _Rules) -> Iterator[str]:
     raw_name, equals, raw_value = pair.partition("=")
     # `amp;sig`, `a%26sig` and `sig%3Dx` are called `sig` in the end.
     names = [it for it in re.split(r"[?&#;=\s]+", plain(raw_name)) if it]
-    if any(map(rules.drops, names)):
-        return
     as_written = plain(raw_value)
+    if any(rules.drops(name, as_written) for name in names):
+        return
     value = _without_hidden(as_written, rules)
     if not equals or len(names) != 1 or not is_plain(names[0].rstrip("0123456789")):  # the secret may be the name
         text = plain(raw_name) + value
         if text:
-            yield pair if not equals and rules.shows("", text) else _mask(text)
+            yield pair if not equals and rules.shows("", text) else masked(text)
     elif not rules.shows(names[0], value):
-        yield f"{raw_name}={_mask(value)}"
+        yield f"{raw_name}={masked(value)}"
     else:
         yield pair if value == as_written else f"{raw_name}={quote(value, safe='/', errors='surrogatepass')}"
 
@@ -161,8 +168,8 @@ def _shown_pair(pair: str, rules: _Rules) -> Iterator[str]:
 def _without_hidden(value: str, rules: _Rules) -> str:
     """A value that is an address itself, or holds further parameters, without what is secret of it."""
     head, *hidden = _SEPARATOR.split(_LOGIN.sub(r"\1", value))
-    name, is_pair, _ = head.partition("=")
-    if is_pair and rules.drops(name):
+    name, is_pair, content = head.partition("=")
+    if is_pair and rules.drops(name, content):
         head = ""
     shown = [it for pair in hidden for it in _shown_pair(pair, rules)]
-    return f"{head}?{'&'.join(shown)}" if shown else head
+    return "?".join(filter(None, [head, "&".join(shown)]))

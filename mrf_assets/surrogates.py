@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 _HEX = b"[0-9a-fA-F]"
 _HIGH = rb"\\u[dD][89abAB]" + _HEX * 2
 _LOW = rb"\\u[dD][c-fC-F]" + _HEX * 2
-# Backslashes in front come in pairs, each of which is one backslash of the text. Only pairs and halves match.
-_SURROGATES = re.compile(rb"(?<!\\)((?:\\\\)*)(?:%b%b|(%b|%b))" % (_HIGH, _LOW, _HIGH, _LOW))
+# Escape by escape, so that an escaped backslash is passed over as one. It begins with a letter that can be searched
+# for: with a look behind instead, a block with one emoji took 40 times as long.
+_SURROGATES = re.compile(rb"%b%b|(%b|%b)|\\[^u]" % (_HIGH, _LOW, _HIGH, _LOW), re.DOTALL)
 _REPLACEMENT = rb"\ufffd"
 
 
@@ -63,10 +64,10 @@ def _mended(text: bytes, repairs: Counter[str]) -> bytes:
 
     def mend(found: re.Match[bytes]) -> bytes:
         nonlocal lone
-        if found[2] is None:
+        if found[1] is None:
             return found[0]
         lone += 1
-        return found[1] + _REPLACEMENT
+        return _REPLACEMENT
 
     text = _SURROGATES.sub(mend, text)
     if lone:

@@ -20,6 +20,7 @@ from mrf_assets.redaction import (
     has_secrets,
     is_plain,
     is_secret,
+    masked,
     names_file,
     plain,
     shown_query,
@@ -29,12 +30,13 @@ from mrf_assets.redaction import (
 _STORES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
 # Also `https:/host` and `https:\\host`: what is left of an address that was taken for a path. Not `C:/`.
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)\s?:\s?[/\\]+")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,30})\s?:\s?[/\\]+")  # without a bound it is quadratic
 _MAY_HOLD_ADDRESS = re.compile(r"[:%&=]|[^ -~]")
 _MAY_HOLD_PARAMETER = re.compile(r"[;=%&]|[^ -~]")
 _NO_SCHEME = re.compile(r"//|[^/]*@[^/@]+[:/]")  # `//host/file`, `user@host/file`
 _LOGIN = re.compile(r"\A(//)?[^/]*@(?=[^/@]+[:/])")
 _HOST = re.compile(r"(?:\w[\w.-]*|[0-9A-Fa-f:.]+)\Z")  # names, also international ones; IPv6
+_QUERY_IN_PATH = re.compile(r"[&?#]|%(?:25)*(?:26|23)")  # of a link that lost its question mark
 _ESCAPED_QUESTION_MARK = re.compile(r"(?i)%(?:25)*3f")
 _NOT_SHOWN_FROM = re.compile(r"""[?#&;="'<>|{}`^\s]|%(?:25)*3[fF]""")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -157,14 +159,21 @@ def _without_dots(path: str) -> str:
     return "/".join([first, *kept])
 
 
+def _without_query(segment: str) -> str:
+    """A folder or name without a signature that stands behind an `&` in it, where a query should begin."""
+    mark = _QUERY_IN_PATH.search(segment)
+    return segment[: mark.start()] if mark and has_secrets(segment[mark.start() :]) else segment
+
+
 def _shown_segment(segment: str) -> str:
     """One folder or name, without the secrets that stand in it (`;jsessionid=...`, Akamai's `hdnts=...`)."""
     if not _MAY_HOLD_PARAMETER.search(segment):
         return segment
-    name, is_pair, _ = plain(segment.partition(";")[0]).partition("=")
+    segment = _without_query(segment)
+    name, is_pair, value = plain(segment.partition(";")[0]).partition("=")
     head, *parameters = re.split(r"(?i);|%(?:25)*3b", segment)
-    if is_pair and is_secret(name):
-        head = quote(name, safe="")
+    if is_pair and is_secret(name):  # a folder such as `session=1` tells files apart; a signature changes
+        head = quote(name, safe="") + (f"-{masked(value)}" if is_plain(value) and "=" not in value else "")
     return ";".join([head, *(it for it in parameters if not has_secrets(it) and is_plain(plain(it).partition("=")[2]))])
 
 
@@ -197,7 +206,8 @@ def _shown_path_and_query(parts: SplitResult) -> tuple[str, str]:
     path, hidden = parts.path, ""
     if mark := _ESCAPED_QUESTION_MARK.search(path):  # escaped as a whole, it is still the query that holds the secret
         path, hidden = path[: mark.start()], path[mark.end() :]
-    path = "/".join(map(_shown_segment, path.split("/")))
+    if parts.scheme.lower() not in _STORES:  # the key of an object is a name, whatever stands in it
+        path = "/".join(map(_shown_segment, path.split("/")))
     if parts.scheme.lower() in {"http", "https"}:  # to a store, `a/../b` is a name like any other
         path = _without_dots(_normalized(path))
     is_file_named = names_file(path)
@@ -219,9 +229,17 @@ def _shown_path(path: str) -> str:
         return path
     head, _, query = text.partition("?")
     if has_secrets(head):
-        head = _NOT_SHOWN_FROM.split(head, maxsplit=1)[0]
+        head = "/".join(map(_shown_folder, head.split("/")))
     shown = shown_query(query, is_file_named=names_file(head))
     return f"{head}?{shown}" if shown else head
+
+
+def _shown_folder(segment: str) -> str:
+    """One folder or name of a local path; `session=1` and `session=2` stay two."""
+    if not has_secrets(segment):
+        return segment
+    shown = _NOT_SHOWN_FROM.split(segment, maxsplit=1)[0]
+    return shown if names_file(shown) else f"{shown}-{masked(segment)}"
 
 
 def _shown_fragment(text: str) -> str:
@@ -271,4 +289,4 @@ def _file_name(url: str) -> str:
     pairs = (pair.partition("=") for pair in parts.query.split("&"))
     named = (unquote(value) for key, _, value in pairs if unquote(key).lower() in NAME_PARAMETERS and value)
     published = next(chain(named, [unquote(parts.path.rstrip("/"))]))
-    return published.partition("?")[0].rsplit("/", 1)[-1]
+    return _without_query(published.partition("?")[0].rsplit("/", 1)[-1])

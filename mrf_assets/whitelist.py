@@ -107,7 +107,10 @@ def _entries(path: Path) -> list[tuple[int, str]]:
         raise ListFileError(str(path), f"cannot be read ({error.strerror}); check its permissions") from None
     except UnicodeDecodeError as error:
         raise ListFileError(str(path), f"is not UTF-8 text (byte {error.start}); save it as plain text") from None
-    lines = ((number, line.partition("#")[0].strip(" ")) for number, line in enumerate(_LINE_END.split(text), 1))
+    lines = (
+        (number, line.partition("#")[0].lstrip(" ").rstrip(" \t"))
+        for number, line in enumerate(_LINE_END.split(text), 1)
+    )
     found = [(number, line) for number, line in lines if line]
     if not found:
         _refuse_empty(path)

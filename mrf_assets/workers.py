@@ -359,9 +359,12 @@ def run_networks(
     on_start: Callable[[NetworkJob], None],
     on_done: Callable[[Outcome], bool],
     on_progress: Callable[[Progress], None],
+    on_look: Callable[[], None],
     log_level: int = logging.INFO,
 ) -> int | None:
     """Run every job, at most `workers` at a time; callbacks come in this process, in order of events.
+
+    `on_look` is called twice a second or more often, whatever happens.
 
     Once `on_done` gives False no other job is begun; those under way run to their end.
 
@@ -383,6 +386,7 @@ def run_networks(
                 for connection in wait(list(pool.busy), timeout=_POLL_SECONDS):
                     assert isinstance(connection, Connection)
                     _take(pool, connection, on_start, on_done, on_progress)
+                on_look()
         finally:
             for outcome in pool.cancel():
                 on_done(outcome)

@@ -97,7 +97,8 @@ def test_a_completed_backfill_has_nothing_pending(tmp_path: Path, monkeypatch: p
         _run(instance, backfill.backfill_id, "a")
         found = batch_statistics(tmp_path / "out", backfill.backfill_id)
 
-    assert (2, 1, 0) == (found.networks, found.succeeded, found.pending)
+    assert (1, 1, 0) == (found.networks, found.succeeded, found.pending)
+    assert found.is_successful
 
 
 def test_a_webserver_tells_of_a_canceled_backfill_what_was_not_begun() -> None:

@@ -13,6 +13,7 @@ import pytest
 from mrf_assets.errors import StoreError
 from mrf_assets.manifest import GrowingManifest, NetworkRecord, build_manifest, write_manifest
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
+from mrf_assets_tests.dagster_fixtures import wait_for
 
 OUTPUT = Path("/data/out")
 ENTRY_KEYS = {
@@ -347,3 +348,17 @@ def test_a_manifest_of_many_networks_is_not_written_with_each(tmp_path: Path) ->
 
     assert 1 == written[0]
     assert len(written) < 200
+
+
+def test_what_a_pause_held_back_is_written_without_another_network(tmp_path: Path) -> None:
+    """The next one may take hours, and the batch be killed meanwhile."""
+    path = tmp_path / "manifest.json"
+    growing = GrowingManifest(path=path, build=lambda records: {"n": len(list(records))})
+    for number in range(3):
+        growing.add(_record(network_id=f"n{number}"))
+
+    def caught_up() -> bool:
+        growing.catch_up()
+        return json.loads(path.read_text()) == {"n": 3}
+
+    wait_for("the manifest to catch up", caught_up)

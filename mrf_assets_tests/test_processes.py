@@ -15,7 +15,15 @@ from typing import Any
 
 import pytest
 
-from mrf_assets.defs.processes import MACHINE_TAG, STARTED_TAG, WORKER_TAG, is_alive, is_orphan, worker_tags
+from mrf_assets.defs.processes import (
+    MACHINE_TAG,
+    STARTED_TAG,
+    WORKER_TAG,
+    is_alive,
+    is_orphan,
+    stop_worker,
+    worker_tags,
+)
 from mrf_assets_tests.dagster_fixtures import REPOSITORY, Payer, Place, kill_all_of, processes_of, wait_for
 from mrf_assets_tests.mrf_server import MrfServer
 
@@ -54,6 +62,15 @@ def test_a_run_of_a_killed_process_is_an_orphan_before_anybody_has_waited_for_it
         assert not is_alive(worker.pid, began_before=time.time())
     assert is_orphan(tags)
     assert not is_alive(worker.pid, began_before=began_before)
+
+
+def test_a_worker_that_nobody_reaps_is_stopped() -> None:
+    """It stays listed as a zombie until this process waits for it, which it does not."""
+    with _worker() as (worker, tags):
+        assert stop_worker(tags)
+        assert is_orphan(tags)
+        assert not stop_worker(tags)
+        worker.wait()
 
 
 def test_a_process_that_was_given_the_same_id_later_is_another() -> None:

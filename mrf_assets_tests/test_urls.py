@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, strategies as st
 
 from mrf_assets.tasks import file_id_of
-from mrf_assets.urls import canonical_url, fault_of, file_name, host_of, is_remote, local_path, server_of, shown_text
+from mrf_assets.urls import (
+    canonical_url,
+    fault_of,
+    file_name,
+    holds_address,
+    host_of,
+    is_remote,
+    local_path,
+    server_of,
+    shown_text,
+)
 
 _SECRET = "S3cr3tV4lue"
 _SIGNATURES = (
@@ -70,7 +80,16 @@ _SPELLINGS = {
             "https://mrf.example/a?code=secret",
             id="doubtful is masked where nothing else names the file",
         ),
-        pytest.param("https://mrf.example/a.json", "https://mrf.example/a.json?code=secret", id="else it is dropped"),
+        pytest.param(
+            "https://mrf.example/a.json",
+            "https://mrf.example/a.json?code=Q8sd7Fsd9fSDF8sLk2",
+            id="else it is dropped, if it is random",
+        ),
+        pytest.param(
+            "https://mrf.example/a.json?code=sha256-4ddfbae5f178979b",
+            "https://mrf.example/a.json?code=ppo",
+            id="a word stays",
+        ),
         pytest.param(
             "https://mrf.example/a?code=sha256-2bb80d537b1da3e3",
             "https://mrf.example/a?code=sha256-2bb80d537b1da3e3",
@@ -344,3 +363,39 @@ def test_file_name(name: str, url: str) -> None:
 def test_a_server_is_a_host_and_its_port(url: str, server: str) -> None:
     """One limit of requests for each; nobody's for what is no address."""
     assert server == server_of(url)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "https://mrf.example/get.html?key=2026-01_{}_in-network-rates.json",
+        "https://mrf.example/rates.json?code={}",
+        "https://mrf.example/policy={}/rates.json",
+        "s3://bucket/policy={}/rates.json",
+        "s3://bucket/a;v={}/rates.json",
+        "lake/session={}/rates.json",
+        "/data/my_token={}/rates.json",
+        "/data/session=1/{}.json",
+    ],
+)
+def test_words_that_are_called_like_a_secret_keep_files_apart(form: str) -> None:
+    """As Hive's folders are; two files that became one would be a network that is lost."""
+    assert canonical_url(form.format("ppo")) != canonical_url(form.format("hmo"))
+    assert canonical_url(form.format("ppo")) == canonical_url(canonical_url(form.format("ppo")))
+
+
+@pytest.mark.parametrize("mark", ["&", "&amp;", "%26", "#", "%2526"])
+def test_a_signature_behind_a_lost_question_mark_is_in_no_name(mark: str) -> None:
+    """Neither in the form that is shown, nor in the name of which a partition key is made."""
+    url = f"https://mrf.example/c/rates.json.gz{mark}sp=r{mark}sig=Q8sd7Fsd9fSDF8sLk2"
+
+    assert "https://mrf.example/c/rates.json.gz" == canonical_url(url)
+    assert "rates.json.gz" == file_name(url)
+
+
+def test_an_address_of_any_length_is_judged() -> None:
+    """In a time that grows with its length: a quadratic look takes an hour at these."""
+    long = "a" * 300_000
+
+    assert not holds_address(f"{long}.json")
+    assert "https://mrf.example/x" in canonical_url(f"https://mrf.example/x?v={':' * 300_000}")

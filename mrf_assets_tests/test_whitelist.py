@@ -50,6 +50,8 @@ def test_a_typed_code_is_wanted_with_its_type_alone(written: Path) -> None:
         "HCPCS\tJ1100",
         "'HCPCS','J1100'",
         " HCPCS , J1100 ",
+        "HCPCS,J1100\t",
+        "HCPCS,J1100\t# a comment",
         '"HCPCS","J1100"',
         "Hcpcs,J1100 # a comment",
         "HCPCS,J1100\r",

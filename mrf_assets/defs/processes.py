@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
+from mrf_assets.errors import SettingError
 from mrf_assets.part_processes import end_with_parent
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ MACHINE_TAG = "mrf/machine"  # on which it is one
 _CLOCK_SECONDS = 5.0  # by which the machine's clock may drift meanwhile
 _BOOT_SECONDS = psutil.boot_time()  # moves with the clock: a virtual machine's is set anew after a pause
 _START_TICKS = 19  # of the fields behind the name in /proc/<pid>/stat
+_KILL_SECONDS, _LOOK_SECONDS = 60.0, 0.05  # until a worker that was killed is gone
 LOST = "its worker process is gone; run it again"
 
 
@@ -46,11 +49,16 @@ def stop_worker(tags: Mapping[str, str]) -> bool:
     if WORKER_TAG not in tags or tags.get(MACHINE_TAG) != platform.node() or is_orphan(tags):
         return False
     try:
-        process = psutil.Process(int(tags[WORKER_TAG]))
-        process.kill()
-        process.wait()
+        psutil.Process(int(tags[WORKER_TAG])).kill()
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        raise SettingError("batch", f"process {tags[WORKER_TAG]} of another user works on it; end it first") from None
+    deadline = time.monotonic() + _KILL_SECONDS
+    while not is_orphan(tags):  # psutil's own wait never ends where nobody reaps a zombie
+        if time.monotonic() > deadline:
+            raise SettingError("batch", f"process {tags[WORKER_TAG]} cannot be stopped; end it, then resume")
+        time.sleep(_LOOK_SECONDS)
     return True
 
 

@@ -65,6 +65,30 @@ def json_events(blocks: Iterable[bytes], url: str, limits: Limits = _DEFAULT_LIM
         yield offset - 1, event, value
 
 
+class _Nothing:
+    """Takes events, and keeps none."""
+
+    def send(self, event: object) -> None:
+        """Forget it."""
+
+
+def check_json(blocks: Iterable[bytes], url: str) -> None:
+    """Raise as `json_events` does where the blocks are no JSON, three times as fast: no event is looked at.
+
+    Raises:
+        TruncatedFile: The JSON ended before its closing bracket.
+        MalformedJson: Anything else that is not JSON, with the offset in the blocks.
+    """
+    parser, offset = ijson.basic_parse_coro(_Nothing()), 0
+    for piece in _pieces(blocks):
+        _parse(parser, piece, offset, url)
+        offset += len(piece)
+    try:
+        parser.close()
+    except ijson.JSONError:
+        raise TruncatedFile(url, offset, "the JSON") from None
+
+
 def _parse(parser: Any, piece: bytes, offset: int, url: str) -> None:  # noqa: ANN401 - of ijson, which has no types
     try:
         parser.send(piece)

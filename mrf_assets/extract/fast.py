@@ -22,6 +22,7 @@ from mrf_assets.errors import MalformedJson, MrfError, NotInNetworkFile, Truncat
 from mrf_assets.extract.batches import BATCH_BYTES, ItemBatches, KeptItem, gap_values
 from mrf_assets.extract.columns import ProviderRows, SetRows
 from mrf_assets.extract.elements import Part
+from mrf_assets.extract.events import check_json
 from mrf_assets.extract.exact import Segment, is_crowded, located, located_events, located_members, members
 from mrf_assets.extract.held import HeldItem
 from mrf_assets.extract.interface import Request, TableBatch, Tally
@@ -200,7 +201,7 @@ class _FastReader(FileReader):
         """Skip a value under an unknown key, however large; what is no JSON in it makes the file malformed."""
         closing_brackets, failures = list[Bracket](), list[MrfError]()
 
-        def segments() -> Iterator[Segment]:
+        def blocks() -> Iterator[bytes]:
             position, end = opening.offset, None
             while end is None:
                 self._keep(position, b"")
@@ -210,13 +211,15 @@ class _FastReader(FileReader):
                     failures.append(failure)
                     return
                 stop = self._stream.sound_end if end is None else end.offset + 1
-                yield position, self._stream.text(position, stop)
+                yield self._stream.text(position, stop)
                 position = stop
             closing_brackets.append(end)
 
-        with suppress(TruncatedFile):
-            for _ in located_events(segments(), self.request.url, is_whole=False):
-                pass
+        try:
+            with suppress(TruncatedFile):  # `failures` says why
+                check_json(blocks(), self.request.url)
+        except MalformedJson as error:
+            raise MalformedJson(self.request.url, opening.offset + error.byte_offset, error.reason) from None
         self._keep(None, b"")
         if failures:
             raise failures[0]

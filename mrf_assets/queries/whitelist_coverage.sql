@@ -5,7 +5,7 @@
 -- Parameter whitelist: The file of --cpt-whitelist: `code` or `type,code` lines.
 WITH lines AS (
     SELECT [
-        upper(trim(cell, ' "''')) for cell in string_split_regex(trim(string_split(line, '#')[1], ' '), '[,;\t]')
+        upper(trim(cell, ' "''')) for cell in string_split_regex(rtrim(ltrim(string_split(line, '#')[1], ' '), chr(9) || ' '), '[,;\t]')
     ] AS cells
     FROM (
         SELECT unnest(string_split_regex(ltrim(content, chr(65279)), '\r\n|\r|\n')) AS line

@@ -187,7 +187,10 @@ def _tell(job_id: str, url: str, callback: Callback | None, on_progress: OnProgr
         nonlocal told
         if on_progress is not None and status != told:
             told = status
-            on_progress(status)
+            try:
+                on_progress(status)
+            except Exception:  # it is the caller's, and must not cost the results
+                logger.exception("on_progress of job %s failed; the job is still followed", job_id)
 
     try:
         found = wait_for_results(job_id, url, on_status=tell)

@@ -338,3 +338,14 @@ def test_a_value_that_is_ignored_has_to_be_json(read_file: ReadFile, value: str,
 
     with pytest.raises(MalformedJson):
         read_file(text.encode())
+
+
+@pytest.mark.parametrize("place", ['"name": "Made-up visit"', '"reporting_entity_type": "health insurance issuer"'])
+def test_damage_before_what_is_nested_too_deep_is_the_reason(read_file: ReadFile, place: str) -> None:
+    """One quote too many turns texts into brackets; what is told is where the damage is."""
+    text = _text(_file(_item(description="[" * 200)))
+    assert place in text.replace('":"', '": "')
+    damaged = text.replace('": "', '":"').replace(place.replace('": "', '":"'), place.replace('": "', '":""'))
+
+    with pytest.raises(MalformedJson):
+        read_file(damaged.encode())

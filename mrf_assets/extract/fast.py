@@ -18,7 +18,7 @@ from itertools import chain
 
 import orjson
 
-from mrf_assets.errors import MalformedJson, MrfError, NotInNetworkFile, TruncatedFile
+from mrf_assets.errors import LimitExceeded, MalformedJson, MrfError, NotInNetworkFile, TruncatedFile
 from mrf_assets.extract.batches import BATCH_BYTES, ItemBatches, KeptItem, gap_values
 from mrf_assets.extract.columns import ProviderRows, SetRows
 from mrf_assets.extract.elements import Part
@@ -68,10 +68,11 @@ def read_fast(
     with reader.reading():
         try:
             yield from reader.read()
-        except TruncatedFile:
+        except (TruncatedFile, LimitExceeded) as stop:
             # What was read and not looked at yet may be malformed, which is another thing to tell.
-            yield from reader.items.flush()
-            reader.check_unread()
+            if reader.may_hide_damage(stop):
+                yield from reader.items.flush()
+                reader.check_unread()
             raise
 
 
@@ -99,12 +100,17 @@ class _FastReader(FileReader):
         if self._set_rows.is_full:
             yield from self._set_rows.full()
 
+    def may_hide_damage(self, stop: TruncatedFile | LimitExceeded) -> bool:
+        """Whether the brackets ended before the text was looked at: one quote too many turns texts into brackets."""
+        return isinstance(stop, TruncatedFile) or self._stream.is_too_deep
+
     def check_unread(self) -> None:
         """Raise MalformedJson if the text not looked at yet is no beginning of what should stand there."""
         segments = [(0, self._context)]
         held = self._open_item.segments() if self._open_item else ()
         kept = self._stream.kept()
-        behind = (self._stream.end - len(kept), kept)
+        start = self._stream.end - len(kept)
+        behind = (start, kept[: max(self._stream.sound_end - start, 0)])
         with suppress(TruncatedFile):
             for _ in located_events(chain(segments, held, [behind]), self.request.url, is_whole=False):
                 pass
@@ -338,9 +344,10 @@ class _FastReader(FileReader):
             self._open_item = item
             try:
                 is_skipped = self._hold_item(opening, item)
-            except TruncatedFile:
-                self.check_unread()  # while the item is still there
-                self._keep(None, b"")
+            except (TruncatedFile, LimitExceeded) as stop:
+                if self.may_hide_damage(stop):
+                    self.check_unread()  # while the item is still there
+                    self._keep(None, b"")
                 raise
             finally:
                 self._open_item = None

@@ -255,6 +255,11 @@ class BracketStream:
         """Offset of the first byte not read yet, or of the bracket at which reading has to stop."""
         return self.end if self._malformed_offset is None else self._malformed_offset
 
+    @property
+    def is_too_deep(self) -> bool:
+        """Whether reading has to stop at a bracket that is nested too deep."""
+        return isinstance(self._malformed, LimitExceeded)
+
     def keep(self, offset: int | None) -> None:
         """Hold the text from here on; None holds nothing."""
         self._kept_from = offset

@@ -359,6 +359,6 @@ def test_what_a_pause_held_back_is_written_without_another_network(tmp_path: Pat
 
     def caught_up() -> bool:
         growing.catch_up()
-        return json.loads(path.read_text()) == {"n": 3}
+        return bool(json.loads(path.read_text()) == {"n": 3})
 
     wait_for("the manifest to catch up", caught_up)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import requests
@@ -18,7 +19,8 @@ from mrf_assets.errors import (
     UnsupportedUrl,
 )
 from mrf_assets.fetch import FetchOptions, open_url, probe
-from mrf_assets.fetch.object_store import azure_account
+from mrf_assets.fetch.object_store import azure_account, is_in_private_store
+from mrf_assets.sources import read_source
 from mrf_assets.stream import TransferCounts
 
 _DATA = bytes(range(256)) * 50_000  # of two pieces
@@ -124,6 +126,31 @@ def test_a_store_that_does_not_answer_is_asked_again(options: FetchOptions) -> N
 def _open(options: FetchOptions) -> None:
     with open_url("s3://acme/plain.json", options):
         pass
+
+
+def test_a_list_in_a_private_store_is_no_strangers(options: FetchOptions) -> None:
+    """It lies in our own network, as one of a web server there does, so it may name private addresses."""
+    _put(options, "list.txt", b"http://10.1.2.3/2026-11_302_42A0_in-network-rates.json")
+
+    (task,) = read_source("urls", "s3://acme/list.txt", partial(open_url, options=options))
+
+    assert not task.is_from_stranger
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint", "expected"),
+    [
+        ("s3://acme/x", "http://10.1.2.3:9000", True),
+        ("gs://acme/x", "http://127.1:4443", True),
+        ("s3://acme/x", "https://minio.internal", True),
+        ("s3://acme/x", "https://s3.wasabisys.com", False),
+        ("s3://acme/x", None, False),
+        ("az://box/x", "http://10.1.2.3:9000", False),
+    ],
+)
+def test_a_store_is_private_by_the_host_of_its_endpoint(url: str, endpoint: str | None, expected: bool) -> None:
+    """Azure's stores are not asked there, and the clouds' hold files of strangers."""
+    assert expected is is_in_private_store(url, FetchOptions(object_store_endpoint=endpoint))
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from mrf_assets.fetch.opened import OpenedFile
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
+from mrf_assets.private_addresses import is_private_host
 from mrf_assets.stream import TransferCounts
 from mrf_assets.urls import canonical_url, host_of, store_kind
 
@@ -45,6 +46,7 @@ class StoreFile(OpenedFile):
 
     def __init__(self, url: str, options: FetchOptions, transfer: TransferCounts) -> None:
         super().__init__(canonical_url(url), Validators(), transfer)
+        self.is_private = is_in_private_store(url, options)
         self._options, self._retries = options, Retries(self.url, options, transfer, options.wait or time.sleep)
         self._system, self._path = _located(url, options)
         self._file: NativeFile | None = None
@@ -173,6 +175,12 @@ def _bucket_system(kind: str, bucket: str, options: FetchOptions) -> fs.FileSyst
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
         **own,
     )
+
+
+def is_in_private_store(url: str, options: FetchOptions) -> bool:
+    """Whether an object lies in a store of our own network; Azure's are never asked at the endpoint of the settings."""
+    endpoint = options.object_store_endpoint
+    return endpoint is not None and store_kind(url) in {"s3", "gs"} and is_private_host(host_of(endpoint))
 
 
 def azure_account(shown: str, host: str, container: str | None, account: str | None) -> str:

@@ -1,6 +1,8 @@
 """The import direction is the architecture; this holds it."""
 
 import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -56,14 +58,39 @@ DAGSTER_HOMES = {"defs", "definitions", "workers", "batch_history", "batch_orche
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 
-def _imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One file of the package, as the rules look at it."""
+
+    path: str
+    module: str  # the name that its layer lists
+    imports: frozenset[str]
+    reads_environment: int
+    sets_environment: int
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
+            yield node.module
+
+
+def _reads_environment(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and isinstance(node.ctx, ast.Load)
+
+
+def _source(path: Path) -> Source:
+    text = path.read_text()
+    tree = ast.parse(text)
+    return Source(
+        path=str(path.relative_to(PACKAGE)),
+        module=path.relative_to(PACKAGE).parts[0].removesuffix(".py"),
+        imports=frozenset(_imports(tree)),
+        reads_environment=sum(map(_reads_environment, ast.walk(tree))),
+        sets_environment=sum("os.environ[" in line and "] = " in line for line in text.splitlines()),
+    )
 
 
 def _own(module: str) -> str | None:
@@ -71,41 +98,42 @@ def _own(module: str) -> str | None:
     return parts[1] if parts[0] == "mrf_assets" and len(parts) > 1 else None
 
 
-FILES = {path: path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in sorted(PACKAGE.rglob("*.py"))}
-MODULES = {path: name for path, name in FILES.items() if name != "__init__"}
+@pytest.fixture(scope="session")
+def sources() -> list[Source]:
+    """All of the package, parsed once."""
+    found = map(_source, sorted(PACKAGE.rglob("*.py")))
+    return [source for source in found if source.module != "__init__"]
 
 
-def test_every_module_has_a_layer() -> None:
+@pytest.fixture(scope="session")
+def own_imports(sources: list[Source]) -> list[tuple[Source, str]]:
+    """Each file with each other module of the package that it imports."""
+    pairs = ((source, _own(module)) for source in sources for module in sorted(source.imports))
+    return [(source, other) for source, other in pairs if other not in (None, source.module)]
+
+
+def test_every_module_has_a_layer(sources: list[Source]) -> None:
     """A new module must be given its place."""
-    assert set(MODULES.values()) == set(RANK)
+    assert set(RANK) == {source.module for source in sources}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_run_downwards_only(path: Path) -> None:
-    """A module imports its own layer or a lower one; a stage imports no other stage."""
-    me = MODULES[path]
-    for module in _imports(path):
-        other = _own(module)
-        if other is None or other == me:
-            continue
-        assert RANK[other] <= RANK[me], f"{me} imports {other}"
-        assert not {me, other} <= STAGES, f"the stage {me} imports the stage {other}"
+def test_imports_run_downwards_only(own_imports: list[tuple[Source, str]]) -> None:
+    """A module imports its own layer or a lower one."""
+    assert [] == [f"{it.path} imports {other}" for it, other in own_imports if RANK[other] > RANK[it.module]]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_dagster_stays_in_its_shells(path: Path) -> None:
+def test_a_stage_imports_no_other_stage(own_imports: list[tuple[Source, str]]) -> None:
+    """What two stages share is a tool or a value."""
+    assert [] == [f"{it.path} imports {other}" for it, other in own_imports if {it.module, other} <= STAGES]
+
+
+def test_dagster_stays_in_its_shells(sources: list[Source]) -> None:
     """The domain core knows nothing of Dagster."""
-    uses_dagster = any(module.split(".")[0] == "dagster" for module in _imports(path))
-    assert not uses_dagster or MODULES[path] in DAGSTER_HOMES
+    users = [it for it in sources if any(module.split(".")[0] == "dagster" for module in it.imports)]
+    assert [] == [it.path for it in users if it.module not in DAGSTER_HOMES]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_the_environment_is_read_in_settings_alone(path: Path) -> None:
+def test_the_environment_is_read_in_settings_alone(sources: list[Source]) -> None:
     """Nothing but `settings` reads environment variables."""
-    reads = [
-        node
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and isinstance(node.ctx, ast.Load)
-    ]
-    stored = sum("os.environ[" in line and "] = " in line for line in path.read_text().splitlines())
-    assert MODULES[path] == "settings" or len(reads) == stored
+    others = [it for it in sources if it.module != "settings"]
+    assert [] == [it.path for it in others if it.reads_environment != it.sets_environment]

@@ -29,7 +29,16 @@ import dagster as dg
 
 from mrf_assets.console import PrintableFormatter
 from mrf_assets.definitions import build_defs
-from mrf_assets.defs.processes import LOST, MACHINE_TAG, WORKER_TAG, is_orphan, stop_worker, worker_tags
+from mrf_assets.defs.processes import (
+    LOST,
+    MACHINE_TAG,
+    WORKER_TAG,
+    coordinator_tags,
+    is_abandoned,
+    is_orphan,
+    stop_worker,
+    worker_tags,
+)
 from mrf_assets.disk import full_disk_behind
 from mrf_assets.errors import DiskFull
 from mrf_assets.part_processes import end_with_parent
@@ -232,7 +241,9 @@ class _Pool:
     ) -> None:
         self.instance, self.batch_id, self.settings, self.log_level = instance, batch_id, settings, log_level
         self.context = mp.get_context("spawn")
-        self.waiting, self.busy = deque(jobs), dict[Connection, _Worker]()
+        tags = coordinator_tags()
+        self.waiting = deque(replace(job, tags=job.tags | tags) for job in jobs)
+        self.busy = dict[Connection, _Worker]()
 
     def start_worker(self) -> NetworkJob:
         ours, theirs = self.context.Pipe()
@@ -336,10 +347,11 @@ def stop_abandoned(instance: dg.DagsterInstance, batch_id: str) -> int:
     """Stop this machine's workers of a batch whose coordinator is gone, and fail their runs; returns how many runs.
 
     Workers end with their coordinator; one that cannot, as it is paused or stuck in a disk, must not publish next to
-    what takes its place. The caller holds the batch.
+    what takes its place. The caller holds the batch; where lake or DAGSTER_HOME are copies, the coordinator of the
+    originals may still run, and so do its workers then.
     """
-    abandoned = dg.RunsFilter(tags={BATCH_TAG: batch_id, MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
-    stopped = sum(stop_worker(run.tags) for run in instance.get_runs(abandoned))
+    unfinished = dg.RunsFilter(tags={BATCH_TAG: batch_id, MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
+    stopped = sum(stop_worker(run.tags) for run in instance.get_runs(unfinished) if is_abandoned(run.tags))
     settle_orphans(instance)
     return stopped
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -399,6 +400,25 @@ def test_resume_takes_over_from_a_worker_that_outlived_its_coordinator(abandoned
     assert {Payer.path("c"): 1} == dict(abandoned.asked)
     assert (2, 2, 0, 0) == tuple(abandoned.after[it] for it in ("networks", "succeeded", "failed", "pending"))
     assert [] == abandoned.leftovers
+
+
+def test_resume_of_a_copy_leaves_the_workers_of_the_original_alone(tmp_path: Path) -> None:
+    """The copied records name processes that are alive, and so is the coordinator that they work for."""
+    place, copy = Place(tmp_path / "original"), Place(tmp_path / "copy")
+    with MrfServer() as server:
+        payer = Payer(server)
+        payer.publish("a")
+        gate = server.hold(Payer.path("a"), at=20)
+        with place.start(*run_arguments(payer.publish_index("a"), 1)) as running:
+            assert gate.reached.wait(60)
+            shutil.copytree(place.root, copy.root)
+            refused = copy.mrf("resume")
+            gate.release()
+            original = finished(running)
+
+    assert (2, 0) == (refused.returncode, original.returncode)
+    assert "is still running (1 networks)" in refused.stderr
+    assert [key("a")] == place.networks()
 
 
 # --- several output folders of one DAGSTER_HOME ---------------------------------------------

@@ -16,9 +16,13 @@ from typing import Any
 import pytest
 
 from mrf_assets.defs.processes import (
+    COORDINATOR_STARTED_TAG,
+    COORDINATOR_TAG,
     MACHINE_TAG,
     STARTED_TAG,
     WORKER_TAG,
+    coordinator_tags,
+    is_abandoned,
     is_alive,
     is_orphan,
     stop_worker,
@@ -62,6 +66,19 @@ def test_a_run_of_a_killed_process_is_an_orphan_before_anybody_has_waited_for_it
         assert not is_alive(worker.pid, began_before=time.time())
     assert is_orphan(tags)
     assert not is_alive(worker.pid, began_before=began_before)
+
+
+def test_a_run_is_abandoned_once_the_coordinator_of_its_worker_is_gone() -> None:
+    """Not before, and not where a run names no coordinator, or is of another machine."""
+    with _worker() as (coordinator, tags):
+        of_run = worker_tags() | {COORDINATOR_TAG: tags[WORKER_TAG], COORDINATOR_STARTED_TAG: tags[STARTED_TAG]}
+        assert not is_abandoned(of_run)
+        coordinator.kill()
+        coordinator.wait()
+        assert is_abandoned(of_run)
+    assert not is_abandoned(of_run | {MACHINE_TAG: "another"})
+    assert not is_abandoned(worker_tags())
+    assert not is_abandoned(worker_tags() | coordinator_tags())
 
 
 def test_a_worker_that_nobody_reaps_is_stopped() -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 WORKER_TAG = "mrf/worker"  # process id
 STARTED_TAG = "mrf/worker_started"  # a process id is given again
 MACHINE_TAG = "mrf/machine"  # on which it is one
+COORDINATOR_TAG = "mrf/coordinator"  # process id of the one that gave the worker its run, on the same machine
+COORDINATOR_STARTED_TAG = "mrf/coordinator_started"
 _CLOCK_SECONDS = 5.0  # by which the machine's clock may drift meanwhile
 _BOOT_SECONDS = psutil.boot_time()  # moves with the clock: a virtual machine's is set anew after a pause
 _START_TICKS = 19  # of the fields behind the name in /proc/<pid>/stat
@@ -32,6 +34,11 @@ LOST = "its worker process is gone; run it again"
 def worker_tags() -> dict[str, str]:
     """On a run that this process works on itself, as those of the command line do."""
     return {WORKER_TAG: str(os.getpid()), STARTED_TAG: _birth(psutil.Process()), MACHINE_TAG: platform.node()}
+
+
+def coordinator_tags() -> dict[str, str]:
+    """On the runs of the workers that this process started."""
+    return {COORDINATOR_TAG: str(os.getpid()), COORDINATOR_STARTED_TAG: _birth(psutil.Process())}
 
 
 def _birth(process: psutil.Process) -> str:
@@ -46,7 +53,7 @@ def _birth(process: psutil.Process) -> str:
 
 def stop_worker(tags: Mapping[str, str]) -> bool:
     """Kill the worker of a run on this machine and wait for its end; False where it is gone already, or not ours."""
-    if WORKER_TAG not in tags or tags.get(MACHINE_TAG) != platform.node() or is_orphan(tags):
+    if not _is_of_this_machine(tags) or is_orphan(tags):
         return False
     try:
         psutil.Process(int(tags[WORKER_TAG])).kill()
@@ -67,11 +74,29 @@ def is_orphan(tags: Mapping[str, str]) -> bool:
 
     One that was killed and whom nobody has waited for is gone too: in a container without an init it stays listed.
     """
-    if WORKER_TAG not in tags or tags.get(MACHINE_TAG) != platform.node():
-        return False
+    return _is_of_this_machine(tags) and _is_gone(tags[WORKER_TAG], tags[STARTED_TAG])
+
+
+def is_abandoned(tags: Mapping[str, str]) -> bool:
+    """Whether the coordinator of a run's worker is gone; of a run that does not name one, it cannot be told.
+
+    A lock in the lake cannot tell: whoever copied the lake has one lock, and its coordinator has the other.
+    """
+    return (
+        _is_of_this_machine(tags)
+        and COORDINATOR_TAG in tags
+        and _is_gone(tags[COORDINATOR_TAG], tags[COORDINATOR_STARTED_TAG])
+    )
+
+
+def _is_of_this_machine(tags: Mapping[str, str]) -> bool:
+    return WORKER_TAG in tags and tags.get(MACHINE_TAG) == platform.node()
+
+
+def _is_gone(pid: str, birth: str) -> bool:
     try:
-        process = psutil.Process(int(tags[WORKER_TAG]))
-        return _birth(process) != tags[STARTED_TAG] or process.status() == psutil.STATUS_ZOMBIE
+        process = psutil.Process(int(pid))
+        return _birth(process) != birth or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:  # somebody else's by now, but alive

@@ -27,6 +27,7 @@ from mrf_assets.errors import (
     TruncatedFile,
 )
 from mrf_assets.fetch import open_url
+from mrf_assets.settings import NETWORK_ARGUMENTS
 from mrf_assets.sources import (
     SourceFile,
     SourceOptions,
@@ -1217,26 +1218,26 @@ def test_a_row_may_bring_settings_of_its_network(tmp_path: Path) -> None:
     assert {} == second.extra_args
 
 
-def test_rows_that_do_not_agree_on_their_settings_are_a_problem() -> None:
+def test_rows_that_do_not_agree_on_their_settings_are_a_problem(tmp_path: Path) -> None:
     """As for network_id; and what cannot be used, with its line."""
-    error = failure(
-        SourceProblems,
-        lambda: read_rows(
-            f"file_url,reader,rate_batch_size\n{FILES}/a.json,fast,\n{FILES}/a.json,ijson,\n{FILES}/b.json,,x\n"
-        ),
+    path = tmp_path / "files.csv"
+    path.write_text(
+        f"file_url,reader,rate_batch_size\n{FILES}/a.json,fast,\n{FILES}/a.json,ijson,\n{FILES}/b.json,,x\n"
     )
+    error = failure(SourceProblems, lambda: list(read_csv(str(path), open_url)))
 
     assert ["line 3", "line 4"] == [it.where for it in error.problems]
     assert "has the extra_args" in error.problems[0].what
     assert "rate_batch_size" in error.problems[1].what
 
 
-@pytest.mark.parametrize("column", ["cpt_whitelist", "tin_whitelist"])
-def test_a_csv_of_the_web_names_no_file_of_this_machine(column: str) -> None:
-    """What came over the web must not choose what we read."""
-    error = failure(SourceProblems, lambda: read_rows(f"file_url,{column}\n{FILES}/a.json,/etc/passwd\n"))
+@pytest.mark.parametrize("column", NETWORK_ARGUMENTS)
+def test_a_csv_of_the_web_chooses_no_settings(column: str) -> None:
+    """Neither which files of this machine are read, nor how the machine works, nor what is left out."""
+    error = failure(SourceProblems, lambda: read_rows(f"file_url,{column}\n{FILES}/a.json,\n{FILES}/b.json,1\n"))
 
-    assert f"line 2: has a {column}; a CSV that came over the web may name no file of this machine" in str(error)
+    assert ["line 3"] == [it.where for it in error.problems]
+    assert f"has a {column}; a CSV that came over the web may choose no settings; download" in error.problems[0].what
 
 
 # --- dispatch -------------------------------------------------------------------------------

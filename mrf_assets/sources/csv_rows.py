@@ -6,7 +6,6 @@ Lines come from `lines`; what a usable row says goes the way of `lists`.
 from __future__ import annotations
 
 import csv
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -39,10 +38,10 @@ def read_csv(
     Optional columns are those of `Plan` (one plan per row; rows of one URL are one task with all
     their plans), `network_id` (wins over the one in the name), `period` (YYYY-MM or a date),
     `description`, and the settings of the file's network that `settings.NETWORK_ARGUMENTS` names,
-    such as `cpt_whitelist`. Other columns are counted in the tally and ignored. Rows of
-    `mrf discover` that are no rates are reported and skipped. Fields are separated by comma,
-    semicolon, tab or pipe, whichever makes most of the header. UTF-8, with a byte order mark or
-    without; relative paths are taken from the CSV's own folder.
+    such as `cpt_whitelist`; a CSV that came over the web may choose none of these. Other columns are
+    counted in the tally and ignored. Rows of `mrf discover` that are no rates are reported and
+    skipped. Fields are separated by comma, semicolon, tab or pipe, whichever makes most of the
+    header. UTF-8, with a byte order mark or without; relative paths are taken from the CSV's own folder.
 
     Raises:
         SourceProblems: All problems with their line numbers, before the first task.
@@ -127,11 +126,14 @@ def _fill_from_row(filling: Filling, line: int, columns: list[str], row: list[st
         filling.problems.add(line, f"has the period {shown(period)}; YYYY-MM was expected")
         return
     arguments = {name: text for name in NETWORK_ARGUMENTS if (text := known.get(name))}
-    paths = [name for name in NETWORK_PATHS if name in arguments]
-    if paths and is_remote(filling.location):  # what came over the web must not choose what we read at home
-        filling.problems.add(line, f"has a {paths[0]}; a CSV that came over the web may name no file of this machine")
+    if arguments and is_remote(filling.location):  # not for strangers: what we read at home, how much memory we take
+        filling.problems.add(
+            line,
+            f"has a {next(iter(arguments))}; a CSV that came over the web may choose no settings; download it, look at "
+            "it, and pass the local copy",
+        )
         return
-    for name in itertools.filterfalse(lambda it: holds_address(arguments[it]), paths):
+    for name in (it for it in NETWORK_PATHS if it in arguments and not holds_address(arguments[it])):
         arguments[name] = absolute_path(local_path(filling.location).parent / arguments[name])
     has_plan = any(known.get(name) for name in PLAN_FIELDS)
     plans = [clean_plan(known, filling.tally)] if has_plan else []

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
@@ -184,7 +184,7 @@ class Settings:
         Raises:
             SettingError: None of `NETWORK_ARGUMENTS`, or a value that cannot be used; named.
         """
-        hints = get_type_hints(Settings)
+        hints = _types_of_settings()
         for name in arguments.keys() - set(NETWORK_ARGUMENTS):
             known = ", ".join(NETWORK_ARGUMENTS)
             raise SettingError(f"extra_args.{name[:80]}", f"is not known; a file may have {known}")
@@ -322,6 +322,12 @@ def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
 def _meant(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name.upper(), sorted(known), n=1)
     return f"; did you mean {near[0]}?" if near else "; the README lists the settings"
+
+
+@cache
+def _types_of_settings() -> Mapping[str, Any]:
+    """The fields' types; to evaluate them takes 1 ms, and rows of a list ask for them."""
+    return get_type_hints(Settings)
 
 
 def _values(kind: type[Any], environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -118,8 +119,7 @@ class Filling:
             if self.kind != "url" and names_allowed_amounts(url):
                 self.spool.allowed_amount_file(url)
                 return
-            if extra_args:
-                Settings().with_arguments(extra_args)
+            _require_usable(tuple(sorted(extra_args.items())))
             file_id = self.spool.file(url, named, known.get("period"))
             self.spool.bring_along(file_id, known.get("output_prefix"), extra_args)
         except (Unusable, SettingError) as reason:
@@ -129,6 +129,11 @@ class Filling:
             self.spool.describe(file_id, description)
         self.spool.link({file_id}, {self.spool.plan(plan) for plan in plans})
         self.tally.locations += 1
+
+
+@lru_cache(1 << 10)  # the rows of a list have the same few, and each check takes as long as all else of a row
+def _require_usable(extra_args: tuple[tuple[str, str], ...]) -> None:
+    Settings().with_arguments(dict(extra_args))
 
 
 def _why_no_file(tally: SourceTally) -> str:

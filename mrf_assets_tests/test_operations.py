@@ -252,6 +252,20 @@ def test_a_batch_that_was_under_way_before_anybody_listened_is_told(bench: Bench
     assert ["Batch nightly ended"] == [alert["title"] for alert in bench.told]
 
 
+@pytest.mark.parametrize("cursor", [None, '{"after": "2099-01-01T00:00:00+00:00", "open": []}'], ids=["none", "a time"])
+def test_of_more_batches_under_way_than_a_cursor_holds_the_newest_are_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, cursor: str | None
+) -> None:
+    """Those that were left open long ago may never end."""
+    monkeypatch.setattr("mrf_assets.defs.alerts._OPEN_BATCHES", 2)
+    job = bench.defs.resolve_job_def("ingest_in_process")
+    for batch in ("oldest", "older", "newer", "newest"):
+        tags = {"mrf/batch": batch, "dagster/partition": key("a")}
+        bench.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.NOT_STARTED)
+
+    assert ["newer", "newest"] == json.loads(bench.tick("ended_batches", cursor))["open"]
+
+
 def test_runs_that_were_deleted_silence_no_batch(bench: Bench) -> None:
     """SQLite gives their numbers again."""
     deleted = [bench.run(letter, batch="deleted").run_id for letter in "ab"]

@@ -70,7 +70,7 @@ class _Cursor:
     """By the order in which runs were made, and not by the clock: one that is set back would silence the sensor."""
 
     seen: int  # storage id of the newest run that was looked at
-    open: Sequence[str] = field(default_factory=tuple)  # batches that go on
+    open: Sequence[str] = field(default_factory=tuple)  # batches that go on, the oldest first
 
     @classmethod
     def of(cls, text: str) -> _Cursor | None:
@@ -95,8 +95,7 @@ def _look(instance: dg.DagsterInstance, before: _Cursor) -> tuple[_Cursor, list[
 
 
 def _begin(instance: dg.DagsterInstance) -> _Cursor:
-    under_way = _batches(_records(instance, dg.RunsFilter(statuses=_UNFINISHED)))
-    return _Cursor(seen=_newest(instance), open=list(dict.fromkeys(under_way)))
+    return _Cursor(seen=_newest(instance), open=_oldest_first(instance, dg.RunsFilter(statuses=_UNFINISHED)))
 
 
 def _taken_over(instance: dg.DagsterInstance, text: str) -> _Cursor:
@@ -104,9 +103,14 @@ def _taken_over(instance: dg.DagsterInstance, text: str) -> _Cursor:
     value, now = json.loads(text), dt.datetime.now(tz=dt.UTC)
     after = dt.datetime.fromisoformat(value["after"])
     since = after if after <= now else now - dt.timedelta(days=1)
-    ended = _batches(_records(instance, dg.RunsFilter(statuses=_ENDED, updated_after=since)))
+    ended = _oldest_first(instance, dg.RunsFilter(statuses=_ENDED, updated_after=since))
     begun = _begin(instance)
     return replace(begun, open=list(dict.fromkeys([*value["open"], *ended, *begun.open])))
+
+
+def _oldest_first(instance: dg.DagsterInstance, runs: dg.RunsFilter) -> list[str]:
+    """Batches by their latest run: the cursor has room for so many, and keeps those behind."""
+    return list(dict.fromkeys(_batches(_records(instance, runs))))[::-1]
 
 
 def _newest(instance: dg.DagsterInstance) -> int:

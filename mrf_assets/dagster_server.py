@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mrf_assets.errors import SettingError, SubmissionRefused
+from mrf_assets.settings import certificates
 from mrf_assets.urls import canonical_url
 
 DEFAULT_URL = "http://localhost:3000"
@@ -276,6 +277,7 @@ class DagsterServer:
         """One field of the answer; None for the type that says that there is none."""
         import requests  # noqa: PLC0415 - 0.1 s, which no other command has to wait
 
+        trusted = certificates()
         try:
             with requests.Session() as session:
                 # A proxy of the environment knows nothing of this machine.
@@ -284,6 +286,7 @@ class DagsterServer:
                     f"{self.url.rstrip('/')}/graphql",
                     json={"query": document, "variables": variables},
                     timeout=_TIMEOUT_SECONDS,
+                    verify=None if trusted is None else str(trusted),
                 )
             told = answer.json()
         except (requests.RequestException, ValueError):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from mrf_assets.discovery.guarded_proxy import GuardedProxy
 from mrf_assets.errors import SettingError
 from mrf_assets_tests.mrf_server import Answer, MrfServer
+from mrf_assets_tests.raw_server import raw_server, write_certificate
 
 
 @pytest.fixture(name="server")
@@ -142,3 +144,17 @@ def test_a_proxy_of_the_environment_that_is_none_of_http_is_told(url: str) -> No
     """Passing it by would be a way out that nobody guards."""
     with pytest.raises(SettingError, match="HTTP_PROXY"):
         GuardedProxy(beyond={"https": url})
+
+
+def test_a_proxy_of_the_environment_is_trusted_by_the_variables_of_downloads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may speak TLS with a certificate that only this network knows."""
+    pem = write_certificate(tmp_path / "proxy.pem")
+    head = "GET http://no.such.host.invalid/a HTTP/1.1\r\nHost: h\r\n\r\n"
+    with raw_server([b"HTTP/1.1 200 OK\r\n\r\ncontent"], pem) as url:
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        assert b"" == ask(head, proxy=GuardedProxy(_never, beyond={"http": url}))
+
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
+        assert ask(head, proxy=GuardedProxy(_never, beyond={"http": url})).endswith(b"content")

@@ -27,7 +27,7 @@ LAYERS = [
             "generations",
             "queries",
         ),
-        *("alerts", "reference", "whole_files", "dagster_server", "duckdb_paths", "clock", "spreadsheets"),
+        *("alerts", "reference", "whole_files", "dagster_server", "duckdb_paths", "clock", "spreadsheets", "tls"),
     },  # tools
     {"sources", "fetch", "extract", "store", "checks", "part_filter", "nppes", "catalog"},  # stages
     {

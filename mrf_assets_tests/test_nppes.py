@@ -34,6 +34,7 @@ from mrf_assets_tests.nppes_server import (
     Reply,
     refused,
 )
+from mrf_assets_tests.raw_server import write_certificate
 
 NOW = dt.datetime(2026, 11, 22, 8, tzinfo=dt.UTC)
 NPIS = make_npis(40)
@@ -327,6 +328,38 @@ def test_a_proxy_of_the_environment_is_used_with_the_login_of_its_address(
     assert "matched" == asyncio.run(run()).row["status"]
     (headers,) = server.headers
     assert ("registry.example", sent) == (headers["host"], headers.get("proxy-authorization"))
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_certificates_of_ones_own_network_are_trusted_by_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """By the same variables as for downloads; without one the error says what to do."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    pem = str(write_certificate(tmp_path / "server.pem"))
+    with NppesServer(certificate=(pem, pem)) as server:
+        with pytest.raises(LookUpFailed, match=r"self.signed.*REQUESTS_CA_BUNDLE or SSL_CERT_FILE"):
+            look_up(server, PERSON)
+
+        monkeypatch.setenv(variable, pem)
+        (found,) = look_up(server, PERSON)
+
+    assert "matched" == found.row["status"]
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "does not exist"), ("no PEM", "holds no certificates")])
+def test_certificates_that_cannot_be_used_are_told_before_the_first_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, told: str
+) -> None:
+    """They are the user's to mend."""
+    path = tmp_path / "trusted.pem"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+
+    with pytest.raises(SettingError, match=f"REQUESTS_CA_BUNDLE: .*trusted.pem {told}"):
+        NppesClient("https://registry.example/api/")
 
 
 def test_a_host_of_no_proxy_is_asked_directly(server: NppesServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ A webserver that answers as it is scripted stands in for Dagster's; DAGSTER_HOME
 """
 
 import json
+import ssl
 import threading
 import time
 import uuid
@@ -31,6 +32,7 @@ from mrf_assets.submission import (
 )
 from mrf_assets.task_store import TaskStore
 from mrf_assets_tests.dagster_fixtures import SECRET, add_backfill
+from mrf_assets_tests.raw_server import write_certificate
 
 _DAY_SECONDS = 86_400.0
 _ID = "abcdefgh"
@@ -106,6 +108,22 @@ def test_who_waits_goes_on_over_a_refusal(webserver: Webserver, refused: range) 
     webserver.refused = refused
 
     assert "completed" == wait_for_results(_ID, webserver.url, sleep=lambda _seconds: None).status.state
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_webserver_over_tls_is_trusted_by_the_variables_of_downloads(
+    webserver: Webserver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """One of our own network, on this machine as well."""
+    pem = write_certificate(tmp_path / "server.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    webserver.socket = context.wrap_socket(webserver.socket, server_side=True)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, str(pem))
+
+    assert "completed" == status(_ID, webserver.url.replace("http:", "https:")).state
 
 
 def test_a_webserver_that_refuses_for_half_a_minute_is_told(webserver: Webserver) -> None:

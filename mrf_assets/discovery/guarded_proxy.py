@@ -14,14 +14,16 @@ import base64
 import contextlib
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from mrf_assets.errors import SettingError
 from mrf_assets.private_addresses import is_private_address, is_private_host
+from mrf_assets.tls import trusted_tls
 
 _MOST_HEAD_BYTES = 64 << 10
 _MOST_BODY_BYTES = 256 << 20  # of one connection; Chromium keeps no more of a page anyway
@@ -136,7 +138,7 @@ class GuardedProxy:
             if not await self._public_addresses(host, port):
                 return None
         return await asyncio.wait_for(
-            asyncio.open_connection(beyond.host, beyond.port, ssl=beyond.is_tls or None), _CONNECT_SECONDS
+            asyncio.open_connection(beyond.host, beyond.port, ssl=beyond.tls), _CONNECT_SECONDS
         )
 
     async def _public_addresses(self, host: str, port: int) -> list[str]:
@@ -155,7 +157,7 @@ class _Beyond:
 
     host: str
     port: int
-    is_tls: bool
+    tls: ssl.SSLContext | Literal[True] | None  # None: a proxy that is spoken to in plain text
     authorization: bytes = field(repr=False)  # a line of the head, or nothing
 
     @classmethod
@@ -163,7 +165,7 @@ class _Beyond:
         """What an environment says of it, with or without a scheme.
 
         Raises:
-            SettingError: It is no proxy of HTTP.
+            SettingError: It is no proxy of HTTP, or the certificates to trust cannot be used.
         """
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -180,7 +182,12 @@ class _Beyond:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
             authorization = b"Proxy-Authorization: Basic " + base64.b64encode(pair) + b"\r\n"
         is_tls = parts.scheme == "https"
-        return cls(host=host, port=port or (443 if is_tls else 80), is_tls=is_tls, authorization=authorization)
+        return cls(
+            host=host,
+            port=port or (443 if is_tls else 80),
+            tls=trusted_tls() if is_tls else None,
+            authorization=authorization,
+        )
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from mrf_assets.batch import Answer, Item
 from mrf_assets.errors import LookUpFailed, SettingError
 from mrf_assets.hosts import retry_after_seconds
 from mrf_assets.nppes.answers import excerpt, read_answer
+from mrf_assets.tls import trusted_tls
 from mrf_assets.urls import canonical_url, understood
 
 _VERSION = "2.1"
@@ -37,7 +38,8 @@ class NppesClient:
     """Looks up NPIs; use as an async context manager.
 
     One session with up to 20 connections. A connection that the server closed while it was idle is
-    opened again, at most twice, inside one request. Proxies come from the environment, as for downloads; the
+    opened again, at most twice, inside one request. Proxies and trusted certificates come from the environment, as for
+    downloads; the
     user's .netrc is never read: with aiohttp's `trust_env` its logins, a `default` one above all, would go to the
     registry and to every host that it redirects to.
     """
@@ -52,10 +54,11 @@ class NppesClient:
                 f"names a proxy of {scheme}; NPIs are looked up over http(s) ones alone: name one, or set no_proxy",
             )
         self._url, self._timeout, self._keep_alive = url, aiohttp.ClientTimeout(total=timeout_seconds), keep_alive
+        self._tls = trusted_tls()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=_POOL_SIZE, force_close=not self._keep_alive)
+        connector = aiohttp.TCPConnector(limit=_POOL_SIZE, force_close=not self._keep_alive, ssl=self._tls)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=self._timeout,
@@ -117,6 +120,8 @@ class NppesClient:
                     raise LookUpFailed("connection_lost", "the server hung up without an answer") from error
             except TimeoutError as error:
                 raise LookUpFailed("timeout", f"no answer within {self._timeout.total:g} s") from error
+            except aiohttp.ClientConnectorCertificateError as error:
+                raise LookUpFailed("connection_lost", _why_untrusted(error)) from error
             except (aiohttp.ClientError, OSError) as error:
                 # The error's text may hold the address.
                 raise LookUpFailed("connection_lost", f"the connection broke ({type(error).__name__})") from error
@@ -127,6 +132,14 @@ def _proxy_of(url: str) -> str | None:
     """The proxy that the environment names for an address; by the same rules as for downloads."""
     proxy = select_proxy(url, get_environ_proxies(url))
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+def _why_untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
+    reason = getattr(error.certificate_error, "verify_message", type(error).__name__)
+    return (
+        f"the server's certificate cannot be verified ({reason}); if a proxy of your network opens TLS, name a file of "
+        "certificates to trust in REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
+    )
 
 
 def _can_be_asked(url: str) -> bool:

@@ -4,7 +4,10 @@ MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz soak ui bench bench-catalog docs lint clean
+# The tests start hundreds of processes; where this is set each of them compiles the package again, 0.3 s of CPU.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-slow fuzz soak ui bench bench-catalog docs lint clean
 
 demo: $(VENV)/.installed  ## The main job on 22 made-up networks, then one query
 	$(BIN)/python examples/demo.py run
@@ -14,7 +17,10 @@ ui: $(VENV)/.installed  ## The Dagster UI on the demo's data
 
 test: lint  ## Everything that must hold before a commit lands
 	@# Three on two cores: a third of the time is spent waiting for Dagster, browsers and servers.
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" --durations=10
+
+test-slow: $(VENV)/.installed  ## The tests that `make test` leaves out: the same facts at full size
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --durations=10
 
 fuzz: $(VENV)/.installed  ## The readers against each other on new documents for MINUTES (10), whole, cut and corrupted
 	$(BIN)/python -m mrf_assets_tests.fuzz --minutes $(MINUTES)

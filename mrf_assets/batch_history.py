@@ -30,6 +30,7 @@ from mrf_assets.defs.run_records import (
     backfill_goes_on,
     batch_records,
     batch_runs,
+    count_batch,
     job_runs,
     latest_batch,
     records_by_batch,
@@ -39,7 +40,7 @@ from mrf_assets.disk import full_disk, is_full
 from mrf_assets.errors import SettingError
 from mrf_assets.manifest import NetworkRecord, build_manifest
 from mrf_assets.settings import Operations, dagster_home, machine_path
-from mrf_assets.statistics import BatchStatistics, FollowUp, PlatformStatistics, count, count_jobs, together
+from mrf_assets.statistics import BatchStatistics, FollowUp, PlatformStatistics, count_jobs, together
 from mrf_assets.store import Store
 from mrf_assets.submission import AFTER_TAG, FOLLOWER, THEN_TAG, state_of, why_not_followed
 from mrf_assets.task_store import TaskStore
@@ -148,26 +149,15 @@ def batch_statistics(
         raise SettingError("batch", f"{batch_id or 'none'} is not known to DAGSTER_HOME={dagster_home()}")
     if known is not None:
         known.update({run.run_id: run for run in runs})
-    networks = list(planned.priorities) if planned else list((backfill and backfill.partition_names) or ())
-    counted = count(batch_id, networks, runs, operations or Operations.from_environment())
-    if backfill is not None and planned is None:
-        counted = _without_pending(counted, backfill)
+    counted = count_batch(
+        batch_id,
+        None if planned is None else list(planned.priorities),
+        runs,
+        operations or Operations.from_environment(),
+        backfill=backfill,
+    )
     is_driven = goes_on or (planned is not None and plan.is_held(planned.batch_id))
     return replace(counted, is_driven=is_driven, follow_up=follow_up)
-
-
-def _without_pending(it: BatchStatistics, backfill: PartitionBackfill) -> BatchStatistics:
-    """The statistics of a backfill that begins no further network, where it is over: none of its networks is pending.
-
-    A completed one has begun them all; a run that is missing there was deleted since.
-    """
-    match backfill.status.value:
-        case "CANCELING" | "CANCELED" | "FAILING" | "FAILED":
-            return replace(it, canceled=it.canceled + it.pending, pending=0)
-        case "COMPLETED" | "COMPLETED_SUCCESS" | "COMPLETED_FAILED":
-            return replace(it, networks=it.networks - it.pending, pending=0)
-        case _:
-            return it
 
 
 def _follow_up(instance: dg.DagsterInstance, backfill: PartitionBackfill, *, goes_on: bool) -> FollowUp | None:
@@ -211,7 +201,9 @@ def all_statistics(
     with _records() as instance:
         for batch_id, runs in records_by_batch(instance, since).items():
             planned = plan.load_batch(batch_id)
-            found.append(count(batch_id or None, list(planned.priorities) if planned else [], runs, operations))
+            networks = None if planned is None else list(planned.priorities)
+            backfill = instance.get_backfill(batch_id)
+            found.append(count_batch(batch_id or None, networks, runs, operations, backfill=backfill))
     return found
 
 

@@ -299,6 +299,27 @@ def add_backfill(
     return backfill
 
 
+def add_asset_backfill(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, table: str, partition_keys: Sequence[str]
+) -> PartitionBackfill:
+    """A backfill as the UI makes it of a table's partitions that were selected there."""
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id=f"backfill{len(instance.get_backfills())}",
+        asset_graph=definitions.resolve_asset_graph(),
+        partition_names=list(partition_keys),
+        asset_selection=[dg.AssetKey(table)],
+        backfill_timestamp=time.time(),
+        tags={},
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    return backfill
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from mrf_assets.batch_history import all_statistics, batch_statistics, ensure_dagster_home
 from mrf_assets.dagster_server import DagsterServer, ServerBackfill
+from mrf_assets.definitions import defs
+from mrf_assets.defs.partitions import add_networks
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
+from mrf_assets.statistics import BatchStatistics
 from mrf_assets.status_view import status_lines
 from mrf_assets.submission.states import backfill_status
 from mrf_assets.task_store import PlannedBatch, TaskStore
-from mrf_assets_tests.dagster_fixtures import add_backfill
+from mrf_assets_tests.dagster_fixtures import add_asset_backfill, add_backfill
 
 _BATCH = "20261122_101112-ab"
 
@@ -99,6 +104,87 @@ def test_a_completed_backfill_has_nothing_pending(tmp_path: Path, monkeypatch: p
 
     assert (1, 1, 0) == (found.networks, found.succeeded, found.pending)
     assert found.is_successful
+
+
+def _told_alone(output: Path, batch_id: str) -> BatchStatistics:
+    return batch_statistics(output, batch_id)
+
+
+def _told_among_all(output: Path, batch_id: str) -> BatchStatistics:
+    since = dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=1)
+    (found,) = (it for it in all_statistics(output, since) if it.batch_id == batch_id)
+    return found
+
+
+_TOLD = pytest.mark.parametrize("told", [_told_alone, _told_among_all])
+Told = Callable[[Path, str], BatchStatistics]
+
+
+def _of_a_job(instance: dg.DagsterInstance) -> PartitionBackfill:
+    return add_backfill(instance, BulkActionStatus.REQUESTED, {}, ["a", "b", "c"])
+
+
+def _of_assets(instance: dg.DagsterInstance) -> PartitionBackfill:
+    add_networks(instance, ["a", "b", "c"])
+    return add_asset_backfill(instance, defs, "rates", ["a", "b", "c"])
+
+
+@_TOLD
+@pytest.mark.parametrize("begun", [_of_a_job, _of_assets])
+def test_the_networks_that_a_backfill_has_not_begun_are_pending(
+    told: Told,
+    begun: Callable[[dg.DagsterInstance], PartitionBackfill],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In `mrf status` and `mrf stats`, of a job and of assets that were selected in the UI."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    TaskStore.under(tmp_path / "out").save([])
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        backfill = begun(instance)
+        _run(instance, backfill.backfill_id, "a")
+
+    found = told(tmp_path / "out", backfill.backfill_id)
+    assert (3, 1, 2) == (found.networks, found.succeeded, found.pending)
+
+
+@_TOLD
+def test_the_networks_that_a_canceled_backfill_had_not_begun_are_canceled(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In `mrf status` and `mrf stats`."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    TaskStore.under(tmp_path / "out").save([])
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        backfill = _of_a_job(instance)
+        instance.update_backfill(backfill._replace(status=BulkActionStatus.CANCELED))
+        _run(instance, backfill.backfill_id, "a")
+
+    found = told(tmp_path / "out", backfill.backfill_id)
+    assert (3, 1, 2, 0) == (found.networks, found.succeeded, found.canceled, found.pending)
+
+
+@_TOLD
+def test_a_backfill_that_makes_no_tables_has_no_pending_networks(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is looked up about each network."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    TaskStore.under(tmp_path / "out").save([])
+    ensure_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        add_networks(instance, ["a", "b"])
+        backfill = add_asset_backfill(instance, defs, "rate_changes", ["a", "b"])
+        run = dg.DagsterRun(
+            "compare_months",
+            run_id=str(uuid.uuid4()),
+            tags={"dagster/backfill": backfill.backfill_id, "dagster/partition": "a"},
+        )
+        instance.add_run(run)
+
+    assert 0 == told(tmp_path / "out", backfill.backfill_id).networks
 
 
 def test_a_webserver_tells_of_a_canceled_backfill_what_was_not_begun() -> None:

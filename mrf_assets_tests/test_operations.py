@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus
 
 from mrf_assets.batch_history import batch_statistics
 from mrf_assets.batch_orchestrator import continue_batch
@@ -24,7 +25,7 @@ from mrf_assets.settings import Operations, Settings
 from mrf_assets.sources import SourceOptions, read_source
 from mrf_assets.statistics import BatchStatistics
 from mrf_assets.task_store import TaskStore
-from mrf_assets_tests.dagster_fixtures import Payer, Place, key
+from mrf_assets_tests.dagster_fixtures import Payer, Place, add_backfill, key
 from mrf_assets_tests.mrf_server import MrfServer
 
 _HOOK = "/hook"
@@ -162,6 +163,18 @@ def test_a_batch_that_goes_on_is_told_later(bench: Bench) -> None:
 
     (alert,) = bench.told
     assert "1 of 2 networks succeeded, 0 failed, 1 were not run to their end." in alert["message"]
+
+
+def test_a_backfill_that_was_canceled_is_told_with_what_it_had_not_begun(bench: Bench) -> None:
+    """Two of its three networks have no run."""
+    bench.publish("a")
+    cursor = bench.tick("ended_batches", None)
+    backfill = add_backfill(bench.instance, BulkActionStatus.CANCELED, {}, [key(letter) for letter in "abc"])
+    bench.run("a", batch=backfill.backfill_id)
+    bench.tick("ended_batches", cursor)
+
+    (alert,) = bench.told
+    assert "1 of 3 networks succeeded, 0 failed, 2 were not run to their end." in alert["message"]
 
 
 def test_batches_that_end_together_are_told_one_a_tick(bench: Bench) -> None:

@@ -16,9 +16,9 @@ import dagster as dg
 
 from mrf_assets.alerts import Alert, send_alert
 from mrf_assets.defs.processes import WORKER_TAG
-from mrf_assets.defs.run_records import backfill_goes_on, batch_of, batch_runs
+from mrf_assets.defs.run_records import backfill_goes_on, batch_of, batch_runs, count_batch
 from mrf_assets.settings import Operations
-from mrf_assets.statistics import batch_alert, count
+from mrf_assets.statistics import batch_alert
 
 _INTERVAL_SECONDS = 30
 _RUNS_AT_ONCE = 500
@@ -150,7 +150,8 @@ def _count(instance: dg.DagsterInstance, batch_id: str, statuses: Sequence[dg.Da
 
 def _ended_batch(instance: dg.DagsterInstance, batch_id: str, operations: Operations) -> Alert:
     if runs := batch_runs(instance, batch_id, most_read=_RUNS_READ):
-        return batch_alert(count(batch_id, [], runs, operations))
+        backfill = instance.get_backfill(batch_id)
+        return batch_alert(count_batch(batch_id, None, runs, operations, backfill=backfill))
     # No ingests: audits, comparisons, or runs of no network.
     ended = [_count(instance, batch_id, [status]) for status in _ENDED]
     succeeded, failed, _ = ended

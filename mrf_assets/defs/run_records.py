@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
+# Not exported.
+from dagster._core.execution.backfill import PartitionBackfill
+
 from mrf_assets.defs.processes import LOST, is_orphan
 from mrf_assets.manifest import NetworkRecord
 from mrf_assets.schema import TABLES
-from mrf_assets.statistics import OtherRun, latest_runs
+from mrf_assets.settings import Operations
+from mrf_assets.statistics import BatchStatistics, OtherRun, count, latest_runs
 
 _RUNS_AT_ONCE = 200
 PARTITION = "dagster/partition"
@@ -136,6 +141,46 @@ def backfill_goes_on(instance: dg.DagsterInstance, batch_id: str) -> bool:
     """Whether a batch is a backfill that the daemon still works on: between two of its runs, too."""
     backfill = instance.get_backfill(batch_id)
     return backfill is not None and backfill.status.value in _BACKFILL_GOES_ON
+
+
+def count_batch(
+    batch_id: str | None,
+    planned: Sequence[str] | None,
+    runs: Sequence[NetworkRecord],
+    operations: Operations,
+    *,
+    backfill: PartitionBackfill | None,
+) -> BatchStatistics:
+    """The statistics of a batch out of its runs, the newest first.
+
+    `planned` are the networks that a plan lists for it; None: no plan does, and those of its backfill are counted.
+    """
+    if planned is not None or backfill is None:
+        return count(batch_id, planned or [], runs, operations)
+    return _without_pending(count(batch_id, _backfill_networks(backfill), runs, operations), backfill)
+
+
+def _backfill_networks(backfill: PartitionBackfill) -> list[str]:
+    """The networks whose tables a backfill makes: that of a job, or of assets that were selected in the UI."""
+    if backfill.asset_backfill_data is None:
+        return [] if backfill.job_name in _OTHER_JOBS else list(backfill.partition_names or ())
+    subsets = backfill.asset_backfill_data.target_subset.partitions_subsets_by_asset_key
+    listed = (subset.get_partition_keys() for key, subset in subsets.items() if key.to_user_string() in TABLES)
+    return sorted(set().union(*listed))
+
+
+def _without_pending(it: BatchStatistics, backfill: PartitionBackfill) -> BatchStatistics:
+    """The statistics of a backfill that begins no further network, where it is over: none of its networks is pending.
+
+    A completed one has begun them all; a run that is missing there was deleted since.
+    """
+    match backfill.status.value:
+        case "CANCELING" | "CANCELED" | "FAILING" | "FAILED":
+            return replace(it, canceled=it.canceled + it.pending, pending=0)
+        case "COMPLETED" | "COMPLETED_SUCCESS" | "COMPLETED_FAILED":
+            return replace(it, networks=it.networks - it.pending, pending=0)
+        case _:
+            return it
 
 
 def published_facts(instance: dg.DagsterInstance, network_ids: Iterable[str]) -> dict[str, tuple[float, int | None]]:

@@ -69,7 +69,8 @@ CODE_SHAPES: Mapping[str, CodeShape] = MappingProxyType(
         "APC": _shape("[0-9]{1,5}", "5012"),
         "EAPG": _shape("[0-9]{1,5}", "00471"),
         "HIPPS": _shape("[0-9A-Z]{5}", "1AA11"),
-        "ICD": _shape(r"(?=[^.]*\.?[^.]*\Z)[0-9A-Z](?:\.?[0-9A-Z]){2,6}", "E11.9"),
+        # A dot follows the third character; of ICD-9, also the second (procedures) and the fourth (E850.0).
+        "ICD": _shape(r"[0-9A-Z]{3,7}|(?:[0-9A-Z]{2,3}|E[0-9]{3})\.[0-9A-Z]{1,4}", "E11.9"),
         "NDC": _shape("[0-9]{10,11}|[0-9]{4,5}-[0-9]{3,4}-[0-9]{1,2}", "0002-1433-80"),
         "LOCAL": ANY_TEXT,
         "CSTM-ALL": ANY_TEXT,

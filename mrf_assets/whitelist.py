@@ -3,7 +3,8 @@
 One entry a line; `#` begins a comment. Codes: `99213` (any type) or `CPT,99213`; case, quotes and spaces around
 do not matter, and `;` and tab separate as a comma does. What cannot be a code of its type is refused (`code_types`):
 a list that matches nothing would replace what is published by nothing. A revenue code or DRG that has lost its first
-zeros is the code that it was. To keep rates that a payer sets for all codes of a type, list `CSTM-00`.
+zeros is the code that it was; `ICD,250.0` is taken in quotes alone, as a spreadsheet may have made it of 250.00. To
+keep rates that a payer sets for all codes of a type, list `CSTM-00`.
 """
 
 from __future__ import annotations
@@ -189,7 +190,8 @@ def _code_entry(line: str) -> tuple[str, str, str]:
     if any(_QUOTE_INSIDE.search(cell) for cell in cells):
         raise ValueError("a quote inside")
     code = shape_of(kind).padded(given)
-    if reason := _why_no_code(kind, code):
+    is_quoted = line.rstrip().endswith(_QUOTES)
+    if reason := _why_no_code(kind, code, is_quoted=is_quoted):
         raise ValueError(reason)
     return kind, code, given
 
@@ -202,21 +204,35 @@ def _unquoted(cell: str) -> str:
     return cell.upper()
 
 
-def _why_no_code(kind: str, code: str) -> str | None:
+def _why_no_code(kind: str, code: str, *, is_quoted: bool) -> str | None:
     """Why a code cannot be one of its type, of any for the empty text; None where it can."""
-    if _AS_NUMBER.fullmatch(code):
-        return f"a number; list {code.partition('.')[0]}"
+    if _AS_NUMBER.fullmatch(code) and not (is_quoted and _may_be(kind, code)):
+        return _number_advice(kind, code)
     if (ends := _RANGE.fullmatch(code)) and all(_is_usual(end) for end in ends.groups()):
         return "a range; list each code"
     if code in CODE_SHAPES:
         return "a type in the place of the code"
     if kind not in CODE_SHAPES and (_is_usual(kind) or kind.isdecimal()):
         return "a code in the place of the type"
+    if _may_be(kind, code):
+        return None
+    other = "any type; write LOCAL,code for one of the payer's own"
+    return f"no code of {f'{kind}, such as {shape_of(kind).example}' if kind else other}"
+
+
+def _number_advice(kind: str, code: str) -> str:
+    whole = code.partition(".")[0]
+    if not _may_be(kind, code):
+        return f"a number; list {whole}"
+    # 250, 250.0 and 250.00 are three codes of ICD-9, and one number.
+    return f'a number, maybe with zeros lost or added; list {whole} or {code}0, or quote the code: "{code}"'
+
+
+def _may_be(kind: str, code: str) -> bool:
+    """Whether a code has the shape of its type, of any for the empty text; any text has that of a payer's own."""
     if kind:
-        shape = shape_of(kind)
-        return None if shape.has(code) else f"no code of {kind}, such as {shape.example}"
-    fits = any(not shape.is_free and shape.has(code) for shape in CODE_SHAPES.values())
-    return None if fits else "no code of any type; write LOCAL,code for one of the payer's own"
+        return shape_of(kind).has(code)
+    return any(not shape.is_free and shape.has(code) for shape in CODE_SHAPES.values())
 
 
 def _is_usual(code: str) -> bool:

@@ -149,7 +149,8 @@ def test_all_wrong_lines_are_told_up_to_ten(written: Path) -> None:
     "S-DRG,001", "APS-DRG,001", "AP-DRG,001", "APR-DRG,470", "APR-DRG,4701", "APR-DRG,470-1", "RC,0450", "APC,5012",
     "EAPG,00471", "EAPG,471", "HIPPS,1AA11", "ICD,E11.9", "ICD,E119", "ICD,0016070", "ICD,250.00", "NDC,0002143380",
     "NDC,00021433801", "NDC,0002-1433-80", "LOCAL,our own #", "CSTM-ALL,OBS", "CPT,CSTM-00", "DRG,470-1", "CSTM-00",
-    "NEW-SET,a b", "J1100", "470-1", "E11.9", "0002-1433-80",
+    "NEW-SET,a b", "J1100", "470-1", "E11.9", "0002-1433-80", "ICD,E850.0", "ICD,36.01", "ICD,S72.001A",
+    'ICD,"250.0"', '"ICD","E850.0"', "'250.0'", 'LOCAL,"250.0"',
 ])  # fmt: skip
 def test_what_may_be_a_code_of_its_type_is_taken(written: Path, line: str) -> None:
     """Every type of the CMS schema, and what payers write beside it."""
@@ -162,6 +163,7 @@ def test_what_may_be_a_code_of_its_type_is_taken(written: Path, line: str) -> No
     "9.92E+04", "CPT,99213\x00", "99213\u200b", "LOCAL,a\x07b", "LOCAL,a\u202eb",
     "CPT,9921", "CPT,992133", "CPT,J1100", "HCPCS,1100", "CDT,0120", "MS-DRG,4700", "MS-DRG,D01", "APR-DRG,470-5",
     "APR-DRG,47", "RC,04500", "RC,045X", "APC,501200", "EAPG,A1", "HIPPS,1AA1", "ICD,E1", "ICD,E11.9.1", "ICD,ABCDEFGH",
+    "ICD,9921.3", "ICD,250.0", '99213.0"', 'CPT,"99213.0"', 'ICD,"99213.0"',
     "NDC,123456789", "NDC,0002-1433", "our own code", "OFFICE VISIT", "CPT", "CPT\t", "99213,CPT", "99213,99214",
     "\u0669\u0669\u0662\u0661\u0663",
 ])  # fmt: skip
@@ -169,6 +171,34 @@ def test_what_cannot_be_a_code_is_refused(written: Path, line: str) -> None:
     """A list that a spreadsheet touched would match nothing, and replace what is published by nothing."""
     with pytest.raises(ListFileError, match=r"line 2 is .*: expected `code` or `type,code`"):
         _codes(written, f"CPT,99213\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("ICD,250.0", 'list 250 or 250.00, or quote the code: "250.0"'),
+        ("250.0", 'list 250 or 250.00, or quote the code: "250.0"'),
+        ("LOCAL,1.0", 'list 1 or 1.00, or quote the code: "1.0"'),
+        ("99213.0", "list 99213"),
+        ("CPT,99213.00", "list 99213"),
+        ("RC,450.0", "list 450"),
+    ],
+)
+def test_a_number_is_no_advice_to_list_another_code(written: Path, line: str, told: str) -> None:
+    """Where the type has codes with a dot, nobody knows which one a spreadsheet made the number of."""
+    with pytest.raises(ListFileError) as error:
+        _codes(written, line)
+
+    assert f"{told})" in str(error.value)
+
+
+def test_a_number_in_quotes_is_the_code_as_it_stands(written: Path) -> None:
+    """The person means it."""
+    codes = _codes(written, 'ICD,"250.0"\n')
+
+    assert codes.wants("ICD", "250.0")
+    assert not codes.wants("ICD", "250")
+    assert not codes.wants("ICD", "250.00")
 
 
 def test_lost_zeros_are_told_all_at_once(written: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import duckdb
 
 from mrf_assets.checks import Check, CheckResult
+from mrf_assets.code_types import misshapen_sql
 from mrf_assets.errors import QueryError, SettingError, StoreError
 from mrf_assets.views import FENCED, FENCES_SQL, MISFIT, MISFITS_SQL, OUTSIDE_FENCE
 
@@ -30,22 +31,6 @@ _FIRST_DAY = "CAST(period || '-01' AS DATE)"
 _CONDITIONS = """negotiation_arrangement, billing_code_type, billing_code_type_version, billing_code,
     severity_of_illness, bundled_codes, covered_services, negotiated_type, expiration_date, service_codes,
     billing_class, setting, billing_code_modifiers, additional_information"""
-# Codes by type; CPT stands under HCPCS, too (its level I). Types without a fixed shape are not judged.
-_CODE_SHAPES = {
-    "CPT": "[0-9]{4}[0-9AFMTU]",
-    "HCPCS": "[A-Z][0-9]{4}|[0-9]{4}[0-9AFMTU]",
-    "MS-DRG": "[0-9]{3}",
-    "RC": "[0-9]{3,4}",  # payers leave out the first zero
-    "CDT": "D[0-9]{4}",
-    "APC": "[0-9]{4}",
-    "EAPG": "[0-9]{3,5}",
-    "NDC": "[0-9]{10,11}|[0-9]{4,5}-[0-9]{3,4}-[0-9]{1,2}",
-    "HIPPS": "[0-9A-Z]{5}",
-}
-_MISSHAPEN = " OR ".join(
-    f"(billing_code_type = '{kind}' AND NOT regexp_full_match(billing_code, '{shape}'))"
-    for kind, shape in _CODE_SHAPES.items()
-)
 # irs.gov, "How EINs are assigned and valid EIN prefixes": all but these.
 _UNUSED_EIN_PREFIXES = (
     "'00', '07', '08', '09', '17', '18', '19', '28', '29', '49', '69', '70', '78', '79', '89', '96', '97'"
@@ -128,7 +113,7 @@ HAVING min(negotiated_rate) <> max(negotiated_rate)""",  # noqa: S608 - constant
         severity="warn",
         explanation="At most 1 % of codes have a shape that their type does not know; CSTM-00 stands for all codes.",
         sql=f"""SELECT DISTINCT network_id, billing_code_type, billing_code FROM rates
-WHERE billing_code <> 'CSTM-00' AND ({_MISSHAPEN})""",  # noqa: S608 - constants
+WHERE {misshapen_sql("billing_code_type", "billing_code")}""",  # noqa: S608 - constants
         population_sql=_CODES_SQL,
         tolerated_share=0.01,
     ),

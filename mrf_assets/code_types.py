@@ -1,7 +1,7 @@
 """What the codes of each billing code type look like: data next to `schema`, which lists the types.
 
-The types are those of the CMS schema, and `DRG`, which payers write outside of it (Evry). What payers publish is
-never held against these shapes; they are for codes that people write, in whitelists.
+The types are those of the CMS schema, and `DRG`, which payers write outside of it (Evry). `CODE_SHAPES` are for codes
+that people write, in whitelists. What payers publish has shapes of its own, which one rule of the catalog judges by.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class CodeShape:
     pattern: re.Pattern[str]
     example: str
     width: int | None = None  # digits; codes that are shorter have lost the zeros in front of them
+    number_width: int | None = None  # digits of a code that came as a JSON number, which holds no zeros in front
     is_free: bool = False  # any text: a code without a type cannot be taken for one of these
 
     def has(self, code: str) -> bool:
@@ -41,8 +42,8 @@ class CodeShape:
         return [whole[lost:] for lost in range(self.width - len(whole.lstrip("0") or "0") + 1)]
 
 
-def _shape(pattern: str, example: str, width: int | None = None) -> CodeShape:
-    return CodeShape(pattern=re.compile(pattern), example=example, width=width)
+def _shape(pattern: str, example: str, width: int | None = None, *, number_width: int | None = None) -> CodeShape:
+    return CodeShape(pattern=re.compile(pattern), example=example, width=width, number_width=number_width or width)
 
 
 def _is_digits(code: str) -> bool:
@@ -56,8 +57,9 @@ ANY_TEXT = CodeShape(pattern=re.compile(_PRINTABLE), example="any text", is_free
 # Solventum (APR-DRG with its severity of illness, EAPG).
 CODE_SHAPES: Mapping[str, CodeShape] = MappingProxyType(
     {
-        "CPT": _shape(_CPT, "99213"),
-        "HCPCS": _shape(f"[A-Z][0-9]{{4}}|{_CPT}", "J1100"),  # CPT is level I of HCPCS, and payers list it so
+        "CPT": _shape(_CPT, "99213", number_width=5),
+        # CPT is level I of HCPCS, and payers list it so.
+        "HCPCS": _shape(f"[A-Z][0-9]{{4}}|{_CPT}", "J1100", number_width=5),
         "CDT": _shape("D[0-9]{4}", "D0120"),
         "MS-DRG": _DRG,
         "R-DRG": _DRG,
@@ -74,7 +76,22 @@ CODE_SHAPES: Mapping[str, CodeShape] = MappingProxyType(
         "NDC": _shape("[0-9]{10,11}|[0-9]{4,5}-[0-9]{3,4}-[0-9]{1,2}", "0002-1433-80"),
         "LOCAL": ANY_TEXT,
         "CSTM-ALL": ANY_TEXT,
-        "DRG": CodeShape(pattern=re.compile(_PRINTABLE), example="039", width=3, is_free=True),
+        "DRG": CodeShape(pattern=re.compile(_PRINTABLE), example="039", width=3, number_width=3, is_free=True),
+    }
+)
+NUMBER_WIDTHS: Mapping[str, int] = MappingProxyType(
+    {kind: shape.number_width for kind, shape in CODE_SHAPES.items() if shape.number_width}
+)
+_PUBLISHED_CPT = "[0-9]{4}[0-9AFMTU]"
+# Of what payers publish; types that are not here have no fixed shape.
+PUBLISHED_SHAPES: Mapping[str, str] = MappingProxyType(
+    {
+        "CPT": _PUBLISHED_CPT,
+        "HCPCS": f"[A-Z][0-9]{{4}}|{_PUBLISHED_CPT}",
+        "RC": "[0-9]{3,4}",  # payers leave out the first zero
+        "APC": "[0-9]{4}",
+        "EAPG": "[0-9]{3,5}",
+        **{kind: CODE_SHAPES[kind].pattern.pattern for kind in ("MS-DRG", "CDT", "NDC", "HIPPS")},
     }
 )
 
@@ -93,3 +110,12 @@ def padded_sql(billing_code_type: str, billing_code: str) -> str:
     )
     digits = f"{billing_code} SIMILAR TO '[0-9]+'"
     return f"CASE WHEN {digits} THEN CASE {billing_code_type}{cases} ELSE {billing_code} END ELSE {billing_code} END"
+
+
+def misshapen_sql(billing_code_type: str, billing_code: str) -> str:
+    """Whether a published code lacks the shape of its type, in DuckDB's SQL, of two expressions."""
+    misshapen = " OR ".join(
+        f"({billing_code_type} = '{kind}' AND NOT regexp_full_match({billing_code}, '{shape}'))"
+        for kind, shape in PUBLISHED_SHAPES.items()
+    )
+    return f"{billing_code} <> '{ALL_CODES}' AND ({misshapen})"

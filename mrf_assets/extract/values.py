@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
+from mrf_assets.code_types import NUMBER_WIDTHS
 from mrf_assets.extract.interface import Tally
 from mrf_assets.schema import PROVIDERS, RATE_TYPE
 
 Json = object  # None, bool, int, Decimal, str, list, or an Obj
 
-_CODE_DIGITS = {"CPT": 5, "HCPCS": 5, "MS-DRG": 3, "RC": 4}
 _EIN_DIGITS = 9
 _SHORT_EIN = re.compile(r"\A[1-9]-?[0-9]{7}\Z")  # without the zero that it begins with
 _DIGITS = re.compile(r"\A[0-9]+\Z")
@@ -125,7 +125,7 @@ class Values:
         if text is None:
             return None
         if not isinstance(value, str):
-            return text.rjust(_CODE_DIGITS.get(kind or "", 0), "0")
+            return text.rjust(NUMBER_WIDTHS.get(kind or "", 0), "0")
         if not (clean := text.strip()):
             return self._empty(path)
         self.tally.repair("code_trimmed", clean != text)

@@ -39,6 +39,7 @@ from mrf_assets.defs.run_records import (
     batch_records,
     batch_runs,
     published_facts,
+    run_record,
 )
 from mrf_assets.disk import require_room
 from mrf_assets.errors import SettingError, StoreError
@@ -372,6 +373,7 @@ class _Run:
             budget = Budget(self.batch.batch_id, runs_before, self.operations, console.warn)
             manifest = GrowingManifest(
                 path=settings.output_dir / MANIFEST_NAME,
+                tasks_of=self.plan.load,
                 build=self._manifest,
                 records={key: each for key, each in latest_runs(runs_before).items() if each.has_ended},
             )
@@ -424,7 +426,8 @@ class _Run:
     ) -> dict[str, Any]:
         records = latest_runs(runs)
         of_batch = [records[key] for key in self.planned.priorities if key in records]
-        manifest, manifest_file = self._manifest(of_batch), self.settings.output_dir / MANIFEST_NAME
+        manifest = self._manifest((record, self.plan.load(record.network_id)) for record in of_batch)
+        manifest_file = self.settings.output_dir / MANIFEST_NAME
         refusal: StoreError | None = None
         try:
             write_manifest(manifest, manifest_file)
@@ -465,14 +468,14 @@ class _Run:
         in_order = sorted(self.planned.priorities, key=lambda key: first.get(key, 0))
         return {key: number for number, key in enumerate(in_order, 1)}
 
-    def _manifest(self, records: Iterable[NetworkRecord]) -> dict[str, Any]:
+    def _manifest(self, networks: Iterable[tuple[NetworkRecord, list[FileTask]]]) -> dict[str, Any]:
         return build_manifest(
             batch_id=self.batch.batch_id,
             extraction_run=self.batch.started.isoformat(timespec="seconds"),
             source_type=self.batch.source_type,
             source_input=self.batch.source_input,
             output_dir=self.settings.output_dir,
-            networks=((record, self.plan.load(record.network_id)) for record in records),
+            networks=networks,
             planned_files=self.plan.count_files(self.planned.priorities),
         )
 
@@ -487,12 +490,16 @@ class _Run:
 
     def _record(self, instance: dg.DagsterInstance, outcome: Outcome) -> NetworkRecord:
         """What the event log knows of a network, or, where it has no run, what its worker said."""
-        try:
-            known = batch_record(instance, self.batch.batch_id, outcome.network_id) if outcome.is_recorded else None
-        except Exception as error:
-            if home_without_room(error) is None:
-                raise
-            known = None
+        known = None
+        if outcome.is_recorded:
+            try:
+                if outcome.run_id is not None:
+                    known = run_record(instance, outcome.run_id)
+                else:
+                    known = batch_record(instance, self.batch.batch_id, outcome.network_id)
+            except Exception as error:
+                if home_without_room(error) is None:
+                    raise
         return known or self._without_run(outcome)
 
     def _without_run(self, outcome: Outcome) -> NetworkRecord:

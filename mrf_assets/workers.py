@@ -77,6 +77,7 @@ class Outcome:
     seconds: float
     unchanged: bool = False  # left as it is published
     error: str | None = None  # where the run's own events cannot tell, such as a killed worker
+    run_id: str | None = None  # None: no run was made, or it cannot be told which
     is_recorded: bool = True  # False: Dagster's storage had no room for it, and `success` is what was published
 
 
@@ -213,7 +214,13 @@ def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> Outcome:  
     try:
         with dg.execute_job(job, instance=instance, run_config=task.run_config, tags=tags) as result:
             unchanged = any(event.is_asset_observation for event in result.all_events)
-            return Outcome(network_id=task.network_id, success=result.success, seconds=0, unchanged=unchanged)
+            return Outcome(
+                network_id=task.network_id,
+                success=result.success,
+                seconds=0,
+                unchanged=unchanged,
+                run_id=result.run_id,
+            )
     except dg.DagsterError as error:  # the run could not even be made: configuration, storage
         told = f"{type(error).__name__}: {error}"
         return Outcome(network_id=task.network_id, success=False, seconds=0, error=told)

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -524,6 +524,7 @@ class Killed:
     repaired: dict[str, Any]  # summary of the batch that came after
     at_the_end: dict[str, str]
     slots: int  # places in the pool that are taken, when the worker was dead
+    searches: list[dg.RunsFilter]  # of run records, by the batch that came after
 
 
 @pytest.fixture(scope="module")
@@ -544,11 +545,18 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
         slots = instance.event_log_storage.get_concurrency_info("ingest").active_slot_count
         after, statuses, rows = place.digests(), _statuses(place), len(place.rows("rates"))
         patch.setenv("DAGSTER_HOME", str(place.home))
+        searches, search = list[dg.RunsFilter](), dg.DagsterInstance.get_run_records
+
+        def searched(of: dg.DagsterInstance, filters: dg.RunsFilter, **rest: Any) -> Sequence[dg.RunRecord]:  # noqa: ANN401 - passed on
+            searches.append(filters)
+            return search(of, filters, **rest)
+
+        patch.setattr(dg.DagsterInstance, "get_run_records", searched)
         index_url = server.url(f"/2026-11-05_{place.root.name}_index.json")
         repaired = execute_batch(read_source("index", index_url, open_url), place.output, source_type="index")
         yield Killed(
             batch=batch, before=before, after=after, rows_after=rows, statuses=statuses, repaired=repaired,
-            at_the_end=place.digests(), slots=slots,
+            at_the_end=place.digests(), slots=slots, searches=searches,
         )  # fmt: skip
 
 
@@ -588,6 +596,12 @@ def test_the_next_batch_repairs_it(killed: Killed) -> None:
     assert {f"network_id={key('a')}"} == {
         path.partition("/")[0] for path, digest in killed.at_the_end.items() if killed.after[path] != digest
     }
+
+
+def test_no_network_is_searched_for_among_all_runs(killed: Killed) -> None:
+    """That takes longer the more runs there are; each run is found by its id."""
+    assert killed.searches
+    assert [] == [search.tags for search in killed.searches if "dagster/partition" in search.tags]
 
 
 def test_the_next_batch_removes_leftovers(killed: Killed) -> None:

@@ -322,7 +322,9 @@ def test_a_manifest_grows_with_each_network_and_forgets_the_batch_before(tmp_pat
     """A batch that is killed leaves what it has done."""
     path = tmp_path / "manifest.json"
     path.write_text('{"batch_id": "before"}')
-    growing = GrowingManifest(path=path, build=lambda records: _manifest(*((record, [_task()]) for record in records)))
+    growing = GrowingManifest(
+        path=path, tasks_of=lambda _network_id: [_task()], build=lambda networks: _manifest(*networks)
+    )
 
     growing.begin()
     begun = json.loads(path.read_text())
@@ -337,12 +339,12 @@ def test_a_manifest_of_many_networks_is_not_written_with_each(tmp_path: Path) ->
     """It is written whole, so writing it each time would take longer with each."""
     written: list[int] = []
 
-    def build(records: Iterable[NetworkRecord]) -> dict[str, Any]:
-        found = list(records)
+    def build(networks: Iterable[tuple[NetworkRecord, list[FileTask]]]) -> dict[str, Any]:
+        found = list(networks)
         written.append(len(found))
         return {"n": len(found)}
 
-    growing = GrowingManifest(path=tmp_path / "manifest.json", build=build)
+    growing = GrowingManifest(path=tmp_path / "manifest.json", tasks_of=lambda _network_id: [], build=build)
     for number in range(200):
         growing.add(_record(network_id=f"n{number}"))
 
@@ -350,10 +352,35 @@ def test_a_manifest_of_many_networks_is_not_written_with_each(tmp_path: Path) ->
     assert len(written) < 200
 
 
+def test_a_manifest_that_is_written_again_loads_the_tasks_of_what_is_new_alone(tmp_path: Path) -> None:
+    """And of what ran again, whose addresses its run may have renewed."""
+    loaded: list[str] = []
+
+    def tasks_of(network_id: str) -> list[FileTask]:
+        loaded.append(network_id)
+        return [_task(len(loaded), network_id=network_id)]
+
+    path = tmp_path / "manifest.json"
+    records = {name: _record(network_id=name) for name in ("before", "again")}
+    growing = GrowingManifest(
+        path=path, tasks_of=tasks_of, build=lambda networks: _manifest(*networks), records=records
+    )
+    growing.begin()
+    for name in ("again", "new"):
+        growing.add(_record(network_id=name))
+        growing.begin()
+
+    assert ({"before", "again"}, ["again", "new"]) == (set(loaded[:2]), loaded[2:])
+    entries = {entry["network_id"]: entry["filename"] for entry in json.loads(path.read_text())["extractions"]}
+    assert ("3.json.gz", "4.json.gz") == (entries["again"], entries["new"])
+
+
 def test_what_a_pause_held_back_is_written_without_another_network(tmp_path: Path) -> None:
     """The next one may take hours, and the batch be killed meanwhile."""
     path = tmp_path / "manifest.json"
-    growing = GrowingManifest(path=path, build=lambda records: {"n": len(list(records))})
+    growing = GrowingManifest(
+        path=path, tasks_of=lambda _network_id: [], build=lambda networks: {"n": len(list(networks))}
+    )
     for number in range(3):
         growing.add(_record(network_id=f"n{number}"))
 

@@ -32,6 +32,11 @@ _SECRET = re.compile(
     r"|.*(?:token|secret|signature|credentials?|password|passwd|passphrase|passcode|session|sessid|sessionid|ticket"
     r"|cookie|signingkey|apikey|accesskey|accesskeyid|subscriptionkey|sharedkey|privatekey|resourcekey|bearer|oauth|authorization))\Z"
 )
+# Of them, what a link gets anew whenever it is signed, and so no name of a file.
+_OF_SIGNATURE = re.compile(
+    r"(?:expires|policy|keypairid|sig|sign|hmac|nonce|otp|jwt|verify|tempauth|hdne[a-z]|hdnt[a-z]|saml[a-z]*"
+    r"|(?:x?amz|x?goog|xms|googleaccess|awsaccess).*|.*signature.*|.*credentials?)\Z"
+)
 # Azure's, which are ordinary words (`st=TX`, `skip=100`) unless a `sig` goes with them.
 _SAS = re.compile(r"(?:se|sp|sv|sr|st|spr|sip|ss|srt|skoid|sktid|skt|ske|sks|skv)\Z")
 # May be a secret, may be all that tells two files apart (`code=` of an Azure function, `hash=` of a file).
@@ -40,6 +45,7 @@ _MASKED = re.compile(r"sha256-[0-9a-f]{16}\Z")
 _FILE = re.compile(r"(?i)[^?&#=]*\.(?:json|jsonl|ndjson|csv|xml|txt|zip|7z|gz|gzip|bz2|xz|zst|tar|tgz|html?)\Z")
 _DATE = re.compile(r"20\d\d(?:-?(?:0[1-9]|1[0-2])(?:-?(?:0[1-9]|[12]\d|3[01]))?)?\Z")
 _MOST_PLAIN = 200  # characters
+_MOST_NAME = 40  # the same
 # Numbers, words, camelCase, and what is too short to be a secret.
 _PLAIN_WORD = re.compile(
     r"(?:[0-9]{1,20}|[A-Z]{1,24}|[A-Za-z0-9]{1,4}|[a-z]{0,24}(?:[A-Z]{1,4}[a-z]{2,16}){0,6}(?:[A-Z]{1,4}|[A-Z][a-z])?)\Z"
@@ -120,6 +126,19 @@ def shown_query(query: str, *, is_file_named: bool) -> str:
         is_file_named=is_file_named or any(name in NAME_PARAMETERS for name in names),
     )
     return "&".join(shown for pair in query.split("&") for shown in _shown_pair(pair, rules))
+
+
+def unshown_values(query: str) -> dict[str, str]:
+    """What `shown_query` leaves out though it may name a file, such as `sid` and `fileToken`, by the parameter's name.
+
+    A name that may be a secret itself is masked. The values are secrets: compare them, and show none.
+    """
+    pairs = (pair.partition("=") for pair in re.split(r"[?&#;]", plain(query)))
+    return {
+        name[:_MOST_NAME] if is_plain(name) else masked(name): value
+        for name, _, value in pairs
+        if is_secret(name) and not _OF_SIGNATURE.match(_letters(name))
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from mrf_assets.redaction import (
     plain,
     shown_query,
     unescaped,
+    unshown_values,
 )
 
 _STORES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
@@ -214,6 +215,19 @@ def _shown_path_and_query(parts: SplitResult) -> tuple[str, str]:
     if shown := hidden and shown_query(plain(hidden), is_file_named=is_file_named):
         path = f"{path}%3F{quote(plain(shown), safe='/', errors='surrogatepass')}"
     return path, _normalized(shown_query(parts.query, is_file_named=is_file_named))
+
+
+def unshown_differences(url: str, other: str) -> list[str]:
+    """The parameters that may tell two files apart, of two addresses that `canonical_url` makes one; by name.
+
+    None where the address names its file otherwise: the parameter is a login's then, as signatures are anyway.
+    """
+    queries = [parts.query for it in (url, other) if not names_file((parts := _split(unescaped(it))).path)]
+    names = {unquote(pair.partition("=")[0]).lower() for query in queries for pair in query.split("&")}
+    if len(queries) < 2 or not names.isdisjoint(NAME_PARAMETERS):  # noqa: PLR2004 - both
+        return []
+    left, right = map(unshown_values, queries)
+    return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
 
 
 def _shown_path(path: str) -> str:

@@ -1032,6 +1032,60 @@ def test_an_address_in_a_description_loses_its_secrets() -> None:
     assert _SECRET not in (task.description or "")
 
 
+@pytest.mark.parametrize("kind", ["urls", "csv", "index"])
+@pytest.mark.parametrize("name", ["sid", "fileToken", "session", "download_ticket"])
+def test_addresses_that_differ_in_a_secret_alone_are_one_file_and_told(kind: str, name: str) -> None:
+    """They may be files of their own; the parameter is named, and no value."""
+    urls = [f"https://h.example/download?{name}={_SECRET}{number}" for number in (1, 2, 2, 3)]
+    data = {
+        "urls": "\n".join(urls),
+        "csv": "\n".join(["file_url", *urls]),
+        "index": json.dumps({"reporting_structure": [{
+            "reporting_plans": [plan()], "in_network_files": [{"location": url, "description": "x"} for url in urls],
+        }]}),
+    }[kind]  # fmt: skip
+    tally = SourceTally()
+    tasks = list(
+        read_source(
+            kind, "https://h.example/source", FakeOpener({"https://h.example/source": data.encode()}), None, tally
+        )
+    )
+
+    assert 1 == len(tasks)
+    (problem,) = tally.problems
+    assert f"2 differ from others in {name} alone" in problem.what
+    assert _SECRET not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("download?id=1&Signature=a&Expires=1", "download?id=1&Signature=b&Expires=2"),
+        ("2026-11_rates.json.gz?token=a", "2026-11_rates.json.gz?token=b"),
+        ("download?fileName=x.json&sid=1", "download?fileName=x.json&sid=2"),
+        ("download?sid=1", "download?sid=1#part"),
+        ("download?sid=1", "download?id=2&sid=2"),
+    ],
+)
+def test_other_links_to_one_file_are_not_told(first: str, second: str) -> None:
+    """Signatures change with every link, and a file that has a name is known by it."""
+    base, tally = "https://h.example/", SourceTally()
+    opener = FakeOpener({f"{base}list": f"{base}{first}\n{base}{second}\n".encode()})
+    list(read_source("urls", f"{base}list", opener, None, tally))
+
+    assert [] == tally.problems
+
+
+def test_a_parameter_whose_name_may_be_a_secret_is_not_shown() -> None:
+    """`?token-of-...=` is one."""
+    base, tally = "https://h.example/", SourceTally()
+    lines = [f"{base}download?{_SECRET}9x8Y7z6Wtoken={number}\n" for number in (1, 2)]
+    list(read_source("urls", f"{base}list", FakeOpener({f"{base}list": "".join(lines).encode()}), None, tally))
+
+    assert "in sha256-" in tally.problems[0].what
+    assert _SECRET not in str(tally.problems)
+
+
 @pytest.mark.parametrize("key", ["fileName", "file", "name"])
 def test_a_key_takes_the_name_of_the_file_alone_from_a_query(key: str) -> None:
     """Other parameters are no part of it, whatever they say."""

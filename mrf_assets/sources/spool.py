@@ -24,7 +24,7 @@ from mrf_assets.sources.options import SourceOptions
 from mrf_assets.sources.tally import EXAMPLES, SourceTally
 from mrf_assets.sources.values import PLAN_FIELDS
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
-from mrf_assets.urls import canonical_url, shown_text
+from mrf_assets.urls import canonical_url, shown_text, unshown_differences
 
 _TABLES = """
 CREATE TABLE file (
@@ -42,7 +42,10 @@ CREATE TABLE plan_set (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
 CREATE TABLE plan_set_member (set_id INTEGER, plan_id INTEGER, PRIMARY KEY (set_id, plan_id)) WITHOUT ROWID;
 CREATE TABLE structure (file_set INTEGER, plan_set INTEGER, PRIMARY KEY (file_set, plan_set)) WITHOUT ROWID;
 CREATE TABLE allowed_amount_file (canonical TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE doubtful (parameter TEXT, digest BLOB, PRIMARY KEY (parameter, digest)) WITHOUT ROWID;
 """
+
+_NAMES_TOLD = 5  # parameters
 
 _FILE_SETS = """
 SELECT DISTINCT set_id FROM assigned JOIN file_set_member USING (file_id) WHERE head = ? ORDER BY set_id
@@ -123,12 +126,15 @@ class Spool:
             Unusable: Two mentions of one file do not agree.
         """
         canonical = canonical_url(url)
-        row = self._db.execute("SELECT named, period, id FROM file WHERE canonical = ?", (canonical,)).fetchone()
+        row = self._db.execute("SELECT named, period, id, url FROM file WHERE canonical = ?", (canonical,)).fetchone()
         if row is None:
             return self._insert(
                 "INSERT INTO file (canonical, url, named, period, key) VALUES (?, ?, ?, ?, ?)",
                 (canonical, url, named, period, partition_key(_identity(canonical, named, period))),
             )
+        if url != row[3]:
+            doubts = ((name, _digest(url.encode())) for name in unshown_differences(row[3], url))
+            self._db.executemany("INSERT OR IGNORE INTO doubtful VALUES (?, ?)", doubts)
         for what, before, now in (("network_id", row[0], named), ("period", row[1], period)):
             if before and now and before != now:
                 raise Unusable(f"{shown(url)} has the {what} {now!r} here and {before!r} above")
@@ -224,6 +230,18 @@ class Spool:
             tally.rules.update(it.identity.rule for it in assigned.values())
         self._db.execute("CREATE INDEX assigned_head ON assigned (head)")
         tally.tasks = sum(1 for _ in self._heads())
+        self._tell_doubtful(tally)
+
+    def _tell_doubtful(self, tally: SourceTally) -> None:
+        """Warn of addresses that became one file, as they differ in secrets alone, and may be several."""
+        (count,) = self._db.execute("SELECT count(DISTINCT digest) FROM doubtful").fetchone()
+        rows = self._db.execute("SELECT DISTINCT parameter FROM doubtful ORDER BY 1 LIMIT ?", (_NAMES_TOLD,))
+        if count:
+            tally.report_first(
+                "addresses",
+                f"{count} differ from others in {', '.join(name for (name,) in rows)} alone, which may be a secret and "
+                "tells no files apart; if they are different files, download them and pass the local copies",
+            )
 
     def _heads(self) -> Iterator[int]:
         limit = -1 if self._options.max_files is None else self._options.max_files

@@ -43,6 +43,12 @@ class SourceTally:
         if len(self.problems) < EXAMPLES:
             self.problems.append(Problem(where, what))
 
+    def report_first(self, where: str, what: str) -> None:
+        """Note a problem that is found last and concerns the whole source: no other crowds it out."""
+        self.problem_count += 1
+        self.problems.insert(0, Problem(where, what))
+        del self.problems[EXAMPLES:]
+
     def ignore(self, key: str) -> None:
         """Note a key or column that means nothing to us."""
         key = key[:80]

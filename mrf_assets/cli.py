@@ -46,7 +46,7 @@ from mrf_assets.flags import LocalPath, PriorityName
 from mrf_assets.index_cli import index_commands
 from mrf_assets.pipeline import Wanted, ingest, with_checked_arguments
 from mrf_assets.priority import Priority
-from mrf_assets.published_prices import published_prices
+from mrf_assets.published_prices import networks_by_whitelists, published_prices
 from mrf_assets.results import NetworkResult
 from mrf_assets.settings import Operations, Settings, dagster_home, unknown_variables
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
@@ -205,7 +205,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
     priority, min_priority = flags.pop("priority"), flags.pop("min_priority")
     options, settings = _split_flags(flags)
     given = Settings.from_environment(**settings)
-    wanted = _read_whitelists(given)
+    _read_whitelists(given)
     options = replace(options, limits=given.limits)
     tally = SourceTally()
     try:
@@ -224,7 +224,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
             click.echo(printable_json(_task_line(task, size, priorities.get(task.network_id))))
         _tell_silent_hosts(probes)
         _print_problems(tally.problems)
-        _tell_kept(tasks, wanted, given, err=True)
+        _tell_kept(tasks, given, err=True)
         _tell_source(tally, err=True)
         return
     _print_plan(tasks, found, priorities)
@@ -233,7 +233,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
         _tell_silent_hosts(probes)
     if left_out := networks - len({task.network_id for task in tasks}):
         click.echo(f"Left out: {left_out} network(s) of a priority below {min_priority.name}.")
-    _tell_kept(tasks, wanted, given, err=False)
+    _tell_kept(tasks, given, err=False)
     _tell_source(tally)
 
 
@@ -319,23 +319,23 @@ def _zip_plans(
     )
 
 
-def _read_whitelists(settings: Settings) -> Wanted:
+def _read_whitelists(settings: Settings) -> None:
     """Read the whitelists and print their warnings."""
-    wanted = Wanted.of(settings)
-    print_warnings(wanted.warnings)
-    return wanted
+    print_warnings(Wanted.of(settings).warnings)
 
 
-def _tell_kept(tasks: Sequence[FileTask], wanted: Wanted, settings: Settings, *, err: bool) -> None:
+def _tell_kept(tasks: Sequence[FileTask], settings: Settings, *, err: bool) -> None:
     """What the whitelists would keep of what is published; of other networks nobody knows before they are read."""
-    if wanted.codes is None and wanted.tins is None:
+    by_whitelists = networks_by_whitelists(tasks, settings, lambda text: print_warnings([text]))
+    if not by_whitelists:
         return
-    networks = list(dict.fromkeys(task.network_id for task in tasks))
-    found = published_prices(settings, networks, wanted)
+    found = [
+        each for own, networks in by_whitelists.items() for each in published_prices(own, networks, Wanted.of(own))
+    ]
     prices, kept = sum(each.prices for each in found), sum(each.kept for each in found)
     click.echo(
         f"Whitelist: would keep {kept:,} of {prices:,} prices that are published, "
-        f"of {len(found)} of {len(networks)} networks.",
+        f"of {len(found)} of {sum(map(len, by_whitelists.values()))} networks with a whitelist.",
         err=err,
     )
     emptied = [each for each in found if each.prices and not each.kept]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from mrf_assets.duckdb_paths import pattern_of
-from mrf_assets.errors import StoreError
-from mrf_assets.pipeline import Wanted
+from mrf_assets.errors import SettingError, StoreError
+from mrf_assets.pipeline import Wanted, settings_of
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES
 from mrf_assets.settings import Settings
 from mrf_assets.store import Store
+from mrf_assets.tasks import FileTask
 
 _PRICES = """SELECT filename, billing_code_type, billing_code, count(*) AS prices,
     count(*) FILTER ({is_wanted}) AS wanted
@@ -33,6 +34,29 @@ class PublishedPrices:
     network_id: str
     prices: int
     kept: int  # of them
+
+
+def networks_by_whitelists(
+    tasks: Iterable[FileTask], settings: Settings, warn: Callable[[str], None]
+) -> dict[Settings, list[str]]:
+    """The networks that are read with a whitelist, by the settings with it: files may name one for their network.
+
+    `warn` is called for a network whose files do not agree: it is left out here, and its run fails.
+    """
+    by_network: dict[str, list[FileTask]] = {}
+    for task in tasks:
+        by_network.setdefault(task.network_id, []).append(task)
+    found: dict[Settings, list[str]] = {}
+    for network_id, its_tasks in by_network.items():
+        try:
+            own = settings_of(its_tasks, settings)
+        except SettingError as error:
+            warn(f"{network_id} will fail: {error}")
+            continue
+        if own.cpt_whitelist is not None or own.tin_whitelist is not None:
+            lists = replace(settings, cpt_whitelist=own.cpt_whitelist, tin_whitelist=own.tin_whitelist)
+            found.setdefault(lists, []).append(network_id)
+    return found
 
 
 def published_prices(settings: Settings, networks: Iterable[str], wanted: Wanted) -> list[PublishedPrices]:

@@ -432,13 +432,45 @@ def test_plan_tells_what_a_whitelist_keeps_of_what_is_published(
 
     told = [each.err if form else each.out for each in (some, none, allowed)]
     assert [
-        ["Whitelist: would keep 4 of 24 prices that are published, of 1 of 2 networks."],
-        ["Whitelist: would keep 0 of 24 prices that are published, of 1 of 2 networks."],
-        ["Whitelist: would keep 0 of 24 prices that are published, of 1 of 2 networks."],
+        ["Whitelist: would keep 4 of 24 prices that are published, of 1 of 2 networks with a whitelist."],
+        ["Whitelist: would keep 0 of 24 prices that are published, of 1 of 2 networks with a whitelist."],
+        ["Whitelist: would keep 0 of 24 prices that are published, of 1 of 2 networks with a whitelist."],
     ] == [[line for line in each.splitlines() if line.startswith("Whitelist")] for each in told]
     assert f"  ⚠️ {key('a')}: 0 of 24 prices\n" in told[1]
     assert "1 network(s) have no wanted price now; `mrf run` refuses to empty them without --allow-empty." in told[1]
     assert "1 network(s) have no wanted price now; `mrf run` empties them." in told[2]
+
+
+def test_plan_judges_each_network_by_its_own_whitelist(mrf: Mrf, place: Place, payer: Payer) -> None:
+    """A row's wins over the flag, and is told of without one; a network that has none is not counted."""
+    codes = list(dict.fromkeys(item["billing_code"] for item in document()["in_network"]))
+    payer.publish("c", document(seed=ord("a"), codes=6, deviation_share=0.3))  # as that of network a
+    for letter in "ac":
+        mrf("extract", payer.url(letter))
+    _put(place, "some.csv", codes[0])
+    _put(place, "none.csv", "00000")
+    _put(place, "list.csv", f"file_url,cpt_whitelist\n{payer.url('a')},none.csv\n{payer.url('c')},\n")
+    asked = ("plan", "--source", "csv", "--input", "list.csv")
+    rows_alone, with_flag = mrf(*asked), mrf(*asked, "--cpt-whitelist", "some.csv")
+
+    assert [
+        "Whitelist: would keep 0 of 24 prices that are published, of 1 of 1 networks with a whitelist.",
+        "Whitelist: would keep 4 of 48 prices that are published, of 2 of 2 networks with a whitelist.",
+    ] == [line for told in (rows_alone, with_flag) for line in told.out.splitlines() if line.startswith("Whitelist")]
+    assert all(f"  ⚠️ {key('a')}: 0 of 24 prices\n" in told.out for told in (rows_alone, with_flag))
+
+
+def test_plan_warns_of_a_network_whose_files_name_different_whitelists(mrf: Mrf, place: Place, payer: Payer) -> None:
+    """Its run fails; what is planned is shown all the same."""
+    for name in ("some.csv", "none.csv"):
+        _put(place, name, "00000")
+    rows = "".join(f"{payer.url(it)},n,{name}\n" for it, name in (("a", "some.csv"), ("b", "none.csv")))
+    _put(place, "list.csv", f"file_url,network_id,cpt_whitelist\n{rows}")
+    told = mrf("plan", "--source", "csv", "--input", "list.csv", "--no-sizes")
+
+    assert (0, "Whitelist" in told.out) == (told.code, False)
+    assert "n will fail: extra_args.cpt_whitelist: is " in told.err
+    assert "give all of them one value" in told.err
 
 
 def test_plan_writes_nothing(mrf: Mrf, place: Place, index_url: str) -> None:

@@ -19,6 +19,7 @@ from mrf_assets.limits import Limits
 from mrf_assets.schema import TABLES
 from mrf_assets.stream import RawFile, TransferCounts
 from mrf_assets_tests.factory import Document, render
+from mrf_assets_tests.progress import Progress
 
 # A busy machine must not fail a test, nor luck: the same examples every time. `make fuzz` draws new ones in each round.
 settings.register_profile("mrf_assets", deadline=None, print_blob=True, derandomize=True)
@@ -87,6 +88,12 @@ class Read(Protocol):
         **request: Any,  # noqa: ANN401 - fields of Request
     ) -> Reading:
         """All rows of one document."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell which modules have ended, where this process hands them out to others."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Progress(config))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -73,6 +73,7 @@ def test_an_index_is_published_followed_and_believed_only_when_whole(
             "the first runs to end",
             lambda: found if len(found := _ended(place)) >= len(letters) else None,
             _PUBLISHED_SECONDS,
+            every_seconds=1.0,
         )
         assert Counter(map(key, letters)) == _partitions(first)
         assert {dg.DagsterRunStatus.SUCCESS} == {run.status for run in first}
@@ -92,6 +93,7 @@ def test_an_index_is_published_followed_and_believed_only_when_whole(
             "three runs more to end",
             lambda: found if len(found := _ended(place)) >= len(letters) + 3 else None,
             _PUBLISHED_SECONDS,
+            every_seconds=1.0,
         )
         _wait_for_polls(payer, 2)
         assert Counter(map(key, "bdm")) == _partitions(second) - _partitions(first)

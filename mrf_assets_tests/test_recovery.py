@@ -279,7 +279,7 @@ def test_a_code_server_that_is_gone_takes_no_run_with_it(tmp_path: Path) -> None
             backfill_id = dagster.backfill("abc")
             _reached(instance, {"a": gate})
             gate.release()
-            wait_for("a run to go back to the queue", lambda: _sent_back(instance, daemon))
+            _wait(instance, "a run to go back to the queue", lambda: _sent_back(instance, daemon))
             status = _wait(instance, "the backfill to end", lambda: _ended(instance, backfill_id))
             runs = _runs_of(instance, backfill_id)
         finally:

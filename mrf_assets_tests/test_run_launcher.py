@@ -121,7 +121,7 @@ def test_a_run_outlives_its_server_and_can_be_stopped(launched: Launched) -> Non
 
     assert WorkerStatus.RUNNING == launched.health(run)
     assert launched.instance.run_launcher.terminate(run.run_id)
-    wait_for("the run to end", lambda: launched.now(run).is_finished)
+    wait_for("the run to end", lambda: launched.now(run).is_finished, every_seconds=0.5)
     assert dg.DagsterRunStatus.CANCELED == launched.now(run).status
 
 
@@ -135,7 +135,7 @@ def test_a_server_that_is_about_to_go_sends_a_run_back_to_the_queue(launched: La
         launched.launch(launched.run_of("b"))
     assert WorkerStatus.RUNNING == launched.health(run)
     gate.release()
-    wait_for("the run to end", lambda: launched.now(run).is_finished)
+    wait_for("the run to end", lambda: launched.now(run).is_finished, every_seconds=0.5)
     assert dg.DagsterRunStatus.SUCCESS == launched.now(run).status
 
 

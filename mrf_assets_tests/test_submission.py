@@ -303,7 +303,7 @@ def test_the_catalog_follows_what_is_published(desk: Desk) -> None:
         runs = desk.runs(dagster_sensor__name="catalog_follows_publications")
         return [run for run in runs if run.is_success]
 
-    wait_for("the catalog", look)
+    wait_for("the catalog", look, every_seconds=0.5)
     with duckdb.connect(desk.place.output / CATALOG_NAME, read_only=True) as catalog:
         networks = catalog.execute("SELECT DISTINCT network_id FROM rates ORDER BY 1").fetchall()
     assert [(key(letter),) for letter in _SOUND] == networks

@@ -168,7 +168,10 @@ def test_a_backfill_is_launched_by_clicks(desk: Desk) -> None:
     desk.materialize(_SOUND)
 
     ended = wait_for(
-        "the backfill to end", lambda: [it for it in desk.backfills() if str(it["status"]).startswith("COMPLETED")], 150
+        "the backfill to end",
+        lambda: [it for it in desk.backfills() if str(it["status"]).startswith("COMPLETED")],
+        _RUN_SECONDS,
+        every_seconds=1.0,
     )
 
     assert [{"status": "COMPLETED_SUCCESS", "numPartitions": 3}] == ended

@@ -46,12 +46,7 @@ _MOST_REASONS = 3  # in an error
 
 def spent(size_bytes: int, transfer: TransferCounts) -> dict[str, int]:
     """What it took to fetch a file, by the names that run metadata has."""
-    return {
-        "source_size_bytes": size_bytes,
-        "requests": transfer.requests,
-        "retries": transfer.retries,
-        "rate_limited": transfer.rate_limited,
-    }
+    return {"source_size_bytes": size_bytes, **transfer.spent}
 
 
 def spent_on(files: Iterable[FileResult]) -> dict[str, int]:

@@ -65,6 +65,11 @@ class TransferCounts:
     rate_limited: int = 0  # answers 429
     unescaped: int = 0  # 1 where the address was refused as written, and taken without its HTML escapes
 
+    @property
+    def spent(self) -> dict[str, int]:
+        """What is told of it in run metadata, by its names there."""
+        return {"requests": self.requests, "retries": self.retries, "rate_limited": self.rate_limited}
+
 
 class RawFile(Protocol):
     """An opened file as it is published: compressed bytes and what the server says of them."""

@@ -16,7 +16,7 @@ from mrf_assets.defs.freshness import freshness_spec
 from mrf_assets.defs.refusals import FEW_REFUSALS
 from mrf_assets.schema import TABLES
 from mrf_assets_tests.dagster_fixtures import Bench, Payer, Place, key, without_rates
-from mrf_assets_tests.factory import document
+from mrf_assets_tests.factory import Document, document
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 _RULES = [spec.key for spec in check_specs()]
@@ -89,6 +89,20 @@ def test_a_check_warns_of_a_payer_that_refuses_us(bench: Bench, letter: str, ref
         *(found.asset_key, found.partition, found.metadata["requests_refused"].value),
     )
     assert found.target_materialization_data is not None
+
+
+@pytest.mark.parametrize(("letter", "content"), [("u", None), ("v", without_rates(1))], ids=["missing", "no prices"])
+def test_a_check_warns_of_refusals_where_the_network_fails(bench: Bench, letter: str, content: Document | None) -> None:
+    """It may have failed because of them: its file cannot be fetched, or is refused by the audit."""
+    refused = Answer(status=429, headers={"Retry-After": "0"})
+    bench.payer.server.script(Payer.path(letter), refused, refused)
+    run = bench.run(bench.plan(letter)) if content is None else bench.ingest(letter, content)
+
+    (found,) = [each for each in bench.evaluations(run.run_id) if each.check_name == FEW_REFUSALS]
+    assert (False, False, dg.AssetCheckSeverity.WARN) == (run.success, found.passed, found.severity)
+    assert (key(letter), 2, 3) == (
+        *(found.partition, found.metadata["requests_refused"].value, found.metadata["requests"].value),
+    )
 
 
 def test_a_second_month_has_results_about_itself(bench: Bench) -> None:

@@ -107,8 +107,7 @@ def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Resu
         else:  # one pass publishes all tables, so all of them are told, whatever was asked for
             tags = {"dagster/data_version": version}
             context.log_event(dg.AssetMaterialization(table.name, "", facts, context.partition_key, tags))
-    spent = spent_on(result.files)
-    refusals = refusals_result(FILES_ASSET, requests=spent["requests"], refused=spent["rate_limited"])
+    refusals = _refusals(spent_on(result.files))
     report_results(context, [*check_results(result.checks), refusals], context.partition_key)
 
 
@@ -155,9 +154,16 @@ def _refusal(result: NetworkResult) -> str:
     return ""
 
 
+def _refusals(spent: Mapping[str, int]) -> dg.AssetCheckResult:
+    return refusals_result(FILES_ASSET, requests=spent["requests"], refused=spent["rate_limited"])
+
+
 def _failure(
     context: dg.AssetExecutionContext, tasks: list[FileTask], error: str, seconds: float, spent: Mapping[str, int]
 ) -> dg.Failure:
+    """What to raise; first the payer's refusals are reported, which may be why the network failed."""
+    if spent.get("rate_limited"):
+        report_results(context, [_refusals(spent)], context.partition_key)
     return failure(error, failure_facts(tasks, context.run.tags, error, seconds, spent))
 
 

@@ -24,6 +24,7 @@ from mrf_assets.errors import (
     ChecksumMismatch,
     ConnectionLostError,
     HttpStatusError,
+    MrfError,
     NotFoundAtSource,
     NotModified,
     ServerBusy,
@@ -90,11 +91,15 @@ class HttpFile(OpenedFile):
             FetchError: As `open_url` says.
         """
         condition = if_changed_from.for_condition if if_changed_from else {}
-        answer = self._client.answer("GET", condition)
-        if answer.status == requests.codes.not_modified and condition:
-            answer.discard()
-            raise NotModified(self.url, "has not changed since it was last read")
-        self._begin(answer)
+        try:
+            answer = self._client.answer("GET", condition)
+            if answer.status == requests.codes.not_modified and condition:
+                answer.discard()
+                raise NotModified(self.url, "has not changed since it was last read")
+            self._begin(answer)
+        except MrfError as error:  # no file is open that could tell
+            error.spent = self.transfer.spent
+            raise
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes; empty at the end of the whole file.

@@ -29,7 +29,7 @@ soak: $(VENV)/.installed  ## 200 networks from a payer whose every tenth answer 
 	$(BIN)/python -m benchmarks.soak
 
 docs: $(VENV)/.installed  ## The data dictionary, out of schema, views and queries
-	$(BIN)/python -m mrf_assets.data_dictionary docs/data_dictionary.md
+	$(BIN)/python -m mrf_assets.lake.data_dictionary docs/data_dictionary.md
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -26,9 +26,9 @@ import duckdb
 
 from benchmarks.made_payer import COMMON_CODE, PLAN_NAME, Payer, make
 from benchmarks.results import CATALOG, RESULTS, write_chapter
-from mrf_assets.catalog import connect, write_catalog
-from mrf_assets.generations import published_files
-from mrf_assets.queries import shipped
+from mrf_assets.lake.catalog import connect, write_catalog
+from mrf_assets.lake.generations import published_files
+from mrf_assets.lake.queries import shipped
 from mrf_assets.schema import RATES
 from mrf_assets.settings import Settings
 

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from benchmarks.results import DISCOVERY, write_chapter
-from mrf_assets.discovery import BrowserOptions, BrowserPool, PageFound, check_browser
+from mrf_assets.discover import BrowserOptions, BrowserPool, PageFound, check_browser
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.portal_server import script_page
 

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import ENGINE, write_chapter
-from mrf_assets.batch import Answer, Batch, BatchOptions, Item, Ledger, LookUp, Pool, Statistics, output_at
-from mrf_assets.nppes import NppesClient
-from mrf_assets.nppes.answers import read_answer
+from mrf_assets.providers.lookup import Answer, Batch, BatchOptions, Item, Ledger, LookUp, Pool, Statistics, output_at
+from mrf_assets.providers.nppes import NppesClient
+from mrf_assets.providers.nppes.answers import read_answer
 from mrf_assets.schema import NPI_REGISTRY
 from mrf_assets_tests.nppes_factory import answer, make_npis, provider
 

@@ -142,7 +142,7 @@ def _whitelist(file: Path) -> Path:
 
 
 def _run(arguments: list[str]) -> Figures:
-    # As our programs start (`mrf_assets.lean_start`), with modules that are compiled once: all contenders alike.
+    # As our programs start (`mrf_assets.startup`), with modules that are compiled once: all contenders alike.
     environment = os.environ | {"PYTHONPATH": str(HERE.parent), "OPENBLAS_NUM_THREADS": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.monotonic()

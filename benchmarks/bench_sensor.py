@@ -23,8 +23,8 @@ from benchmarks.results import SENSOR, write_chapter
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.sensors import index_sensor
-from mrf_assets.index_registry import add_index
 from mrf_assets.settings import IndexWatching, Operations, Settings
+from mrf_assets.watch.registry import add_index
 from mrf_assets_tests.browser import chromium, opened
 from mrf_assets_tests.dagster_fixtures import Place, dagster_webserver
 from mrf_assets_tests.factory import index, plans, render

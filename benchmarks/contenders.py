@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from isal import igzip
 
-from mrf_assets import lean_start  # as our programs begin and end; all contenders alike
-from mrf_assets.extract.splitter import BracketStream
-from mrf_assets.pipeline import ingest
+from mrf_assets import startup as lean_start  # as our programs begin and end; all contenders alike
+from mrf_assets.extract.fast.splitter import BracketStream
+from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDER_SETS, PROVIDERS, RATES, Table
 from mrf_assets.settings import Settings
-from mrf_assets.store import Store
 
 PERIOD = "2026-11"
 COMMON_CODE = "99213"  # every network has it, with more prices than any other

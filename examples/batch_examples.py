@@ -1,6 +1,6 @@
 """The batch engine with a service of your own: `python examples/batch_examples.py`.
 
-`mrf_assets.batch` knows nothing of NPPES: it works off any "look up one item". Here the service is
+`mrf_assets.providers.lookup` knows nothing of NPPES: it works off any "look up one item". Here the service is
 a coroutine that refuses who asks too often and sometimes fails, as services do.
 """
 
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mrf_assets.batch import (
+from mrf_assets.errors import LookUpFailed
+from mrf_assets.providers.lookup import (
     Answer,
     Batch,
     BatchOptions,
@@ -29,7 +30,6 @@ from mrf_assets.batch import (
     process_batch,
     recover,
 )
-from mrf_assets.errors import LookUpFailed
 
 COLUMNS: list[tuple[str, pa.DataType]] = [("word", pa.string()), ("length", pa.int32())]
 SCHEMA = pa.schema(COLUMNS)

@@ -10,7 +10,7 @@ import sys
 import threading
 
 from mrf_assets.priority import Priority
-from mrf_assets.submission import JobResults, JobStatus, results, submit
+from mrf_assets.submit import JobResults, JobStatus, results, submit
 
 
 def show_progress(status: JobStatus) -> None:

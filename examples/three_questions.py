@@ -22,10 +22,10 @@ from rich.table import Table
 # The tests' factory is used from a checkout; it is in no wheel.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from mrf_assets.catalog import connect
-from mrf_assets.changes import write_changes
-from mrf_assets.pipeline import ingest
-from mrf_assets.queries import shipped
+from mrf_assets.ingest.pipeline import ingest
+from mrf_assets.lake.catalog import connect
+from mrf_assets.lake.queries import shipped
+from mrf_assets.quality.changes import write_changes
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.factory import document, render

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mrf_assets import lean_start  # before what it is to spare
-from mrf_assets.cli import main
+from mrf_assets import startup as lean_start  # before what it is to spare
+from mrf_assets.cli.app import main
 
 
 def program(arguments: Sequence[str] | None = None) -> NoReturn:

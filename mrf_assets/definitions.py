@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 import mrf_assets.defs.shared_records
-import mrf_assets.lean_start  # noqa: F401 - before numpy is imported
+import mrf_assets.startup  # noqa: F401 - before numpy is imported
 from mrf_assets.defs import enrichment, jobs, schedules
 from mrf_assets.defs.alerts import alert_sensors
 from mrf_assets.defs.assets import network_files, network_tables
@@ -23,10 +23,10 @@ from mrf_assets.defs.reported_checks import reported_checks
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.defs.sensors import index_sensor
 from mrf_assets.errors import ListFileError
-from mrf_assets.pipeline import Wanted
+from mrf_assets.ingest.pipeline import Wanted
 from mrf_assets.schema import LAYOUT_VERSION
 from mrf_assets.settings import EnrichSettings, IndexWatching, Operations, Settings
-from mrf_assets.submission import LOOK_UP_ASSET
+from mrf_assets.submit import LOOK_UP_ASSET
 
 
 def build_defs(

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from mrf_assets.code_types import CODE_SHAPES, shape_of
 from mrf_assets.errors import ListFileError
+from mrf_assets.schema.code_types import CODE_SHAPES, shape_of
 
 _TIN = re.compile(r"\A[0-9]{2}-?[0-9]{7}\Z|\A[0-9]{10}\Z")
 _MOST_TOLD = 10

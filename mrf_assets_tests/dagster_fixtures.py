@@ -31,11 +31,11 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.partitions import add_networks
 from mrf_assets.fetch import open_url
+from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.schema import TABLES
 from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, read_source
-from mrf_assets.submission import FOLLOWER
-from mrf_assets.task_store import TaskStore
+from mrf_assets.submit import FOLLOWER
 from mrf_assets.tasks import Plan
 from mrf_assets_tests import warm_start
 from mrf_assets_tests.factory import Document, document, gzipped, index, plans, render

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-_MODULE = Path(__file__).with_name("test_fast_equals_reference.py")
+_MODULE = Path(__file__).parent / "extract" / "fast" / "test_equals_oracle.py"
 _PYTEST = (
     *("-m", "pytest", "-q", "-s", "-x", "-m", "fuzz", "-p", "no:cacheprovider"),
     *("--timeout", "3600", "--hypothesis-profile", "fuzz", str(_MODULE)),

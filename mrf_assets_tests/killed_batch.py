@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mrf_assets.batch import (
+from mrf_assets.providers.lookup import (
     Answer,
     Batch,
     BatchOptions,
@@ -30,7 +30,7 @@ from mrf_assets.batch import (
     recover,
     start_over,
 )
-from mrf_assets.batch.ledger import Part
+from mrf_assets.providers.lookup.ledger import Part
 
 _COLUMNS: dict[str, pa.DataType] = {"key": pa.string(), "round": pa.int64(), "at": pa.timestamp("us", tz="UTC")}
 SCHEMA = pa.schema(_COLUMNS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mrf_assets.whole_files import locked
+from mrf_assets.files import locked
 
 OLD_VERSIONS = ("1.0.0", "1.1.3", "1.4.4")
 _MAKE_SECONDS = 120

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mrf_assets.lake.store import Stage, Store, TableFile
 from mrf_assets.schema import FILES, PLANS, PROVIDER_SETS, PROVIDERS, RATES, REJECTS, TABLES, Table
-from mrf_assets.store import Stage, Store, TableFile
 
 Row = dict[str, Any]
 LABEL = "00001-of-00001"

@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 from dagster._utils.tags import TagConcurrencyLimitsCounter  # what the queue asks
 
-from mrf_assets.checks import CHECKS, Check
 from mrf_assets.definitions import build_defs, defs
+from mrf_assets.quality.network_rules import CHECKS, Check
 from mrf_assets.schema import TABLES, Table
 from mrf_assets.settings import Settings
 from mrf_assets_tests.dagster_fixtures import REPOSITORY

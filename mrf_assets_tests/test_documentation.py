@@ -9,12 +9,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from mrf_assets.catalog import connect
-from mrf_assets.data_dictionary import data_dictionary
-from mrf_assets.enrichment.directory import write_directory
-from mrf_assets.enrichment.registry import write_npis
-from mrf_assets.nppes.bulk_columns import REPAIRS
-from mrf_assets.pipeline import ingest
+from mrf_assets.ingest.pipeline import ingest
+from mrf_assets.lake.catalog import connect
+from mrf_assets.lake.data_dictionary import data_dictionary
+from mrf_assets.providers.directory import write_directory
+from mrf_assets.providers.nppes.bulk_columns import REPAIRS
+from mrf_assets.providers.registry import write_npis
 from mrf_assets.settings import DiscoverySettings, EnrichSettings, Settings, dagster_home
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.factory import document, render

@@ -15,7 +15,7 @@ from mrf_assets.extract import Reader, Request, Tally, read_fast, read_reference
 from mrf_assets.extract.interface import excerpt
 from mrf_assets.limits import MIB, Limits
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
-from mrf_assets.stream import open_json
+from mrf_assets.stream.decompress import open_json
 from mrf_assets.whitelist import CodeWhitelist, read_code_whitelist
 from mrf_assets_tests.conftest import FakeFile, closed_door, read_document
 from mrf_assets_tests.factory import gzipped, zipped

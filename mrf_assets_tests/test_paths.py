@@ -11,14 +11,15 @@ from typing import Any, get_type_hints
 import click
 import pytest
 
-from mrf_assets.batch_history import all_statistics
-from mrf_assets.batch_orchestrator import continue_batch, execute_batch
-from mrf_assets.catalog import connect, write_catalog
-from mrf_assets.cli import cli, main
+from mrf_assets.cli.app import cli, main
+from mrf_assets.cli.options import LocalPath
 from mrf_assets.defs.resources import Ingestor
-from mrf_assets.enrichment import EnrichOptions
 from mrf_assets.errors import SettingError
-from mrf_assets.flags import LocalPath
+from mrf_assets.lake.catalog import connect, write_catalog
+from mrf_assets.lake.store import Store
+from mrf_assets.providers import EnrichOptions
+from mrf_assets.runner.batch import continue_batch, execute_batch
+from mrf_assets.runner.history import all_statistics
 from mrf_assets.settings import (
     DiscoverySettings,
     EnrichSettings,
@@ -27,7 +28,6 @@ from mrf_assets.settings import (
     dagster_home,
     default_host_state_dir,
 )
-from mrf_assets.store import Store
 from mrf_assets_tests.factory import document, render
 from mrf_assets_tests.table_rows import publish_generation
 

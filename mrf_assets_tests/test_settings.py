@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mrf_assets.discovery import MODES
+from mrf_assets.discover import MODES
 from mrf_assets.errors import SettingError
 from mrf_assets.extract import READERS
 from mrf_assets.limits import Limits
@@ -368,7 +368,7 @@ def test_a_program_of_ours_spares_the_threads_of_blas() -> None:
     assert ("1", "3", "None") == (
         told("mrf_assets.__main__"),
         told("mrf_assets.__main__", OPENBLAS_NUM_THREADS="3"),
-        told("mrf_assets.catalog"),
+        told("mrf_assets.lake.catalog"),
     )
 
 
@@ -382,12 +382,12 @@ def test_a_program_of_ours_keeps_freed_memory_for_the_next_block() -> None:
         command = [sys.executable, "-c", f"import {module}; {take}"]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    assert faults("mrf_assets.lean_start") < faults("mrf_assets.settings") - 30 * (8 << 20) // mmap.PAGESIZE
+    assert faults("mrf_assets.startup") < faults("mrf_assets.settings") - 30 * (8 << 20) // mmap.PAGESIZE
 
 
 def test_a_program_of_ours_ends_when_all_that_others_left_to_do_is_done() -> None:
     """What was printed is there, threads and `atexit` come first, and the exit code is the one that was given."""
-    lines = """import mrf_assets.lean_start, atexit, threading
+    lines = """import mrf_assets.startup, atexit, threading
 class Last:
     def __del__(self): print("taken apart")
 last = Last()
@@ -396,7 +396,7 @@ printed = threading.Event()
 threading.Thread(target=lambda: printed.wait() and print("thread")).start()
 print("printed")
 printed.set()
-mrf_assets.lean_start.leave(3)"""
+mrf_assets.startup.leave(3)"""
 
     found = subprocess.run([sys.executable, "-c", lines], check=False, capture_output=True, text=True)
 
@@ -405,7 +405,7 @@ mrf_assets.lean_start.leave(3)"""
 
 def test_a_library_takes_itself_apart() -> None:
     """Who imports a module of ours, and does not run the program, ends as Python ends."""
-    lines = """import mrf_assets.lean_start
+    lines = """import mrf_assets.startup
 class Last:
     def __del__(self): print("taken apart")
 last = Last()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mrf_assets.code_types import CODE_SHAPES
 from mrf_assets.errors import ListFileError
 from mrf_assets.schema import RATES
+from mrf_assets.schema.code_types import CODE_SHAPES
 from mrf_assets.whitelist import CodeWhitelist, read_code_whitelist, read_tin_whitelist
 
 

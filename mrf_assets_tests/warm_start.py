@@ -69,7 +69,7 @@ def _server() -> tuple[IO[str], IO[str]]:
 def _serve() -> None:
     """Fork for each command until there are no more."""
     # Not the definitions: they are built when they are imported, out of the environment.
-    for name in ("mrf_assets.cli", "mrf_assets.batch_history"):
+    for name in ("mrf_assets.cli.app", "mrf_assets.runner.history"):
         importlib.import_module(name)
     shells = importlib.import_module("mrf_assets.defs")
     for module in pkgutil.iter_modules(shells.__path__, f"{shells.__name__}."):

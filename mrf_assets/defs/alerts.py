@@ -15,10 +15,10 @@ from itertools import islice, takewhile
 import dagster as dg
 
 from mrf_assets.alerts import Alert, send_alert
+from mrf_assets.batches.statistics import batch_alert
 from mrf_assets.defs.processes import WORKER_TAG
 from mrf_assets.defs.run_records import backfill_goes_on, batch_of, batch_runs, count_batch
 from mrf_assets.settings import Operations
-from mrf_assets.statistics import batch_alert
 
 _INTERVAL_SECONDS = 30
 _RUNS_AT_ONCE = 500

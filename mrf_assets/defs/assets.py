@@ -17,7 +17,7 @@ from mrf_assets.defs.refusals import FILES_ASSET, refusals_result
 from mrf_assets.defs.reported_checks import REFUSED, are_current, report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
-from mrf_assets.results import NetworkResult, Progress, spent_on
+from mrf_assets.ingest.results import NetworkResult, Progress, spent_on
 from mrf_assets.schema import TABLES, Table
 from mrf_assets.tasks import FileTask
 

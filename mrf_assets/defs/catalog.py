@@ -7,9 +7,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from mrf_assets.catalog import connect, write_catalog
-from mrf_assets.catalog_checks import CATALOG_CHECKS, audit_catalog
-from mrf_assets.checks import Check, CheckResult
 from mrf_assets.clock import is_due
 from mrf_assets.defs import jobs
 from mrf_assets.defs.assets import OWNERS
@@ -17,6 +14,9 @@ from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
+from mrf_assets.lake.catalog import connect, write_catalog
+from mrf_assets.quality.lake_rules import CATALOG_CHECKS, audit_catalog
+from mrf_assets.quality.network_rules import Check, CheckResult
 from mrf_assets.schema import PROVIDER_DIRECTORY, TABLES
 
 _MOST_NETWORKS, _MOST_ROWS = 100, 20  # in metadata

@@ -6,7 +6,6 @@ from typing import Any
 
 import dagster as dg
 
-from mrf_assets.changes import DRIFT_CHECKS, Changes, write_changes
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.checks import check_results
 from mrf_assets.defs.partitions import NETWORKS
@@ -15,6 +14,7 @@ from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
+from mrf_assets.quality.changes import DRIFT_CHECKS, Changes, write_changes
 from mrf_assets.schema import RATE_CHANGES
 
 

@@ -1,4 +1,4 @@
-"""The rules of `mrf_assets.checks` as Dagster asset checks."""
+"""The rules of `mrf_assets.quality.network_rules` as Dagster asset checks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from mrf_assets.checks import CHECKS, Check, CheckResult
 from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.quality.network_rules import CHECKS, Check, CheckResult
 
 
 def check_specs() -> list[dg.AssetCheckSpec]:

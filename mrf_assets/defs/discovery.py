@@ -9,15 +9,15 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from mrf_assets.characters import printable_lines
 from mrf_assets.defs.assets import OWNERS
 from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
-from mrf_assets.discovery import STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
+from mrf_assets.discover import STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
 from mrf_assets.errors import MrfError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.settings import MOST_WATCHED, DiscoverySettings, IndexWatching, Settings
+from mrf_assets.text import printable_lines
 
 NAME = "discovered_indexes"
 _TOLD_PORTALS, _TOLD_FILES = 100, 100  # in metadata; the CSV has all

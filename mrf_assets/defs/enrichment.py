@@ -13,8 +13,6 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from mrf_assets.batch import Prices, Pulse, Statistics, counts_text, pace_text, spent_text
-from mrf_assets.checks import CheckResult
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.plain import failure, plain_metadata
 from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
@@ -22,13 +20,15 @@ from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.refusals import refusals_result
 from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
-from mrf_assets.enrichment import batch_options, prices_of
-from mrf_assets.enrichment.directory import write_directory
-from mrf_assets.enrichment.directory_checks import DIRECTORY_CHECKS, DirectoryFigures, audit_directory
-from mrf_assets.enrichment.registry import MANY, MODES, Mode, RegistryResult, RegistryUpdate, write_npis
 from mrf_assets.errors import MrfError
 from mrf_assets.fetch import FetchOptions, open_url, probe
-from mrf_assets.reference import Reference
+from mrf_assets.lake.reference_tables import Reference
+from mrf_assets.providers import batch_options, prices_of
+from mrf_assets.providers.directory import write_directory
+from mrf_assets.providers.directory_rules import DIRECTORY_CHECKS, DirectoryFigures, audit_directory
+from mrf_assets.providers.lookup import Prices, Pulse, Statistics, counts_text, pace_text, spent_text
+from mrf_assets.providers.registry import MANY, MODES, Mode, RegistryResult, RegistryUpdate, write_npis
+from mrf_assets.quality.network_rules import CheckResult
 from mrf_assets.schema import NPI_REGISTRY, NPIS, PROVIDER_DIRECTORY, Table
 from mrf_assets.settings import MOST_WORKERS, EnrichSettings
 

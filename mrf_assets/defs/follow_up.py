@@ -16,7 +16,7 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from mrf_assets.defs.enrichment import enrich_npis
 from mrf_assets.priority import PRIORITY_TAG
-from mrf_assets.submission import AFTER_TAG, ENRICH, FOLLOWED_SECONDS, FOLLOWER, THEN_CONFIG_TAG, THEN_TAG, followed
+from mrf_assets.submit import AFTER_TAG, ENRICH, FOLLOWED_SECONDS, FOLLOWER, THEN_CONFIG_TAG, THEN_TAG, followed
 
 _INTERVAL_SECONDS = 15  # two reads of SQLite
 _MOST = 100  # backfills looked at in a tick, those that were submitted last: what a tick and its cursor cost is bounded

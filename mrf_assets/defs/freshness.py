@@ -15,8 +15,8 @@ from mrf_assets.alerts import Alert, send_alert
 from mrf_assets.defs.partitions import NETWORKS
 from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
+from mrf_assets.lake.store import Store
 from mrf_assets.settings import Operations
-from mrf_assets.store import Store
 
 _TABLE = "rates"
 _FILES = "network_files"

@@ -8,7 +8,6 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from mrf_assets.batch import Pulse, Statistics
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.enrichment import Enricher
 from mrf_assets.defs.plain import failure, plain_metadata
@@ -17,13 +16,14 @@ from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.refusals import refusals_result
 from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
-from mrf_assets.enrichment import batch_options
-from mrf_assets.enrichment.look_up import FoundProviders, look_up_npis
 from mrf_assets.errors import MrfError
-from mrf_assets.reference import Reference, write_table
+from mrf_assets.lake.reference_tables import Reference, write_table
+from mrf_assets.providers import batch_options
+from mrf_assets.providers.lookup import Pulse, Statistics
+from mrf_assets.providers.submitted_npis import FoundProviders, look_up_npis
 from mrf_assets.schema import NPI_REGISTRY
 from mrf_assets.settings import MOST_WORKERS
-from mrf_assets.submission import LOOK_UP, LOOK_UP_ASSET
+from mrf_assets.submit import LOOK_UP, LOOK_UP_ASSET
 
 _MOST_ROWS = 1_000  # in metadata; the file has all
 _OBSERVED_SECONDS = 2.0  # who submitted the list waits for it

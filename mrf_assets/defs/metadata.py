@@ -16,11 +16,11 @@ from typing import Any
 
 import dagster as dg
 
+from mrf_assets.batches.manifest import NO_OUTPUT_FILES
 from mrf_assets.defs.plain import plain_metadata
-from mrf_assets.manifest import NO_OUTPUT_FILES
-from mrf_assets.results import FileResult, NetworkResult, spent_on
+from mrf_assets.ingest.results import FileResult, NetworkResult, spent_on
+from mrf_assets.lake.store import row_counts
 from mrf_assets.schema import Table
-from mrf_assets.store import row_counts
 from mrf_assets.tasks import FileTask
 
 _MOST_FILES = 1_000  # of one network listed in an event

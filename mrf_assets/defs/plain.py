@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from mrf_assets.characters import printable_lines, printable_values
+from mrf_assets.text import printable_lines, printable_values
 
 _PATHS = ("output_files",)  # paths of ours, that are opened
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import dagster as dg
 
-from mrf_assets.checks import CheckResult, audit
 from mrf_assets.errors import SettingError
-from mrf_assets.pipeline import Wanted, ingest, settings_of
-from mrf_assets.results import NetworkResult, Progress
+from mrf_assets.ingest.pipeline import Wanted, ingest, settings_of
+from mrf_assets.ingest.plan import TaskStore
+from mrf_assets.ingest.results import NetworkResult, Progress
+from mrf_assets.lake.store import Store
+from mrf_assets.quality.network_rules import CheckResult, audit
 from mrf_assets.settings import Settings
-from mrf_assets.store import Store
-from mrf_assets.task_store import TaskStore
 from mrf_assets.tasks import FileTask
 
 # What is the executor's is no matter of a single step.

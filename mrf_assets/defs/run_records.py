@@ -12,11 +12,11 @@ import dagster as dg
 # Not exported.
 from dagster._core.execution.backfill import PartitionBackfill
 
+from mrf_assets.batches.manifest import NetworkRecord
+from mrf_assets.batches.statistics import BatchStatistics, OtherRun, count, latest_runs
 from mrf_assets.defs.processes import LOST, is_orphan
-from mrf_assets.manifest import NetworkRecord
 from mrf_assets.schema import TABLES
 from mrf_assets.settings import Operations
-from mrf_assets.statistics import BatchStatistics, OtherRun, count, latest_runs
 
 _RUNS_AT_ONCE = 200
 PARTITION = "dagster/partition"

@@ -9,16 +9,16 @@ from typing import Any
 import dagster as dg
 
 from mrf_assets.alerts import Alert, send_alert
-from mrf_assets.characters import printable_lines
 from mrf_assets.defs import jobs
 from mrf_assets.defs.assets import network_files
 from mrf_assets.defs.partitions import add_networks
 from mrf_assets.defs.plain import plain_metadata
 from mrf_assets.defs.resources import config_of
-from mrf_assets.index_store import Offer
-from mrf_assets.index_watch import IndexWatch
 from mrf_assets.priority import PRIORITY_TAG
 from mrf_assets.settings import IndexWatching, Operations, Settings
+from mrf_assets.text import printable_lines
+from mrf_assets.watch.memory import Offer
+from mrf_assets.watch.tick import IndexWatch
 
 _TAG_CHARACTERS = 250
 _WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]

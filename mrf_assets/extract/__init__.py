@@ -24,9 +24,9 @@ And what the fast one is made of, each a step further from bytes:
     held         one item until its end is seen
 """
 
-from mrf_assets.extract.fast import read_fast
+from mrf_assets.extract.fast.reader import read_fast
 from mrf_assets.extract.interface import Reader, Request, TableBatch, Tally
-from mrf_assets.extract.reference import read_reference
+from mrf_assets.extract.oracle.reader import read_reference
 
 READERS: dict[str, Reader] = {"fast": read_fast, "ijson": read_reference}
 

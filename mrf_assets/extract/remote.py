@@ -21,11 +21,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from mrf_assets.characters import printable
 from mrf_assets.errors import FetchError, LimitExceeded, MrfError, RemoteReferencesFailed
 from mrf_assets.extract.interface import Request, Tally
 from mrf_assets.extract.values import Json, Obj, Values
-from mrf_assets.stream import BLOCK_BYTES, open_json
+from mrf_assets.stream.decompress import BLOCK_BYTES, open_json
+from mrf_assets.text import printable
 from mrf_assets.urls import canonical_url
 
 logger = logging.getLogger(__name__)

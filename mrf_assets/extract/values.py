@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
-from mrf_assets.code_types import NUMBER_WIDTHS
 from mrf_assets.extract.interface import Tally
 from mrf_assets.schema import PROVIDERS, RATE_TYPE
+from mrf_assets.schema.code_types import NUMBER_WIDTHS
 
 Json = object  # None, bool, int, Decimal, str, list, or an Obj
 

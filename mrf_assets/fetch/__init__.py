@@ -18,10 +18,10 @@ Yields what `stream` calls a `RawFile`. Read it in this order:
     opening       `open_url`: the one door
 """
 
-from mrf_assets.fetch.gate import OPEN_GATE, Gate, Turn
 from mrf_assets.fetch.opening import open_url
 from mrf_assets.fetch.options import DEFAULT_OPTIONS, FetchOptions
 from mrf_assets.fetch.probing import Probes, probe
+from mrf_assets.fetch.rate.fetch_gate import OPEN_GATE, Gate, Turn
 from mrf_assets.fetch.validators import Validators
 
 __all__ = ["DEFAULT_OPTIONS", "OPEN_GATE", "FetchOptions", "Gate", "Probes", "Turn", "Validators", "open_url", "probe"]

@@ -20,7 +20,7 @@ from urllib3.util import parse_url
 from urllib3.util.connection import allowed_gai_family, create_connection
 
 from mrf_assets.fetch.connections import TimedAdapter, TimedHTTPConnection, TimedHTTPSConnection
-from mrf_assets.private_addresses import is_private_address
+from mrf_assets.urls.private_addresses import is_private_address
 
 # Names as IDNA leaves them, and IPv6. urllib3 passes more on, and fails at some by AssertionError behind a proxy.
 _HOST = re.compile(r"[a-z0-9_.-]+\Z|[0-9a-f:.]+\Z")

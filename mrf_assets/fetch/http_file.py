@@ -30,14 +30,14 @@ from mrf_assets.errors import (
     ServerBusy,
     SourceChanged,
 )
-from mrf_assets.fetch.exchange import Answer, Client, status_error
+from mrf_assets.fetch.client import Answer, Client, status_error
 from mrf_assets.fetch.opened import OpenedFile
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
-from mrf_assets.redaction import unescaped
-from mrf_assets.stream import BLOCK_BYTES, TransferCounts
+from mrf_assets.stream.decompress import BLOCK_BYTES, TransferCounts
 from mrf_assets.urls import canonical_url
+from mrf_assets.urls.redaction import unescaped
 
 logger = logging.getLogger(__name__)
 

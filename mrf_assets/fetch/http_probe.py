@@ -7,13 +7,13 @@ import time
 import requests
 
 from mrf_assets.errors import HttpStatusError, NotFoundAtSource, ServerBusy
-from mrf_assets.fetch.exchange import Client, status_error
+from mrf_assets.fetch.client import Client, status_error
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
-from mrf_assets.redaction import unescaped
-from mrf_assets.stream import TransferCounts
+from mrf_assets.stream.decompress import TransferCounts
 from mrf_assets.urls import canonical_url
+from mrf_assets.urls.redaction import unescaped
 
 _GONE = (404, 410)
 

@@ -31,9 +31,9 @@ from mrf_assets.fetch.opened import OpenedFile
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.fetch.validators import Validators
-from mrf_assets.private_addresses import is_private_host
-from mrf_assets.stream import TransferCounts
+from mrf_assets.stream.decompress import TransferCounts
 from mrf_assets.urls import canonical_url, host_of, store_kind
+from mrf_assets.urls.private_addresses import is_private_host
 
 _PIECE_BYTES = 1 << 23  # a request each
 _AZURE_HOST = re.compile(r"(?i)([a-z0-9-]+)\.(?:dfs|blob)\.core\.windows\.net\Z")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from mrf_assets.fetch.validators import Validators
-from mrf_assets.stream import TransferCounts
+from mrf_assets.stream.decompress import TransferCounts
 
 
 class OpenedFile:

@@ -8,9 +8,9 @@ from contextlib import closing, contextmanager
 from mrf_assets.errors import NotModified, UnsupportedUrl
 from mrf_assets.fetch.local_file import open_local
 from mrf_assets.fetch.options import DEFAULT_OPTIONS, FetchOptions
-from mrf_assets.fetch.spooled import spooled
+from mrf_assets.fetch.spool import spooled
 from mrf_assets.fetch.validators import Validators
-from mrf_assets.stream import RawFile
+from mrf_assets.stream.decompress import RawFile
 from mrf_assets.urls import canonical_url, is_remote, store_kind
 
 _SCHEMES = ("http://", "https://")

@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mrf_assets.characters import printable
 from mrf_assets.errors import FetchError, TimeSpent
 from mrf_assets.fetch.options import FetchOptions, Wait
-from mrf_assets.hosts import backoff_seconds
-from mrf_assets.stream import TransferCounts
+from mrf_assets.fetch.rate import backoff_seconds
+from mrf_assets.stream.decompress import TransferCounts
+from mrf_assets.text import printable
 
 logger = logging.getLogger(__name__)
 

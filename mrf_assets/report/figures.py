@@ -9,15 +9,15 @@ from pathlib import Path
 
 import duckdb
 
-from mrf_assets.catalog import connect
-from mrf_assets.changes import Changes, write_changes
-from mrf_assets.checks import CheckResult
 from mrf_assets.errors import QueryError, SettingError, StoreError
-from mrf_assets.hints import code_hints
+from mrf_assets.lake.catalog import connect
+from mrf_assets.lake.hints import code_hints
+from mrf_assets.lake.store import Store
 from mrf_assets.quality import check_networks
+from mrf_assets.quality.changes import Changes, write_changes
+from mrf_assets.quality.network_rules import CheckResult
 from mrf_assets.report.providers import Providers, read_providers
 from mrf_assets.settings import Settings
-from mrf_assets.store import Store
 
 MANIFEST_NAME = "manifest.json"  # what `mrf run` leaves in the output folder
 _MOST_SPREADS = 12

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import duckdb
 
-from mrf_assets.batch.ledger import Ledger
-from mrf_assets.checks import CheckResult
-from mrf_assets.duckdb_paths import pattern_of
-from mrf_assets.enrichment.directory_checks import audit_directory
 from mrf_assets.errors import StoreError
-from mrf_assets.reference import Reference
+from mrf_assets.lake.duckdb_paths import pattern_of
+from mrf_assets.lake.reference_tables import Reference
+from mrf_assets.providers.directory_rules import audit_directory
+from mrf_assets.providers.lookup.ledger import Ledger
+from mrf_assets.quality.network_rules import CheckResult
 
 _MOST_WITHDRAWN = 20
 # What people look for; the directory has 46 columns, and most stand empty for one of the two types.

@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from mrf_assets.private_addresses import is_private_host
 from mrf_assets.settings import NETWORK_ARGUMENTS, NETWORK_PATHS
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.lists import Filling, read_list
@@ -18,9 +17,10 @@ from mrf_assets.sources.locations import absolute_path, own_location, shown
 from mrf_assets.sources.options import SourceOptions
 from mrf_assets.sources.tally import SourceTally
 from mrf_assets.sources.values import PLAN_FIELDS, clean_plan, month_of
-from mrf_assets.stream import Opener
+from mrf_assets.stream.decompress import Opener
 from mrf_assets.tasks import FileTask
 from mrf_assets.urls import holds_address, host_of, is_remote, local_path, shown_text
+from mrf_assets.urls.private_addresses import is_private_host
 
 _DELIMITERS = ",;\t|"
 _COLUMNS = ("file_url", *PLAN_FIELDS, "network_id", "description", "period", *NETWORK_ARGUMENTS)

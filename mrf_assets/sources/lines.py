@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from mrf_assets.errors import Problem, SourceProblems
 from mrf_assets.limits import Limits
-from mrf_assets.stream import Opener, open_json
+from mrf_assets.stream.decompress import Opener, open_json
 
 _LINE_BYTES = 1 << 20
 _MAX_PROBLEMS = 1000

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from mrf_assets.errors import SettingError
-from mrf_assets.redaction import has_secrets, plain
 from mrf_assets.urls import canonical_url, fault_of, is_remote, local_path, store_kind
+from mrf_assets.urls.redaction import has_secrets, plain
 
 _SHOWN_CHARS = 120
 _MOST_CHARACTERS = 8_192  # browsers and servers give up earlier; signed ones have some 700

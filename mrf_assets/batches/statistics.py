@@ -1,0 +1,473 @@
+"""How a batch goes, in numbers: counted from the records of its runs and nothing else.
+
+Records come from Dagster's event log (`defs.run_records`), what was planned from the task store. What is
+unknown is None, never 0.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mrf_assets.alerts import Alert, Severity
+from mrf_assets.batches.manifest import NetworkRecord
+from mrf_assets.providers.lookup import dollars_text
+from mrf_assets.settings import Operations
+
+_HOUR_SECONDS = 3_600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One network that failed, and why."""
+
+    network_id: str
+    run_id: str
+    error: str
+    log_file: str | None = None
+
+    def as_json(self) -> dict[str, str | None]:
+        """As JSON values."""
+        return {
+            "network_id": self.network_id,
+            "run_id": self.run_id,
+            "error": self.error,
+            "log_file": self.log_file,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """One network that is being worked on."""
+
+    network_id: str
+    run_id: str
+    started: dt.datetime | None  # None: it waits in the queue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowUp:
+    """The run that follows a batch once all its networks have ended."""
+
+    job: str
+    state: str  # queued, running, completed, failed or canceled
+    error: str | None = None  # why it failed, or does not come
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing changes any more."""
+        return self.state not in ("queued", "running")
+
+    def as_json(self) -> dict[str, str | None]:
+        """As JSON values."""
+        return {"job": self.job, "state": self.state, "error": self.error}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a batch has cost so far, estimated: downloads and CPU time at the prices of the settings."""
+
+    gb: float
+    core_hours: float
+    dollars: float | None  # None without prices
+    budget_dollars: float | None = None
+
+    @property
+    def budget_share(self) -> float | None:
+        """What is used of the budget; 1 is all of it."""
+        if self.dollars is None or self.budget_dollars is None:
+            return None
+        return self.dollars / self.budget_dollars if self.budget_dollars else 1.0
+
+    def plus(self, other: Cost) -> Cost:
+        """Both together, at the same prices."""
+        dollars = None if self.dollars is None or other.dollars is None else self.dollars + other.dollars
+        return replace(self, gb=self.gb + other.gb, core_hours=self.core_hours + other.core_hours, dollars=dollars)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchStatistics:
+    """The numbers of one batch, or of several together."""
+
+    batch_id: str | None
+    networks: int
+    succeeded: int = 0
+    unchanged: int = 0  # of those that succeeded: left as they were published
+    failed: int = 0
+    canceled: int = 0
+    pending: int = 0  # not begun
+    running: tuple[Running, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    source_bytes: int = 0  # downloaded, compressed
+    json_bytes: int = 0
+    rate_rows: int = 0  # published
+    timed: int = 0  # networks whose time is known: those that ended, and whose process was not lost
+    network_seconds: float = 0.0  # the wall time of their runs, added up
+    active_seconds: float = 0.0  # during which at least one of them ran
+    repairs: Mapping[str, int] = field(default_factory=dict)
+    rejects: Mapping[str, int] = field(default_factory=dict)
+    requests: int | None = None  # to the payers' servers; None: no run tells it
+    retries: int | None = None
+    rate_limited: int | None = None  # answers 429
+    cost: Cost = field(default_factory=lambda: Cost(gb=0.0, core_hours=0.0, dollars=None))
+    unread: int = 0  # runs whose bytes, rows, repairs and requests are not counted: there are too many
+    is_driven: bool = False  # a process of the command line works on it
+    follow_up: FollowUp | None = None  # None: nothing follows it
+
+    @property
+    def ended(self) -> int:
+        """Networks that ran to an end, good or bad."""
+        return self.succeeded + self.failed
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do but what failed."""
+        return self.ended == self.networks
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether it changes without anybody's doing."""
+        return self.is_driven or bool(self.running) or (self.follow_up is not None and not self.follow_up.is_ended)
+
+    @property
+    def is_successful(self) -> bool:
+        """Whether every network succeeded, and what follows them."""
+        return self.succeeded == self.networks and (self.follow_up is None or self.follow_up.state == "completed")
+
+    @property
+    def success_rate(self) -> float | None:
+        """Of those that ended, 0 to 1."""
+        return self.succeeded / self.ended if self.ended else None
+
+    @property
+    def average_seconds(self) -> float | None:
+        """Wall time of the run of a network that ended."""
+        return self.network_seconds / self.timed if self.timed else None
+
+    @property
+    def json_mb_per_second(self) -> float | None:
+        """MB of JSON in each second in which something ran."""
+        return self.json_bytes / 1e6 / self.active_seconds if self.active_seconds else None
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """Until the rest is done, if it goes on as it went; None where nothing ended or nothing runs."""
+        left = self.networks - self.ended - self.canceled
+        if not left:
+            return 0.0
+        if not self.running or not self.timed or not self.active_seconds:
+            return None
+        return left * self.active_seconds / self.timed
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values, with what is derived."""
+        return {
+            "batch_id": self.batch_id,
+            "networks": self.networks,
+            "succeeded": self.succeeded,
+            "unchanged": self.unchanged,
+            "failed": self.failed,
+            "canceled": self.canceled,
+            "running": [
+                {
+                    "network_id": each.network_id,
+                    "run_id": each.run_id,
+                    "started": each.started.isoformat(timespec="seconds") if each.started else None,
+                }
+                for each in self.running
+            ],
+            "pending": self.pending,
+            "success_rate": _rounded(self.success_rate, 4),
+            "average_seconds": _rounded(self.average_seconds, 3),
+            "active_seconds": round(self.active_seconds, 3),
+            "remaining_seconds": _rounded(self.remaining_seconds, 1),
+            "source_bytes": self.source_bytes,
+            "json_bytes": self.json_bytes,
+            "rate_rows": self.rate_rows,
+            "json_mb_per_second": _rounded(self.json_mb_per_second, 3),
+            "repairs": dict(self.repairs),
+            "rejects": dict(self.rejects),
+            "requests": self.requests,
+            "retries": self.retries,
+            "rate_limited": self.rate_limited,
+            "cost": {
+                "gb": round(self.cost.gb, 6),
+                "core_hours": round(self.cost.core_hours, 6),
+                "dollars": _rounded(self.cost.dollars, 4),
+                "budget_dollars": self.cost.budget_dollars,
+                "budget_share": _rounded(self.cost.budget_share, 4),
+            },
+            "failures": [each.as_json() for each in self.failures],
+            **({} if self.follow_up is None else {"follow_up": self.follow_up.as_json()}),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherRun:
+    """One run of a job that makes no tables of a network."""
+
+    job: str
+    status: str  # as that of `manifest.NetworkRecord`
+    seconds: float | None  # wall time; None: it goes on, or never began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatistics:
+    """The runs of one such job: enrichment, discovery, catalog and the like."""
+
+    job: str
+    runs: int
+    succeeded: int
+    failed: int
+    canceled: int
+    running: int
+    average_seconds: float | None  # wall time of those that succeeded or failed
+
+    @property
+    def success_rate(self) -> float | None:
+        """Of those that ended, 0 to 1."""
+        ended = self.succeeded + self.failed
+        return self.succeeded / ended if ended else None
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values, with what is derived."""
+        rate = self.success_rate
+        return {
+            "job": self.job,
+            "runs": self.runs,
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "canceled": self.canceled,
+            "running": self.running,
+            "success_rate_percent": None if rate is None else round(rate * 100, 1),
+            "average_job_time": _rounded(self.average_seconds, 2),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformStatistics:
+    """All that ran in some days: batches of networks, and the other jobs."""
+
+    total: BatchStatistics
+    batches: Sequence[BatchStatistics]
+    jobs: Sequence[JobStatistics]
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "total": self.total.as_json(),
+            "batches": [each.as_json() for each in self.batches],
+            "jobs": [each.as_json() for each in self.jobs],
+        }
+
+
+def count_jobs(runs: Iterable[OtherRun]) -> list[JobStatistics]:
+    """The statistics of each job, by name."""
+    by_job: dict[str, list[OtherRun]] = {}
+    for run in runs:
+        by_job.setdefault(run.job, []).append(run)
+    return [_of_job(job, by_job[job]) for job in sorted(by_job)]
+
+
+def _of_job(job: str, runs: Sequence[OtherRun]) -> JobStatistics:
+    statuses = Counter(run.status for run in runs)
+    timed = [run.seconds for run in runs if run.status in ("success", "failed") and run.seconds is not None]
+    return JobStatistics(
+        job=job,
+        runs=len(runs),
+        succeeded=statuses["success"],
+        failed=statuses["failed"],
+        canceled=statuses["canceled"],
+        running=statuses["running"] + statuses["queued"],
+        average_seconds=sum(timed) / len(timed) if timed else None,
+    )
+
+
+def latest_runs(runs: Iterable[NetworkRecord]) -> dict[str, NetworkRecord]:
+    """network_id -> its latest run, of runs that come newest first."""
+    latest: dict[str, NetworkRecord] = {}
+    for run in runs:
+        latest.setdefault(run.network_id, run)
+    return latest
+
+
+def count(
+    batch_id: str | None, planned: Sequence[str], runs: Sequence[NetworkRecord], operations: Operations
+) -> BatchStatistics:
+    """The statistics of a batch out of its runs, the newest first.
+
+    The latest run of a network says how it stands; downloads and cost are those of all its runs. `planned` are
+    the batch's networks where that is known; those without a run are pending. Networks that have a run and are
+    not among them are counted too.
+    """
+    records = list(latest_runs(runs).values())
+    statuses = Counter(record.status for record in records)
+    done = [record for record in records if record.status == "success"]
+    # The end of a lost run is when somebody noticed.
+    timed = [record for record in records if record.status in ("success", "failed") and not record.is_lost]
+    begun = {record.network_id for record in records}
+    pending = sum(network_id not in begun for network_id in planned)
+    return BatchStatistics(
+        batch_id=batch_id,
+        networks=len(records) + pending,
+        succeeded=len(done),
+        unchanged=sum(_is_unchanged(record) for record in done),
+        failed=statuses["failed"],
+        canceled=statuses["canceled"],
+        pending=pending,
+        running=tuple(
+            Running(network_id=record.network_id, run_id=record.run_id, started=record.started)
+            for record in records
+            if record.status in ("running", "queued")
+        ),
+        failures=tuple(
+            Failure(
+                network_id=record.network_id,
+                run_id=record.run_id,
+                error=record.error or "",
+                log_file=record.tags.get("mrf/log_file"),
+            )
+            for record in records
+            if record.status == "failed"
+        ),
+        source_bytes=sum(map(_downloaded, runs)),
+        json_bytes=sum(0 if _is_unchanged(record) else record.facts.get("source_json_bytes", 0) for record in done),
+        rate_rows=sum(record.facts.get("dagster/partition_row_count", 0) for record in done),
+        timed=len(timed),
+        network_seconds=sum(map(_wall_seconds, timed)),
+        active_seconds=_active_seconds(timed),
+        repairs=_by_kind(done, "repairs"),
+        rejects=_by_kind(done, "rejects"),
+        requests=_transfers(runs, "requests"),
+        retries=_transfers(runs, "retries"),
+        rate_limited=_transfers(runs, "rate_limited"),
+        cost=cost_of(runs, operations),
+        unread=sum(not run.is_read for run in runs),
+    )
+
+
+def together(all_statistics: Sequence[BatchStatistics], operations: Operations) -> BatchStatistics:
+    """The statistics of several batches as one; the budget is each batch's own and is left out."""
+    gb = sum(each.cost.gb for each in all_statistics)
+    core_hours = sum(each.cost.core_hours for each in all_statistics)
+    return BatchStatistics(
+        batch_id=None,
+        networks=sum(each.networks for each in all_statistics),
+        succeeded=sum(each.succeeded for each in all_statistics),
+        unchanged=sum(each.unchanged for each in all_statistics),
+        failed=sum(each.failed for each in all_statistics),
+        canceled=sum(each.canceled for each in all_statistics),
+        pending=sum(each.pending for each in all_statistics),
+        running=tuple(running for each in all_statistics for running in each.running),
+        failures=tuple(failure for each in all_statistics for failure in each.failures),
+        source_bytes=sum(each.source_bytes for each in all_statistics),
+        json_bytes=sum(each.json_bytes for each in all_statistics),
+        rate_rows=sum(each.rate_rows for each in all_statistics),
+        timed=sum(each.timed for each in all_statistics),
+        network_seconds=sum(each.network_seconds for each in all_statistics),
+        active_seconds=sum(each.active_seconds for each in all_statistics),
+        repairs=_sorted(sum((Counter(each.repairs) for each in all_statistics), Counter())),
+        rejects=_sorted(sum((Counter(each.rejects) for each in all_statistics), Counter())),
+        requests=_sum_known(each.requests for each in all_statistics),
+        retries=_sum_known(each.retries for each in all_statistics),
+        rate_limited=_sum_known(each.rate_limited for each in all_statistics),
+        cost=replace(_cost(gb, core_hours, operations), budget_dollars=None),
+    )
+
+
+def cost_of(runs: Iterable[NetworkRecord], operations: Operations) -> Cost:
+    """What these runs have cost; one that failed does not tell its CPU time and counts as one busy core."""
+    runs = list(runs)
+    gb = sum(map(_downloaded, runs)) / 1e9
+    cpu_seconds = sum(run.facts.get("cpu_seconds", run.seconds or 0.0) for run in runs if not run.is_lost)
+    return _cost(gb, cpu_seconds / _HOUR_SECONDS, operations)
+
+
+def batch_alert(statistics: BatchStatistics, *, reason: str | None = None) -> Alert:
+    """What is told when a batch has ended; `reason` says why it ended early."""
+    problems = statistics.failed or statistics.canceled or statistics.pending
+    severity: Severity = "failure" if statistics.failed else "warning" if problems or reason else "success"
+    not_run = statistics.canceled + statistics.pending + len(statistics.running)
+    gb, seconds = statistics.source_bytes / 1e9, statistics.active_seconds
+    at_least = "At least " if statistics.unread else ""
+    lines = [
+        f"{statistics.succeeded} of {statistics.networks} networks succeeded, {statistics.failed} failed"
+        + (f", {not_run} were not run to their end." if not_run else "."),
+        f"{at_least}{statistics.rate_rows:,} rates of {gb:,.3f} GB in {seconds:,.0f} s.",
+    ]
+    if statistics.cost.dollars is not None:
+        lines.append(f"Estimated cost: {at_least.lower()}{dollars_text(statistics.cost.dollars)}.")
+    if statistics.unread:
+        lines.append(f"{statistics.unread:,} runs are counted without their figures; `mrf stats` reads them all.")
+    if reason:
+        lines.append(reason)
+    lines += [f"Failed: {failure.network_id}: {failure.error}" for failure in statistics.failures]
+    return Alert(title=f"Batch {statistics.batch_id} ended", lines=tuple(lines), severity=severity)
+
+
+def _cost(gb: float, core_hours: float, operations: Operations) -> Cost:
+    has_prices = operations.price_per_gb or operations.price_per_core_hour
+    dollars = gb * operations.price_per_gb + core_hours * operations.price_per_core_hour
+    return Cost(
+        gb=gb,
+        core_hours=core_hours,
+        dollars=dollars if has_prices else None,
+        budget_dollars=operations.budget_dollars,
+    )
+
+
+def _wall_seconds(record: NetworkRecord) -> float:
+    """Of its run, what Dagster does around the extraction included."""
+    if record.started is None or record.ended is None:
+        return record.seconds or 0.0
+    return max((record.ended - record.started).total_seconds(), 0.0)
+
+
+def _is_unchanged(record: NetworkRecord) -> bool:
+    return bool(record.facts.get("unchanged"))
+
+
+def _downloaded(record: NetworkRecord) -> int:
+    """Bytes of its files; what was left as it is was not downloaded again."""
+    size_bytes: int = 0 if _is_unchanged(record) else record.facts.get("source_size_bytes", 0)
+    return size_bytes
+
+
+def _by_kind(records: Iterable[NetworkRecord], fact: str) -> dict[str, int]:
+    counts = Counter[str]()
+    for record in records:
+        counts.update(record.facts.get(fact) or {})
+    return _sorted(counts)
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    """The most frequent first."""
+    return dict(sorted(counts.items(), key=lambda kind: (-kind[1], kind[0])))
+
+
+def _transfers(records: Iterable[NetworkRecord], name: str) -> int | None:
+    """A count of the downloads, over all runs that tell it."""
+    return _sum_known(record.facts.get(name) for record in records)
+
+
+def _sum_known(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _active_seconds(records: Iterable[NetworkRecord]) -> float:
+    """The length of the union of all runs, so that a pause between two parts of a batch does not count."""
+    spans = sorted((record.started, record.ended) for record in records if record.started and record.ended)
+    total, reached = 0.0, None
+    for start, end in spans:
+        begin = start if reached is None else max(start, reached)
+        total += max((end - begin).total_seconds(), 0.0)
+        reached = end if reached is None else max(end, reached)
+    return total
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

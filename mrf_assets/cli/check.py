@@ -1,0 +1,122 @@
+"""`mrf check`: the quality rules over what is published, as a report for people and an exit code for CI.
+
+Exit codes: 0 no error (and with --strict, no warning), 1 some rule failed, 2 it could not be judged: a wrong
+flag, nothing there, or a file that cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from mrf_assets.cli.options import TAXONOMY_CODES_HELP, LocalPath
+from mrf_assets.errors import MrfError, SettingError
+from mrf_assets.ingest.pipeline import Wanted
+from mrf_assets.quality import check_networks
+from mrf_assets.quality.network_rules import CheckResult
+from mrf_assets.runner.console import print_warnings, printable, printable_json
+from mrf_assets.settings import Settings
+
+_PATH = LocalPath()
+_PIPED_WIDTH = 1_000  # characters
+_GHOSTS = "rates.specialty_fits"
+_GHOSTS_HINT = " Ghost rates need --taxonomy-codes and the asset provider_directory."
+
+
+@click.command()
+@click.argument("networks", nargs=-1)
+@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
+@click.option("--cpt-whitelist", type=_PATH, help="Billing codes that each network should have.")
+@click.option(
+    "--taxonomy-codes",
+    type=_PATH,
+    help=TAXONOMY_CODES_HELP,
+)
+@click.option("--memory-mb", type=int, help="Memory that a rule may take.  [default: 1024]")
+@click.option("--strict", is_flag=True, help="Warnings count as errors, too.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def check(networks: tuple[str, ...], memory_mb: int | None, strict: bool, form: str, **settings: Any) -> None:  # noqa: ANN401 - click's values
+    """Judge what is published, by default all NETWORKS: each by itself, beside others, and beside its past.
+
+    Nothing is changed. JSON is one object for each rule and network, passed ones too.
+    """
+    given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
+    try:
+        print_warnings(Wanted.of(given).warnings)
+        found = check_networks(given, networks)
+    except MrfError as error:  # a file that cannot be read is no rule that failed
+        click.echo(f"Error: {printable(str(error))}", err=True)
+        sys.exit(2)
+    if not found:
+        raise SettingError("--output-dir", f"nothing is published in {given.output_dir}; run `mrf run` first")
+    if form == "json":
+        for network, results in found.items():
+            for result in results:
+                click.echo(printable_json(_line(network, result)))
+    else:
+        _tell(found)
+    failed = [result for results in found.values() for result in results if not result.passed]
+    sys.exit(1 if any(strict or result.check.blocking for result in failed) else 0)
+
+
+def _tell(found: Mapping[str, Sequence[CheckResult]]) -> None:
+    failures = sorted(_failures(found), key=lambda it: (not it[1].check.blocking, _name(it[1]), it[0]))
+    table = Table()
+    for column in ("", "rule", "network", "rows", "of", "meaning"):
+        table.add_column(column, justify="right" if column in ("rows", "of") else "left", overflow="fold")
+    for network, result in failures:
+        table.add_row(
+            result.check.severity,
+            _name(result),
+            printable(network),
+            f"{result.offending_rows:,}",
+            "" if result.population is None else f"{result.population:,}",
+            result.check.explanation,
+        )
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH  # a line per finding, for grep
+    if failures:
+        console.print(table)
+    errors = sum(result.check.blocking for _, result in failures)
+    rules = max(len(results) for results in found.values())
+    click.echo(f"{len(found):,} network(s), {rules} rules: {errors} error(s), {len(failures) - errors} warning(s).")
+    if names := _not_judged(found):
+        hint = _GHOSTS_HINT if _GHOSTS in names else ""
+        click.echo(f"Not judged, as there was nothing to judge: {', '.join(names)}.{hint}")
+
+
+def _not_judged(found: Mapping[str, Sequence[CheckResult]]) -> list[str]:
+    """The rules that looked at nothing in any network: that they passed says nothing."""
+    judged = {_name(result) for results in found.values() for result in results if result.population != 0}
+    return sorted({_name(result) for results in found.values() for result in results} - judged)
+
+
+def _failures(found: Mapping[str, Sequence[CheckResult]]) -> Iterator[tuple[str, CheckResult]]:
+    return ((network, result) for network, results in found.items() for result in results if not result.passed)
+
+
+def _name(result: CheckResult) -> str:
+    return f"{result.check.table}.{result.check.name}"
+
+
+def _line(network: str, result: CheckResult) -> dict[str, Any]:
+    return {
+        "network_id": network,
+        "table": result.check.table,
+        "rule": result.check.name,
+        "severity": result.check.severity,
+        "passed": result.passed,
+        "offending_rows": result.offending_rows,
+        "population": result.population,
+        "tolerated_share": result.check.tolerated_share,
+        "threshold": result.check.threshold,
+        "explanation": result.check.explanation,
+        "sample": [json.loads(line) for line in result.sample.splitlines()],
+    }

@@ -1,0 +1,290 @@
+"""`mrf catalog` and `mrf query`: what is published, asked from the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any
+
+import click
+import duckdb
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from mrf_assets.cli.options import RAW_TEXT_HELP, TAXONOMY_CODES_HELP, LocalPath
+from mrf_assets.disk import refusal
+from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
+from mrf_assets.files import whole_file
+from mrf_assets.lake.catalog import connect, write_catalog
+from mrf_assets.lake.duckdb_paths import pattern_of
+from mrf_assets.lake.hints import code_hints, network_hints
+from mrf_assets.lake.queries import Query, names, parse, shipped
+from mrf_assets.lake.store import Store
+from mrf_assets.runner.console import printable, printable_json
+from mrf_assets.settings import Settings, machine_path
+from mrf_assets.spreadsheets import disarmed, row_writer
+from mrf_assets.text import printable_lines
+from mrf_assets.whitelist import read_code_whitelist
+
+_PATH = LocalPath()
+_ROWS_AT_ONCE = 10_000
+_MOST_ROWS = 1_000  # of a table on the console
+_PIPED_WIDTH = 1_000  # characters
+_CENTS = 2  # decimals
+_TEXT = r"'(?:[^']|'')*'"
+_COMPARED = re.compile(
+    rf"(?<![$\w])(network_id|billing_code)\s*(?:=|IN\s*\()\s*({_TEXT}(?:\s*,\s*{_TEXT})*)", re.IGNORECASE
+)
+_FILES = ("whitelist", "reference")  # parameters of shipped queries that name a file
+_LITERAL = re.compile(r"'((?:[^']|'')*)'")
+_FORMATS = ("table", "csv", "json", "parquet")
+
+
+@click.command()
+@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
+@click.option("--taxonomy-codes", type=_PATH, help=TAXONOMY_CODES_HELP)
+@click.option(
+    "--root",
+    type=_PATH,
+    help="Where the output folder will be when the catalog is read, if it is moved or copied.  [default: where it is]",
+)
+def catalog(output_dir: Path | None, taxonomy_codes: Path | None, root: Path | None) -> None:
+    """Write catalog.duckdb: documented views over what is published, for DuckDB from 1.0 on."""
+    settings = Settings.from_environment(output_dir=output_dir, taxonomy_codes=taxonomy_codes)
+    folder = settings.output_dir.absolute()
+    if not Store(folder).networks():
+        raise SettingError("--output-dir", f"nothing is published in {settings.output_dir}; run `mrf run` first")
+    made = write_catalog(folder, settings.taxonomy_codes, root=None if root is None else str(root))
+    click.echo(f"{made.path}: {made.networks:,} network(s), {made.periods:,} period(s), {made.files:,} file(s)")
+
+
+@click.command()
+@click.argument("sql", required=False)
+@click.option("--file", "file", type=_PATH, help="A file with the SQL.")
+@click.option("--name", "name", help="A shipped query; --list shows them.")
+@click.option("--list", "listed", is_flag=True, help="The shipped queries and their parameters.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="The value of a $name of the SQL.")
+@click.option("--format", "form", type=click.Choice(_FORMATS), help="[default: by the end of --output, else table]")
+@click.option("--output", type=_PATH, help="Write the answer there.  [default: print it]")
+@click.option("--raw-text", is_flag=True, help=RAW_TEXT_HELP)
+@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
+@click.option("--taxonomy-codes", type=_PATH, help=TAXONOMY_CODES_HELP)
+@click.option("--memory-mb", type=int, help="Memory that the query may take.  [default: 1024]")
+def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+    """Ask what is published: SQL over the views of docs/data_dictionary.md, or a shipped query.
+
+    JSON is one object a line.
+    """
+    if listed:
+        _tell_queries()
+        return
+    asked = _asked(flags["sql"], flags["file"], flags["name"])
+    form = form or (output.suffix.removeprefix(".") if output else "table")
+    if form not in _FORMATS:
+        raise SettingError("--output", f"ends with none of .csv, .json and .parquet: {output}; give --format, too")
+    if form == "parquet" and output is None:
+        raise SettingError("--format", "parquet needs a file; give --output")
+    settings = Settings.from_environment(
+        output_dir=flags["output_dir"], query_memory_mb=flags["memory_mb"], taxonomy_codes=flags["taxonomy_codes"]
+    )
+    memory_mb, taxonomy_codes = settings.query_memory_mb, settings.taxonomy_codes
+    with (
+        _told(asked.name),
+        connect(settings.output_dir, memory_mb=memory_mb, taxonomy_codes=taxonomy_codes) as connection,
+    ):
+        if not connection.execute("SELECT * FROM networks LIMIT 1").fetchall():
+            click.echo(f"Nothing is published in {settings.output_dir}.", err=True)
+        given = asked.bind(_given(flags["params"]), _parameters(asked))
+        for hint in _hints(connection, asked, given):
+            click.echo(f"Hint: {printable(hint)}", err=True)
+        if flags["name"] is not None and "whitelist" in given:
+            read_code_whitelist(Path(given["whitelist"]))  # SQL cannot tell a code from a formula
+        if flags["name"] is not None:
+            given |= {name: pattern_of(machine_path("--param", given[name])) for name in _FILES if name in given}
+        if form == "parquet" and output is not None:
+            _write_parquet(connection.sql(asked.sql, params=given), output)
+        elif form == "csv":
+            _write_csv(connection.execute(asked.sql, given), output, raw_text=flags["raw_text"])
+        else:
+            _WRITERS[form](connection.execute(asked.sql, given), output)
+
+
+def _asked(sql: str | None, file: Path | None, name: str | None) -> Query:
+    if sum(it is not None for it in (sql, file, name)) != 1:
+        raise SettingError("query", "give one of: SQL, --file and --name (--list shows the shipped queries)")
+    if name is not None:
+        return shipped(name)
+    if file is None:
+        return parse("the query", sql or "")
+    try:
+        return parse(str(file), file.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ListFileError(str(file), f"cannot be read ({error}); check the path") from error
+
+
+def _hints(connection: duckdb.DuckDBPyConnection, asked: Query, given: Mapping[str, str]) -> list[str]:
+    """What is said of networks and codes that are asked for, as a value or in the SQL, and not published."""
+    values: dict[str, list[str]] = {"network_id": [], "billing_code": []}
+    for column, listed in _COMPARED.findall(asked.sql):
+        values[column.lower()] += [text.replace("''", "'") for text in _LITERAL.findall(listed)]
+    for column in values:
+        values[column] += filter(None, [given.get(column)])
+    return [*network_hints(connection, values["network_id"]), *code_hints(connection, values["billing_code"])]
+
+
+def _parameters(asked: Query) -> set[str]:
+    statements = duckdb.extract_statements(asked.sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise QueryError(asked.name, f"holds {len(statements)} statement(s); ask with one SELECT")
+    return set(statements[0].named_parameters)
+
+
+def _given(params: Sequence[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for param in params:
+        name, equals, value = param.partition("=")
+        if not equals or not name:
+            raise SettingError("--param", f"{param!r} is not of the form name=value")
+        given[name] = value
+    return given
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What DuckDB refuses is told in one line."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise QueryError(name, f"needs more memory ({_line(error)}); raise --memory-mb, or ask for less") from error
+    except duckdb.IOException as error:
+        raise StoreError(
+            name, f"a file cannot be read ({_line(error)}); ask again if its network was replaced"
+        ) from error
+    except duckdb.Error as error:
+        raise QueryError(name, f"{_line(error)}; docs/data_dictionary.md has the views and columns") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _rows(answer: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    while rows := answer.fetchmany(_ROWS_AT_ONCE):
+        yield from rows
+
+
+def _columns(answer: duckdb.DuckDBPyConnection) -> list[str]:
+    return [column[0] for column in answer.description or ()]
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[IO[str]]:
+    """The file, visible when it is whole, or the console."""
+    if output is None:
+        yield sys.stdout
+        return
+    with _whole(output) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def _whole(output: Path) -> Iterator[Path]:
+    try:
+        with whole_file(output) as partial:
+            yield partial
+    except OSError as error:
+        raise refusal(output, error) from error
+
+
+def _write_table(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None:
+    table, more = Table(), False
+    for column in _columns(answer):
+        table.add_column(printable(column), overflow="fold")
+    for number, row in enumerate(_rows(answer)):
+        if more := number == _MOST_ROWS:
+            break
+        table.add_row(*(printable(_shown(value)) for value in row))
+    with _opened(output) as file:
+        console = Console(file=file, markup=False, emoji=False, highlight=False)
+        if not console.is_terminal:
+            console.width = _PIPED_WIDTH
+        console.print(table)
+    if more:
+        click.echo(f"The first {_MOST_ROWS:,} rows; --format csv, json or parquet has all.", err=True)
+
+
+def _write_csv(answer: duckdb.DuckDBPyConnection, output: Path | None, *, raw_text: bool) -> None:
+    def cell(value: object) -> str:
+        if raw_text:
+            return _plain(value)
+        text = printable_lines(_plain(value))
+        return disarmed(text) if isinstance(value, str) else text
+
+    with _opened(output) as file:
+        write = row_writer(file)
+        write(map(cell, _columns(answer)))
+        for row in _rows(answer):
+            write(map(cell, row))
+
+
+def _write_json(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None:
+    names = _columns(answer)
+    with _opened(output) as file:
+        for row in _rows(answer):
+            file.write(printable_json({name: _json_value(it) for name, it in zip(names, row, strict=True)}) + "\n")
+
+
+def _write_parquet(answer: duckdb.DuckDBPyRelation, output: Path) -> None:
+    batches = answer.to_arrow_reader(_ROWS_AT_ONCE)
+    with _whole(output) as partial, pq.ParquetWriter(partial, batches.schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+_WRITERS: Mapping[str, Callable[[duckdb.DuckDBPyConnection, Path | None], None]] = {
+    "table": _write_table,
+    "json": _write_json,
+}
+
+
+def _shown(value: object) -> str:
+    """One cell for people: amounts exact, without the zeros behind cents (`85.0000000000` is 85.00)."""
+    if not isinstance(value, Decimal):
+        return _plain(value)
+    whole, point, decimals = _plain(value).partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(min(_CENTS, len(decimals)), '0')}" if point else whole
+
+
+def _plain(value: object) -> str:
+    """One cell: empty for null, JSON for lists and structs."""
+    if value is None:
+        return ""
+    return json.dumps(_json_value(value), ensure_ascii=False) if isinstance(value, list | dict) else _text(value)
+
+
+def _text(value: object) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)  # str(0.0000000000) is 0E-10
+
+
+def _json_value(value: object) -> object:
+    """Amounts stay exact, as text: a float would round them."""
+    if isinstance(value, list):
+        return [_json_value(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _json_value(each) for key, each in value.items()}
+    return value if value is None or isinstance(value, str | int | float) else _text(value)
+
+
+def _tell_queries() -> None:
+    for name in names():
+        asked = shipped(name)
+        click.echo(f"{name}: {asked.question}")
+        for it in asked.parameters:
+            default = "" if it.default is None else f" [{it.default}]"
+            click.echo(f"    --param {it.name}={default}  {it.doc}")

@@ -1,0 +1,96 @@
+"""`mrf changes` and `mrf report`: what moved since the month before, and all of it on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from mrf_assets.cli.options import TAXONOMY_CODES_HELP, LocalPath
+from mrf_assets.errors import SettingError
+from mrf_assets.lake.store import Store
+from mrf_assets.quality.changes import Changes, write_changes
+from mrf_assets.runner.console import printable
+from mrf_assets.settings import Settings
+
+_PATH = LocalPath()
+_PIPED_WIDTH = 1_000  # characters
+_SHIFTS_TOLD = 5
+
+
+@click.command()
+@click.argument("networks", nargs=-1)
+@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
+@click.option("--memory-mb", type=int, help="Memory that a comparison may take.  [default: 1024]")
+def changes(networks: tuple[str, ...], memory_mb: int | None, **settings: Any) -> None:  # noqa: ANN401 - click's values
+    """Compare the two latest periods of NETWORKS, by default of all; writes the table rate_changes of each."""
+    given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
+    listed = networks or Store(given.output_dir.absolute()).networks()
+    if not listed:
+        raise SettingError("--output-dir", f"nothing is published in {given.output_dir}; run `mrf run` first")
+    table = Table()
+    for column in ("network", "since", "added", "removed", "raised", "lowered", "median ratio", "moved most", "drift"):
+        table.add_column(column, justify="right" if column in ("added", "removed", "raised", "lowered") else "left")
+    for network in listed:
+        table.add_row(*_row(write_changes(given, network)))
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    console.print(table)
+
+
+@click.command()
+@click.argument("networks", nargs=-1)
+@click.option("--output", type=_PATH, help="Write it there.  [default: report.html in the output folder]")
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    help="Show the prices of this code; may be repeated.  [default: those of most networks]",
+)
+@click.option(
+    "--codes",
+    "most_codes",
+    type=click.IntRange(1, 50),
+    default=6,
+    show_default=True,
+    help="How many codes, where no --code names them.",
+)
+@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
+@click.option("--taxonomy-codes", type=_PATH, help=TAXONOMY_CODES_HELP)
+@click.option("--memory-mb", type=int, help="Memory that a query may take.  [default: 1024]")
+def report(
+    networks: tuple[str, ...],
+    output: Path | None,
+    codes: tuple[str, ...],
+    most_codes: int,
+    memory_mb: int | None,
+    **settings: Any,  # noqa: ANN401 - click's values
+) -> None:
+    """Write one HTML page about NETWORKS, by default all: coverage, prices, changes, quality, providers, run times."""
+    from mrf_assets.report import write_report  # noqa: PLC0415 - imports matplotlib, 0.5 s
+
+    given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
+    made = write_report(given, networks, path=output, codes=codes, most_codes=most_codes)
+    for hint in made.figures.hints:
+        click.echo(f"Hint: {printable(hint)}", err=True)
+    providers = "" if made.figures.providers is None else f"; {made.figures.providers.summary}"
+    click.echo(f"{made.path}: {len(made.figures.coverage):,} network(s){printable(providers)}")
+
+
+def _row(made: Changes) -> list[str]:
+    if made.period is None:
+        return [printable(made.network_id), "one period", *[""] * 7]
+    shifts = [f"{it.billing_code_type} {it.billing_code} x{it.ratio:.2f}" for it in made.shifts[:_SHIFTS_TOLD]]
+    drifted = [result.check.name for result in made.drift if not result.passed]
+    return [
+        printable(made.network_id),
+        f"{made.previous_period} to {made.period}",
+        *(f"{count:,}" for count in (made.added, made.removed, made.raised, made.lowered)),
+        "" if made.median_ratio is None else f"{made.median_ratio:.3f}",
+        printable(", ".join(shifts)),
+        ", ".join(drifted) or "none",
+    ]

@@ -1,0 +1,80 @@
+"""From a payer's portal to the addresses of its indexes and files.
+
+Read it in the order in which data flows:
+
+    values        what is looked for, and what comes out: `FoundFile`, `PortalResult`
+    portals       a list of portals -> addresses
+    names         an address -> what kind of file it is the address of, if of any
+    links         the text of a page -> the addresses in it
+    answers       what a server answered (HTML, JSON, a listing, a list) -> files, and where more of them are named
+    profiles      a portal's address -> addresses that its family is known to answer
+    robots        what a host asks of programs
+    plain         those addresses and the page, over plain HTTP: `fetch`, with its manners and bounds
+    patience      when a look ends
+    turns         a turn at a host, for who lives in an event loop
+    browser       which Chromium there is
+    visit         one page in one context
+    guarded_proxy the browser's way out, where private addresses are refused
+    browser_pool  one Chromium, some contexts: pages as people see them
+    find          the modes: which way is taken when
+    watch         what was found -> the registry of watched indexes
+    found_csv     the same -> a CSV
+
+All of it comes from strangers. Addresses may be signed: `canonical_url` is the only form that is shown; the CSV and the
+registry have the real ones, and are readable by their owner alone. Nothing here hides what it is: where a host says no,
+to programs (robots.txt) or to us, the answer is the status `blocked`, and a person goes and gets the index.
+"""
+
+from mrf_assets.discover.browser import BrowserOptions, check_browser
+from mrf_assets.discover.browser.pool import BrowserPool, ScraperStats
+from mrf_assets.discover.find import Discovered, Discovery, discover
+from mrf_assets.discover.found_csv import write_found
+from mrf_assets.discover.portals import read_portals
+from mrf_assets.discover.register import watch_found
+from mrf_assets.discover.values import (
+    KINDS,
+    MODES,
+    PAGE_KINDS,
+    STATUSES,
+    FoundFile,
+    Kind,
+    Mode,
+    PageAnswer,
+    PageFailure,
+    PageFound,
+    PageKind,
+    Portal,
+    PortalResult,
+    Status,
+    Wanted,
+    WayResult,
+)
+
+__all__ = [
+    "KINDS",
+    "MODES",
+    "PAGE_KINDS",
+    "STATUSES",
+    "BrowserOptions",
+    "BrowserPool",
+    "Discovered",
+    "Discovery",
+    "FoundFile",
+    "Kind",
+    "Mode",
+    "PageAnswer",
+    "PageFailure",
+    "PageFound",
+    "PageKind",
+    "Portal",
+    "PortalResult",
+    "ScraperStats",
+    "Status",
+    "Wanted",
+    "WayResult",
+    "check_browser",
+    "discover",
+    "read_portals",
+    "watch_found",
+    "write_found",
+]

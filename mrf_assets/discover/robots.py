@@ -1,0 +1,82 @@
+"""What hosts ask of programs: robots.txt (RFC 9309), asked for once per host and kept to.
+
+A host without one, or whose robots.txt cannot be had, asks for nothing. Matching is protego's: wildcards, `$`, and the
+longest rule wins. The standard library's knows none of these, and reads `Disallow: /*` as nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import zlib
+from urllib.parse import urlsplit, urlunsplit
+
+from protego import Protego
+
+from mrf_assets.errors import MrfError, RobotsRefused
+from mrf_assets.stream.decompress import Opener, is_zlib
+from mrf_assets.urls import canonical_url, host_of, server_of
+
+logger = logging.getLogger(__name__)
+
+AGENT = "mrf_assets"
+_MOST_BYTES = 500 << 10  # RFC 9309, 2.5
+_GZIP = b"\x1f\x8b"
+
+
+def robots_refused(url: str) -> RobotsRefused:
+    """The error of an address that programs are not to read."""
+    return RobotsRefused(canonical_url(url), f"robots.txt of {host_of(url)} asks programs to stay away")
+
+
+class Robots:
+    """The wishes of all hosts that were asked so far; for any thread."""
+
+    def __init__(self, open_url: Opener, open_named: Opener) -> None:
+        self._open_url, self._open_named = open_url, open_named  # what the user names, and what strangers name
+        self._known: dict[str, Protego] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def allow(self, url: str, *, is_from_stranger: bool = False) -> bool:
+        """Whether the host lets a program of our name read the address; asks it where that is not known.
+
+        A private address that a stranger names is asked for nothing: whoever opens it afterwards is refused.
+
+        An address that cannot be taken apart is not allowed: nobody can say what its host asks for.
+        """
+        try:
+            parts = urlsplit(url)
+            open_url, named_by = (self._open_named, "named ") if is_from_stranger else (self._open_url, "")
+            server = f"{named_by}{parts.scheme}://{server_of(url)}"
+            with self._lock:
+                lock = self._locks.setdefault(server, threading.Lock())
+            with lock:
+                if server not in self._known:
+                    self._known[server] = self._ask(
+                        urlunsplit((parts.scheme, parts.netloc, "/robots.txt", "", "")), open_url
+                    )
+            return self._known[server].can_fetch(url, AGENT)
+        except ValueError:
+            return False
+
+    def _ask(self, url: str, open_url: Opener) -> Protego:
+        text = b""
+        try:
+            with open_url(url) as raw:
+                while len(text) < _MOST_BYTES and (block := raw.read(_MOST_BYTES - len(text))):
+                    text += block
+            if text.startswith(_GZIP) or is_zlib(text):  # some send it packed to whoever did not ask for that
+                text = zlib.decompressobj(wbits=47).decompress(text, _MOST_BYTES)
+        except (MrfError, zlib.error) as error:
+            logger.debug("%s: %s", canonical_url(url), error)
+            text = b""
+        return _understood(url, text)
+
+
+def _understood(url: str, text: bytes) -> Protego:
+    try:
+        return Protego.parse(text.decode("utf-8-sig", "replace"))
+    except ValueError:  # of numbers that are none
+        logger.info("%s cannot be understood, and counts as empty", canonical_url(url))
+        return Protego.parse("")

@@ -1,0 +1,403 @@
+"""What a spelling means, remembered.
+
+Each distinct price (its rate aside) and each distinct set of providers is parsed and cleaned once, by the
+same functions as in the reference reader.
+
+Rejects have a place in the file, so a spelling that has some is remembered only for prices, whose rejects
+all stand at the price itself.
+"""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mrf_assets.extract.fast.exact import NotQuiteJsonError, quick
+from mrf_assets.extract.fast.spans import Ids, Spans, distinct
+from mrf_assets.extract.fast.splitter import Positions
+from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.rows import (
+    PRICE_KEYS,
+    PRICE_NAMES,
+    PriceRow,
+    RateElement,
+    price_row,
+    price_value,
+    rate_providers,
+)
+from mrf_assets.extract.values import Obj, Values, id_of_sorted
+from mrf_assets.schema import RATES
+
+UNKNOWN = -1  # the id of spellings that have to be looked at one by one
+_MOST_BYTES = 64 << 20  # of spellings and what they mean; then the memo starts anew
+_ENTRY_BYTES = 700
+_MOST_PER_SPAN = 4  # spellings known for each to look up; with more, Arrow spends its time on those
+_NO_OFFSET = -1
+# Stands for what is cut out; no file can know it.
+_RATE_MARK = secrets.randbits(59) + (1 << 59)
+_PRICES_MARK = secrets.token_hex(8)
+_RATE_PLACE = 1  # in a PriceRow
+_QUOTED_MARK = f'"{_PRICES_MARK}"'.encode()
+_MOST_NAMES = 100_000
+_QUOTES_OF_KEYS = 4  # of an element with references and prices
+
+
+Cleaned = tuple[int, Counter[str] | None]  # id of a value, and the repairs it took
+
+
+_Known = tuple[int, int]  # id, and where in the spelling something was cut out; plain, so the collector skips it
+
+
+class SpellingMemo(ABC):
+    """Ids of spellings, and what each of them counts."""
+
+    def __init__(self) -> None:
+        self.tallies: list[Tally | None] = []  # by id; None counts nothing
+        self._times = np.zeros(0, np.int64)  # how often each id came
+        self._forget()
+
+    def _forget(self) -> None:
+        self._known: dict[bytes, _Known] = {}
+        self._bytes = 0
+        # The same once more, for Arrow to look up.
+        self._spellings: list[Spans] = []
+        self._entries = np.zeros((0, 2), np.int64)
+
+    @property
+    def is_full(self) -> bool:
+        """True if it is time to `clear`."""
+        return self._bytes > _MOST_BYTES
+
+    def clear(self) -> None:
+        """Forget everything, once it is settled: ids are void."""
+        assert not len(self._times)
+        self.tallies.clear()
+        self._forget()
+
+    def ids(self, spans: Spans, cuts: Positions, *, is_shallow: bool) -> Ids:
+        """The id of each spelling, or UNKNOWN; `cuts` tells where in each something was cut out."""
+        entries = np.full(len(spans), UNKNOWN, np.int64)
+        if self._spellings and len(self._entries) <= _MOST_PER_SPAN * len(spans):
+            found = pc.index_in(spans, value_set=pa.chunked_array(self._spellings))
+            entries = found.fill_null(UNKNOWN).to_numpy()
+        new = np.flatnonzero(entries == UNKNOWN)
+        ids = self._entries[entries, 0] if len(self._entries) else entries.copy()
+        if len(self._entries):
+            ids[self._entries[entries, 1] != cuts] = UNKNOWN
+        if len(new):
+            ids[new] = self._look_up(spans.take(pa.array(new, pa.int64())), cuts[new], is_shallow=is_shallow)
+        return ids
+
+    def _look_up(self, spans: Spans, cuts: Positions, *, is_shallow: bool) -> Ids:
+        """Ids of spellings one by one; those that are new are learnt."""
+        found = distinct(spans)
+        first_cuts = cuts[found.firsts]
+        entries = list(map(self._known.get, found.contents))
+        new = [nth for nth, known in enumerate(entries) if known is None]
+        if new:
+            spellings = [found.contents[nth] for nth in new]
+            learnt = self._remember(spellings, first_cuts[new].tolist(), is_shallow=is_shallow)
+            self._known.update(zip(spellings, learnt, strict=True))
+            self._bytes += 2 * sum(map(len, spellings)) + _ENTRY_BYTES * len(spellings)
+            self._spellings.append(pa.array(spellings, pa.binary()))
+            self._entries = np.concatenate((self._entries, learnt))
+            for nth, known in zip(new, learnt, strict=True):
+                entries[nth] = known
+        known_ids, known_cuts = zip(*(known for known in entries if known is not None), strict=True)
+        ids = np.where(np.array(known_cuts) == first_cuts, known_ids, UNKNOWN)
+        return np.where(first_cuts[found.ids] == cuts, ids[found.ids], UNKNOWN)
+
+    def count(self, ids: Ids) -> None:
+        """Note that spellings with these ids came."""
+        times = np.bincount(ids, minlength=len(self.tallies))
+        times[: len(self._times)] += self._times
+        self._times = times
+
+    def settle(self, tally: Tally) -> None:
+        """Add to the tally what the spellings noted since the last call count."""
+        for spelling in np.flatnonzero(self._times).tolist():
+            if (counted := self.tallies[spelling]) is not None:
+                absorb_times(tally, counted, int(self._times[spelling]))
+        self._times = np.zeros(0, np.int64)
+
+    def _remember(self, spellings: Sequence[bytes], cuts: Sequence[int], *, is_shallow: bool) -> list[_Known]:
+        """Take in what was never seen; what it means, one by one."""
+        return [
+            self._remember_one(spelling, cut, is_shallow=is_shallow)
+            for spelling, cut in zip(spellings, cuts, strict=True)
+        ]
+
+    def _remember_one(self, spelling: bytes, cut: int, *, is_shallow: bool) -> _Known:
+        tally = Tally()
+        known = (UNKNOWN, cut)
+        try:
+            value, duplicates = quick(self._mended(spelling, cut), shallow=is_shallow)
+        except NotQuiteJsonError:
+            pass
+        else:
+            tally.repair("duplicate_key", duplicates)
+            if isinstance(value, Obj) and self._learn(value, tally):
+                counts = tally.repairs or tally.ignored_keys or tally.provider_groups_read
+                known = (len(self.tallies), cut)
+                self.tallies.append(tally if counts else None)
+        return known
+
+    @abstractmethod
+    def _mended(self, spelling: bytes, cut: int) -> bytes:
+        """The spelling as JSON again, with a stand-in where something was cut out."""
+
+    @abstractmethod
+    def _learn(self, value: Obj, tally: Tally) -> bool:
+        """Take a value in under the next id; False if it has to be looked at where it stands."""
+
+
+def absorb_times(tally: Tally, other: Tally, times: int) -> None:
+    """Add the counts of a part that came several times and has no rejects."""
+    tally.prices_read += times * other.prices_read
+    tally.rate_rows += times * other.rate_rows
+    tally.provider_groups_read += times * other.provider_groups_read
+    for kind, count in other.repairs.items():
+        tally.repair(kind, times * count)
+    for path, count in other.ignored_keys.items():
+        tally.ignore(path, times * count)
+
+
+class Interned:
+    """Distinct values of one column; the id of null is 0."""
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._kind = kind
+        self._ids: dict[Any, int] = {None: 0}
+        self._values: list[Any] = [None]
+        self._raw: dict[Any, Cleaned] = {}
+        self._array: pa.Array[Any] | None = None
+
+    def id(self, value: Any) -> int:  # noqa: ANN401 - text, date or list
+        """The id of a value."""
+        key = tuple(value) if isinstance(value, list) else value
+        known = self._ids.get(key)
+        if known is None:
+            known = self._ids[key] = len(self._values)
+            self._values.append(value)
+            self._array = None
+        return known
+
+    def known(self, raw: object) -> Cleaned | None:
+        """What is remembered of a value as it came."""
+        if isinstance(raw, list):
+            return self._raw.get(tuple(raw)) if all(type(each) is str for each in raw) else None
+        return self._raw.get(raw) if raw is None or isinstance(raw, str) else None
+
+    def remember(self, raw: object, known: Cleaned) -> None:
+        """Remember a value as it came, if it is text or texts: 1, true and 1.0 are equal, and not the same."""
+        if isinstance(raw, list):
+            if all(type(each) is str for each in raw):
+                self._raw[tuple(raw)] = known
+        elif raw is None or isinstance(raw, str):
+            self._raw[raw] = known
+
+    def array(self) -> pa.Array[Any]:
+        """The values by id."""
+        if self._array is None or len(self._array) != len(self._values):
+            self._array = pa.array(self._values, self._kind)
+        return self._array
+
+
+class PriceMemo(SpellingMemo):
+    """Prices without their rate, as ids of the values of each column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._row_ids: dict[tuple[int, ...], int] = {}
+        self._spare = Tally()  # counts nothing: thousands of values are clean
+        self._start()
+
+    def _start(self) -> None:
+        fields = list(RATES.arrow)[-8:]
+        self.columns = [Interned(field.type) for nth, field in enumerate(fields) if nth != _RATE_PLACE]
+        self._rows: list[tuple[int, ...]] = []  # by id, the ids of the columns
+        self.rejects: dict[int, list[tuple[str, str, str, str]]] = {}  # by id, without their offset
+        self._table: NDArray[np.int64] | None = None
+
+    def clear(self) -> None:
+        """Forget everything, once it is settled: ids are void."""
+        super().clear()
+        self._row_ids.clear()
+        self._start()
+
+    def row_ids(self) -> NDArray[np.int64]:
+        """For each id, the ids of the values of the columns."""
+        if self._table is None or len(self._table) != len(self._rows):
+            self._table = np.array(self._rows, np.int64).reshape(-1, len(self.columns))
+        return self._table
+
+    def id_of_row(self, row: PriceRow) -> int:
+        """The id of a price that was read elsewhere; it counts nothing."""
+        key = self._interned(row)
+        known = self._row_ids.get(key)
+        if known is None:
+            known = self._row_ids[key] = self._add(key)
+            self.tallies.append(None)
+            self._bytes += _ENTRY_BYTES
+        return known
+
+    def _interned(self, row: PriceRow) -> tuple[int, ...]:
+        values = (*row[:_RATE_PLACE], *row[_RATE_PLACE + 1 :])
+        return tuple(column.id(value) for column, value in zip(self.columns, values, strict=True))
+
+    def _add(self, key: tuple[int, ...]) -> int:
+        self._rows.append(key)
+        return len(self._rows) - 1
+
+    def _mended(self, spelling: bytes, cut: int) -> bytes:
+        return b"%b%d%b" % (spelling[:cut], _RATE_MARK, spelling[cut:])
+
+    def _learn(self, value: Obj, tally: Tally) -> bool:
+        if value.get("negotiated_rate") != _RATE_MARK:
+            return False
+        key = self._read_quickly(value, tally)
+        if key is None:
+            row = price_row(value, Values(tally), _NO_OFFSET)
+            if row is None:
+                return False
+            key = self._interned(row)
+        if tally.rejects:
+            self.rejects[len(self._rows)] = [reject[1:] for reject in tally.rejects]
+            tally.rejects.clear()
+        self._add(key)
+        return True
+
+    def _read_quickly(self, value: Obj, tally: Tally) -> tuple[int, ...] | None:
+        """What `price_row` and `_interned` give, where each value came before in its column."""
+        if not value.keys() <= PRICE_KEYS:
+            return None
+        key, repairs = [], list[Counter[str]]()
+        for name, column in zip(PRICE_NAMES, self.columns, strict=True):
+            raw = value.get(name)
+            known = column.known(raw) or self._read_value(name, column, raw)
+            if known is None:
+                return None
+            key.append(known[0])
+            if known[1]:
+                repairs.append(known[1])
+        for each in repairs:
+            tally.repairs.update(each)
+        return tuple(key)
+
+    def _read_value(self, name: str, column: Interned, raw: object) -> Cleaned | None:
+        """One value, cleaned; None if it is rejected."""
+        tally = self._spare
+        value = price_value(name, raw, Values(tally), _NO_OFFSET)
+        if tally.rejects or tally.repairs:
+            self._spare = Tally()
+        if tally.rejects:
+            return None
+        known = column.id(value), tally.repairs or None
+        column.remember(raw, known)
+        return known
+
+
+class ProviderMemo(SpellingMemo):
+    """Elements without their prices: the provider set of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._set_ids: list[int | None] = []
+        self._arrays = id_array([])
+        self._fresh: list[tuple[int, RateElement]] = []
+        self._names = _NumberNames()
+
+    def clear(self) -> None:
+        """Forget everything, once it is settled: ids are void."""
+        super().clear()
+        self._set_ids.clear()
+        self._arrays = id_array([])
+
+    def set_ids(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """For each id the set, and whether it is null."""
+        values, is_null = self._arrays
+        if len(values) != len(self._set_ids):
+            more_values, more_is_null = id_array(self._set_ids[len(values) :])
+            self._arrays = np.concatenate((values, more_values)), np.concatenate((is_null, more_is_null))
+        return self._arrays
+
+    def fresh(self) -> list[tuple[int, RateElement]]:
+        """What was learnt since the last call, by id: its groups are to be written."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def _remember(self, spellings: Sequence[bytes], cuts: Sequence[int], *, is_shallow: bool) -> list[_Known]:
+        learnt = list[_Known]()
+        for spelling, cut, element in zip(spellings, cuts, self._plain_references(spellings, cuts), strict=True):
+            if element is None:
+                learnt.append(self._remember_one(spelling, cut, is_shallow=is_shallow))
+                continue
+            learnt.append((len(self._set_ids), cut))
+            self._fresh.append((len(self._set_ids), element))
+            self.tallies.append(None)
+            self._set_ids.append(element.set_id)
+        return learnt
+
+    def _plain_references(self, spellings: Sequence[bytes], cuts: Sequence[int]) -> list[RateElement | None]:
+        """What `rate_providers` gives for distinct whole numbers beside the prices and no more; None elsewhere."""
+        are_usual = [spelling.count(b'"') == _QUOTES_OF_KEYS and b"\\" not in spelling for spelling in spellings]
+        texts = [
+            self._mended(spelling, cut) if is_usual else b"0"
+            for spelling, cut, is_usual in zip(spellings, cuts, are_usual, strict=True)
+        ]
+        try:
+            values = orjson.loads(b"[%b]" % b",".join(texts))
+        except orjson.JSONDecodeError:
+            return [None] * len(spellings)
+        return [_plain_references(value, self._names) if value else None for value in values]
+
+    def _mended(self, spelling: bytes, cut: int) -> bytes:
+        return spelling[:cut] + _QUOTED_MARK + spelling[cut:]
+
+    def _learn(self, value: Obj, tally: Tally) -> bool:
+        if value.get("negotiated_prices") != [_PRICES_MARK]:
+            return False
+        element = rate_providers(value, Values(tally))
+        if tally.rejects:
+            return False
+        self._fresh.append((len(self._set_ids), element))
+        self._set_ids.append(element.set_id)
+        return True
+
+
+class _NumberNames(dict[int, str]):
+    """Ids of groups as text: most are in dozens of sets, and to spell a number takes longer than to look it up."""
+
+    def __missing__(self, number: int) -> str:
+        if len(self) >= _MOST_NAMES:
+            self.clear()
+        name = self[number] = str(number)
+        return name
+
+
+def _plain_references(value: dict[str, Any], names: _NumberNames) -> RateElement | None:
+    references = value.get("provider_references")
+    if len(value) != 2 or value.get("negotiated_prices") != [_PRICES_MARK] or type(references) is not list:  # noqa: PLR2004 - keys
+        return None
+    if set(map(type, references)) != {int}:
+        return None
+    distinct_ids = set(map(names.__getitem__, references))
+    if len(distinct_ids) < len(references):
+        return None
+    members = tuple(sorted(distinct_ids))
+    return RateElement(members, id_of_sorted(members), [], [])
+
+
+def id_array(ids: Sequence[int | None]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Set ids as numbers, and which of them are null."""
+    is_null = np.array([each is None for each in ids], np.bool_)
+    return np.array([0 if each is None else each for each in ids], np.int64), is_null

@@ -1,0 +1,1 @@
+"""The reader that is obviously right: the oracle of every faster one."""

@@ -1,0 +1,463 @@
+"""The reader that is obviously right: ijson's events, one object at a time.
+
+It is the oracle of every faster reader and their fallback. Memory is bounded by one
+`negotiated_rates` element and one provider reference, whatever the size of file and item.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, Generic, TypeVar
+
+from mrf_assets.errors import LimitExceeded, NotInNetworkFile
+from mrf_assets.extract.interface import Reject, Request, TableBatch, Tally, TooManyRejectsError
+from mrf_assets.extract.remote import RemoteGroups
+from mrf_assets.extract.rows import (
+    HEAD_KEYS,
+    ProviderRow,
+    RateElement,
+    RowBuffer,
+    code_type,
+    group_content,
+    item_head,
+    rate_element,
+    reference_rows,
+)
+from mrf_assets.extract.values import Json, Obj, Values
+from mrf_assets.limits import CONTAINER_VALUES, Limits, too_long, too_many
+from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES, REJECTS
+from mrf_assets.stream.json_offsets import Event, json_events
+from mrf_assets.stream.surrogates import mended
+
+_HEADER_TEXTS = (
+    "reporting_entity_name",
+    "reporting_entity_type",
+    "version",
+    "plan_name",
+    "plan_id",
+    "plan_market_type",
+    "issuer_name",
+    "plan_sponsor_name",
+)
+_PLAN_ID_TYPES = frozenset({"ein", "hios"})
+HEADER_KEYS = frozenset({*_HEADER_TEXTS, "last_updated_on", "plan_id_type"})
+OTHER_KINDS = {
+    "reporting_structure": "is a table of contents (an index); ingest it with --source index",
+    "out_of_network": "is an allowed-amounts file; only in-network files are read",
+    "provider_groups": "is a provider-reference file, which belongs to an in-network file and is read with it",
+}
+_REFERENCES_AHEAD = 64  # read before the first of them is written, where addresses have to be fetched
+_AHEAD_BYTES = 4 << 20
+_BESIDE_KEY_BYTES = 6  # quotes, colon, comma, and brackets of what is passed over
+_CONTAINERS = frozenset({"start_map", "start_array"})
+_T = TypeVar("_T")
+
+
+class Cursor:
+    """The events of one file, pulled one by one."""
+
+    def __init__(self, events: Iterator[Event], url: str, limits: Limits) -> None:
+        self._events, self._url, self._limits = events, url, limits
+        self.offset = 0  # of the last event
+        self._values = 0  # in the value at hand
+
+    def next(self) -> Event:
+        """The next event."""
+        event = next(self._events)
+        self.offset = event[0]
+        return event
+
+    def members(self) -> Iterator[str]:
+        """The keys of the object just opened; the caller takes each value before it asks on."""
+        while (event := self.next())[1] != "end_map":
+            yield event[2]
+
+    def elements(self, first: Event) -> Iterator[Event]:
+        """The first event of each element of a list; a value that is no list is its own only element."""
+        if first[1] != "start_array":
+            if first[1] != "null":
+                yield first
+            return
+        while (event := self.next())[1] != "end_array":
+            yield event
+
+    def value(self, first: Event, tally: Tally, begin: int = -1) -> Json:
+        """The whole value that `first` begins, or one inside of a value that begins at `begin`."""
+        offset, event, scalar = first
+        if begin < 0:
+            begin, self._values = offset, 0
+        elif offset - begin > self._limits.max_element_bytes:
+            raise self.too_long(begin)
+        self._values += CONTAINER_VALUES if event in _CONTAINERS else 1
+        if self._values > self._limits.max_element_values:
+            raise too_many(self._url, self._limits, begin)
+        if event == "start_map":
+            held = Obj(offset)
+            for key in self.members():
+                if key in held:
+                    tally.repair("duplicate_key")
+                held[key] = self.value(self.next(), tally, begin)
+            return held
+        if event == "start_array":
+            return [self.value(element, tally, begin) for element in self.elements(first)]
+        return scalar
+
+    def too_long(self, begin: int) -> LimitExceeded:
+        """The error of what begins there and cannot be held."""
+        return too_long(self._url, self._limits, begin)
+
+    def finish(self) -> None:
+        """Read to the end, so that what follows the document is found."""
+        for _ in self._events:
+            pass
+
+    def skip(self, first: Event) -> None:
+        """Pass over the value that `first` begins."""
+        depth = 0
+        event = first[1]
+        while True:
+            if event in ("start_map", "start_array"):
+                depth += 1
+            elif event in ("end_map", "end_array"):
+                depth -= 1
+            if depth == 0:
+                return
+            event = self.next()[1]
+
+
+class _Waiting(Generic[_T]):
+    """What one item has to keep until its end, on disk beyond a number of rows."""
+
+    def __init__(self, request: Request) -> None:
+        self._most, self._dir = request.item_rows_in_memory, request.spool_dir
+        self._held: list[_T] = []
+        self._rows = 0
+        self._spool: Any = None
+
+    def add(self, thing: _T, rows: int) -> None:
+        self._held.append(thing)
+        self._rows += rows
+        if self._rows >= self._most:
+            self._spool = self._spool or tempfile.TemporaryFile(dir=self._dir)  # noqa: SIM115 - closed by close()
+            pickle.dump(self._held, self._spool)
+            self._held, self._rows = [], 0
+
+    def take(self, things: list[_T]) -> None:
+        """Move them here, a row each."""
+        for thing in things:
+            self.add(thing, 1)
+        things.clear()
+
+    def __iter__(self) -> Iterator[_T]:
+        if self._spool is not None:
+            end = self._spool.tell()
+            self._spool.seek(0)
+            while self._spool.tell() < end:
+                yield from pickle.load(self._spool)  # noqa: S301 - written by this process, in an unnamed file
+        yield from self._held
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+
+
+class FileReader:
+    """One pass over one file."""
+
+    def __init__(self, cursor: Cursor, request: Request, tally: Tally) -> None:
+        self.cursor, self.request, self.tally = cursor, request, tally
+        self.values = Values(tally)
+        self.providers = RowBuffer(PROVIDERS, request.file_id, request.provider_batch_rows)
+        self.sets = RowBuffer(PROVIDER_SETS, request.file_id, request.rate_batch_rows)
+        self.rates = RowBuffer(RATES, request.file_id, request.rate_batch_rows)
+        self.rejects = RowBuffer(REJECTS, request.file_id, request.rate_batch_rows)
+        self.set_ids = set[int]()
+        self._inline_names: dict[str, str | None] = {}  # the business name that each inline group was written with
+        self._second_names = set[tuple[str, str]]()
+        self._group_contents: dict[str, int] = {}
+        self._conflicting_contents: dict[str, set[int]] = {}
+        self.remote = RemoteGroups(request, self._parse)
+        self._ahead: deque[tuple[int, Json]] = deque()  # references not written yet, with their places
+        self.root_offset = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around `read`: gives up what is still being fetched, and tells errors with the address of the file."""
+        try:
+            with closing(self.remote):
+                yield
+        except TooManyRejectsError as error:
+            what = "has one element with more values than can be listed that cannot be kept"
+            raise LimitExceeded(self.request.url, "max_element_bytes", what, error.byte_offset) from None
+
+    def read(self) -> Iterator[TableBatch]:
+        """Yield the tables of the file."""
+        first = self.cursor.next()
+        if first[1] == "byte_order_mark":
+            self.tally.repair("byte_order_mark")
+            first = self.cursor.next()
+        if first[1] != "start_map":
+            raise NotInNetworkFile(
+                self.request.url, "is JSON, but not an object; an in-network file is one JSON object"
+            )
+        self.root_offset = first[0]
+        header, seen = Obj(first[0]), set[str]()
+        for key in self.cursor.members():
+            event = self.cursor.next()
+            if key in OTHER_KINDS and "in_network" not in seen:
+                raise NotInNetworkFile(self.request.url, OTHER_KINDS[key])
+            if key in ("in_network", "provider_references"):
+                self._see_section(key, seen)
+                yield from self._section(self._item if key == "in_network" else self._reference, event)
+            elif key in HEADER_KEYS:
+                self._keep_header(key, self.cursor.value(event, self.tally), header)
+            else:
+                self.tally.ignore(key[:200])
+                self.cursor.skip(event)
+        self.cursor.finish()
+        self._finish(header, seen)
+        yield from self.hand_over_rejects()
+        for buffer in (self.providers, self.sets, self.rates, self.rejects):
+            yield from buffer.flush()
+
+    def _see_section(self, key: str, seen: set[str]) -> None:
+        """Note a list of the root; one that comes again is read as well."""
+        self.tally.repair("duplicate_section", key in seen)
+        seen.add(key)
+
+    def _keep_header(self, key: str, value: Json, header: Obj) -> None:
+        self.tally.repair("duplicate_key", key in header)
+        header[key] = value
+
+    def _section(self, one: Callable[[Event], Iterator[TableBatch]], first: Event) -> Iterator[TableBatch]:
+        if first[1] not in ("start_array", "null"):
+            self.tally.repair("scalar_for_list")
+        for element in self.cursor.elements(first):
+            yield from one(element)
+            yield from self.hand_over_rejects()
+        yield from self._write_ahead()
+        yield from self.hand_over_rejects()
+
+    def _finish(self, header: Obj, seen: set[str]) -> None:
+        self.remote.check_failures()
+        if "in_network" not in seen:
+            raise NotInNetworkFile(
+                self.request.url, "has no `in_network`; check that the address is an in-network file"
+            )
+        for key in _HEADER_TEXTS:
+            self.tally.header[key] = self.values.text(header.get(key), key, header.offset)
+        self.tally.header["plan_id_type"] = self.values.word(
+            header.get("plan_id_type"), _PLAN_ID_TYPES, "plan_id_type", header.offset
+        )
+        self.tally.header["last_updated_on"] = self.values.date(
+            header.get("last_updated_on"), "last_updated_on", header.offset
+        )
+
+    def hand_over_rejects(self) -> Iterator[TableBatch]:
+        """Write the rejects that wait in the tally."""
+        for reject in self.tally.rejects:
+            yield from self.rejects.add(reject)
+        self.tally.rejects.clear()
+
+    def _reference(self, first: Event) -> Iterator[TableBatch]:
+        """Read one reference; it is written when those that are read ahead are enough to fetch side by side."""
+        self.tally.provider_groups_read += 1
+        reference = self.cursor.value(first, self.tally)
+        expected = self.expect_remote([reference])
+        if not expected and not self._ahead:
+            yield from self._write_reference(reference)
+            return
+        self._ahead.append((first[0], reference))
+        if len(self._ahead) > _REFERENCES_AHEAD or first[0] - self._ahead[0][0] > _AHEAD_BYTES:
+            yield from self._write_ahead()
+
+    def _write_ahead(self) -> Iterator[TableBatch]:
+        while self._ahead:
+            yield from self._write_reference(self._ahead.popleft()[1])
+
+    def _write_reference(self, reference: Json) -> Iterator[TableBatch]:
+        if isinstance(reference, Obj):
+            yield from self.write_reference(reference)
+        else:
+            self.tally.reject(self.root_offset, "provider_group", "provider_references", "not_an_object", reference)
+
+    def expect_remote(self, references: Iterable[Json]) -> bool:
+        """Begin to fetch what these references refer to; true if there is something to wait for."""
+        uncounted = Values(Tally())
+        locations = [
+            location
+            for reference in references
+            if isinstance(reference, Obj) and isinstance(location := reference.get("location"), str) and location
+            if uncounted.group_id(reference.get("provider_group_id")) is not None
+        ]
+        self.remote.expect(locations)
+        return bool(locations)
+
+    def write_reference(self, reference: Obj) -> Iterator[TableBatch]:
+        """One element of `provider_references`, counted as read already."""
+        found = reference_rows(reference, self.values, self._remote_groups)
+        if found is None:
+            return
+        group_id, rows = found
+        if self.is_new_group(group_id, group_content(rows)):
+            yield from self.write_provider_rows(rows)
+
+    def is_new_group(self, group_id: str, content: int) -> bool:
+        """False for what came before, with the same content."""
+        first = self._group_contents.get(group_id)
+        if first is None:
+            self._group_contents[group_id] = content
+            return True
+        others = self._conflicting_contents.setdefault(group_id, set())
+        if content == first or content in others:
+            self.tally.repair("duplicate_provider_group")
+            return False
+        self.tally.repair("conflicting_provider_group")
+        others.add(content)
+        return True
+
+    def _remote_groups(self, location: str, offset: int) -> list[Json] | None:
+        return self.remote.groups(location, offset, self.tally)
+
+    def _parse(self, blocks: Iterable[bytes], url: str, offset: int, tally: Tally) -> Json:
+        """A remote document, which has no offsets in the file: the reference's stand for all."""
+        limits = self.request.limits
+        events = json_events(mended(blocks, tally.repairs), url, limits)
+        cursor = Cursor(((offset, *event[1:]) for event in events), url, limits)
+        first = cursor.next()
+        document = cursor.value(cursor.next() if first[1] == "byte_order_mark" else first, tally)
+        cursor.finish()  # a truncated group is no group
+        return document
+
+    def _item(self, first: Event) -> Iterator[TableBatch]:
+        self.tally.items_read += 1
+        if first[1] != "start_map":
+            value = self.cursor.value(first, self.tally)
+            self.tally.reject(self.root_offset, "item", "in_network", "not_an_object", value)
+            return
+        # An item that turns out not to be wanted leaves no trace, so it is counted apart.
+        counted = Tally()
+        values, head = Values(counted), Obj(first[0])
+        with closing(_Waiting[RateElement](self.request)) as held, closing(_Waiting[Reject](self.request)) as rejects:
+            is_skipped = self._item_members(head, values, held, rejects)
+            if not self._wanted(head):
+                return
+            if is_skipped:
+                self._reject_second_code(head)
+                return
+            self.tally.items_kept += 1
+            columns = item_head(head, values)
+            yield from self.hand_over_rejects()
+            for reject in rejects:
+                yield from self.rejects.add(reject)
+            self.tally.absorb(counted)
+            yield from self._write_item(columns, held)
+
+    def _item_members(self, head: Obj, values: Values, held: _Waiting[RateElement], rejects: _Waiting[Reject]) -> bool:
+        """Fill the head and hold the rates; true if rates were passed over, as the code is not wanted."""
+        is_skipped, has_rates, beside = False, False, 0  # bytes beside rates, about
+        for key in self.cursor.members():
+            event = self.cursor.next()
+            beside += len(key) + _BESIDE_KEY_BYTES
+            if beside > self.request.limits.max_element_bytes:
+                raise self.cursor.too_long(head.offset)
+            if key == "negotiated_rates":
+                values.tally.repair("duplicate_section", has_rates)
+                has_rates = True
+            if key == "negotiated_rates" and self._known_unwanted(head):
+                self.cursor.skip(event)
+                is_skipped = True
+            elif key == "negotiated_rates":
+                if event[1] not in ("start_array", "null"):
+                    values.tally.repair("scalar_for_list")
+                for element in self.cursor.elements(event):
+                    self._hold(element, values, head.offset, held)
+                    rejects.take(values.tally.rejects)
+            elif key in HEAD_KEYS:
+                if key in head:
+                    values.tally.repair("duplicate_key")
+                head[key] = self.cursor.value(event, values.tally)
+                beside += self.cursor.offset - event[0]
+            else:
+                values.tally.ignore(f"in_network.{key}"[:200])
+                self.cursor.skip(event)
+        return is_skipped
+
+    def _hold(self, first: Event, values: Values, item_offset: int, held: _Waiting[RateElement]) -> None:
+        rate = self.cursor.value(first, values.tally)
+        if isinstance(rate, Obj):
+            read = rate_element(rate, values)
+            held.add(read, len(read.prices) + len(read.inline) + len(read.group_ids) + 1)
+        else:
+            values.tally.reject(item_offset, "rate", "negotiated_rates", "not_an_object", rate)
+
+    def _known_unwanted(self, head: Obj) -> bool:
+        return {"billing_code", "billing_code_type"} <= head.keys() and not self._wanted(head)
+
+    def _wanted(self, head: Obj) -> bool:
+        if self.request.codes is None:
+            return True
+        uncounted = Values(Tally())
+        kind = code_type(head, "", uncounted)
+        return self.request.codes.wants(kind, uncounted.code(head.get("billing_code"), kind, "", 0))
+
+    def _reject_second_code(self, head: Obj) -> None:
+        """The first code was not wanted, and the rates are gone; the second one is."""
+        path = "in_network.billing_code"
+        self.tally.reject(head.offset, "item", path, "code_given_twice", head.get("billing_code"))
+
+    def _write_item(self, head: tuple[Any, ...], held: Iterable[RateElement]) -> Iterator[TableBatch]:
+        for element in held:
+            yield from self.write_providers(element)
+            for price in element.prices:
+                yield from self.rates.add((element.set_id, *head, *price))
+
+    def write_providers(self, element: RateElement) -> Iterator[TableBatch]:
+        """Inline groups and the set of an element, those that were not written yet."""
+        if element.inline:
+            new = self._new_inline({row[0]: row[4] for row in element.inline})
+            yield from self.write_provider_rows([row for row in element.inline if row[0] in new])
+        if element.set_id is not None and element.set_id not in self.set_ids:
+            self.set_ids.add(element.set_id)
+            yield from self.write_set(element.set_id, element.group_ids)
+
+    def _new_inline(self, names: dict[str, str | None]) -> set[str]:
+        """Which of these inline groups were not written yet; counts each further name of one that was."""
+        # Not the difference of two `keys()`, which looks at each of the larger one.
+        new = {group_id for group_id in names if group_id not in self._inline_names}
+        for group_id, name in names.items():
+            if self._inline_names.setdefault(group_id, name) == name or name is None:
+                continue
+            if (group_id, name) not in self._second_names:
+                self._second_names.add((group_id, name))
+                self.tally.repair("second_business_name")
+        return new
+
+    def write_provider_rows(self, rows: Iterable[ProviderRow]) -> Iterator[TableBatch]:
+        """Rows of `providers`."""
+        for row in rows:
+            yield from self.providers.add(row)
+
+    def write_set(self, set_id: int, group_ids: Sequence[str]) -> Iterator[TableBatch]:
+        """A set that was not written yet."""
+        for group_id in group_ids:
+            yield from self.sets.add((set_id, group_id))
+
+
+def read_reference(blocks: Iterable[bytes], request: Request, tally: Tally) -> Iterator[TableBatch]:
+    """Yield `(table, batch)` of providers, provider_sets, rates and rejects of one in-network file.
+
+    Raises:
+        MalformedJson, TruncatedFile: With the byte offset in the decompressed file.
+        NotInNetworkFile: JSON of another kind, named.
+        LimitExceeded: It goes beyond what a setting allows.
+        RemoteReferencesFailed: Most of its remote provider references could not be had.
+    """
+    events = json_events(mended(blocks, tally.repairs), request.url, request.limits)
+    reader = FileReader(Cursor(events, request.url, request.limits), request, tally)
+    with reader.reading():
+        yield from reader.read()

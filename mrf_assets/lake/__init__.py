@@ -1,0 +1,12 @@
+"""From record batches to published parquet, and the DuckDB views over it.
+
+store             parquet tables of a network, visible only when whole
+generations       publications one after another, without mixing two of them for a reader
+reference_tables  tables of no single network, such as the registry of providers
+duckdb_paths      paths as DuckDB takes them
+views             the SQL of the views
+catalog           a connection, or a file, with the views
+queries           questions that are shipped as SQL
+hints             near names for networks and codes that nobody published
+data_dictionary   every column and view, as a page
+"""

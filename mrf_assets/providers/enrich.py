@@ -1,0 +1,467 @@
+"""`mrf enrich` without its console: input -> ledger -> registry -> output and reports."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mrf_assets.errors import Problem, SettingError
+from mrf_assets.fetch import FetchOptions, open_url, probe
+from mrf_assets.lake.reference_tables import Reference
+from mrf_assets.providers.fill_rates import NameConfidences, Quality
+from mrf_assets.providers.inputs import INVALID, EnrichmentInput
+from mrf_assets.providers.lookup import (
+    Answer,
+    Batch,
+    BatchOptions,
+    BatchReport,
+    Budget,
+    Failure,
+    Fresh,
+    Item,
+    Ledger,
+    LookUp,
+    Outcome,
+    Output,
+    Pool,
+    Prices,
+    Result,
+    Row,
+    Statistics,
+    Stop,
+    adopt,
+    drop_replaced,
+    failures_of,
+    held,
+    output_at,
+    recover,
+    start_over,
+)
+from mrf_assets.providers.names import best_match, registry_names
+from mrf_assets.providers.nppes import NppesClient
+from mrf_assets.providers.nppes.bulk import BulkRegistry
+from mrf_assets.providers.nppes.bulk_index import BulkIndex
+from mrf_assets.providers.run_files import RunFiles, errors_of, utc_now, write_json
+from mrf_assets.schema import ENRICHED
+from mrf_assets.settings import EnrichSettings, machine_path
+
+logger = logging.getLogger(__name__)
+
+STAGES = {
+    "npi": "the registry's entry of each NPI",
+    "org": "the payer's name compared with the registry's",
+    "deep": "withdrawn and unknown NPIs completed from the bulk files",
+}
+_OLD_STAGES = {"poc": "npi", "fund": "org"}  # of the pipeline that this one replaces
+_KEYS_AT_ONCE = 10_000
+_KEY = "npi"
+_PROBLEMS_KEPT = 1_000
+_NO_MATCH = {"business_name": None, "matched_name": None, "name_confidence": None}
+_ANSWER_SECONDS = 0.5  # of the registry, for an estimate before it was asked
+_ANSWER_BYTES = 2_000  # the same
+_BULK_BYTES = 1_100_000_000  # a month, zipped, in 2026
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrichOptions:
+    """What one run is to do."""
+
+    location: str  # a CSV, a parquet file, or `asset:providers`
+    output: Path  # a folder of parquet parts, or a CSV
+    stages: tuple[str, ...] = ("npi", "org")
+    stage_delay_seconds: float = 2.0  # between two stages that talk to a server
+    checkpoint: Path = Path("enrichment_progress.json")
+    resume: bool = False
+    retry_failed: bool = False
+    max_age: dt.timedelta | None = None  # rows of the output that are younger are not looked up again
+    budget_dollars: float | None = None
+    batch: BatchOptions = field(default_factory=BatchOptions)
+
+    def __post_init__(self) -> None:
+        paths: dict[str, Path | str] = {
+            "--input": self.location,
+            "--output": self.output,
+            "--checkpoint": self.checkpoint,
+        }
+        for name, path in paths.items():
+            machine_path(name, path)
+        if unknown := sorted(set(self.stages) - STAGES.keys()):
+            raise SettingError("--stages", f"{', '.join(unknown)}: {_stages_text(unknown)}")
+        if "npi" not in self.stages:
+            raise SettingError("--stages", "npi must be among them; the others build on it")
+        ledger = RunFiles(self.checkpoint).ledger
+        has_rows = self.output.is_file() or any(self.output.glob("part-*.parquet"))
+        if not ledger.exists() and (self.retry_failed or (self.resume and not has_rows)):
+            flag = "--retry-failed" if self.retry_failed else "--resume"
+            raise SettingError(
+                flag, f"{ledger.absolute()} is not there; give the --checkpoint of the batch, or start over without it"
+            )
+
+    def as_facts(self) -> dict[str, Any]:
+        """For a report: JSON values, under the fields' names; durations in seconds."""
+        facts = asdict(self)
+        max_age = facts.pop("max_age")
+        return facts | {
+            "output": str(self.output),
+            "checkpoint": str(self.checkpoint),
+            "max_age_seconds": None if max_age is None else max_age.total_seconds(),
+        }
+
+
+def _stages_text(unknown: Iterable[str]) -> str:
+    replaced = [f"{_OLD_STAGES[name]} replaces {name}" for name in unknown if name in _OLD_STAGES]
+    known = [f"{name} ({what})" for name, what in STAGES.items()]
+    return "; ".join([*replaced, f"choose among {', '.join(known)}"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run would do."""
+
+    rows: int
+    problems: tuple[Problem, ...]  # the first of them
+    invalid: int
+    duplicates: int
+    known: int  # done already, where the run resumes, or young enough
+    new: int
+    requests: int
+    seconds: float  # at the first rate; the registry may bear a higher one
+    dollars: float
+
+
+def batch_options(settings: EnrichSettings, **overrides: Any) -> BatchOptions:  # noqa: ANN401 - fields of BatchOptions
+    """The engine's options out of settings; overrides that are not None win."""
+    values: dict[str, Any] = {
+        "max_workers": settings.batch_size,
+        "max_retries": settings.max_retries,
+        "rate_limit_delay_seconds": settings.rate_limit_delay,
+        "adaptive": settings.adaptive_rate_limiting,
+        "max_requests_per_minute": settings.max_requests_per_minute,
+    }
+    return BatchOptions(**values | {name: value for name, value in overrides.items() if value is not None})
+
+
+def prices_of(settings: EnrichSettings) -> Prices:
+    """The price table out of settings."""
+    return Prices(
+        per_1000_requests=settings.price_per_1000_requests,
+        per_gb=settings.price_per_gb,
+        per_hour=settings.price_per_hour,
+    )
+
+
+def require_prices(options: EnrichOptions, settings: EnrichSettings) -> None:
+    """Refuse a budget that nothing can use up.
+
+    Raises:
+        SettingError: All prices are 0.
+    """
+    if options.budget_dollars is not None and prices_of(settings) == Prices():
+        names = "MRF_PRICE_PER_1000_REQUESTS, MRF_PRICE_PER_GB or MRF_PRICE_PER_HOUR"
+        raise SettingError("--budget", f"needs a price to count with; set {names}")
+
+
+def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
+    """Read the input through, and tell what a run would do; writes nothing.
+
+    Raises:
+        SettingError: The input cannot be read, or there is a budget without a price.
+        SourceProblems: It has no column of NPIs.
+    """
+    require_prices(options, settings)
+    source = EnrichmentInput(options.location, settings.output_dir)
+    problems: list[Problem] = []
+    with closing(sqlite3.connect("")) as distinct:  # on disk if it must be
+        distinct.execute("CREATE TABLE keys (key TEXT PRIMARY KEY)")
+        valid = 0
+        for row in source.rows():
+            if row.problem is None:
+                valid += 1
+                distinct.execute("INSERT OR IGNORE INTO keys VALUES (?)", [row.item.key])
+            elif len(problems) < _PROBLEMS_KEPT:
+                problems.append(row.problem)
+        (unique,) = distinct.execute("SELECT count(*) FROM keys").fetchone()
+        known = _known(options, distinct)
+    new = unique - known if options.batch.limit is None else min(unique - known, options.batch.limit)
+    rate = 1 / options.batch.rate_limit_delay_seconds if options.batch.rate_limit_delay_seconds else float("inf")
+    if options.batch.max_requests_per_minute is not None:
+        rate = min(rate, options.batch.max_requests_per_minute / 60)
+    is_missing = "deep" in options.stages and not BulkRegistry(Reference(settings.output_dir).bulk).paths
+    bulk_bytes = _BULK_BYTES if is_missing else 0
+    seconds = new / min(rate, options.batch.max_workers / _ANSWER_SECONDS)
+    return Estimate(
+        rows=source.tally.rows,
+        problems=tuple(problems),
+        invalid=source.tally.invalid,
+        duplicates=valid - unique,
+        known=known,
+        new=new,
+        requests=new,
+        seconds=seconds,
+        dollars=prices_of(settings).cost(new, new * _ANSWER_BYTES + bulk_bytes, seconds),
+    )
+
+
+def _known(options: EnrichOptions, distinct: sqlite3.Connection) -> int:
+    """How many of the keys need no look-up: by the ledger, or by the rows that there are."""
+    ledger = RunFiles(options.checkpoint).ledger
+    if (options.resume or options.retry_failed) and ledger.exists():
+        return Ledger.peek(ledger, (key for (key,) in distinct.execute("SELECT key FROM keys")))
+    if options.resume:
+        fresh = Fresh(key=_KEY, at="fetched_at", since=dt.datetime.min.replace(tzinfo=dt.UTC))
+    elif options.max_age is not None:
+        fresh = Fresh.younger_than(options.max_age, key=_KEY, at="fetched_at")
+    else:
+        return 0
+    distinct.execute("CREATE TABLE fresh (key TEXT PRIMARY KEY)")
+    for rows in output_at(options.output, ENRICHED.arrow).read([fresh.key, fresh.at]):
+        distinct.executemany("INSERT OR IGNORE INTO fresh VALUES (?)", ([key] for key in fresh.keys(rows)))
+    (known,) = distinct.execute("SELECT count(*) FROM keys JOIN fresh USING (key)").fetchone()
+    return int(known)
+
+
+@dataclass(slots=True, kw_only=True)
+class Enrichment:
+    """One run, from the input to the report."""
+
+    options: EnrichOptions
+    settings: EnrichSettings
+    on_begun: Callable[[], None] = lambda: None  # the ledger is that of this run
+    on_ready: Callable[[Statistics], None] = lambda _: None  # counts are known, nothing is asked yet
+    on_outcome: Callable[[Outcome], None] = lambda _: None
+    on_beat: Callable[[], None] = lambda: None  # each second of the look-ups, also while none of them ends
+    stop: Stop = field(default_factory=Stop)
+    names: NameConfidences = field(default_factory=NameConfidences)  # of this run
+    bulk_bytes: int = 0  # downloaded for the stage `deep`
+    bulk_repairs: Counter[str] = field(default_factory=Counter)  # in what was downloaded for it, by kind
+
+    def __post_init__(self) -> None:
+        require_prices(self.options, self.settings)
+
+    def run(self, drive: Callable[[Coroutine[Any, Any, BatchReport]], BatchReport] = asyncio.run) -> BatchReport:
+        """Look up what is to do; `drive` sees to the event loop, in which only the look-ups run.
+
+        What is read and written before and after them may be interrupted at any time: it is gone on with, or done anew.
+
+        Raises:
+            SettingError: The input cannot be read, or a setting is wrong.
+            StoreError: Ledger or output cannot be written.
+            FetchError: The stage `deep` cannot have its files.
+            StreamError: They are not what they claim to be.
+        """
+        self.fetch_bulk()
+        options, files = self.options, RunFiles(self.options.checkpoint)
+        files.progress.parent.mkdir(parents=True, exist_ok=True)
+        output = output_at(options.output, ENRICHED.arrow)
+        with ExitStack() as opened:
+            ledger = opened.enter_context(Ledger(files.ledger))
+            opened.enter_context(held(output))
+            self._prepare(ledger, output, files)
+            statistics = Statistics(workers=self._workers(ledger))
+            pool, client = self._pool(statistics, self._index(ledger, opened))
+            counts = ledger.counts()
+            statistics.total, statistics.completed_before = counts.total(), counts["done"]
+            statistics.failed_before = counts["failed"]
+            self.on_ready(statistics)
+            statistics.received_bytes = self.bulk_bytes
+            batch = Batch(
+                ledger,
+                output,
+                ENRICHED.arrow,
+                pool,
+                on_outcome=self._ended,
+                on_checkpoint=lambda outcomes: self._checkpointed(ledger, files, statistics, outcomes),
+                on_beat=self.on_beat,
+            )
+            began = time.monotonic()
+            report = drive(_over(client, batch))
+            if report.stopped is None:  # else the next run does it: a stop is not made to wait for it
+                drop_replaced(ledger, output, _KEY)
+                report = replace(
+                    report, written_rows=sum(part.rows for part in ledger.parts(ledger.name_of(output.path)))
+                )
+            files.write_progress(ledger, statistics, self._live_facts(statistics), now=True)
+            self._write_report(files, ledger, output, report, time.monotonic() - began)
+        return report
+
+    def _prepare(self, ledger: Ledger, output: Output, files: RunFiles) -> None:
+        """Bring ledger and output to where this run begins."""
+        options, source = self.options, EnrichmentInput(self.options.location, self.settings.output_dir)
+        if options.retry_failed:
+            retried = ledger.retry_failed(INVALID)
+            self.on_begun()
+            logger.info("%d failed look-ups are tried again", retried)
+        elif options.resume:
+            if adopted := adopt(ledger, output, _logging_failures(source, files), _KEY):
+                logger.warning("%s is lost; %d rows of %s are taken over", ledger.path, adopted, output.path)
+            ledger.add(_logging_failures(source, files, is_known=ledger.knows), replacing=INVALID)
+        else:
+            entries = _logging_failures(source, files)
+            kept = start_over(ledger, output, ENRICHED.arrow, entries, self._fresh())
+            self.on_begun()
+            if options.max_age is None:
+                logger.info("Cache fallback disabled - will always fetch fresh data")
+            else:
+                logger.info("%d rows are younger than %s and stay", kept, options.max_age)
+        if ledger.noted("started_at") is None:
+            ledger.note("started_at", utc_now())
+        recover(ledger, output, ENRICHED.arrow)
+
+    def _fresh(self) -> Fresh | None:
+        if self.options.max_age is None:
+            return None
+        return Fresh.younger_than(self.options.max_age, key=_KEY, at="fetched_at")
+
+    def _workers(self, ledger: Ledger) -> int:
+        """No more than there is work for."""
+        pending = ledger.pending(self.options.batch.least_priority)
+        return max(1, min(self.options.batch.max_workers, pending))
+
+    def fetch_bulk(self) -> None:
+        """The stage `deep`: have the newest bulk files.
+
+        Raises:
+            FetchError: The page or a file cannot be had.
+            StreamError: A file is not what it claims to be.
+            StoreError: There is no room for it.
+        """
+        if "deep" in self.options.stages:
+            bulk = self._bulk
+            options = FetchOptions.of(self.settings)
+            made = bulk.refresh(
+                self.settings.npi_files_url, partial(open_url, options=options), partial(probe, options=options)
+            )
+            self.bulk_bytes, self.bulk_repairs = bulk.received_bytes, bulk.repairs
+            logger.info("bulk files: %s", ", ".join(made) or "those that are here are the newest")
+            time.sleep(self.options.stage_delay_seconds)
+
+    @property
+    def _bulk(self) -> BulkRegistry:
+        return BulkRegistry(Reference(self.settings.output_dir).bulk)
+
+    def _index(self, ledger: Ledger, opened: ExitStack) -> BulkIndex | None:
+        if "deep" not in self.options.stages:
+            return None
+        pages = [pa.array(map(int, keys), pa.int64()) for keys in ledger.pages_of_keys(_KEYS_AT_ONCE)]
+        npis = pa.table({"npi": pa.chunked_array(pages, pa.int64())})
+        return opened.enter_context(BulkIndex(self._bulk, npis))
+
+    def _pool(self, statistics: Statistics, index: BulkIndex | None) -> tuple[Pool, NppesClient]:
+        client = NppesClient(
+            self.settings.npi_api_url,
+            timeout_seconds=self.settings.npi_timeout_seconds,
+            keep_alive=self.settings.connection_pooling,
+        )
+        look_up = client.look_up if index is None else index.completing(client.look_up)
+        named = with_names(look_up, judge="org" in self.options.stages)
+        budget = Budget(self.options.budget_dollars, prices_of(self.settings))
+        return Pool(named, self.options.batch, statistics=statistics, budget=budget, stop=self.stop), client
+
+    def _checkpointed(self, ledger: Ledger, files: RunFiles, statistics: Statistics, outcomes: list[Outcome]) -> None:
+        files.log_failures(failures_of(outcomes))
+        files.write_progress(ledger, statistics, self._live_facts(statistics))
+
+    def _ended(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Result):
+            self.names.add(outcome.row["name_confidence"])
+        self.on_outcome(outcome)
+
+    def _live_facts(self, statistics: Statistics) -> dict[str, Any]:
+        dollars = prices_of(self.settings).cost_of(statistics)
+        return {"cost_dollars": round(dollars, 6), "name_confidence_histogram": self.names.as_facts()}
+
+    def _write_report(
+        self, files: RunFiles, ledger: Ledger, output: Output, report: BatchReport, seconds: float
+    ) -> None:
+        statistics, counts = report.statistics, ledger.counts()
+        ended = statistics.completed + statistics.failed
+        write_json(
+            files.report,
+            {
+                "finished_at": utc_now(),
+                "stopped": report.stopped,
+                "seconds": round(seconds, 3),
+                "output": str(output.path) if report.written_rows else None,
+                "total_records": counts.total(),
+                "completed": counts["done"],
+                "failed": counts["failed"],
+                "pending": counts["pending"],
+                "success_rate_percent": _percent(statistics.batch_success_rate),
+                "status_histogram": _status_histogram(ledger, output),
+                **errors_of(ledger),
+                "cost_dollars": round(report.cost_dollars, 6),
+                "cost_per_record_dollars": round(report.cost_dollars / ended, 8) if ended else None,
+                "this_run": statistics.as_facts(),
+                "quality": Quality.of(output).as_facts(),
+                "bulk_repairs": dict(self.bulk_repairs),
+                "options": self.options.as_facts(),
+                "hint": tuning_hint(statistics, self.options.batch),
+            },
+        )
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 1)
+
+
+async def _over(client: NppesClient, batch: Batch) -> BatchReport:
+    async with client:
+        return await batch.run()
+
+
+def _logging_failures(
+    source: EnrichmentInput, files: RunFiles, is_known: Callable[[str], bool] = lambda _key: False
+) -> Iterator[Item | Failure]:
+    for row in source.rows():
+        failure = row.failure
+        if failure is not None and not is_known(failure.item.key):
+            files.log_failures([failure])
+        yield failure or row.item
+
+
+def with_names(look_up: LookUp, *, judge: bool) -> LookUp:
+    """Add the columns about the payer's name; they are filled where `judge` is true."""
+
+    async def call(item: Item) -> Answer:
+        answer = await look_up(item)
+        return Answer(row={**answer.row, **_match(item, answer.row, judge=judge)}, size_bytes=answer.size_bytes)
+
+    return call
+
+
+def _match(item: Item, row: Row, *, judge: bool) -> dict[str, Any]:
+    business_name = item.facts.get("business_name")
+    if not judge or not business_name:
+        return {**_NO_MATCH, "business_name": business_name}
+    name, confidence = best_match(business_name, registry_names(row))
+    return {"business_name": business_name, "matched_name": name, "name_confidence": confidence}
+
+
+def _status_histogram(ledger: Ledger, output: Output) -> dict[str, int]:
+    invalid = ledger.reasons()[INVALID]
+    return dict(Quality.of(output).statuses) | {"invalid": invalid, "error": ledger.counts()["failed"] - invalid}
+
+
+def tuning_hint(statistics: Statistics, options: BatchOptions) -> str:
+    """What to turn for a faster run, going by what this one measured."""
+    if statistics.requests_refused > statistics.requests * 0.05:
+        return "many requests were refused: raise MRF_RATE_LIMIT_DELAY, or set --max-rpm"
+    if statistics.success_rate < 0.95 and statistics.requests_failed:  # noqa: PLR2004 - what was asked for
+        return "many look-ups failed: raise MRF_MAX_RETRIES, then --retry-failed"
+    if statistics.utilisation > 0.9 and options.max_workers < 20:  # noqa: PLR2004 - the workers are the limit
+        return "the workers were busy all the time: raise --max-workers"
+    if statistics.requests and statistics.utilisation < 0.5 and not statistics.requests_refused:  # noqa: PLR2004
+        return "the workers waited for the start rate: lower MRF_RATE_LIMIT_DELAY"
+    return "nothing stands out"

@@ -1,0 +1,416 @@
+"""One run of a batch: items out of a ledger, through the pool, into the ledger and an output."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from mrf_assets.clock import SKEW_SECONDS
+from mrf_assets.errors import StrangeRows
+from mrf_assets.providers.lookup.cells import table_of
+from mrf_assets.providers.lookup.items import Failure, Item, Outcome, Result
+from mrf_assets.providers.lookup.ledger import Ledger, Part
+from mrf_assets.providers.lookup.outputs import Output, held, output_at
+from mrf_assets.providers.lookup.pool import Pool
+from mrf_assets.providers.lookup.statistics import Statistics
+
+logger = logging.getLogger(__name__)
+
+# A part is written once what waits is a twentieth of what is written: the first ten rows are
+# visible at once, and a million rows make 300 parts.
+_PART_SHARE = 20
+_MOST_PART_ROWS = 5_000
+_PAGE_ROWS = 500  # in memory at a time; with their JSON some 5 MB
+_PAGE_ITEMS = 50  # claimed at a time
+# Notes of a ledger; the value is an output.
+_RENEWING = "renewing"  # rows of it are replaced by later ones
+_STARTED_OVER = "started_over"  # and rows of items that are not wanted any more go
+_SETTLING = "settling"  # it was rewritten, and the new rows have to be moved to their place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchReport:
+    """What came of one run."""
+
+    statistics: Statistics
+    stopped: str | None  # why it ended early
+    written_rows: int  # in the output, earlier runs included
+    cost_dollars: float
+    reasons: Mapping[str, int]  # why items of the batch are given up, and how many, earlier runs included
+
+
+class Batch:
+    """Brings a ledger and an output forward."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        output: Output,
+        schema: pa.Schema,
+        pool: Pool,
+        *,
+        on_outcome: Callable[[Outcome], None] = lambda _: None,
+        on_checkpoint: Callable[[list[Outcome]], None] = lambda _: None,
+        on_beat: Callable[[], None] = lambda: None,
+        beat_seconds: float = 1.0,
+    ) -> None:
+        self._ledger, self._pool = ledger, pool
+        self._drain = Drain(ledger, output, schema)
+        self._on_outcome, self._on_checkpoint = on_outcome, on_checkpoint
+        self._on_beat, self._beat_seconds = on_beat, beat_seconds  # also while no look-up ends
+        self._left = pool.options.limit
+        self._syncer = _one_thread("ledger-sync")
+        self._syncing: asyncio.Future[None] | None = None
+
+    async def run(self) -> BatchReport:
+        """Look up what is to do; returns when all of it has an outcome, or the batch was stopped.
+
+        Raises:
+            StoreError: Ledger or output cannot be written. What was committed stays.
+        """
+        async with self._beating():
+            return await self._work_off()
+
+    @asynccontextmanager
+    async def _beating(self) -> AsyncIterator[None]:
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(self._beat_seconds)
+                self._on_beat()
+
+        beating = asyncio.ensure_future(beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating  # raises what went wrong in it
+
+    async def _work_off(self) -> BatchReport:
+        statistics, options = self._pool.statistics, self._pool.options
+        counts = self._ledger.counts()
+        statistics.total = counts.total()
+        # What it counts already was done by a run before this one with the same statistics.
+        statistics.completed_before = max(counts["done"] - statistics.completed, 0)
+        statistics.failed_before = max(counts["failed"] - statistics.failed, 0)
+        fresh: list[Outcome] = []
+        writing = asyncio.ensure_future(asyncio.sleep(0))  # one part at a time, beside the look-ups
+        try:
+            # Closed here, whatever breaks: look-ups under way must not outlive their client.
+            async with aclosing(self._pool.outcomes(self._feed())) as outcomes:
+                async for outcome in outcomes:
+                    fresh.append(outcome)
+                    self._on_outcome(outcome)
+                    if len(fresh) < options.checkpoint_interval:
+                        continue
+                    await self._checkpoint(fresh)
+                    fresh = []
+                    if writing.done() and self._drain.is_due(options.checkpoint_interval):
+                        await writing  # raises what went wrong in it
+                        writing = asyncio.ensure_future(self._drain.write_part())
+            await self._checkpoint(fresh)
+        finally:
+            await writing
+            await self._synced()
+        self._ledger.release()
+        while self._drain.waiting:
+            await self._drain.write_part()
+        statistics.write_seconds += self._drain.blocked_seconds
+        return BatchReport(
+            statistics=statistics,
+            stopped=self._pool.stop.reason,
+            written_rows=self._drain.written,
+            cost_dollars=self._pool.budget.prices.cost_of(statistics),
+            reasons=self._ledger.reasons(),
+        )
+
+    def _feed(self) -> Iterator[Item]:
+        """Items in order of priority, claimed in small pages: memory stays flat."""
+        while self._left is None or self._left > 0:
+            page = self._ledger.claim(min(_PAGE_ITEMS, self._left or _PAGE_ITEMS), self._pool.options.least_priority)
+            if not page:
+                return
+            self._left = None if self._left is None else self._left - len(page)
+            yield from page
+
+    async def _synced(self) -> None:
+        """When the last checkpoint but this is on the disk."""
+        if self._syncing is not None:
+            await self._syncing
+
+    async def _checkpoint(self, fresh: list[Outcome]) -> None:
+        """Keep what is new."""
+        if not fresh:
+            return
+        began = time.monotonic()
+        logger.debug("Batch inserting %d", len(fresh))
+        await self._synced()  # a power cut costs one checkpoint that was on its way, however slow the disk is
+        self._ledger.commit(fresh, self._drain.name)
+        self._syncing = asyncio.get_running_loop().run_in_executor(self._syncer, self._ledger.sync)
+        self._drain.waiting += sum(isinstance(outcome, Result) for outcome in fresh)
+        self._pool.statistics.write_seconds += time.monotonic() - began
+        self._on_checkpoint(fresh)
+
+
+def _one_thread(name: str) -> ThreadPoolExecutor:
+    """Always the same: glibc gives each thread memory of its own, and in turn six of them kept 20 to 50 MB more."""
+    return ThreadPoolExecutor(1, thread_name_prefix=name)
+
+
+class Drain:
+    """Brings rows from a ledger into an output, a part at a time."""
+
+    def __init__(self, ledger: Ledger, output: Output, schema: pa.Schema) -> None:
+        self.name = ledger.name_of(output.path)
+        self._ledger, self._output, self._schema = ledger, output, schema
+        parts = ledger.parts(self.name)
+        self.written = sum(part.rows for part in parts)
+        self._last = parts[-1] if parts else None
+        self.waiting = ledger.waiting_rows(self.name)
+        self._writer = _one_thread("part-writer")
+        self.blocked_seconds = 0.0  # of the event loop
+
+    def is_due(self, least_rows: int) -> bool:
+        """True once what waits is a twentieth of what is written, or five thousand rows."""
+        return self.waiting >= min(max(self.written // _PART_SHARE, least_rows), _MOST_PART_ROWS)
+
+    async def write_part(self) -> None:
+        """Write what waits; in a thread, because disks make wait."""
+        began = time.monotonic()
+        until = self._ledger.waiting_until(self.name, _MOST_PART_ROWS)
+        between = time.monotonic()
+        part = await asyncio.get_running_loop().run_in_executor(self._writer, self._append, until)
+        after = time.monotonic()
+        self._written(part, until)
+        self.blocked_seconds += between - began + time.monotonic() - after
+
+    def write_all(self) -> None:
+        """Write all that waits, here and now."""
+        while self.waiting:
+            until = self._ledger.waiting_until(self.name, _MOST_PART_ROWS)
+            self._written(self._append(until), until)
+
+    def _append(self, until: int) -> Part:
+        self._ledger.sync()  # else rows could stand in the output, after a power cut, that nothing names
+        # Closed here, whatever breaks: its connection belongs to this thread.
+        with closing(self._ledger.waiting(self.name, until, _PAGE_ROWS)) as pages:
+            return self._output.append((table_of(rows, self._schema) for rows in pages), self._last)
+
+    def _written(self, part: Part, until: int) -> None:
+        """The part is on the disk: only now may its rows be forgotten."""
+        self._ledger.written(self.name, part, until)
+        self._last = part
+        self.written += part.rows
+        self.waiting -= part.rows
+
+
+def recover(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
+    """Put ledger and outputs into agreement, whatever happened to the last run.
+
+    Raises:
+        StoreError: Rows that were written are gone, or something else stands in their place.
+    """
+    _release(ledger)
+    with _advised(ledger):
+        for other in _others_with_rows(ledger, output, schema):
+            with held(other):
+                _recover_one(ledger, other, schema)
+        _recover_one(ledger, output, schema)
+
+
+@contextmanager
+def _advised(ledger: Ledger) -> Iterator[None]:
+    """Also a ledger may be what is in the wrong place; only here is known which one it is."""
+    try:
+        yield
+    except StrangeRows as error:
+        advice = f"or remove {ledger.path}: a new one is made out of the rows that are there"
+        raise StrangeRows(error.path, f"{error.reason}; {advice}") from error
+
+
+def _release(ledger: Ledger) -> None:
+    released = ledger.release()
+    if released:
+        logger.info("%d look-ups were under way when the last run ended; they are done again", released)
+
+
+def _others_with_rows(ledger: Ledger, output: Output, schema: pa.Schema) -> Iterator[Output]:
+    """A crash of `--retry-failed --output other` leaves rows for another output."""
+    for name in ledger.outputs():
+        if name != ledger.name_of(output.path) and _is_unfinished(ledger, name):
+            yield output_at(ledger.place_of(name), schema)
+
+
+def _is_unfinished(ledger: Ledger, name: str) -> bool:
+    return ledger.waiting_rows(name) > 0 or ledger.noted(_SETTLING) == name
+
+
+def _recover_one(ledger: Ledger, output: Output, schema: pa.Schema) -> None:
+    name = ledger.name_of(output.path)
+    if ledger.noted(_SETTLING) == name:
+        _settle(ledger, output)
+    output.restore(ledger.parts(name), ledger.waiting_rows(name))
+    Drain(ledger, output, schema).write_all()
+
+
+def _recover_what_matches(ledger: Ledger, output: Output, schema: pa.Schema, *, must_match: bool) -> None:
+    """The same before a new start, which goes on where only the old ledger was wrong about the rows."""
+    _release(ledger)
+    for other in _others_with_rows(ledger, output, schema):
+        with held(other), _told_if_strange(ledger, other):
+            _recover_one(ledger, other, schema)
+    if must_match or _is_unfinished(ledger, ledger.name_of(output.path)):
+        with nullcontext() if must_match else _told_if_strange(ledger, output):
+            _recover_one(ledger, output, schema)
+
+
+@contextmanager
+def _told_if_strange(ledger: Ledger, output: Output) -> Iterator[None]:
+    try:
+        yield
+    except StrangeRows as error:
+        if lost := ledger.waiting_rows(ledger.name_of(output.path)):
+            logger.warning("%s. The batch begins anew; %d rows that waited for it are given up", error, lost)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fresh:
+    """Which rows of an output are young enough; they need no look-up."""
+
+    key: str  # column that, as text, is the key of the item
+    at: str  # column with the time of the look-up
+    since: dt.datetime
+    until: dt.datetime | None = None  # a later time was taken by a wrong clock; None: any time is right
+
+    @classmethod
+    def younger_than(cls, max_age: dt.timedelta, *, key: str, at: str) -> Fresh:
+        """Rows of the last days, and none of the future."""
+        now = dt.datetime.now(tz=dt.UTC)
+        return cls(key=key, at=at, since=now - max_age, until=now + dt.timedelta(seconds=SKEW_SECONDS))
+
+    def keys(self, rows: pa.Table) -> list[str]:
+        """The items of those rows."""
+        keys, times = rows[self.key].to_pylist(), rows[self.at].to_pylist()
+        until = self.until or dt.datetime.max.replace(tzinfo=dt.UTC)
+        return [str(key) for key, at in zip(keys, times, strict=True) if at is not None and self.since <= at <= until]
+
+
+def start_over(
+    ledger: Ledger, output: Output, schema: pa.Schema, entries: Iterable[Item | Failure], fresh: Fresh | None = None
+) -> int:
+    """Begin anew with these items, and some that are given up already; returns how many need no look-up.
+
+    The rows of the output stay, and are of this batch from now on; `drop_replaced` removes them once there are new
+    ones. What the old batch looked up and did not write yet is written first, also into other outputs. The old ledger
+    is what counts until the new one is complete.
+
+    Raises:
+        StoreError: The output is not ours, or with `fresh`, rows of it are not of this batch.
+    """
+    _recover_what_matches(ledger, output, schema, must_match=fresh is not None)
+    name, parts, kept = ledger.name_of(output.path), output.found(), 0
+    with ledger.successor() as new:
+        new.add(entries)
+        if parts:
+            new.adopt(name, parts)
+            new.note(_RENEWING, name)
+            new.note(_STARTED_OVER, name)
+        if fresh is not None:
+            for rows in output.read([fresh.key, fresh.at]):
+                kept += new.finish(fresh.keys(rows))
+    return kept
+
+
+def adopt(ledger: Ledger, output: Output, entries: Iterable[Item | Failure], key: str) -> int:
+    """Where a ledger was lost: a new one, whose items are done if the output has a row of them; returns its rows.
+
+    `key` is the column that, as text, is the key of the item. Nothing is done where the ledger knows of any item or
+    output, and where there are no rows.
+
+    Raises:
+        StoreError: What stands there is not ours, or cannot be read.
+    """
+    if ledger.counts().total() or ledger.outputs() or not (parts := output.found()):
+        return 0
+    with ledger.successor() as new:
+        new.add(entries)
+        new.adopt(ledger.name_of(output.path), parts)
+        new.note(_RENEWING, ledger.name_of(output.path))  # the lost batch may have been about to replace some
+        for rows in output.read([key]):
+            new.finish(str(value) for value in rows[key].to_pylist())
+    return sum(part.rows for part in parts)
+
+
+def renew(ledger: Ledger, output: Output, keys: Iterable[str]) -> int:
+    """What is done is to be done again; the old rows stay until `drop_replaced`; returns how many items."""
+    ledger.note(_RENEWING, ledger.name_of(output.path))
+    return ledger.renew(keys)
+
+
+def drop_replaced(ledger: Ledger, output: Output, key: str) -> int:
+    """Where an item has more than one row, the last one written stays; returns how many rows are gone.
+
+    After `start_over`, once nothing is left to do, rows of other items go too. Readers find all rows at any time.
+
+    Raises:
+        StoreError: The output cannot be written; it is as it was then.
+    """
+    name = ledger.name_of(output.path)
+    if ledger.noted(_RENEWING) != name:
+        return 0
+    parts = ledger.parts(name)
+    is_over = not ledger.pending()
+    with closing(sqlite3.connect("")) as db:  # on the disk if it must be
+        db.execute("CREATE TABLE newest (key TEXT PRIMARY KEY, place INTEGER NOT NULL) WITHOUT ROWID")
+        rows = 0
+        for piece in output.read([key]):
+            places = [(str(value), rows + place) for place, value in enumerate(piece[key].to_pylist())]
+            db.executemany("INSERT OR REPLACE INTO newest VALUES (?, ?)", places)
+            if is_over and ledger.noted(_STARTED_OVER) == name:
+                unwanted = ledger.unknown(key for key, _ in places)
+                db.executemany("DELETE FROM newest WHERE key = ?", ([key] for key in unwanted))
+            rows += piece.num_rows
+        (kept,) = db.execute("SELECT count(*) FROM newest").fetchone()
+        if kept < rows:
+            logger.info("%d rows were replaced; %d stay", rows - kept, kept)
+            newest = (place for (place,) in db.execute("SELECT place FROM newest ORDER BY place"))
+            new = output.rewrite(_at(newest, output.read()), parts[-1] if parts else None)
+            ledger.rewritten(name, new, _SETTLING)
+            ledger.sync()
+            _settle(ledger, output)
+    if is_over and not ledger.counts()["failed"]:
+        ledger.note(_RENEWING, "")
+        ledger.note(_STARTED_OVER, "")
+    return int(rows - kept)
+
+
+def _settle(ledger: Ledger, output: Output) -> None:
+    output.settle(ledger.parts(ledger.name_of(output.path)))
+    ledger.note(_SETTLING, "")
+
+
+def _at(places: Iterator[int], pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows at these places, which ascend."""
+    begin, place = 0, next(places, None)
+    for piece in pieces:
+        wanted = []
+        while place is not None and place < begin + piece.num_rows:
+            wanted.append(place - begin)
+            place = next(places, None)
+        begin += piece.num_rows
+        if wanted:
+            yield piece.take(wanted)
+
+
+def failures_of(outcomes: Iterable[Outcome]) -> Iterator[Failure]:
+    """Those that were given up."""
+    return (outcome for outcome in outcomes if isinstance(outcome, Failure))

@@ -1,0 +1,444 @@
+"""The NPPES bulk files: found on their page, downloaded, kept as parquet, joined with our NPIs.
+
+    <folder>/NPPES_Data_Dissemination_November_2026_V2.parquet      the month, some 10 million NPIs
+    <folder>/NPPES_Data_Dissemination_110926_111526_Weekly_V2.parquet   changes of a week
+
+The names of the files change (`_V2`, re-cuts as `_V3`), so they are read from the page and never made up.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import json
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from html.parser import HTMLParser
+from pathlib import Path, PurePosixPath
+from typing import IO, Final, Protocol, cast
+from urllib.parse import unquote, urljoin, urlsplit
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from mrf_assets.errors import CorruptArchive, NotFoundAtSource, StoreError, UnsupportedContent
+from mrf_assets.lake.duckdb_paths import pattern_of
+from mrf_assets.providers.nppes.bulk_archive import NpiLines, columns_of, corrupt, npi_lines, reason_of
+from mrf_assets.providers.nppes.bulk_columns import COLUMNS, EXPRESSIONS, REPAIRS
+from mrf_assets.schema import NPI_REGISTRY
+from mrf_assets.stream.decompress import Opener
+from mrf_assets.urls import canonical_url, host_of, is_remote
+from mrf_assets.urls.private_addresses import is_private_host
+
+logger = logging.getLogger(__name__)
+
+_NAME = r"\ANPPES_Data_Dissemination_"
+_MONTHLY = re.compile(rf"{_NAME}([A-Z][a-z]+)_(\d{{4}})(?:_V(\d{{1,4}}))?\.zip\Z", re.IGNORECASE | re.ASCII)
+_WEEKLY = re.compile(rf"{_NAME}\d{{6}}_(\d{{6}})_Weekly(?:_V(\d{{1,4}}))?\.zip\Z", re.IGNORECASE | re.ASCII)
+_SCHEMES = ("http://", "https://")
+_MONTHS = {dt.date(2000, month, 1).strftime("%B").lower(): month for month in range(1, 13)}
+_MOST_PAGE_BYTES = 10 << 20
+_BLOCK_BYTES = 4 << 20
+_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "1GB", "threads": 2}
+_ROWS_AT_ONCE = 10_000
+_UNTIL: Final = "data_until"
+_STATE: Final = "source_state"  # of the zip, as the server told it: `FileState` as JSON
+_LEAST_SHARE = 0.5  # of the NPIs of the month before, or of the lines of the file; less is a file cut short
+_TOLD_BYTES = 100 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class BulkFile:
+    """One file of the page; the newest compares as the greatest."""
+
+    until: dt.date  # of a week its last day, of a month its first
+    version: int
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkListing:
+    """What of the page is of use: the newest month, and the weeks that are listed beside it."""
+
+    monthly: BulkFile
+    weekly: tuple[BulkFile, ...]
+
+    @property
+    def files(self) -> tuple[BulkFile, ...]:
+        """The month first."""
+        return (self.monthly, *self.weekly)
+
+
+class Stated(Protocol):
+    """What a server says of a file's present state."""
+
+    @property
+    def etag(self) -> str | None: ...  # noqa: D102 - as HTTP names it
+    @property
+    def last_modified(self) -> str | None: ...  # noqa: D102
+    @property
+    def size_bytes(self) -> int | None: ...  # noqa: D102
+
+
+Probe = Callable[[str], Stated | None]  # None: nothing can be learned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """The same, kept with what was made of the file."""
+
+    etag: str | None
+    last_modified: str | None
+    size_bytes: int | None
+
+    @classmethod
+    def of(cls, stated: Stated) -> FileState:
+        """Out of a server's answer."""
+        return cls(etag=stated.etag, last_modified=stated.last_modified, size_bytes=stated.size_bytes)
+
+    def differs_from(self, other: FileState) -> bool:
+        """True where both tell of another file; ETags last, for servers behind one balancer differ in theirs."""
+        pairs = [(self.size_bytes, other.size_bytes), (self.last_modified, other.last_modified)]
+        if None in pairs[1]:
+            pairs.append((self.etag, other.etag))
+        return any(None not in pair and pair[0] != pair[1] for pair in pairs)
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.found += [value for name, value in attrs if name == "href" and value]
+
+
+def read_listing(page: bytes, page_url: str) -> BulkListing:
+    """The files that a page lists; one that came over the web may name http(s) alone, neither our disk nor a store.
+
+    Raises:
+        NotFoundAtSource: It lists no monthly file.
+    """
+    links = _Links()
+    with suppress(AssertionError):  # of html.parser for odd declarations; what came before counts
+        links.feed(page.decode("utf-8", errors="replace"))
+    monthly: list[BulkFile] = []
+    weekly: dict[dt.date, BulkFile] = {}
+    for link in links.found:
+        try:
+            url = urljoin(page_url, link)
+            name = PurePosixPath(unquote(urlsplit(url).path)).name
+        except ValueError:
+            continue
+        if is_remote(page_url) and not (url.lower().startswith(_SCHEMES) and _may_name(page_url, url)):
+            continue
+        if (found := _MONTHLY.match(name)) and (first := _month_begin(found[1], found[2])):
+            monthly.append(BulkFile(until=first, version=int(found[3] or 1), name=name, url=url))
+        elif (found := _WEEKLY.match(name)) and (last := _week_end(found[1])):
+            file = BulkFile(until=last, version=int(found[2] or 1), name=name, url=url)
+            weekly[last] = max(file, weekly.get(last, file))
+    if not monthly:
+        raise NotFoundAtSource(
+            canonical_url(page_url),
+            "lists no NPPES_Data_Dissemination_<Month>_<Year>.zip over http(s); check MRF_NPI_FILES_URL",
+        )
+    return BulkListing(monthly=max(monthly), weekly=tuple(weekly[last] for last in sorted(weekly)))
+
+
+def _may_name(page_url: str, url: str) -> bool:
+    """A page over the web names no private address, unless it has one itself."""
+    return is_private_host(host_of(page_url)) or not is_private_host(host_of(url))
+
+
+def _month_begin(month: str, year: str) -> dt.date | None:
+    try:
+        return dt.date(int(year), _MONTHS[month.lower()], 1)
+    except (KeyError, ValueError):
+        return None
+
+
+def _week_end(text: str) -> dt.date | None:
+    try:
+        return dt.datetime.strptime(text, "%m%d%y").replace(tzinfo=dt.UTC).date()
+    except ValueError:
+        return None
+
+
+class BulkRegistry:
+    """The bulk files of a folder, as one table of NPIs; the latest word on each counts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.received_bytes = 0  # downloaded by this object
+        self.repairs: Counter[str] = Counter()  # in what it downloaded; the kinds stand in docs/repairs.md
+
+    @property
+    def paths(self) -> list[Path]:
+        """The parquet files that are here."""
+        return sorted(self.folder.glob("NPPES_*.parquet"))
+
+    def refresh(
+        self, page_url: str, open_url: Opener, probe: Probe = lambda _: None, *, weekly: bool = True
+    ) -> list[str]:
+        """Have what the page lists, and nothing else; returns the names of what was downloaded.
+
+        A file that is here already is asked about, and downloaded again only if the server has another under its
+        name: CMS mends files in place. Old files go when the new ones are complete.
+
+        Raises:
+            FetchError: The page or a file cannot be had.
+            StreamError: A file is not what it claims to be.
+            StoreError: The folder cannot be written.
+        """
+        listing = read_listing(_read_page(page_url, open_url), page_url)
+        files = listing.files if weekly else (listing.monthly,)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._locked(fcntl.LOCK_EX):
+                made = [file.name for file in files if self._have(file, open_url, probe)]
+                wanted = {self._path(file) for file in files}
+                for leftover in {*self.paths, *self.folder.glob("*.new"), *self.folder.glob("*.zip")} - wanted:
+                    leftover.unlink()
+        except (OSError, duckdb.IOException) as error:
+            raise StoreError(
+                str(self.folder),
+                f"cannot be written ({reason_of(error)}); the bulk file needs some 3 GB of room",
+            ) from error
+        return made
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        """The folder to ourselves, or with other readers: `mrf enrich` and the asset share it."""
+        handle = os.open(self.folder, os.O_RDONLY)  # a lock on the folder itself leaves no file in it
+        try:
+            try:
+                fcntl.flock(handle, how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("%s: another process works on the bulk files; this one waits", self.folder)
+                fcntl.flock(handle, how)
+            yield
+        finally:
+            os.close(handle)
+
+    def rows(self, npis: pa.Table) -> Iterator[pa.RecordBatch]:
+        """`schema.NPI_REGISTRY` of those NPIs (a table with a column `npi`) that are here, in order.
+
+        Raises:
+            StoreError: A file cannot be read.
+        """
+        if not self.folder.exists():
+            return
+        try:
+            with self._locked(fcntl.LOCK_SH):
+                yield from self._rows(npis)
+        except (OSError, duckdb.Error, pa.ArrowException) as error:
+            raise StoreError(
+                str(self.folder), f"cannot be read ({reason_of(error)}); delete it, and the files are downloaded again"
+            ) from error
+
+    def _rows(self, npis: pa.Table) -> Iterator[pa.RecordBatch]:
+        if not self.paths:
+            return
+        with duckdb.connect(config=_LIMITS) as connection:
+            connection.register("wanted", npis.select(["npi"]))
+            columns = ", ".join(NPI_REGISTRY.arrow.names)
+            ranked = " UNION ALL ".join(
+                f"SELECT {columns}, {rank} AS rank FROM read_parquet({_literal(pattern_of(path))})"  # noqa: S608 - quoted
+                for rank, path in enumerate(sorted(self.paths, key=_data_until))
+            )
+            found = connection.sql(
+                f"SELECT * EXCLUDE (rank) FROM ({ranked}) SEMI JOIN wanted USING (npi) "  # noqa: S608 - the same
+                "QUALIFY row_number() OVER (PARTITION BY npi ORDER BY rank DESC) = 1 ORDER BY npi"
+            )
+            for batch in () if found is None else found.to_arrow_reader(_ROWS_AT_ONCE):
+                yield batch.cast(NPI_REGISTRY.arrow)
+
+    def _path(self, file: BulkFile) -> Path:
+        return self.folder / f"NPPES{Path(file.name).stem[5:]}.parquet"  # pages write it in any case
+
+    def _have(self, file: BulkFile, open_url: Opener, probe: Probe) -> bool:
+        """Make one file's parquet, unless it is here; true if it was made."""
+        target = self._path(file)
+        if target.exists() and not _has_changed(target, probe(file.url)):
+            return False
+        archive = self.folder / file.name
+        partial = target.with_name(target.name + ".new")
+        fetched_at = dt.datetime.now(tz=dt.UTC)
+        try:
+            received, state = _download(file.url, archive, open_url)
+            self.received_bytes += received
+            written = write_parquet(archive, partial, file.name, fetched_at, state)
+            if not _is_weekly(file.name):
+                self._require_whole(file.name, written.rows)
+            partial.replace(target)
+        finally:
+            archive.unlink(missing_ok=True)  # a gigabyte
+            partial.unlink(missing_ok=True)
+        for kind, count in written.repairs.items():
+            logger.warning("%s: %s: %d (docs/repairs.md says what is done)", file.name, kind, count)
+        self.repairs.update(written.repairs)
+        return True
+
+    def _require_whole(self, name: str, rows: int) -> None:
+        """A month without NPIs, or with far fewer than the one that is here, was cut short: it is not kept."""
+        before = max((_rows_before(path) for path in self.paths if not _is_weekly(path.name)), default=0)
+        if not rows or rows < _LEAST_SHARE * before:
+            raise CorruptArchive(
+                name, f"has {rows:,} NPIs, and the month before {before:,}; it was cut short: download it again later"
+            )
+
+
+def _read_page(url: str, open_url: Opener) -> bytes:
+    page = b""
+    with open_url(url) as raw:
+        while len(page) < _MOST_PAGE_BYTES and (block := raw.read(_MOST_PAGE_BYTES - len(page))):
+            page += block
+    return page
+
+
+def _is_weekly(name: str) -> bool:
+    return "_weekly" in name.lower()
+
+
+def _has_changed(target: Path, now: Stated | None) -> bool:
+    """True where the server has another file now than what this was made of, or this cannot be read any more."""
+    try:
+        kept = (pq.read_metadata(target).metadata or {}).get(_STATE.encode())
+    except (OSError, pa.ArrowException):
+        return True
+    return now is not None and kept is not None and FileState(**json.loads(kept)).differs_from(FileState.of(now))
+
+
+def _rows_of(path: Path) -> int:
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _rows_before(path: Path) -> int:
+    """0 where it is damaged: it judges no other."""
+    try:
+        return _rows_of(path)
+    except (OSError, pa.ArrowException):
+        return 0
+
+
+def _download(url: str, target: Path, open_url: Opener) -> tuple[int, FileState]:
+    """Bytes received, and what the server said of the file."""
+    partial = target.with_name(target.name + ".new")
+    received = told = 0
+    with open_url(url) as raw, partial.open("wb") as file:
+        state = FileState.of(raw)
+        while block := raw.read(_BLOCK_BYTES):
+            file.write(block)
+            received += len(block)
+            if received - told >= _TOLD_BYTES:
+                told = received
+                logger.info("%s: %.0f MB", target.name, received / 1e6)
+    partial.replace(target)
+    return received, state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What came of one zip."""
+
+    rows: int
+    repairs: Counter[str]  # by kind
+
+
+def write_parquet(
+    archive: Path, target: Path, name: str, fetched_at: dt.datetime, state: FileState | None = None
+) -> Written:
+    """Stream the NPIs out of a dissemination zip into parquet.
+
+    The other members (other names, practice locations, endpoints, headers, readme) are not read.
+
+    Raises:
+        CorruptArchive: Not a zip, it broke, or most of its lines have no NPI.
+        UnsupportedContent: It has no `npidata_pfile_*.csv`, or that lacks a column that is needed.
+        duckdb.IOException: The target cannot be written.
+    """
+    columns = columns_of(archive, name)
+    with npi_lines(archive, name) as lines:
+        for column in COLUMNS:
+            if columns.count(column) != 1:
+                how_often = f"{columns.count(column)} times the" if column in columns else "no"
+                what = f"{lines.member} has {how_often} column {column!r}"
+                raise UnsupportedContent(name, f"{what}; CMS changed it: report it")
+        try:
+            counted, repairs = _write(lines, target, name, fetched_at, state)
+        except (pa.ArrowException, duckdb.Error) as error:
+            if lines.damage is None and isinstance(error, duckdb.IOException):  # of the target
+                raise
+            raise corrupt(name, lines.damage or reason_of(error)) from error
+    rows = _rows_of(target)
+    if rows < _LEAST_SHARE * counted:
+        raise CorruptArchive(name, f"only {rows:,} of its {counted:,} lines have an NPI; download it again")
+    repairs |= {"bulk_byte_not_unicode": lines.repaired_bytes, "bulk_line_without_npi": counted - rows}
+    return Written(rows=rows, repairs=+repairs)
+
+
+def _write(
+    lines: NpiLines, target: Path, name: str, fetched_at: dt.datetime, state: FileState | None
+) -> tuple[int, Counter[str]]:
+    """Lines read, and repairs by kind."""
+    # benchmarks/NOTES.md, "NPPES": Arrow's reader takes half the time of DuckDB's through a pipe.
+    reader = pa_csv.open_csv(
+        cast("IO[bytes]", lines),  # Arrow wants `read` and `closed` alone
+        read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(
+            include_columns=list(COLUMNS),
+            column_types=dict.fromkeys(COLUMNS, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    counted = 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal counted
+        for batch in reader:
+            counted += batch.num_rows
+            yield batch
+
+    constants = {
+        "source": _literal("bulk"),
+        "source_file": _literal(name),
+        "fetched_at": f"TIMESTAMPTZ {_literal(fetched_at.isoformat())}",
+    }
+    untold = {"other_names": "CAST(NULL AS VARCHAR[])", "practice_locations": "CAST(NULL AS INTEGER)"}
+    sources = {**EXPRESSIONS, **constants, **untold}
+    selected = [f"{sources.get(name, 'CAST(NULL AS VARCHAR)')} AS {name}" for name in NPI_REGISTRY.arrow.names]
+    selected += [f"{expression} AS {kind}" for kind, expression in REPAIRS.items()]
+    notes = {_UNTIL: lines.until.isoformat()} | ({} if state is None else {_STATE: json.dumps(asdict(state))})
+    noted = ", ".join(f"{key}: {_literal(value)}" for key, value in notes.items())
+    with duckdb.connect(config=_LIMITS) as connection:
+        connection.register("lines", pa.RecordBatchReader.from_batches(reader.schema, batches()))
+        connection.execute(
+            f"COPY (SELECT {', '.join(selected)} FROM lines WHERE {EXPRESSIONS['npi']} IS NOT NULL) "  # noqa: S608 - constants
+            f"TO {_literal(str(target))} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{noted}}})"
+        )
+        sums = connection.execute(
+            f"SELECT {', '.join(f'sum({kind})' for kind in REPAIRS)} FROM read_parquet({_literal(pattern_of(target))})"  # noqa: S608 - constants
+        ).fetchone()
+    return counted, Counter({kind: int(count or 0) for kind, count in zip(REPAIRS, sums or (), strict=True)})
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _data_until(path: Path) -> tuple[str, bool]:
+    """Until when a file knows; of two with the same day the weekly one is newer."""
+    metadata = pq.read_metadata(path).metadata or {}
+    return metadata.get(_UNTIL.encode(), b"").decode(), _is_weekly(path.name)

@@ -1,0 +1,282 @@
+"""The registry's entries of our NPIs, kept up to date: the bulk files for the many, the API for the rest.
+
+<lake>/reference/npis.parquet                    `schema.NPIS`
+<lake>/reference/npi_registry/part-*.parquet     `schema.NPI_REGISTRY`
+<lake>/reference/provider_directory.parquet      `schema.PROVIDER_DIRECTORY`
+<lake>/.mrf/npi_registry.sqlite                  the ledger: what is looked up, what failed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mrf_assets.clock import SKEW_SECONDS
+from mrf_assets.errors import FetchError, SettingError, StoreError, StreamError
+from mrf_assets.lake.duckdb_paths import pattern_of
+from mrf_assets.lake.reference_tables import Reference, write_table
+from mrf_assets.providers.enrich import prices_of
+from mrf_assets.providers.inputs import INVALID
+from mrf_assets.providers.lookup import (
+    Batch,
+    BatchOptions,
+    BatchReport,
+    Failure,
+    Item,
+    Ledger,
+    Output,
+    Pool,
+    Statistics,
+    Stop,
+    adopt,
+    drop_replaced,
+    held,
+    output_at,
+    recover,
+    renew,
+)
+from mrf_assets.providers.nppes import NppesClient, npi_problem
+from mrf_assets.providers.nppes.bulk import BulkRegistry, Probe
+from mrf_assets.providers.published import published_npis
+from mrf_assets.schema import NPI_REGISTRY, NPIS
+from mrf_assets.settings import EnrichSettings
+from mrf_assets.stream.decompress import Opener
+from mrf_assets.text import printable
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["intelligent", "parallel_all", "api_only", "bulk_only"]
+MODES: tuple[str, ...] = get_args(Mode)
+MANY = 10_000  # NPIs: more than an hour of the API at three a second, and what the bulk file takes to download
+_KEYS_AT_ONCE = 10_000
+_KEY = "npi"
+_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "512MB", "threads": 2}
+
+
+@dataclass(slots=True, kw_only=True)
+class RegistryResult:
+    """What one update did."""
+
+    npis: int = 0
+    known_before: int = 0
+    adopted_rows: int = 0  # that stood there, and the ledger was lost
+    from_bulk: int = 0
+    from_api: int = 0
+    failed: int = 0  # invalid ones among them
+    invalid: int = 0
+    pending: int = 0
+    rows: int = 0  # in the registry now
+    stopped: str | None = None
+    bulk_files: list[str] = field(default_factory=list)
+    bulk_repairs: Counter[str] = field(default_factory=Counter)  # in the files that this update downloaded, by kind
+    statistics: Statistics = field(default_factory=Statistics)
+    cost_dollars: float = 0.0
+
+
+def write_npis(lake: Path) -> int:
+    """Count the NPIs of what is published; returns how many there are."""
+    return write_table(Reference(lake).npis, NPIS.arrow, published_npis(lake))
+
+
+@dataclass(slots=True, kw_only=True)
+class RegistryUpdate:
+    """Looks up the NPIs of `npis.parquet` that are not known, or not fresh."""
+
+    lake: Path
+    settings: EnrichSettings
+    open_url: Opener
+    probe: Probe = lambda _: None  # whether CMS has mended a bulk file that is here; None of it asks nobody
+    batch: BatchOptions
+    mode: Mode = "intelligent"
+    many: int = MANY
+    max_age: dt.timedelta | None = None
+    stop: Stop = field(default_factory=Stop)
+    on_progress: Callable[[Statistics], None] = lambda _: None  # after each look-up over the API, and each second
+
+    def run(self) -> RegistryResult:
+        """Bring the registry up to date; what an interrupted update has done stays, and the next goes on.
+
+        Raises:
+            SettingError: There is no `npis.parquet` yet, or a mode is not known.
+            FetchError: The bulk files cannot be had, and nothing else is allowed.
+            StreamError: They are not what they claim to be.
+            StoreError: The folder cannot be written, or another process updates it.
+        """
+        if self.mode not in MODES:
+            raise SettingError("mode", f"is {self.mode!r}; choose among {', '.join(MODES)}")
+        reference = Reference(self.lake)
+        if not reference.npis.exists():
+            raise SettingError("npis", f"{reference.npis} is not there; materialize the asset npis first")
+        output = output_at(reference.registry, NPI_REGISTRY.arrow)
+        with Ledger(reference.ledger) as ledger, held(output):
+            adopted = self._prepare(ledger, output)
+            counts = ledger.counts()
+            result = RegistryResult(npis=counts.total(), known_before=counts["done"], adopted_rows=adopted)
+            self._fill(ledger, output, result)
+            counts = ledger.counts()
+            result.failed, result.pending = counts["failed"], counts["pending"]
+            result.invalid = ledger.reasons()[INVALID]
+            drop_replaced(ledger, output, _KEY)
+            result.rows = sum(part.rows for part in ledger.parts(ledger.name_of(output.path)))
+        result.cost_dollars = prices_of(self.settings).cost_of(result.statistics)
+        return result
+
+    def _prepare(self, ledger: Ledger, output: Output) -> int:
+        """Bring ledger and registry to where this update begins; returns how many rows a lost ledger left."""
+        if adopted := adopt(ledger, output, self._entries(), _KEY):
+            logger.warning("%s is lost; %d rows of %s are taken over", ledger.path, adopted, output.path)
+        recover(ledger, output, NPI_REGISTRY.arrow)
+        ledger.add(self._entries())
+        if self.max_age is not None:
+            renew(ledger, output, self._stale(output, self.max_age))
+        ledger.retry_failed(INVALID)
+        return adopted
+
+    def _entries(self) -> Iterator[Item | Failure]:
+        for batch in pq.ParquetFile(Reference(self.lake).npis).iter_batches(columns=["npi", "rates"]):
+            for row in batch.to_pylist():
+                item = Item(key=str(row["npi"]), priority=float(row["rates"]))
+                problem = npi_problem(item.key)
+                if problem is None:
+                    yield item
+                else:
+                    yield Failure(item=item, reason=INVALID, detail=problem, http_status=None, requests=0, seconds=0)
+
+    def _stale(self, output: Output, max_age: dt.timedelta) -> Iterator[str]:
+        """The published NPIs whose newest row is older, or of the future; they keep it until there is another."""
+        now = dt.datetime.now(tz=dt.UTC)
+        if not (files := _files(output)):
+            return
+        with duckdb.connect(config=_LIMITS) as connection:
+            found = connection.execute(
+                "SELECT npi FROM read_parquet(?) r SEMI JOIN read_parquet(?) n USING (npi) "
+                "GROUP BY npi HAVING max(fetched_at) NOT BETWEEN ? AND ?",
+                [
+                    [pattern_of(path) for path in files],
+                    pattern_of(Reference(self.lake).npis),
+                    now - max_age,
+                    now + dt.timedelta(seconds=SKEW_SECONDS),
+                ],
+            )
+            while page := found.fetchmany(_KEYS_AT_ONCE):
+                yield from (str(npi) for (npi,) in page)
+
+    def _fill(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
+        missing = ledger.pending()
+        if not missing:
+            return
+        is_many = self.mode == "intelligent" and missing > self.many
+        if self.mode == "parallel_all":
+            self._side_by_side(ledger, output, result)
+        elif self.mode == "bulk_only":
+            self._from_bulk(ledger, output, result)
+        elif is_many:
+            self._from_bulk_if_it_can_be_had(ledger, output, result)
+        if self.mode != "bulk_only" and ledger.pending() and not self.stop.requested:
+            asyncio.run(self._from_api(ledger, output, result, self.stop))
+            why = result.stopped or ("all look-ups failed" if _all_failed(result.statistics) else None)
+            if self.mode == "intelligent" and not is_many and why is not None:
+                logger.warning("the API gave up (%s); the bulk files are asked instead", why)
+                self._from_bulk_if_it_can_be_had(ledger, output, result)
+
+    def _from_bulk(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
+        bulk = self._bulk()
+        try:
+            self._refresh(bulk)
+        finally:
+            result.statistics.received_bytes += bulk.received_bytes
+        self._take_over(ledger, output, result, bulk)
+
+    def _bulk(self) -> BulkRegistry:
+        return BulkRegistry(Reference(self.lake).bulk)
+
+    def _refresh(self, bulk: BulkRegistry) -> None:
+        bulk.refresh(self.settings.npi_files_url, self.open_url, self.probe)
+
+    def _from_bulk_if_it_can_be_had(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
+        """The same where the API is allowed too: CMS's page, its files and our folder of them may break alone."""
+        with self._without_bulk_if_need_be():
+            self._from_bulk(ledger, output, result)
+
+    @contextmanager
+    def _without_bulk_if_need_be(self) -> Iterator[None]:
+        try:
+            yield
+        except (FetchError, StreamError, StoreError) as error:
+            if isinstance(error, StoreError) and error.path != str(self._bulk().folder):
+                raise  # of the ledger or the registry, which the API needs, too
+            logger.warning(
+                "the bulk files cannot be used (%s); the API is asked for what is missing", printable(str(error))
+            )
+
+    def _take_over(self, ledger: Ledger, output: Output, result: RegistryResult, registry: BulkRegistry) -> None:
+        result.bulk_files = [path.name for path in registry.paths]
+        result.bulk_repairs = registry.repairs
+        lists = ledger.pages_of_keys(_KEYS_AT_ONCE, failed_but_for=INVALID)
+        pages = [pa.array(map(int, keys), pa.int64()) for keys in lists]
+        for batch in registry.rows(pa.table({"npi": pa.chunked_array(pages, pa.int64())})):
+            rows = batch.to_pylist()
+            ledger.carry([str(row["npi"]) for row in rows], rows, ledger.name_of(output.path))
+            result.from_bulk += len(rows)
+            recover(ledger, output, NPI_REGISTRY.arrow)
+
+    async def _from_api(self, ledger: Ledger, output: Output, result: RegistryResult, stop: Stop) -> BatchReport:
+        statistics, options = result.statistics, self.batch
+        if options.limit is not None:  # of the whole run: `parallel_all` asks the API in two rounds
+            options = replace(options, limit=max(options.limit - statistics.completed - statistics.failed, 0))
+        statistics.workers = max(statistics.workers, min(self.batch.max_workers, ledger.pending()))
+        client = NppesClient(
+            self.settings.npi_api_url,
+            timeout_seconds=self.settings.npi_timeout_seconds,
+            keep_alive=self.settings.connection_pooling,
+        )
+        pool = Pool(client.look_up, options, statistics=statistics, stop=stop)
+        async with client:
+            batch = Batch(
+                ledger,
+                output,
+                NPI_REGISTRY.arrow,
+                pool,
+                on_outcome=lambda _outcome: self.on_progress(statistics),
+                on_beat=lambda: self.on_progress(statistics),
+            )
+            report = await batch.run()
+        result.from_api, result.stopped = statistics.completed, report.stopped
+        return report
+
+    def _side_by_side(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
+        """The API begins with what most prices name; the bulk files, once they are here, give the others."""
+        registry, stop = self._bulk(), Stop()
+
+        async def both() -> None:
+            download = asyncio.ensure_future(asyncio.to_thread(self._refresh, registry))
+            download.add_done_callback(lambda _: stop.request("the bulk files are here"))
+            await self._from_api(ledger, output, result, stop)
+            await download
+
+        with self._without_bulk_if_need_be():
+            try:
+                asyncio.run(both())
+            finally:
+                result.stopped = None
+                result.statistics.received_bytes += registry.received_bytes
+            self._take_over(ledger, output, result, registry)
+
+
+def _all_failed(statistics: Statistics) -> bool:
+    return statistics.failed > 0 and statistics.completed == 0
+
+
+def _files(output: Output) -> list[str]:
+    return [str(path) for path in sorted(output.path.glob("part-*.parquet"))]

@@ -1,0 +1,115 @@
+"""The files that a run leaves beside its checkpoint: progress, errors, report."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mrf_assets.errors import SettingError
+from mrf_assets.files import whole_file
+from mrf_assets.providers.lookup import Failure, Ledger, Statistics
+
+_DEFAULT, _SHORT = "enrichment_progress", "enrichment"  # the neighbours of the default checkpoint have short names
+_OURS = ("_report.json", "_errors.log", ".sqlite", ".lock")  # ends of what lies next to a checkpoint
+_LISTED_IDS = 1_000  # a million ids in a file that is rewritten all the time would cost more than the look-ups
+_LISTED_ERRORS = 100
+_LEAST_SECONDS = 1.0  # between two writes of the progress
+_REST = 50  # times as long as a write took: counting a million items takes a second
+
+
+class RunFiles:
+    """`enrichment_progress.json` and its neighbours; each checkpoint of a folder has its own."""
+
+    def __init__(self, progress: Path) -> None:
+        begin = _SHORT if progress.stem == _DEFAULT else progress.stem
+        self.progress = progress
+        self.ledger = progress.with_suffix(".sqlite")
+        self.report = progress.with_name(f"{begin}_report.json")
+        self.errors = progress.with_name(f"{begin}_errors.log")
+        self._next_write = 0.0
+        if progress.name.endswith(_OURS) or progress.stem == _SHORT:
+            raise SettingError(
+                "--checkpoint", f"{progress.name} may share a file with another checkpoint of the folder; name another"
+            )
+
+    def write_progress(
+        self, ledger: Ledger, statistics: Statistics, facts: Mapping[str, Any], *, now: bool = False
+    ) -> None:
+        """State of the batch as one JSON object, with some facts more; not too often, unless it must be `now`."""
+        began = time.monotonic()
+        if not now and began < self._next_write:
+            return
+        counts = ledger.counts()
+        write_json(
+            self.progress,
+            {
+                "started_at": ledger.noted("started_at"),
+                "last_updated": utc_now(),
+                "total_records": counts.total(),
+                "completed_count": counts["done"],
+                "failed_count": counts["failed"],
+                "completed_ids": ledger.keys("done", _LISTED_IDS),
+                "failed_ids": ledger.keys("failed", _LISTED_IDS),
+                "ids_listed_at_most": _LISTED_IDS,
+                "total_requests": statistics.requests,
+                "total_bytes": statistics.received_bytes,
+                **errors_of(ledger),
+                **facts,
+            },
+        )
+        ended = time.monotonic()
+        self._next_write = ended + max(_LEAST_SECONDS, _REST * (ended - began))
+
+    def log_failures(self, failures: Iterable[Failure]) -> None:
+        """One JSON line for each item that was given up."""
+        lines = [
+            json.dumps(
+                {
+                    "time": utc_now(),
+                    "id": failure.item.key,
+                    "reason": failure.reason,
+                    "error": failure.detail,
+                    "http_status": failure.http_status,
+                    "requests": failure.requests,
+                }
+            )
+            for failure in failures
+        ]
+        if lines:
+            with self.errors.open("a", encoding="utf-8") as file:
+                file.write("\n".join(lines) + "\n")
+
+
+def errors_of(ledger: Ledger) -> dict[str, Any]:
+    """How many items are given up, by reason, and the last of them one by one, the newest at the end."""
+    return {
+        "error_counts": dict(ledger.reasons()),
+        "errors": [
+            {
+                "time": failed.last_updated,
+                "id": failed.key,
+                "reason": failed.reason,
+                "error": failed.error,
+                "http_status": failed.http_status,
+                "requests": failed.attempts,
+            }
+            for failed in ledger.failed(_LISTED_ERRORS)
+        ],
+    }
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a JSON file, all at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, default=str)
+        file.write("\n")
+
+
+def utc_now() -> str:
+    """ISO 8601, to the second."""
+    return dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,73 @@
+"""The registry's entries of a list of NPIs that somebody names; nothing that is published is read or changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mrf_assets.providers.inputs import INVALID
+from mrf_assets.providers.lookup import BatchOptions, Item, Pool, Result, Statistics, Unfinished
+from mrf_assets.providers.nppes import NppesClient, npi_problem
+from mrf_assets.settings import EnrichSettings
+
+OnProgress = Callable[[Statistics], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class FoundProviders:
+    """What the registry said of a list of NPIs; each of them is in one of the two."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)  # of `schema.NPI_REGISTRY`
+    failures: dict[str, str] = field(default_factory=dict)  # NPI -> why it has no row
+    statistics: Statistics = field(default_factory=Statistics)
+
+
+def look_up_npis(
+    npis: Sequence[str], settings: EnrichSettings, options: BatchOptions, on_progress: OnProgress = lambda _: None
+) -> FoundProviders:
+    """Ask the registry for each NPI once, whatever was looked up before.
+
+    Args:
+        npis: As text; those that cannot be one are failures, and not asked for.
+        settings: Where the registry is.
+        options: How politely it is asked.
+        on_progress: Gets the counts after each answer.
+
+    Raises:
+        SettingError: The registry's address cannot be used.
+    """
+    found = FoundProviders()
+    problems = {npi: npi_problem(npi) for npi in dict.fromkeys(npis)}
+    found.failures = {npi: f"{INVALID}: {problem}" for npi, problem in problems.items() if problem is not None}
+    asked = [Item(key=npi) for npi, problem in problems.items() if problem is None]
+    found.statistics.total, found.statistics.failed = len(problems), len(found.failures)
+    asyncio.run(_ask(asked, found, settings, options, on_progress))
+    return found
+
+
+async def _ask(
+    items: Sequence[Item],
+    found: FoundProviders,
+    settings: EnrichSettings,
+    options: BatchOptions,
+    on_progress: OnProgress,
+) -> None:
+    client = NppesClient(
+        settings.npi_api_url, timeout_seconds=settings.npi_timeout_seconds, keep_alive=settings.connection_pooling
+    )
+    async with client:
+        pool = Pool(client.look_up, options, statistics=found.statistics)
+        left = {item.key for item in items}
+        async for outcome in pool.outcomes(iter(items)):
+            if isinstance(outcome, Unfinished):
+                continue
+            left.discard(outcome.item.key)
+            if isinstance(outcome, Result):
+                found.rows.append(dict(outcome.row))
+            else:
+                found.failures[outcome.item.key] = f"{outcome.reason}: {outcome.detail}"
+            on_progress(found.statistics)
+        found.failures |= dict.fromkeys(sorted(left), f"not asked: {pool.stop.reason}")
+        found.statistics.failed += len(left)

@@ -1,0 +1,44 @@
+"""All rules over what is published: those of every ingest, those that compare, and those of drift."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from mrf_assets.ingest.pipeline import Wanted
+from mrf_assets.lake.catalog import connect
+from mrf_assets.lake.store import Store
+from mrf_assets.quality.changes import drift_checks
+from mrf_assets.quality.lake_rules import CATALOG_CHECKS, audit_catalog
+from mrf_assets.quality.network_rules import CheckResult, audit
+from mrf_assets.settings import Settings
+from mrf_assets.whitelist import CodeWhitelist
+
+
+def check_networks(
+    settings: Settings, networks: Sequence[str] = (), *, as_of: dt.date | None = None
+) -> dict[str, list[CheckResult]]:
+    """Apply them to the latest period of networks, by default of all; network -> a result for each rule.
+
+    Networks may be published anew meanwhile: each rule judges one whole publication, the one before or the new one.
+
+    Raises:
+        MrfError: As its class says; nothing is changed in any case.
+    """
+    store, codes = Store(settings.output_dir.absolute()), Wanted.of(settings).codes
+    with connect(
+        settings.output_dir, memory_mb=settings.query_memory_mb, taxonomy_codes=settings.taxonomy_codes
+    ) as connection:
+        checks = (*CATALOG_CHECKS, *drift_checks(settings))
+        compared = audit_catalog(connection, networks, as_of=as_of, checks=checks)
+    return {
+        network: [*_audited(store, network, codes, settings.query_memory_mb), *results]
+        for network, results in compared.items()
+    }
+
+
+def _audited(store: Store, network: str, codes: CodeWhitelist | None, memory_mb: int) -> list[CheckResult]:
+    periods = store.held_tables(network)
+    if not periods:  # removed since it was compared
+        return []
+    return audit(periods[max(periods)], codes, memory_mb=memory_mb)

@@ -1,0 +1,316 @@
+"""The second set of quality rules: what needs groups, months or other networks, over the views of the catalog.
+
+The first set, `checks`, runs in every ingest and stays cheap. These run on demand. A rule selects the rows
+that offend, each with its `network_id`, and every network is judged on its own. Rules see the latest period of
+each network, and networks only as the views show them; thresholds stand beside the rules, with their source
+(format.md: Turquoise Health's method, runs over real files that peers published).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import duckdb
+
+from mrf_assets.errors import QueryError, SettingError, StoreError
+from mrf_assets.lake.views import FENCED, FENCES_SQL, MISFIT, MISFITS_SQL, OUTSIDE_FENCE
+from mrf_assets.quality.network_rules import Check, CheckResult
+from mrf_assets.schema.code_types import misshapen_sql
+
+_SAMPLE_ROWS = 5
+_PRICES_SQL = "SELECT network_id, count(*) AS rows FROM rates GROUP BY network_id"
+_CODES_SQL = """SELECT network_id, count(*) AS rows
+FROM (SELECT DISTINCT network_id, billing_code_type, billing_code FROM rates) GROUP BY network_id"""
+_TINS_SQL = """SELECT network_id, count(*) AS rows
+FROM (SELECT DISTINCT network_id, tin_value FROM providers WHERE tin_type = 'ein') GROUP BY network_id"""
+_FIRST_DAY = "CAST(period || '-01' AS DATE)"
+
+# What two prices must share to be prices of the same thing.
+_CONDITIONS = """negotiation_arrangement, billing_code_type, billing_code_type_version, billing_code,
+    severity_of_illness, bundled_codes, covered_services, negotiated_type, expiration_date, service_codes,
+    billing_class, setting, billing_code_modifiers, additional_information"""
+# irs.gov, "How EINs are assigned and valid EIN prefixes": all but these.
+_UNUSED_EIN_PREFIXES = (
+    "'00', '07', '08', '09', '17', '18', '19', '28', '29', '49', '69', '70', '78', '79', '89', '96', '97'"
+)
+_CONTENTS_SQL = f"""SELECT network_id, file_id, filename, sha256, prices, fingerprint
+FROM (
+    SELECT network_id, period, file_id, count(*) AS prices,
+        sum(CAST(hash(negotiated_rate, {_CONDITIONS}) AS HUGEINT)) AS fingerprint
+    FROM rates GROUP BY ALL
+)
+JOIN files USING (network_id, period, file_id)"""  # noqa: S608 - constants
+
+CATALOG_CHECKS: tuple[Check, ...] = (
+    Check(
+        name="dollars_within_fence",
+        table="rates",
+        severity="warn",
+        explanation="At most 1 % of dollars are far from the network's others for the code and class, on a log scale "
+        "(1.5 interquartile ranges, at least 40 prices).",
+        sql=f"""SELECT network_id, billing_code_type, billing_code, billing_class, dollars, lower_fence, upper_fence
+FROM rates JOIN ({FENCES_SQL}) ON {FENCED}
+WHERE {OUTSIDE_FENCE}""",  # noqa: S608 - constants
+        population_sql="SELECT network_id, count(*) AS rows FROM rates WHERE dollars > 0 GROUP BY network_id",
+        tolerated_share=0.01,
+    ),
+    Check(
+        name="spread_of_dollars",
+        table="rates",
+        severity="warn",
+        explanation="Of a code type and class, the 95th percentile is at most 10 times the median; revenue codes are "
+        "not judged, as one stands for very different services, nor codes for drugs (J).",
+        threshold=10,
+        sql="""SELECT network_id, billing_code_type, billing_class, count(*) AS prices, median(dollars) AS p50,
+    quantile_cont(dollars, 0.95) AS p95
+FROM rates
+WHERE dollars > 0 AND billing_code_type <> 'RC' AND NOT (billing_code_type = 'HCPCS' AND billing_code LIKE 'J%')
+GROUP BY network_id, billing_code_type, billing_class
+HAVING count(*) >= 40 AND p95 > $threshold * p50""",
+    ),
+    Check(
+        name="specialty_fits",
+        table="rates",
+        severity="warn",
+        explanation="A price has a provider whose specialty does this (else it is a ghost rate); passes without "
+        "MRF_TAXONOMY_CODES and provider_directory. 60 to 80 % of prices do not, say Turquoise and Serif Health.",
+        sql=f"""SELECT network_id, billing_code_type, billing_code, provider_set_id, negotiated_rate
+FROM rates JOIN ({MISFITS_SQL}) ON {MISFIT}""",  # noqa: S608 - constants
+        population_sql="""SELECT network_id, count(*) AS rows FROM rates
+SEMI JOIN taxonomy_codes USING (billing_code_type, billing_code) GROUP BY network_id""",
+        tolerated_share=0.5,
+    ),
+    Check(
+        name="no_repeated_price",
+        table="rates",
+        severity="warn",
+        explanation="At most 1 % of prices are repetitions, alike in all columns; AmeriBen repeats whole items.",
+        sql=f"""SELECT network_id, file_id, billing_code_type, billing_code, negotiated_rate, count(*) AS times
+FROM rates
+GROUP BY network_id, file_id, provider_set_id, negotiated_rate, {_CONDITIONS}
+HAVING count(*) > 1""",  # noqa: S608 - constants
+        population_sql=_PRICES_SQL,
+        tolerated_share=0.01,
+    ),
+    Check(
+        name="one_amount_per_price",
+        table="rates",
+        severity="warn",
+        explanation="At most 1 % of prices contradict another one for the same providers, code and conditions.",
+        sql=f"""SELECT network_id, file_id, billing_code_type, billing_code, provider_set_id,
+    min(negotiated_rate) AS lowest, max(negotiated_rate) AS highest
+FROM rates
+GROUP BY network_id, file_id, provider_set_id, {_CONDITIONS}
+HAVING min(negotiated_rate) <> max(negotiated_rate)""",  # noqa: S608 - constants
+        population_sql=_PRICES_SQL,
+        tolerated_share=0.01,
+    ),
+    Check(
+        name="code_shape",
+        table="rates",
+        severity="warn",
+        explanation="At most 1 % of codes have a shape that their type does not know; CSTM-00 stands for all codes.",
+        sql=f"""SELECT DISTINCT network_id, billing_code_type, billing_code FROM rates
+WHERE {misshapen_sql("billing_code_type", "billing_code")}""",  # noqa: S608 - constants
+        population_sql=_CODES_SQL,
+        tolerated_share=0.01,
+    ),
+    Check(
+        name="code_version_recent",
+        table="rates",
+        severity="warn",
+        explanation="A code set's version, where it is a year, is at most 3 years older than the period.",
+        threshold=3,
+        sql="""SELECT DISTINCT network_id, billing_code_type, billing_code_type_version FROM rates
+WHERE TRY_CAST(regexp_extract(billing_code_type_version, '(?:^|[^0-9])((?:19|20)[0-9]{2})(?:[^0-9]|$)', 1) AS INTEGER)
+    < CAST(period[:4] AS INTEGER) - $threshold""",
+    ),
+    Check(
+        name="prices_in_force",
+        table="rates",
+        severity="warn",
+        explanation="At most 10 % of prices had expired when the period began.",
+        sql=f"""SELECT network_id, billing_code_type, billing_code, expiration_date FROM rates
+WHERE expiration_date < {_FIRST_DAY}""",  # noqa: S608 - constants
+        population_sql=_PRICES_SQL,
+        tolerated_share=0.1,
+    ),
+    Check(
+        name="rates_are_numbers",
+        table="rates",
+        severity="warn",
+        explanation="Rates are numbers; those given as text were read exactly (docs/repairs.md, rate_from_text).",
+        sql="""SELECT network_id, file_id, repairs['rate_from_text'] AS times FROM files
+WHERE repairs['rate_from_text'] > 0""",
+    ),
+    Check(
+        name="groups_have_npis",
+        table="providers",
+        severity="warn",
+        explanation="At most 5 % of provider groups name a TIN alone, or nobody.",
+        sql="""SELECT network_id, file_id, provider_group_id, any_value(tin_value) AS tin_value FROM providers
+GROUP BY network_id, file_id, provider_group_id HAVING count(npi) = 0""",
+        population_sql="""SELECT network_id, count(DISTINCT (file_id, provider_group_id)) AS rows FROM providers
+GROUP BY network_id""",
+        tolerated_share=0.05,
+    ),
+    Check(
+        name="groups_are_used",
+        table="providers",
+        severity="warn",
+        explanation="At most 80 % of provider groups are named by no price, as seen at CareFirst; files that were "
+        "read with a whitelist are not judged.",
+        sql="""SELECT DISTINCT network_id, file_id, provider_group_id FROM providers
+SEMI JOIN (SELECT * FROM files WHERE code_whitelist_sha256 IS NULL AND tin_whitelist_sha256 IS NULL)
+    USING (network_id, file_id)
+ANTI JOIN provider_sets USING (network_id, file_id, provider_group_id)""",
+        population_sql="""SELECT network_id, count(DISTINCT (file_id, provider_group_id)) AS rows FROM providers
+GROUP BY network_id""",
+        tolerated_share=0.8,
+    ),
+    Check(
+        name="ein_prefix",
+        table="providers",
+        severity="warn",
+        explanation="At most 1 % of EINs begin with two digits that the IRS does not assign.",
+        sql=f"""SELECT DISTINCT network_id, tin_value FROM providers
+WHERE tin_type = 'ein' AND tin_value[:2] IN ({_UNUSED_EIN_PREFIXES})""",  # noqa: S608 - constants
+        population_sql=_TINS_SQL,
+        tolerated_share=0.01,
+    ),
+    Check(
+        name="npi_in_few_tins",
+        table="providers",
+        severity="warn",
+        explanation="An NPI is under contract by at most 30 EINs of a network (28 was the most seen); beyond that it "
+        "is a placeholder.",
+        threshold=30,
+        sql="""SELECT network_id, npi, count(DISTINCT tin_value) AS tins FROM providers
+WHERE npi IS NOT NULL AND tin_type = 'ein'
+GROUP BY network_id, npi HAVING count(DISTINCT tin_value) > $threshold""",
+    ),
+    Check(
+        name="header_date_fits",
+        table="files",
+        severity="warn",
+        explanation="last_updated_on is within 3 months of the period; 2020 stood in a file of 2022.",
+        threshold=3,
+        sql=f"""SELECT network_id, period, file_id, last_updated_on FROM files
+WHERE abs(date_diff('month', last_updated_on, {_FIRST_DAY})) > $threshold""",  # noqa: S608 - constants
+    ),
+    Check(
+        name="published_lately",
+        table="files",
+        severity="warn",
+        explanation="The latest period is at most 3 months old; payers were seen to serve files of two years ago.",
+        threshold=3,
+        sql=f"""SELECT network_id, period FROM networks
+WHERE is_latest AND date_diff('month', {_FIRST_DAY}, CAST($as_of AS DATE)) > $threshold""",  # noqa: S608 - constants
+    ),
+    Check(
+        name="keeps_up",
+        table="files",
+        severity="warn",
+        explanation="A network's latest period is at most one month behind that of the newest network.",
+        threshold=1,
+        sql=f"""SELECT network_id, period, newest FROM networks,
+    (SELECT max(period) AS newest FROM networks)
+WHERE is_latest AND date_diff('month', {_FIRST_DAY}, CAST(newest || '-01' AS DATE)) > $threshold""",  # noqa: S608 - constants
+    ),
+    Check(
+        name="parts_stay",
+        table="files",
+        severity="warn",
+        explanation="A network has no fewer files than in the period before; also where names do not tell how many.",
+        sql="""SELECT network_id, arg_max(period, period) AS period, counts[1] AS files, counts[2] AS files_before
+FROM (
+    SELECT network_id, max(period) AS period, list(files ORDER BY period DESC) AS counts
+    FROM (SELECT network_id, period, count(*) AS files FROM files_history GROUP BY ALL) GROUP BY network_id
+)
+WHERE counts[1] < counts[2] GROUP BY ALL""",
+    ),
+    Check(
+        name="same_file_once",
+        table="files",
+        severity="warn",
+        explanation="No other network has the same file, byte for byte.",
+        sql="""SELECT DISTINCT a.network_id, a.file_id, b.network_id AS other_network_id, a.sha256
+FROM files a JOIN files b ON a.sha256 = b.sha256 AND a.network_id <> b.network_id""",
+    ),
+    Check(
+        name="same_content_once",
+        table="files",
+        severity="warn",
+        explanation="No other network has a file of other bytes with all the same prices, whatever its header says.",
+        sql=f"""WITH contents AS ({_CONTENTS_SQL})
+SELECT a.network_id, a.file_id, b.network_id AS other_network_id, a.prices
+FROM contents a JOIN contents b
+    ON a.fingerprint = b.fingerprint AND a.prices = b.prices AND a.network_id <> b.network_id
+    AND a.sha256 IS DISTINCT FROM b.sha256""",  # noqa: S608 - constants
+    ),
+)
+
+
+def audit_catalog(
+    connection: duckdb.DuckDBPyConnection,
+    networks: Sequence[str] = (),
+    *,
+    as_of: dt.date | None = None,
+    checks: Iterable[Check] = CATALOG_CHECKS,
+) -> dict[str, list[CheckResult]]:
+    """Apply the second set to networks of a catalog, by default to all; network -> a result for each rule.
+
+    `as_of` is the day that `published_lately` judges by, by default today. Other networks than those
+    asked for are looked at where a rule compares.
+
+    Raises:
+        SettingError: A network is not published.
+        StoreError, QueryError: A file is gone, or DuckDB ran out of memory.
+    """
+    listed = [found for (found,) in connection.execute("SELECT DISTINCT network_id FROM networks").fetchall()]
+    if unknown := sorted(set(networks) - set(listed)):
+        raise SettingError("network", f"{', '.join(unknown)} is not published; there are: {', '.join(sorted(listed))}")
+    wanted = sorted(networks or listed)
+    results: dict[str, list[CheckResult]] = {network: [] for network in wanted}
+    given = {"as_of": (as_of or dt.datetime.now(tz=dt.UTC).date()).isoformat(), "wanted": wanted}
+    for check in checks:
+        try:
+            offending = _offending(connection, check, given)
+            populations = _populations(connection, check, given)
+        except duckdb.OutOfMemoryException as error:
+            raise QueryError(check.name, f"needs more memory ({error}); raise MRF_QUERY_MEMORY_MB") from error
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            raise StoreError(
+                check.name, f"a file cannot be read ({error}); ask again, or ingest its network again"
+            ) from error
+        for network in wanted:
+            rows, sample = offending.get(network, (0, []))
+            population = populations.get(network, 0) if check.population_sql else None
+            results[network].append(
+                CheckResult(check=check, offending_rows=rows, population=population, sample="\n".join(sample))
+            )
+    return results
+
+
+def _offending(
+    connection: duckdb.DuckDBPyConnection, check: Check, given: Mapping[str, object]
+) -> dict[str, tuple[int, list[str]]]:
+    sql = f"""SELECT network_id, count(*), min(CAST(to_json(found) AS VARCHAR), {_SAMPLE_ROWS})
+FROM ({check.sql}) found WHERE list_contains($wanted, network_id) GROUP BY network_id"""  # noqa: S608 - rules of this module
+    values = {**given, "threshold": check.threshold}
+    rows = connection.execute(sql, _named(sql, values)).fetchall()
+    return {network: (count, sample) for network, count, sample in rows}
+
+
+def _populations(connection: duckdb.DuckDBPyConnection, check: Check, given: Mapping[str, object]) -> dict[str, int]:
+    if not check.population_sql:
+        return {}
+    sql = f"SELECT network_id, rows FROM ({check.population_sql}) WHERE list_contains($wanted, network_id)"  # noqa: S608 - the same
+    return dict(connection.execute(sql, _named(sql, given)).fetchall())
+
+
+def _named(sql: str, values: Mapping[str, object]) -> dict[str, object]:
+    """DuckDB refuses values that no $name asks for."""
+    return {name: value for name, value in values.items() if re.search(rf"\${name}\b", sql)}

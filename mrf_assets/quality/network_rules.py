@@ -1,0 +1,393 @@
+"""The quality rules, as SQL over the tables of one network and period.
+
+A rule selects the rows that offend. The same rules audit what is staged, before it is
+published, and what is published, at any time. Rules on words come out of `schema`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Literal
+
+import duckdb
+import pyarrow as pa
+
+from mrf_assets.errors import StoreError
+from mrf_assets.lake.duckdb_paths import pattern_of
+from mrf_assets.schema import FILES, MODIFIER_SHAPE, PLACE_SHAPE, PROVIDERS, RATES, TABLES
+from mrf_assets.schema.code_types import padded_sql
+from mrf_assets.whitelist import CodeWhitelist
+
+_SAMPLE_ROWS = 5
+_WHITELIST_COLUMNS = ("billing_code_type", "billing_code", "matched_type", "matched_code")
+# DuckDB takes 80 % of the machine's memory for itself, and several networks are audited at a time.
+_MEMORY_MB = 256  # beside a reader, in a process of 400 MB
+# Each takes its share of that: with 64 of them 2.5 M rows of providers did not fit (benchmarks/NOTES.md, "Audit").
+_MOST_THREADS = 4
+_SMALL_BYTES = 16 << 20  # of tables: one thread is as soon done with them as several, and takes less CPU
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One rule: `sql` selects the offending rows."""
+
+    name: str
+    table: str
+    severity: Literal["error", "warn"]
+    explanation: str
+    sql: str
+    population_sql: str = ""  # how many rows could offend; needed where some may
+    tolerated_share: float = 0.0  # of the population
+    threshold: float | None = None  # the $threshold of the SQL
+
+    @property
+    def blocking(self) -> bool:
+        """Errors block the publication; warnings do not."""
+        return self.severity == "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What a rule found."""
+
+    check: Check
+    offending_rows: int
+    population: int | None
+    sample: str  # JSON lines of at most five offending rows
+
+    @property
+    def passed(self) -> bool:
+        """True if no more rows offend than the rule tolerates."""
+        return self.offending_rows <= self.check.tolerated_share * (self.population or 0)
+
+
+def _luhn() -> str:
+    """Check digit of a ten-digit NPI: Luhn over 80840 and the NPI; the prefix adds 24.
+
+    With n cut behind each place, a digit is n - 10 * (n before), and its double's digit sum is, modulo 10,
+    2 * n + [digit > 4]. What is divided and not reduced modulo 10 each time costs half (benchmarks/NOTES.md, "Audit").
+    """
+    doubled = (
+        f"2 * (npi // {10**place}) + npi // {5 * 10**place} - 2 * (npi // {10 ** (place + 1)})"
+        for place in range(9, 0, -2)
+    )
+    plain = (f"npi // {10**place}" for place in range(8, -1, -2))
+    return f"(24 + {' + '.join((*doubled, *plain))}) % 10"
+
+
+# Distinct hashes are cheaper to find than distinct keys; keys whose hash is the same are compared.
+_PROVIDER_KEY = "file_id, provider_group_id, tin_type, tin_value, npi"
+_NPI_SHAPE = "npi BETWEEN 1000000000 AND 2999999999"
+MOST_DOLLARS = 100_000_000  # no price is more; Turquoise Health's cap
+
+_RULES = (
+    Check(
+        name="reconciliation",
+        table="rates",
+        severity="error",
+        explanation="Every price read is a rate row, a rejected price or a filtered one, in counts and tables.",
+        sql="""SELECT file_id, prices_read, rate_rows, r.rows AS rows_in_rates, prices_rejected, prices_filtered
+FROM files f
+FULL JOIN (SELECT file_id, count(*) AS rows FROM rates GROUP BY ALL) r USING (file_id)
+FULL JOIN (SELECT file_id, count(*) AS rows FROM rejects WHERE dropped = 'price' GROUP BY ALL) j USING (file_id)
+WHERE prices_read IS DISTINCT FROM rate_rows + prices_rejected + prices_filtered
+   OR rate_rows IS DISTINCT FROM coalesce(r.rows, 0) OR prices_rejected IS DISTINCT FROM coalesce(j.rows, 0)""",
+    ),
+    Check(
+        name="not_empty",
+        table="rates",
+        severity="error",
+        explanation="A file that has wanted items yields rates.",
+        sql="""SELECT file_id, items_read, items_kept, prices_read FROM files
+WHERE rate_rows = 0 AND prices_filtered = 0
+  AND (prices_read > 0 OR items_kept > 0 OR (items_read > 0 AND code_whitelist_sha256 IS NULL))""",
+    ),
+    Check(
+        name="wanted_tins_found",
+        table="rates",
+        severity="warn",
+        explanation="A TIN whitelist left prices over; passes where none is set.",
+        sql="SELECT file_id, prices_read, prices_filtered FROM files WHERE rate_rows = 0 AND prices_filtered > 0",
+    ),
+    Check(
+        name="no_orphan_set",
+        table="rates",
+        severity="error",
+        explanation="Every provider set that a price names is in provider_sets.",
+        sql="""SELECT DISTINCT file_id, provider_set_id FROM rates
+ANTI JOIN provider_sets USING (file_id, provider_set_id) WHERE provider_set_id IS NOT NULL""",
+    ),
+    Check(
+        name="unique_key",
+        table="provider_sets",
+        severity="error",
+        explanation="A group stands in a set once.",
+        sql="""SELECT file_id, provider_set_id, provider_group_id, count(*) AS rows FROM provider_sets
+GROUP BY ALL HAVING count(*) > 1""",
+    ),
+    Check(
+        name="no_orphan_group",
+        table="provider_sets",
+        severity="warn",
+        explanation="Every group that a price names is defined by its file.",
+        sql="""SELECT DISTINCT file_id, provider_group_id FROM provider_sets
+ANTI JOIN providers USING (file_id, provider_group_id)""",
+    ),
+    Check(
+        name="unique_key",
+        table="providers",
+        severity="warn",
+        explanation="Group, TIN and NPI stand together once; they stand twice where a file defines one id in two ways.",
+        sql=f"""SELECT {_PROVIDER_KEY}, count(*) AS rows FROM providers
+WHERE hash({_PROVIDER_KEY}) IN (
+    SELECT hash FROM (SELECT hash({_PROVIDER_KEY}) AS hash FROM providers) GROUP BY hash HAVING count(*) > 1)
+GROUP BY ALL HAVING count(*) > 1""",  # noqa: S608 - constants
+    ),
+    Check(
+        name="unique_key",
+        table="files",
+        severity="error",
+        explanation="A file is listed once.",
+        sql="SELECT file_id, count(*) AS rows FROM files GROUP BY ALL HAVING count(*) > 1",
+    ),
+    Check(
+        name="all_parts",
+        table="files",
+        severity="warn",
+        explanation="Of a network in n parts, parts 1 to n are there; not judged where names do not tell n for sure.",
+        sql="""SELECT parts, count(DISTINCT part) AS found FROM files
+WHERE coalesce(network_id_rule, '') NOT IN ('anthem_s3', 'shard')
+GROUP BY parts HAVING count(DISTINCT part) < parts""",
+    ),
+    Check(
+        name="same_whitelists",
+        table="files",
+        severity="warn",
+        explanation="All parts were read with the same whitelists; ingest the whole network again where they were not.",
+        sql="""SELECT file_id, code_whitelist_sha256, tin_whitelist_sha256 FROM files
+WHERE (SELECT count(*) FROM (SELECT DISTINCT code_whitelist_sha256, tin_whitelist_sha256 FROM files)) > 1""",
+    ),
+    Check(
+        name="has_items",
+        table="files",
+        severity="warn",
+        explanation="A file has in_network items at all; schema 1 allows none.",
+        sql="SELECT file_id, source_url FROM files WHERE items_read = 0",
+    ),
+    Check(
+        name="dollars_are_positive",
+        table="rates",
+        severity="warn",
+        explanation="An amount in dollars is more than 0 (schema 2 demands it; 2 to 8.5 % zeros were seen).",
+        sql="""SELECT file_id, billing_code_type, billing_code, negotiated_type, negotiated_rate FROM rates
+WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate <= 0""",
+    ),
+    Check(
+        name="dollars_below_cap",
+        table="rates",
+        severity="warn",
+        explanation=f"No amount in dollars is more than ${MOST_DOLLARS:,}; revenue codes of millions were seen.",
+        threshold=MOST_DOLLARS,
+        sql="""SELECT file_id, billing_code_type, billing_code, negotiated_type, negotiated_rate FROM rates
+WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate > $threshold""",
+    ),
+    Check(
+        name="percentage_in_range",
+        table="rates",
+        severity="warn",
+        explanation="A percentage is a whole-number percent from 1 to 100; below 1 it is likely a fraction (.405).",
+        sql="""SELECT file_id, billing_code_type, billing_code, negotiated_rate FROM rates
+WHERE negotiated_type = 'percentage' AND negotiated_rate NOT BETWEEN 1 AND 100""",
+    ),
+    Check(
+        name="providers_named",
+        table="rates",
+        severity="warn",
+        explanation="Each price names at least one provider.",
+        sql="SELECT file_id, billing_code_type, billing_code FROM rates WHERE provider_set_id IS NULL",
+    ),
+    Check(
+        name="whitelist_coverage",
+        table="rates",
+        severity="warn",
+        explanation="At least half of the wanted codes have a rate; passes where no whitelist is set.",
+        sql=f"""WITH published AS (
+    SELECT type, {padded_sql("type", "code")} AS code
+    FROM (SELECT DISTINCT upper(billing_code_type) AS type, upper(billing_code) AS code FROM rates)
+)
+SELECT billing_code_type, billing_code FROM code_whitelist
+EXCEPT
+SELECT w.billing_code_type, w.billing_code FROM code_whitelist w
+JOIN published r ON r.code = w.matched_code AND (w.matched_type IS NULL OR w.matched_type = r.type)
+ORDER BY billing_code, billing_code_type NULLS FIRST""",  # noqa: S608 - constants
+        population_sql="SELECT count(*) FROM (SELECT DISTINCT billing_code_type, billing_code FROM code_whitelist)",
+        tolerated_share=0.5,
+    ),
+    Check(
+        name="npi_shape",
+        table="providers",
+        severity="warn",
+        explanation="An NPI has ten digits and begins with 1 or 2.",
+        sql=f"SELECT file_id, provider_group_id, npi FROM providers WHERE npi IS NOT NULL AND NOT {_NPI_SHAPE}",  # noqa: S608 - constants
+    ),
+    Check(
+        name="npi_check_digit",
+        table="providers",
+        severity="warn",
+        explanation="The last digit of an NPI is its check digit (Luhn over 80840 and the NPI).",
+        sql=f"SELECT file_id, provider_group_id, npi FROM providers WHERE {_NPI_SHAPE} AND {_luhn()} <> 0",  # noqa: S608 - constants
+    ),
+    Check(
+        name="ein_shape",
+        table="providers",
+        severity="warn",
+        explanation="An EIN has nine digits.",
+        sql="""SELECT DISTINCT file_id, provider_group_id, tin_value FROM providers
+WHERE tin_type = 'ein' AND NOT (strlen(tin_value) = 9 AND tin_value NOT GLOB '*[!0-9]*')""",
+    ),
+    Check(
+        name="npi_tin_shape",
+        table="providers",
+        severity="warn",
+        explanation="A TIN of the type npi is an NPI: ten digits that begin with 1 or 2.",
+        sql="""SELECT DISTINCT file_id, provider_group_id, tin_value FROM providers
+WHERE tin_type = 'npi'
+  AND NOT (strlen(tin_value) = 10 AND tin_value NOT GLOB '*[!0-9]*' AND tin_value[1] IN ('1', '2'))""",
+    ),
+    Check(
+        name="nothing_rejected",
+        table="rejects",
+        severity="warn",
+        explanation="Every value of the file could be kept; what could not is listed here, with its place in the file.",
+        sql="SELECT * FROM rejects",
+    ),
+)
+
+
+def _word_rules() -> Iterable[Check]:
+    for table in TABLES.values():
+        for column in table.columns:
+            if column.words:
+                listed = ", ".join(f"'{word}'" for word in column.words)
+                yield Check(
+                    name=f"known_{column.name}",
+                    table=table.name,
+                    severity="warn",
+                    explanation=f"{column.name} is one of: {', '.join(column.words)}.",
+                    sql=f"SELECT file_id, {column.name} FROM {table.name} WHERE {column.name} NOT IN ({listed})",  # noqa: S608 - names of `schema`
+                )
+
+
+def _required_rules() -> Iterable[Check]:
+    """One for each column that the CMS schema requires; the rows are kept without it."""
+    for table, shown in _SHOWN.items():
+        for column in table.columns:
+            if column.required is None:
+                continue
+            is_list = pa.types.is_list(column.type)
+            missing = f"({column.name} IS NULL OR len({column.name}) = 0)" if is_list else f"{column.name} IS NULL"
+            where = " AND ".join(filter(None, [missing, column.required.where]))
+            yield Check(
+                name=f"{column.name}_present",
+                table=table.name,
+                severity="warn",
+                explanation=f"{column.required.in_words} has {column.name}, which the CMS schema requires.",
+                sql=f"SELECT {shown} FROM {table.name} WHERE {where}",  # noqa: S608 - names and conditions of `schema`
+            )
+
+
+# What tells a person which row is meant.
+_SHOWN = {
+    PROVIDERS: "DISTINCT file_id, provider_group_id",
+    RATES: "file_id, billing_code_type, billing_code",
+    FILES: "file_id, source_url",
+}
+
+
+def _list_rules() -> Iterable[Check]:
+    shapes = (
+        ("service_codes", PLACE_SHAPE, "A place of service is two digits, or CSTM-00 for all."),
+        ("billing_code_modifiers", MODIFIER_SHAPE, "A modifier is two characters, digits or capitals."),
+    )
+    for column, shape, explanation in shapes:
+        yield Check(
+            name=f"{column}_shape",
+            table=RATES.name,
+            severity="warn",
+            explanation=explanation,
+            # Lists repeat: those that differ are looked at, not those of each price.
+            sql=f"""WITH odd AS (
+    SELECT codes, unnest(list_filter(codes, lambda code: NOT regexp_full_match(code, '{shape}'))) AS code
+    FROM (SELECT DISTINCT {column} AS codes FROM rates)
+)
+SELECT DISTINCT file_id, billing_code_type, billing_code, code AS {column}
+FROM rates JOIN odd ON rates.{column} = odd.codes""",  # noqa: S608 - names and patterns of `schema`
+        )
+
+
+CHECKS: tuple[Check, ...] = (*_RULES, *_required_rules(), *_word_rules(), *_list_rules())
+
+
+def audit(
+    tables: Mapping[str, Sequence[Path]],
+    codes: CodeWhitelist | None,
+    checks: Iterable[Check] = CHECKS,
+    spill_dir: Path | None = None,
+    memory_mb: int = _MEMORY_MB,
+) -> list[CheckResult]:
+    """Apply rules to the parquet files of one network and period.
+
+    `tables` names the files of each table of `schema`; `codes` is what `whitelist_coverage` wants;
+    in `spill_dir` waits what is too much for memory (default: the system's folder), which `memory_mb` bounds.
+
+    Raises:
+        StoreError: DuckDB ran out of memory or disk, or the files cannot be read.
+    """
+    size_bytes = sum(path.stat().st_size for paths in tables.values() for path in paths)
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": f"{memory_mb}MB",
+        "threads": min(os.cpu_count() or 1, _MOST_THREADS) if size_bytes > _SMALL_BYTES else 1,
+        "temp_directory": str(spill_dir or gettempdir()),
+    }
+    try:
+        with duckdb.connect(config=config) as connection:
+            for name in TABLES:
+                rows = connection.read_parquet([pattern_of(path) for path in tables[name]])
+                # A row for each file of the network, which a dozen rules look at.
+                rows.create(name) if name == FILES.name else rows.create_view(name)
+            connection.register("code_whitelist", _whitelist_table(codes))
+            return [_apply(connection, check) for check in checks]
+    except (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InvalidInputException) as error:
+        folder = str(tables[next(iter(TABLES))][0].parent)
+        raise StoreError(folder, f"cannot be audited ({error}); free disk space or memory and run it again") from error
+
+
+def _whitelist_table(codes: CodeWhitelist | None) -> pa.Table:
+    rows = [] if codes is None else codes.spellings()
+    columns = zip(*rows, strict=True) if rows else [()] * len(_WHITELIST_COLUMNS)
+    return pa.table(
+        {name: pa.array(column, pa.string()) for name, column in zip(_WHITELIST_COLUMNS, columns, strict=True)}
+    )
+
+
+def _apply(connection: duckdb.DuckDBPyConnection, check: Check) -> CheckResult:
+    given = {} if check.threshold is None else {"threshold": check.threshold}
+    offending = _count(connection, f"SELECT count(*) FROM ({check.sql})", given)  # noqa: S608 - rules of this module
+    sample = ""
+    if offending:
+        rows = connection.execute(f"SELECT * FROM ({check.sql}) LIMIT {_SAMPLE_ROWS}", given)  # noqa: S608 - the same
+        names = [column[0] for column in rows.description or ()]
+        sample = "\n".join(json.dumps(dict(zip(names, row, strict=True)), default=str) for row in rows.fetchall())
+    population = _count(connection, check.population_sql, {}) if check.population_sql else None
+    return CheckResult(check=check, offending_rows=offending, population=population, sample=sample)
+
+
+def _count(connection: duckdb.DuckDBPyConnection, sql: str, given: Mapping[str, float]) -> int:
+    row = connection.execute(sql, given).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,447 @@
+"""N networks at a time, one Dagster run each, in long-lived worker processes.
+
+No daemon is needed. A worker that dies takes its own network with it and no other. SIGINT and
+SIGTERM end the runs as CANCELED; what they staged is removed by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing as mp
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cache
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+import dagster as dg
+
+from mrf_assets.definitions import build_defs
+from mrf_assets.defs.processes import (
+    LOST,
+    MACHINE_TAG,
+    WORKER_TAG,
+    coordinator_tags,
+    is_abandoned,
+    is_orphan,
+    stop_worker,
+    worker_tags,
+)
+from mrf_assets.disk import full_disk_behind
+from mrf_assets.errors import DiskFull
+from mrf_assets.ingest.parallel import end_with_parent
+from mrf_assets.ingest.results import Progress
+from mrf_assets.lake.store import Store
+from mrf_assets.runner.console import PrintableFormatter
+from mrf_assets.settings import Settings, dagster_home
+
+_GRACE_SECONDS = 30.0  # for an interrupted run to clean up behind itself
+_POLL_SECONDS = 0.5  # how soon a signal is noticed
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+BATCH_TAG = "mrf/batch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkJob:
+    """One network to run."""
+
+    network_id: str
+    run_config: dict[str, Any]
+    tags: dict[str, str] = field(default_factory=dict)
+    log_path: Path | None = None  # everything the run prints goes there; None leaves it on the console
+    echo: bool = False  # to the console as well as to `log_path`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one network ended."""
+
+    network_id: str
+    success: bool
+    seconds: float
+    unchanged: bool = False  # left as it is published
+    error: str | None = None  # where the run's own events cannot tell, such as a killed worker
+    run_id: str | None = None  # None: no run was made, or it cannot be told which
+    is_recorded: bool = True  # False: Dagster's storage had no room for it, and `success` is what was published
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: SpawnProcess
+    job: NetworkJob
+    started: float
+
+
+_settings: list[Settings] = []  # of this worker process
+
+
+def ingest_in_process() -> dg.JobDefinition:
+    """The job that workers run; found by name in each of them."""
+    return build_defs(_settings[0]).resolve_job_def("ingest_in_process")
+
+
+class _Forward(logging.Handler):
+    """Sends progress to the parent."""
+
+    def __init__(self, parent: Connection) -> None:
+        super().__init__()
+        self._parent = parent
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if progress := getattr(record, "mrf_progress", None):
+            with suppress(OSError):  # the parent is about to stop us, or gone
+                self._parent.send(progress)
+
+
+@contextmanager
+def _output_of(job: NetworkJob) -> Iterator[None]:
+    """Send all output of this process to the job's log, that of C libraries too."""
+    if job.log_path is None:
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with job.log_path.open("ab", buffering=0) as log, ExitStack() as copying:
+        target = copying.enter_context(_copied(log, kept[1], job.network_id)) if job.echo else log.fileno()
+        os.dup2(target, 1)
+        os.dup2(target, 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, old in zip((1, 2), kept, strict=True):
+                os.dup2(old, number)
+    for old in kept:
+        os.close(old)
+
+
+@contextmanager
+def _copied(log: IO[bytes], console: int, network_id: str) -> Iterator[int]:
+    """A file descriptor; each line written to it goes to the log, and with the network's name to the console."""
+    read_end, write_end = os.pipe()
+
+    def copy() -> None:
+        with os.fdopen(read_end, "rb") as lines:
+            for line in lines:
+                log.write(line)
+                with suppress(OSError):  # a console that was closed must not end the run
+                    os.write(console, f"[{network_id}] ".encode() + line)
+
+    thread = threading.Thread(target=copy, daemon=True)
+    thread.start()
+    try:
+        yield write_end
+    finally:
+        os.close(write_end)
+        thread.join(_GRACE_SECONDS)
+
+
+def _work(parent: Connection, settings: Settings, log_level: int) -> None:
+    """Run jobs until None comes. A process group of its own keeps the terminal's Ctrl-C with the parent."""
+    os.setsid()
+    end_with_parent()  # a download may go on for hours, and `mrf resume` would have to wait for it
+    _settings.append(settings)
+    logging.captureWarnings(True)
+    package = logging.getLogger("mrf_assets")
+    package.setLevel(log_level)
+    package.addHandler(_Forward(parent))
+    printer = logging.StreamHandler()
+    printer.setFormatter(PrintableFormatter("  %(asctime)s %(message)s", "%H:%M:%S"))
+    package.addHandler(printer)
+    job = dg.reconstructable(ingest_in_process)
+    with ExitStack() as stack:
+        home = cache(lambda: stack.enter_context(dg.DagsterInstance.get()))  # a failure is not kept
+        try:
+            while (task := parent.recv()) is not None:
+                started = time.monotonic()
+                with _output_of(task):
+                    outcome = _run_recorded(job, home, task, settings.output_dir)
+                parent.send(replace(outcome, seconds=time.monotonic() - started))
+        except (KeyboardInterrupt, EOFError, BrokenPipeError):
+            os._exit(130)
+
+
+def home_without_room(error: BaseException) -> DiskFull | None:
+    """Whether Dagster failed because DAGSTER_HOME takes nothing more; its own errors do not tell."""
+    return full_disk_behind(error, dagster_home(), "a DAGSTER_HOME")
+
+
+def _run_recorded(job: Any, home: Callable[[], dg.DagsterInstance], task: NetworkJob, output_dir: Path) -> Outcome:  # noqa: ANN401 - Dagster's reconstructable job is not public
+    """Run a network; where its record cannot be written, say whether it was published all the same."""
+    before = published_files(output_dir, task.network_id)
+    try:
+        return _run(job, home(), task)
+    except Exception as error:
+        if (full := home_without_room(error)) is None:
+            raise
+        is_published = published_files(output_dir, task.network_id) != before
+        return Outcome(network_id=task.network_id, success=is_published, seconds=0, error=str(full), is_recorded=False)
+
+
+def published_files(output_dir: Path, network_id: str) -> dict[str, list[str]]:
+    """Table -> paths of what is published of a network now, all periods."""
+    store, found = Store(output_dir), dict[str, list[str]]()
+    for period in store.periods(network_id):
+        for table, paths in store.tables(network_id, period).items():
+            found.setdefault(table, []).extend(map(str, paths))
+    return found
+
+
+def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> Outcome:  # noqa: ANN401 - Dagster's reconstructable job is not public
+    tags = {
+        **task.tags,
+        **worker_tags(),
+        "dagster/partition": task.network_id,
+    }
+    try:
+        with dg.execute_job(job, instance=instance, run_config=task.run_config, tags=tags) as result:
+            unchanged = any(event.is_asset_observation for event in result.all_events)
+            return Outcome(
+                network_id=task.network_id,
+                success=result.success,
+                seconds=0,
+                unchanged=unchanged,
+                run_id=result.run_id,
+            )
+    except dg.DagsterError as error:  # the run could not even be made: configuration, storage
+        told = f"{type(error).__name__}: {error}"
+        return Outcome(network_id=task.network_id, success=False, seconds=0, error=told)
+
+
+@contextmanager
+def _as_far_as_home_has_room() -> Iterator[None]:
+    """What cannot be written about a run stays as it is; `settle_orphans` ends it once there is room."""
+    try:
+        yield
+    except Exception as error:
+        if home_without_room(error) is None:
+            raise
+
+
+class _Pool:
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        batch_id: str,
+        jobs: Sequence[NetworkJob],
+        *,
+        settings: Settings,
+        log_level: int,
+    ) -> None:
+        self.instance, self.batch_id, self.settings, self.log_level = instance, batch_id, settings, log_level
+        self.context = mp.get_context("spawn")
+        tags = coordinator_tags()
+        self.waiting = deque(replace(job, tags=job.tags | tags) for job in jobs)
+        self.busy = dict[Connection, _Worker]()
+
+    def start_worker(self) -> NetworkJob:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=_work, args=(theirs, self.settings, self.log_level), daemon=False)
+        process.start()
+        theirs.close()
+        return self._give(ours, process)
+
+    def _give(self, connection: Connection, process: SpawnProcess) -> NetworkJob:
+        job = self.waiting[0]
+        connection.send(job)
+        self.busy[connection] = _Worker(process, self.waiting.popleft(), time.monotonic())
+        return job
+
+    def next_job(self, connection: Connection) -> NetworkJob | None:
+        """Give a free worker its next job, or let it go."""
+        process = self.busy.pop(connection).process
+        with suppress(OSError):  # it died between two jobs: the next one goes to a new worker
+            if self.waiting:
+                return self._give(connection, process)
+        self._dismiss(connection, process)
+        return None
+
+    @staticmethod
+    def _dismiss(connection: Connection, process: SpawnProcess) -> None:
+        with suppress(OSError):
+            connection.send(None)
+        connection.close()
+        process.join()
+
+    def lost(self, connection: Connection) -> Outcome:
+        """A worker went away without a word."""
+        worker = self.busy.pop(connection)
+        worker.process.join()
+        reason = f"the worker process died ({_exit_words(worker.process.exitcode)}); run it again"
+        with _as_far_as_home_has_room():
+            for run in self._unfinished(worker.process.pid):
+                self.instance.report_run_failed(run, reason)
+                self._free_slots(run)
+        return self._failed(worker, reason)
+
+    def cancel(self) -> Iterator[Outcome]:
+        """Stop all workers; runs that had not ended yet end as CANCELED."""
+        for connection in list(self.busy):
+            yield from self._ended(connection)
+        for connection, worker in self.busy.items():
+            with _as_far_as_home_has_room():
+                for run in self._unfinished(worker.process.pid):
+                    # Without this an interrupted run counts as failed, and run retries would start it again.
+                    self.instance.report_run_canceling(run)
+            worker.process.terminate()
+            connection.close()  # it leaves once its run has ended, rather than wait for the next
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for worker in self.busy.values():
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            with _as_far_as_home_has_room():
+                for run in self._unfinished(worker.process.pid):
+                    self.instance.report_run_canceled(run)
+                    self._free_slots(run)
+            yield self._failed(worker, "canceled")
+        self.busy.clear()
+
+    def _ended(self, connection: Connection) -> Iterator[Outcome]:
+        """What a worker said before it was to stop."""
+        with suppress(OSError, EOFError):
+            while connection.poll():
+                message = connection.recv()
+                if isinstance(message, Outcome):
+                    yield message
+                    self._dismiss(connection, self.busy.pop(connection).process)
+                    return
+
+    def _unfinished(self, pid: int | None) -> Sequence[dg.DagsterRun]:
+        tags = {BATCH_TAG: self.batch_id, WORKER_TAG: str(pid)}
+        return self.instance.get_runs(dg.RunsFilter(tags=tags, statuses=_UNFINISHED))
+
+    def _free_slots(self, run: dg.DagsterRun) -> None:
+        """A killed process keeps its place in a pool, and there may be no daemon that clears up behind it."""
+        self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+    @staticmethod
+    def _failed(worker: _Worker, error: str) -> Outcome:
+        seconds = time.monotonic() - worker.started
+        return Outcome(network_id=worker.job.network_id, success=False, seconds=seconds, error=error)
+
+
+def settle_orphans(instance: dg.DagsterInstance) -> int:
+    """Fail the runs of this machine's workers that are gone, such as after a power cut; returns how many."""
+    unfinished = dg.RunsFilter(tags={MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
+    orphans = [run for run in instance.get_runs(unfinished) if is_orphan(run.tags)]
+    for run in orphans:
+        instance.report_run_failed(run, LOST)
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return len(orphans)
+
+
+def stop_abandoned(instance: dg.DagsterInstance, batch_id: str) -> int:
+    """Stop this machine's workers of a batch whose coordinator is gone, and fail their runs; returns how many runs.
+
+    Workers end with their coordinator; one that cannot, as it is paused or stuck in a disk, must not publish next to
+    what takes its place. The caller holds the batch; where lake or DAGSTER_HOME are copies, the coordinator of the
+    originals may still run, and so do its workers then.
+    """
+    unfinished = dg.RunsFilter(tags={BATCH_TAG: batch_id, MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
+    stopped = sum(stop_worker(run.tags) for run in instance.get_runs(unfinished) if is_abandoned(run.tags))
+    settle_orphans(instance)
+    return stopped
+
+
+def _exit_words(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def run_networks(
+    jobs: Sequence[NetworkJob],
+    workers: int,
+    batch_id: str,
+    settings: Settings,
+    *,
+    on_start: Callable[[NetworkJob], None],
+    on_done: Callable[[Outcome], bool],
+    on_progress: Callable[[Progress], None],
+    on_look: Callable[[], None],
+    log_level: int = logging.INFO,
+) -> int | None:
+    """Run every job, at most `workers` at a time; callbacks come in this process, in order of events.
+
+    `on_look` is called twice a second or more often, whatever happens.
+
+    Once `on_done` gives False no other job is begun; those under way run to their end.
+
+    Returns:
+        The number of the signal that stopped the batch early, or None.
+    """
+    signals = list[int]()
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        signals.append(number)
+
+    with dg.DagsterInstance.get() as instance, _handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), note):
+        settle_orphans(instance)
+        pool = _Pool(instance, batch_id, jobs, settings=settings, log_level=log_level)
+        try:
+            while (pool.waiting or pool.busy) and not signals:
+                while pool.waiting and len(pool.busy) < workers:
+                    on_start(pool.start_worker())
+                for connection in wait(list(pool.busy), timeout=_POLL_SECONDS):
+                    assert isinstance(connection, Connection)
+                    _take(pool, connection, on_start, on_done, on_progress)
+                on_look()
+        finally:
+            for outcome in pool.cancel():
+                on_done(outcome)
+    return signals[0] if signals else None
+
+
+def _take(
+    pool: _Pool,
+    connection: Connection,
+    on_start: Callable[[NetworkJob], None],
+    on_done: Callable[[Outcome], bool],
+    on_progress: Callable[[Progress], None],
+) -> None:
+    try:
+        message = connection.recv()
+    except (EOFError, ConnectionResetError):
+        if not on_done(pool.lost(connection)):
+            pool.waiting.clear()
+        return
+    if isinstance(message, Progress):
+        on_progress(message)
+        return
+    if not on_done(message):
+        pool.waiting.clear()
+    if job := pool.next_job(connection):
+        on_start(job)
+
+
+@contextmanager
+def _handling(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Install a signal handler for a while (main thread alone: elsewhere Python cannot)."""
+    before: Mapping[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

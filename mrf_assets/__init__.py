@@ -1,16 +1,15 @@
 """mrf_assets: Transparency in Coverage machine-readable files as Dagster assets.
 
-Read it in the order in which data flows; imports run the same way, downwards only.
+Read it in this order; a line imports from the lines above it alone, and stages import no other stage.
 
-values       errors, urls, tasks, network_id, schema, whitelist, limits, settings, priority, views,
-             index_registry, lean_start
-tools        stream, zip_stream, yajl, part_processes, hosts, disk, whole_files, batch, generations, queries, alerts,
-             reference, dagster_server
-stages       sources, fetch, extract, store, part_filter, checks, nppes, catalog
-composition  pipeline, results, task_store, manifest, unchanged, renewal, enrichment, data_dictionary,
-             statistics, budget, catalog_checks, changes, quality,
-             index_store, index_reader, index_watch, submission, discovery
-shells       defs, definitions, workers, batch_history, batch_orchestrator, console, status_view,
-             flags, batch_commands, submit_command, enrich_command, discover_command, query_commands, check_command,
-             report, report_command, index_cli, cli
+words     errors, text, limits, settings, schema, whitelist, urls, tasks, priority
+          Values; no I/O but for the lists of a whitelist.
+tools     startup, clock, spreadsheets, files, alerts, tls, stream
+          They know no payer.
+stages    network_id, fetch, sources, extract, lake
+          From addresses to published tables, a step each. All may use network_id.
+products  quality, ingest, watch, discover, providers, batches, submit, report
+          What the platform does, without Dagster.
+shells    defs, definitions, runner, cli, batch_orchestrator, __main__
+          Dagster lives in defs, definitions and runner; click in cli and in the console of runner.
 """

@@ -23,10 +23,10 @@ from mrf_assets.defs.reported_checks import reported_checks
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.defs.sensors import index_sensor
 from mrf_assets.errors import ListFileError
-from mrf_assets.ingest.pipeline import Wanted
 from mrf_assets.schema import LAYOUT_VERSION
 from mrf_assets.settings import EnrichSettings, IndexWatching, Operations, Settings
 from mrf_assets.submit import LOOK_UP_ASSET
+from mrf_assets.whitelist import Whitelists
 
 
 def build_defs(
@@ -84,7 +84,7 @@ def build_defs(
 def _code_version(settings: Settings) -> str:
     """Changes with what is extracted: the tables' layout, and the whitelists."""
     try:
-        wanted = Wanted.of(settings)
+        wanted = Whitelists.of(settings)
     except ListFileError:  # the runs say what is wrong with it; the UI must come up all the same
         return LAYOUT_VERSION
     digests = [each.sha256[:8] for each in (wanted.codes, wanted.tins) if each is not None]

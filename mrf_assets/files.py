@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import logging
 import os
 import secrets
+import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mrf_assets.clock import is_due
+from mrf_assets.errors import DiskFull, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -102,3 +106,127 @@ def locked(path: Path, waits_for: str, *, shared: bool = False) -> Iterator[None
             logger.info("waiting for %s", waits_for)
             fcntl.flock(file, kind)
         yield
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+_SQLITE_LOG_INDEX_BYTES = 32_768  # https://sqlite.org/walformat.html, section 2
+
+
+def require_room(folder: Path, kept_bytes: int, coming_bytes: int = 0) -> None:
+    """Refuse to go on where `coming_bytes` would leave less than `kept_bytes` free on the folder's disk.
+
+    Raises:
+        DiskFull: With what is free and what is needed.
+    """
+    free_bytes = _free_bytes(folder)
+    if free_bytes is not None and free_bytes < kept_bytes + coming_bytes:
+        raise DiskFull(str(folder), free_bytes, coming_bytes, kept_bytes)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it says that there is no room left, or no quota."""
+    return error.errno in _FULL
+
+
+def refusal(folder: Path, error: OSError) -> StoreError:
+    """What the file system refused, of a folder or of a file in it, as one line for a person."""
+    if is_full(error):
+        return full_disk(folder, error)
+    return StoreError(
+        str(folder), f"cannot be written ({error.strerror or error}); check the folder, its owner and its disk"
+    )
+
+
+@contextmanager
+def refusals(folder: Path) -> Iterator[None]:
+    """What the file system refuses becomes a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal(folder, error) from error
+
+
+@contextmanager
+def sqlite_refusals(path: Path, what: str) -> Iterator[None]:
+    """What stands in the way of a database becomes a StoreError; `what` could not be done with it."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise sqlite_refusal(path, what, error) from error
+
+
+@contextmanager
+def sqlite_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, for a connection with `isolation_level=None`: it takes the lock for writing at once."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def sqlite_refusal(path: Path, what: str, error: OSError | sqlite3.Error) -> StoreError:
+    """The same for a database; `what` could not be done with it."""
+    without_room = is_full(error) if isinstance(error, OSError) else _has_no_room(error, path.parent)
+    if without_room:
+        return full_disk(path.parent, error)
+    return StoreError(str(path), f"{what} ({error}); check the folder and its owner")
+
+
+def _has_no_room(error: sqlite3.Error, folder: Path) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the bits are details
+    if code == sqlite3.SQLITE_FULL:
+        return True
+    # Without room for its log, or for the log's index, SQLite says "disk I/O error"; without an inode for them
+    # "unable to open database file".
+    has_no_log = _free_bytes(folder) in range(_SQLITE_LOG_INDEX_BYTES) or _has_no_inodes(folder)
+    return code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and has_no_log
+
+
+def full_disk_behind(error: BaseException, folder: Path, setting: str) -> DiskFull | None:
+    """The full disk that an error of another library comes from, if it does.
+
+    That library keeps its files in `folder`, which `setting` names.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        is_ours = isinstance(cause, OSError) and is_full(cause) and _is_below(cause.filename, folder)
+        if is_ours or (isinstance(cause, sqlite3.Error) and _has_no_room(cause, folder)):
+            return full_disk(folder, cause, setting)
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _is_below(filename: object, folder: Path) -> bool:
+    return isinstance(filename, str) and Path(filename).is_relative_to(folder)
+
+
+def full_disk(folder: Path, error: BaseException, setting: str = "an --output-dir") -> DiskFull:
+    """What is used up there, after an error that says that something is."""
+    lacks = "quota" if getattr(error, "errno", None) == errno.EDQUOT else "inodes" if _has_no_inodes(folder) else "room"
+    return DiskFull(str(folder), _free_bytes(folder) or 0, 0, 0, lacks, setting)
+
+
+def _has_no_inodes(folder: Path) -> bool:
+    """Whether the disk has room, but not for another file; systems that count none have no end of them."""
+    for place in (folder, *folder.parents):
+        with suppress(OSError):
+            found = os.statvfs(place)
+            return bool(found.f_files) and not found.f_favail and bool(found.f_bavail)
+    return False
+
+
+def _free_bytes(folder: Path) -> int | None:
+    """Free for this user on the disk of a folder that may not be there yet; None where the system does not say."""
+    for place in (folder, *folder.parents):
+        try:
+            return shutil.disk_usage(place).free
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return None

@@ -6,7 +6,11 @@ shown without them: on consoles, in logs, in Dagster's UI, in CSVs for people. T
 
 from __future__ import annotations
 
+import json
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 # Unicode's categories Cc, Cf, Cs, Zl and Zp, as of version 16; a test holds it. Joiners in emoji and in some scripts
@@ -40,3 +44,32 @@ def printable_values(value: object) -> object:
 def percent_escaped(text: str) -> str:
     """An address with escapes for what is no text: the same address (RFC 3987, 3.1), and it can be shown."""
     return UNPRINTABLE.sub(lambda found: quote(found.group(), errors="surrogatepass"), text)
+
+
+def printable_json(value: object, indent: int | None = None) -> str:
+    """JSON for a console: readable letters as they are, what could steer a terminal as escapes."""
+    lines = json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
+    return "\n".join(UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in lines)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log lines for a console."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the traceback if there is one."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+@contextmanager
+def package_log(*, verbose: bool) -> Iterator[None]:
+    """What our own modules say goes to stderr; other libraries tell addresses."""
+    ours, handler = logging.getLogger("mrf_assets"), logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    before = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)
+        ours.removeHandler(handler)

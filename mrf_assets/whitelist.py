@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from mrf_assets.errors import ListFileError
 from mrf_assets.schema.code_types import CODE_SHAPES, shape_of
+from mrf_assets.settings import Settings
 
 _TIN = re.compile(r"\A[0-9]{2}-?[0-9]{7}\Z|\A[0-9]{10}\Z")
 _MOST_TOLD = 10
@@ -37,7 +38,7 @@ _ZIP_BEGINS = b"PK"  # as a workbook does
 
 @dataclass(frozen=True, slots=True)
 class CodeWhitelist:
-    """Wanted codes, upper case: of any type, and of one type, those with all of their zeros."""
+    """Whitelists codes, upper case: of any type, and of one type, those with all of their zeros."""
 
     any_type: frozenset[str]
     typed: frozenset[tuple[str, str]]
@@ -79,7 +80,7 @@ class CodeWhitelist:
 
 @dataclass(frozen=True, slots=True)
 class TinWhitelist:
-    """Wanted TINs, digits alone."""
+    """Whitelists TINs, digits alone."""
 
     values: frozenset[str]
 
@@ -252,3 +253,28 @@ def read_tin_whitelist(path: Path) -> TinWhitelist:
         "expected an EIN (12-3456789 or 123456789) or an NPI (ten digits)",
     )
     return TinWhitelist(frozenset(line.replace("-", "") for _, line in entries))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whitelists:
+    """The whitelists, read."""
+
+    codes: CodeWhitelist | None
+    tins: TinWhitelist | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Whitelists:
+        """Read the files that the settings name; ListFileError where that fails."""
+        return cls(
+            codes=None if settings.cpt_whitelist is None else read_code_whitelist(settings.cpt_whitelist),
+            tins=None if settings.tin_whitelist is None else read_tin_whitelist(settings.tin_whitelist),
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was odd about the lists, for a person."""
+        return () if self.codes is None else self.codes.warnings
+
+    def leaves_groups_out(self, settings: Settings) -> bool:
+        """Whether groups that no kept price names go; without a whitelist every group is wanted."""
+        return settings.referenced_groups_only and (self.codes is not None or self.tins is not None)

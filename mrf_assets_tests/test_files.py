@@ -23,9 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mrf_assets.disk import refusal, require_room, sqlite_refusal
 from mrf_assets.errors import DiskFull, StoreError
-from mrf_assets.files import whole_file
+from mrf_assets.files import refusal, require_room, sqlite_refusal, whole_file
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.lake.reference_tables import write_table

@@ -7,8 +7,7 @@ import unicodedata
 
 import pytest
 
-from mrf_assets.runner.console import printable_json
-from mrf_assets.text import UNPRINTABLE, percent_escaped, printable, printable_values
+from mrf_assets.text import UNPRINTABLE, percent_escaped, printable, printable_json, printable_values
 from mrf_assets.urls import canonical_url, file_name
 
 _NO_TEXT = {"Cc", "Cf", "Cs", "Zl", "Zp"}

@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mrf_assets.disk import refusal
 from mrf_assets.errors import StoreError
-from mrf_assets.files import whole_file
+from mrf_assets.files import refusal, whole_file
 from mrf_assets.ingest.results import Kept
 from mrf_assets.tasks import FileTask
 

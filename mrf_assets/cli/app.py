@@ -34,7 +34,6 @@ from mrf_assets.cli.discover import discover
 from mrf_assets.cli.enrich import enrich
 from mrf_assets.cli.index import index_commands
 from mrf_assets.cli.options import LocalPath, PriorityName
-from mrf_assets.disk import full_disk_behind
 from mrf_assets.errors import (
     ExtractError,
     FetchError,
@@ -47,18 +46,21 @@ from mrf_assets.errors import (
 )
 from mrf_assets.extract import READERS
 from mrf_assets.fetch import FetchOptions, Probes, open_url
-from mrf_assets.ingest.pipeline import Wanted, ingest, with_checked_arguments
+from mrf_assets.files import full_disk_behind
+from mrf_assets.ingest.pipeline import ingest, with_checked_arguments
 from mrf_assets.ingest.published_prices import networks_by_whitelists, published_prices
 from mrf_assets.ingest.results import NetworkResult
 from mrf_assets.lake.catalog import write_catalog
 from mrf_assets.lake.store import Store, row_counts
 from mrf_assets.priority import Priority
-from mrf_assets.runner.console import PrintableFormatter, print_warnings, printable, printable_json
+from mrf_assets.runner.console import print_warnings
 from mrf_assets.settings import Operations, Settings, dagster_home, unknown_variables
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
 from mrf_assets.stream.decompress import Opener
 from mrf_assets.tasks import FileTask, Plan
+from mrf_assets.text import PrintableFormatter, printable, printable_json
 from mrf_assets.urls import file_name
+from mrf_assets.whitelist import Whitelists
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SIZES_AT_ONCE = 8
@@ -326,7 +328,7 @@ def _zip_plans(
 
 def _read_whitelists(settings: Settings) -> None:
     """Read the whitelists and print their warnings."""
-    print_warnings(Wanted.of(settings).warnings)
+    print_warnings(Whitelists.of(settings).warnings)
 
 
 def _tell_kept(tasks: Sequence[FileTask], settings: Settings, *, err: bool) -> None:
@@ -335,7 +337,7 @@ def _tell_kept(tasks: Sequence[FileTask], settings: Settings, *, err: bool) -> N
     if not by_whitelists:
         return
     found = [
-        each for own, networks in by_whitelists.items() for each in published_prices(own, networks, Wanted.of(own))
+        each for own, networks in by_whitelists.items() for each in published_prices(own, networks, Whitelists.of(own))
     ]
     prices, kept = sum(each.prices for each in found), sum(each.kept for each in found)
     click.echo(

@@ -18,9 +18,9 @@ from mrf_assets.cli.status_view import StatusView, batches_table, job_lines, sta
 from mrf_assets.cli.submit import Shown, show_errors, show_job
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.lake.catalog import write_catalog
-from mrf_assets.runner.console import printable_json
 from mrf_assets.settings import Operations, Settings, dagster_home
 from mrf_assets.submit.server import DEFAULT_URL
+from mrf_assets.text import printable_json
 
 _PIPED_WIDTH = 1_000  # characters
 BUDGET_EXIT_CODE = 3

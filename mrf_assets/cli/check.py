@@ -17,11 +17,12 @@ from rich.table import Table
 
 from mrf_assets.cli.options import TAXONOMY_CODES_HELP, LocalPath
 from mrf_assets.errors import MrfError, SettingError
-from mrf_assets.ingest.pipeline import Wanted
 from mrf_assets.quality import check_networks
 from mrf_assets.quality.network_rules import CheckResult
-from mrf_assets.runner.console import print_warnings, printable, printable_json
+from mrf_assets.runner.console import print_warnings
 from mrf_assets.settings import Settings
+from mrf_assets.text import printable, printable_json
+from mrf_assets.whitelist import Whitelists
 
 _PATH = LocalPath()
 _PIPED_WIDTH = 1_000  # characters
@@ -48,7 +49,7 @@ def check(networks: tuple[str, ...], memory_mb: int | None, strict: bool, form: 
     """
     given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
     try:
-        print_warnings(Wanted.of(given).warnings)
+        print_warnings(Whitelists.of(given).warnings)
         found = check_networks(given, networks)
     except MrfError as error:  # a file that cannot be read is no rule that failed
         click.echo(f"Error: {printable(str(error))}", err=True)

@@ -12,7 +12,6 @@ import click
 from mrf_assets.cli.options import RAW_TEXT_HELP, LocalPath
 from mrf_assets.errors import FetchError, SettingError, StreamError
 from mrf_assets.fetch import FetchOptions, open_url
-from mrf_assets.runner.console import package_log, printable, printable_json
 from mrf_assets.settings import (
     DISCOVERY_MODES,
     MOST_WATCHED,
@@ -21,6 +20,7 @@ from mrf_assets.settings import (
     IndexWatching,
     Settings,
 )
+from mrf_assets.text import package_log, printable, printable_json
 from mrf_assets.watch.registry import read_registry
 
 if TYPE_CHECKING:

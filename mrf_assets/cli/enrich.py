@@ -37,8 +37,8 @@ from mrf_assets.providers import (
 )
 from mrf_assets.providers.lookup import BatchReport, Pulse, Statistics, counts_text, dollars_text, pace_text, spent_text
 from mrf_assets.providers.nppes import run_check
-from mrf_assets.runner.console import package_log, printable
 from mrf_assets.settings import MOST_WORKERS, EnrichSettings, Operations
+from mrf_assets.text import package_log, printable
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ from rich.table import Table
 from mrf_assets.cli.options import LocalPath
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.fetch import FetchOptions, open_url
-from mrf_assets.runner.console import print_warnings, printable, printable_json
+from mrf_assets.runner.console import print_warnings
 from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_index
 from mrf_assets.sources.locations import Unusable, shown, usable_location
+from mrf_assets.text import printable, printable_json
 from mrf_assets.urls import canonical_url, fault_of, is_remote, local_path
 from mrf_assets.watch.memory import IndexStatus, IndexStore
 from mrf_assets.watch.reader import source_options

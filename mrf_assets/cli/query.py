@@ -18,18 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 from mrf_assets.cli.options import RAW_TEXT_HELP, TAXONOMY_CODES_HELP, LocalPath
-from mrf_assets.disk import refusal
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
-from mrf_assets.files import whole_file
+from mrf_assets.files import refusal, whole_file
 from mrf_assets.lake.catalog import connect, write_catalog
 from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.lake.hints import code_hints, network_hints
 from mrf_assets.lake.queries import Query, names, parse, shipped
 from mrf_assets.lake.store import Store
-from mrf_assets.runner.console import printable, printable_json
 from mrf_assets.settings import Settings, machine_path
 from mrf_assets.spreadsheets import disarmed, row_writer
-from mrf_assets.text import printable_lines
+from mrf_assets.text import printable, printable_json, printable_lines
 from mrf_assets.whitelist import read_code_whitelist
 
 _PATH = LocalPath()

@@ -13,8 +13,8 @@ from mrf_assets.cli.options import TAXONOMY_CODES_HELP, LocalPath
 from mrf_assets.errors import SettingError
 from mrf_assets.lake.store import Store
 from mrf_assets.quality.changes import Changes, write_changes
-from mrf_assets.runner.console import printable
 from mrf_assets.settings import Settings
+from mrf_assets.text import printable
 
 _PATH = LocalPath()
 _PIPED_WIDTH = 1_000  # characters

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mrf_assets.batches.statistics import BatchStatistics, JobStatistics
 from mrf_assets.providers.lookup import dollars_text
-from mrf_assets.runner.console import printable
+from mrf_assets.text import printable
 
 _FAILURES_TOLD = 20
 _KINDS_TOLD = 8

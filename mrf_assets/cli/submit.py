@@ -14,9 +14,9 @@ from mrf_assets import submit as submission
 from mrf_assets.cli.options import PriorityName
 from mrf_assets.errors import SettingError
 from mrf_assets.priority import Priority
-from mrf_assets.runner.console import printable, printable_json
 from mrf_assets.submit import JobResults, JobStatus, results, wait_for_results
 from mrf_assets.submit.server import DEFAULT_URL
+from mrf_assets.text import printable, printable_json
 
 _FAILURES_TOLD = 20
 _ROWS_TOLD = 20

@@ -10,13 +10,14 @@ from typing import Any
 import dagster as dg
 
 from mrf_assets.errors import SettingError
-from mrf_assets.ingest.pipeline import Wanted, ingest, settings_of
+from mrf_assets.ingest.pipeline import ingest, settings_of
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.ingest.results import NetworkResult, Progress
 from mrf_assets.lake.store import Store
 from mrf_assets.quality.network_rules import CheckResult, audit
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask
+from mrf_assets.whitelist import Whitelists
 
 # What is the executor's is no matter of a single step.
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "max_parallel_steps")
@@ -112,7 +113,7 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
     def audit(self, network_id: str) -> dict[str, list[CheckResult]]:
         """Apply the rules to what is published of one network, by period."""
         store, tasks = Store(self.settings.output_dir), TaskStore.under(self.settings.output_dir).load(network_id)
-        wanted = Wanted.of(settings_of(tasks, self.settings))
+        wanted = Whitelists.of(settings_of(tasks, self.settings))
         periods = store.held_tables(network_id)
         if not periods:
             raise SettingError(

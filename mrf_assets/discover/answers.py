@@ -7,6 +7,7 @@ container in XML (Azure, S3) or a list of addresses in plain text (Kaiser, Highm
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -17,7 +18,6 @@ from mrf_assets.discover.links import Reading, address, read_page
 from mrf_assets.discover.values import FoundFile, Kind
 from mrf_assets.errors import MrfError
 from mrf_assets.limits import Limits
-from mrf_assets.sources.tally import SourceTally
 from mrf_assets.stream.json_events import TooDeepError, json_events
 from mrf_assets.urls import canonical_url
 
@@ -123,7 +123,7 @@ def _objects(url: str, body: bytes) -> Iterator[tuple[dict[str, str], dict[str, 
     key = ""
     limits = Limits(max_element_bytes=_MOST_TEXT_BYTES)
     try:
-        with json_events(iter([body]), canonical_url(url), SourceTally(), limits) as events:
+        with json_events(iter([body]), canonical_url(url), Counter(), limits) as events:
             for event, value in events:
                 if event == "map_key":
                     key = value[:_LONGEST_TEXT]

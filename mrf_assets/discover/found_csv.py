@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mrf_assets.discover.values import PortalResult
-from mrf_assets.disk import refusal
-from mrf_assets.files import whole_file
+from mrf_assets.files import refusal, whole_file
 from mrf_assets.spreadsheets import disarmed
 from mrf_assets.text import percent_escaped, printable
 

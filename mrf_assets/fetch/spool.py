@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from mrf_assets.disk import is_full, refusal, require_room
 from mrf_assets.errors import StoreError
+from mrf_assets.files import is_full, refusal, require_room
 from mrf_assets.stream.decompress import BLOCK_BYTES, RawFile, TransferCounts
 
 _ROOM_EVERY_BLOCKS = 32

@@ -21,10 +21,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.disk import refusals, require_room
 from mrf_assets.errors import AccessRefused, MrfError, SettingError, WhitelistKeepsNothing
 from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import FetchOptions, Validators, open_url, probe
+from mrf_assets.files import refusals, require_room
 from mrf_assets.ingest.parallel import in_processes
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.ingest.provider_filter import kept_rows
@@ -36,7 +36,7 @@ from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, RE
 from mrf_assets.settings import NETWORK_PATHS, Settings
 from mrf_assets.stream.decompress import DecompressedFile, Opener, TransferCounts, open_json, read_ahead
 from mrf_assets.tasks import FileTask
-from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, read_code_whitelist, read_tin_whitelist
+from mrf_assets.whitelist import Whitelists
 
 logger = logging.getLogger(__name__)
 
@@ -46,31 +46,6 @@ _COLLECT_EVERY = 500_000  # objects made
 # mrf_assets_tests/factory.py at 60 MB. What a whitelist keeps of a file cannot be told before.
 _TABLES_SHARE = {"gzip": 0.7, "zip": 0.7, "zlib": 0.7, "plain": 0.1}
 _ROOM_EVERY_BYTES = 32 << 20  # of JSON
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """The whitelists, read."""
-
-    codes: CodeWhitelist | None
-    tins: TinWhitelist | None
-
-    @classmethod
-    def of(cls, settings: Settings) -> Wanted:
-        """Read the files that the settings name; ListFileError where that fails."""
-        return cls(
-            codes=None if settings.cpt_whitelist is None else read_code_whitelist(settings.cpt_whitelist),
-            tins=None if settings.tin_whitelist is None else read_tin_whitelist(settings.tin_whitelist),
-        )
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What was odd about the lists, for a person."""
-        return () if self.codes is None else self.codes.warnings
-
-    def leaves_groups_out(self, settings: Settings) -> bool:
-        """Whether groups that no kept price names go; without a whitelist every group is wanted."""
-        return settings.referenced_groups_only and (self.codes is not None or self.tins is not None)
 
 
 def settings_of(tasks: Iterable[FileTask], settings: Settings) -> Settings:
@@ -102,7 +77,7 @@ def with_checked_arguments(tasks: Iterable[FileTask], settings: Settings) -> Ite
         given = tuple(sorted(task.extra_args.items()))
         if given not in checked:
             own = settings.with_arguments(task.extra_args)
-            Wanted.of(own)
+            Whitelists.of(own)
             paths = {name: str(getattr(own, name).absolute()) for name in NETWORK_PATHS if name in task.extra_args}
             checked[given] = {**task.extra_args, **paths}
         yield replace(task, extra_args=checked[given])
@@ -132,7 +107,7 @@ def ingest(
     """
     settings = settings_of(tasks, settings)
     reader = READERS[settings.reader]
-    store, wanted = Store(settings.output_dir.absolute(), settings.grace_seconds), Wanted.of(settings)
+    store, wanted = Store(settings.output_dir.absolute(), settings.grace_seconds), Whitelists.of(settings)
     for warning in wanted.warnings:
         _warn_once(warning)
     fetch_options = fetch_options or FetchOptions.of(settings)
@@ -295,7 +270,7 @@ class _Work:
 
     network_id: str
     settings: Settings
-    wanted: Wanted
+    wanted: Whitelists
     reader: Reader
     stage: Stage
     fetch_options: FetchOptions
@@ -473,7 +448,7 @@ class _Work:
             path.unlink()
 
 
-def _known_row(task: FileTask, *, settings: Settings, wanted: Wanted) -> dict[str, Any]:
+def _known_row(task: FileTask, *, settings: Settings, wanted: Whitelists) -> dict[str, Any]:
     """What stands in a `files` row whatever the file's content is.
 
     A setting that changes rows must leave a trace here: `unchanged` compares what is published with it.

@@ -23,8 +23,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from mrf_assets.disk import sqlite_refusal, sqlite_refusals
 from mrf_assets.errors import SettingError, StoreError
+from mrf_assets.files import sqlite_refusal, sqlite_refusals
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan, file_id_of
 from mrf_assets.urls import canonical_url, host_of, is_remote
 from mrf_assets.urls.private_addresses import is_private_host

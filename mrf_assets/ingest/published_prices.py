@@ -10,12 +10,13 @@ import duckdb
 import pyarrow as pa
 
 from mrf_assets.errors import SettingError, StoreError
-from mrf_assets.ingest.pipeline import Wanted, settings_of
+from mrf_assets.ingest.pipeline import settings_of
 from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.lake.store import Store
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask
+from mrf_assets.whitelist import Whitelists
 
 _PRICES = """SELECT filename, billing_code_type, billing_code, count(*) AS prices,
     count(*) FILTER ({is_wanted}) AS wanted
@@ -59,7 +60,7 @@ def networks_by_whitelists(
     return found
 
 
-def published_prices(settings: Settings, networks: Iterable[str], wanted: Wanted) -> list[PublishedPrices]:
+def published_prices(settings: Settings, networks: Iterable[str], wanted: Whitelists) -> list[PublishedPrices]:
     """What the whitelists would keep of networks, those that are published.
 
     Raises:
@@ -86,7 +87,7 @@ def published_prices(settings: Settings, networks: Iterable[str], wanted: Wanted
 
 
 def _counts(
-    tables: dict[str, list[str]], wanted: Wanted, settings: Settings
+    tables: dict[str, list[str]], wanted: Whitelists, settings: Settings
 ) -> list[tuple[str, str | None, str | None, int, int]]:
     """File, code and type of it, its prices, and those of a wanted TIN."""
     given = tables if wanted.tins else {RATES.name: tables[RATES.name]}

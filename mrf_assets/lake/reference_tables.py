@@ -17,8 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.disk import refusal
-from mrf_assets.files import whole_file
+from mrf_assets.files import refusal, whole_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,8 @@ from typing import Final, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.disk import refusals
 from mrf_assets.errors import StoreError
-from mrf_assets.files import locked, sync
+from mrf_assets.files import locked, refusals, sync
 from mrf_assets.lake.generations import (
     FileName,
     dismiss,

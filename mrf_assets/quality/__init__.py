@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from mrf_assets.ingest.pipeline import Wanted
 from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.store import Store
 from mrf_assets.quality.changes import drift_checks
 from mrf_assets.quality.lake_rules import CATALOG_CHECKS, audit_catalog
 from mrf_assets.quality.network_rules import CheckResult, audit
 from mrf_assets.settings import Settings
-from mrf_assets.whitelist import CodeWhitelist
+from mrf_assets.whitelist import CodeWhitelist, Whitelists
 
 
 def check_networks(
@@ -25,7 +24,7 @@ def check_networks(
     Raises:
         MrfError: As its class says; nothing is changed in any case.
     """
-    store, codes = Store(settings.output_dir.absolute()), Wanted.of(settings).codes
+    store, codes = Store(settings.output_dir.absolute()), Whitelists.of(settings).codes
     with connect(
         settings.output_dir, memory_mb=settings.query_memory_mb, taxonomy_codes=settings.taxonomy_codes
     ) as connection:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from mrf_assets.quality.changes import Changes
 from mrf_assets.report.figures import CodePrices, Run, Spread
 from mrf_assets.report.providers import Providers
-from mrf_assets.runner.console import printable
+from mrf_assets.text import printable
 
 INK, MUTED, FIRST, SECOND, THIRD, FOURTH = "#1b2129", "#6a7480", "#2f6fb3", "#c2571a", "#2b8a57", "#8a5fb0"
 COLORS = {INK: "ink", MUTED: "muted", FIRST: "first", SECOND: "second", THIRD: "third", FOURTH: "fourth"}

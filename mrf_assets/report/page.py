@@ -12,13 +12,12 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mrf_assets.disk import refusal
-from mrf_assets.files import whole_file
+from mrf_assets.files import refusal, whole_file
 from mrf_assets.quality.network_rules import Check, CheckResult
 from mrf_assets.report import charts
 from mrf_assets.report.figures import Figures, read_figures
-from mrf_assets.runner.console import printable
 from mrf_assets.settings import Settings
+from mrf_assets.text import printable
 
 REPORT_NAME = "report.html"
 

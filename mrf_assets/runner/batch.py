@@ -1,6 +1,6 @@
 """One call for a batch: register, run N networks at a time, report.
 
-`python -m mrf_assets.runner.batch` is `mrf run`.
+`mrf_assets.batch_orchestrator` is where Python code finds it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import logging
 import os
 import secrets
 import signal
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -33,9 +32,9 @@ from mrf_assets.defs.run_records import (
     published_facts,
     run_record,
 )
-from mrf_assets.disk import require_room
 from mrf_assets.errors import SettingError, StoreError
-from mrf_assets.ingest.pipeline import Wanted, with_checked_arguments
+from mrf_assets.files import require_room
+from mrf_assets.ingest.pipeline import with_checked_arguments
 from mrf_assets.ingest.plan import PlannedBatch, TaskStore
 from mrf_assets.ingest.results import Kept
 from mrf_assets.lake.store import Store
@@ -63,6 +62,7 @@ from mrf_assets.runner.workers import (
 from mrf_assets.settings import Operations, Settings, dagster_home, machine_path
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.urls import canonical_url, host_of
+from mrf_assets.whitelist import Whitelists
 
 _TAG_CHARACTERS = 250  # an index's address in a run tag
 _DAY_SECONDS = 86_400
@@ -286,7 +286,7 @@ def _check(settings: Settings, operations: Operations, workers: int) -> None:
     """What can be said before anything starts."""
     if workers < 1:
         raise SettingError("workers", f"is {workers}; it must be 1 or more")
-    Wanted.of(settings)
+    Whitelists.of(settings)
     check_alert_urls(operations.alert_urls)
     require_room(settings.output_dir, settings.min_free_bytes)
 
@@ -547,9 +547,3 @@ def _from_here(path: Path) -> str:
 
 def _log_file(log_dir: str | None, network_id: str) -> str | None:
     return f"{log_dir}/{network_id}_extraction.log" if log_dir else None
-
-
-if __name__ == "__main__":
-    from mrf_assets.cli.app import main
-
-    main(["run", *sys.argv[1:]])

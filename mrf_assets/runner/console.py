@@ -6,10 +6,7 @@ which they end; the bar is drawn on a terminal only, so that a log file stays cl
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -25,46 +22,17 @@ from rich.progress import (
 from mrf_assets.batches.statistics import BatchStatistics
 from mrf_assets.ingest.results import Kept, Progress
 from mrf_assets.tasks import FileTask
-from mrf_assets.text import UNPRINTABLE, printable as printable  # noqa: PLC0414 - consoles show texts
+from mrf_assets.text import printable
 
 _RULE = "=" * 60
 _URL_CHARACTERS = 70
 _PLANS_TOLD = 5
 
 
-def printable_json(value: object, indent: int | None = None) -> str:
-    """JSON for a console: readable letters as they are, what could steer a terminal as escapes."""
-    lines = json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
-    return "\n".join(UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in lines)
-
-
 def print_warnings(warnings: Iterable[str]) -> None:
     """One line each, on stderr."""
     for warning in warnings:
         click.echo(f"⚠️ {printable(warning)}", err=True)
-
-
-class PrintableFormatter(logging.Formatter):
-    """Log lines for a console."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, and the traceback if there is one."""
-        return "\n".join(map(printable, super().format(record).split("\n")))
-
-
-@contextmanager
-def package_log(*, verbose: bool) -> Iterator[None]:
-    """What our own modules say goes to stderr; other libraries tell addresses."""
-    ours, handler = logging.getLogger("mrf_assets"), logging.StreamHandler()
-    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    before = ours.level
-    ours.addHandler(handler)
-    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
-    try:
-        yield
-    finally:
-        ours.setLevel(before)
-        ours.removeHandler(handler)
 
 
 class BatchConsole:

@@ -38,9 +38,8 @@ from mrf_assets.defs.run_records import (
     records_by_batch,
     why_failed,
 )
-from mrf_assets.disk import full_disk, is_full
 from mrf_assets.errors import SettingError
-from mrf_assets.files import whole_file
+from mrf_assets.files import full_disk, is_full, whole_file
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.lake.store import Store
 from mrf_assets.settings import Operations, dagster_home, machine_path

@@ -38,13 +38,13 @@ from mrf_assets.defs.processes import (
     stop_worker,
     worker_tags,
 )
-from mrf_assets.disk import full_disk_behind
 from mrf_assets.errors import DiskFull
+from mrf_assets.files import full_disk_behind
 from mrf_assets.ingest.parallel import end_with_parent
 from mrf_assets.ingest.results import Progress
 from mrf_assets.lake.store import Store
-from mrf_assets.runner.console import PrintableFormatter
 from mrf_assets.settings import Settings, dagster_home
+from mrf_assets.text import PrintableFormatter
 
 _GRACE_SECONDS = 30.0  # for an interrupted run to clean up behind itself
 _POLL_SECONDS = 0.5  # how soon a signal is noticed

@@ -61,7 +61,7 @@ def read_index(
         with open_url(location) as raw:
             tally.is_from_stranger = not raw.is_private
             file = open_json(raw, limits=options.limits)
-            with json_events(file.blocks(), shown, tally, options.limits) as events:
+            with json_events(file.blocks(), shown, tally.repairs, options.limits) as events:
                 _Index(location, spool, tally, options).read(events)
             tally.repairs.update(file.repairs)
         spool.count_allowed_amounts(tally)

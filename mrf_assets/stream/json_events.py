@@ -5,6 +5,7 @@ Events are ijson's `(event, value)`; what they mean is `index`'s business, decom
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -14,7 +15,6 @@ import ijson
 
 from mrf_assets.errors import EmptyFile, MalformedJson, TruncatedFile
 from mrf_assets.limits import Limits, too_deep, too_long
-from mrf_assets.sources.tally import SourceTally
 from mrf_assets.stream.surrogates import mended
 from mrf_assets.stream.yajl_errors import stumble
 
@@ -29,19 +29,19 @@ class TooDeepError(Exception):
 
 
 @contextmanager
-def json_events(blocks: Iterator[bytes], url: str, tally: SourceTally, limits: Limits) -> Iterator[Iterator[Event]]:
+def json_events(blocks: Iterator[bytes], url: str, repairs: Counter[str], limits: Limits) -> Iterator[Iterator[Event]]:
     """Events of one JSON value; what goes wrong while they are taken is told with its place.
 
-    A byte order mark is dropped and counted.
+    A byte order mark is dropped and counted in `repairs`, as lone surrogates are.
 
     Raises:
         EmptyFile: No byte.
         MalformedJson, TruncatedFile: With the byte of the decompressed file.
         LimitExceeded: A text or number is too long; nested too deep, where the taker says so.
     """
-    source = _Bytes(mended(blocks, tally.repairs))
+    source = _Bytes(mended(blocks, repairs))
     if source.has_mark:
-        tally.repairs["byte_order_mark"] += 1
+        repairs["byte_order_mark"] += 1
     try:
         yield _parsed(source, url, limits)
     except TooDeepError:

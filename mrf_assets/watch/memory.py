@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import IO
 
 from mrf_assets.clock import SKEW_SECONDS
-from mrf_assets.disk import sqlite_refusals, sqlite_transaction
 from mrf_assets.fetch import Validators
+from mrf_assets.files import sqlite_refusals, sqlite_transaction
 from mrf_assets.urls import canonical_url
 from mrf_assets.watch.registry import RegisteredIndex
 

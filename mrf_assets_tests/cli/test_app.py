@@ -857,9 +857,9 @@ def test_without_a_command_the_help_is_shown(mrf: Mrf) -> None:
     assert all(f"\n  {command} " in told.out + told.err for command in ("run", "plan", "extract", "manifest"))
 
 
-@pytest.mark.parametrize("module", ["mrf_assets", "mrf_assets.runner.batch"])
+@pytest.mark.parametrize("module", ["mrf_assets", "mrf_assets.batch_orchestrator"])
 def test_modules_take_the_flags_of_the_command(tmp_path: Path, module: str) -> None:
-    """`python -m mrf_assets run` and `python -m mrf_assets.runner.batch` are one program."""
+    """`python -m mrf_assets run` and `python -m mrf_assets.batch_orchestrator` are one program."""
     place = Place(tmp_path)
     command = ["run"] if module == "mrf_assets" else []
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mrf_assets.ingest.pipeline import Wanted
 from mrf_assets.ingest.published_prices import published_prices
 from mrf_assets.settings import Settings
-from mrf_assets.whitelist import CodeWhitelist, TinWhitelist
+from mrf_assets.whitelist import CodeWhitelist, TinWhitelist, Whitelists
 from mrf_assets_tests.small_lake import Lake, Price, make_lake
 
 _CODES = CodeWhitelist(frozenset({"0510"}), frozenset({("CPT", "99213")}))
@@ -34,14 +33,14 @@ def _has_tin(price: Price) -> bool:
 @pytest.mark.parametrize(
     ("wanted", "is_kept"),
     [
-        (Wanted(codes=_CODES, tins=None), _has_code),
-        (Wanted(codes=None, tins=_TINS), _has_tin),
-        (Wanted(codes=_CODES, tins=_TINS), lambda price: _has_code(price) and _has_tin(price)),
+        (Whitelists(codes=_CODES, tins=None), _has_code),
+        (Whitelists(codes=None, tins=_TINS), _has_tin),
+        (Whitelists(codes=_CODES, tins=_TINS), lambda price: _has_code(price) and _has_tin(price)),
     ],
     ids=["codes", "tins", "both"],
 )
 def test_the_prices_of_the_latest_period_are_judged(
-    lake: Lake, wanted: Wanted, is_kept: Callable[[Price], bool]
+    lake: Lake, wanted: Whitelists, is_kept: Callable[[Price], bool]
 ) -> None:
     """As a run would keep them, by network; one that is not published has none."""
     found = published_prices(Settings(output_dir=lake.root), ["t~a", "t~twin", "t~none"], wanted)
@@ -57,5 +56,5 @@ def test_the_prices_of_the_latest_period_are_judged(
 
 def test_nothing_is_published_in_an_empty_folder(tmp_path: Path) -> None:
     """And nothing is written."""
-    assert [] == published_prices(Settings(output_dir=tmp_path / "lake"), ["a"], Wanted(codes=_CODES, tins=None))
+    assert [] == published_prices(Settings(output_dir=tmp_path / "lake"), ["a"], Whitelists(codes=_CODES, tins=None))
     assert [] == list(tmp_path.iterdir())

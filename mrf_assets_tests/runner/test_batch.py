@@ -22,8 +22,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from mrf_assets.batch_orchestrator import execute_batch
 from mrf_assets.fetch import open_url
-from mrf_assets.runner.batch import execute_batch
 from mrf_assets.schema import TABLES
 from mrf_assets.sources import read_source
 from mrf_assets_tests.dagster_fixtures import SECRET, Payer, Place, finished, key, run_arguments, wait_for

@@ -13,9 +13,8 @@ from typing import IO
 
 import pyarrow as pa
 
-from mrf_assets.disk import refusals
 from mrf_assets.errors import StoreError, StrangeRows
-from mrf_assets.files import sync
+from mrf_assets.files import refusals, sync
 from mrf_assets.providers.lookup.cells import from_text, to_text
 from mrf_assets.providers.lookup.ledger import Part
 from mrf_assets.providers.lookup.output_faults import NEXT, READ_ROWS, nothing_left, strange, unreadable

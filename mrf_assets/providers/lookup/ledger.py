@@ -22,9 +22,8 @@ from typing import Any, Self
 
 import orjson
 
-from mrf_assets.disk import sqlite_refusals, sqlite_transaction
 from mrf_assets.errors import StoreError
-from mrf_assets.files import sync
+from mrf_assets.files import sqlite_refusals, sqlite_transaction, sync
 from mrf_assets.providers.lookup.items import Failure, Item, Outcome, Result, Row
 
 _SCHEMA = """

@@ -13,9 +13,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from mrf_assets.disk import refusal
 from mrf_assets.errors import StoreError
-from mrf_assets.files import sole
+from mrf_assets.files import refusal, sole
 from mrf_assets.providers.lookup.csv_output import CsvFile
 from mrf_assets.providers.lookup.ledger import Part
 from mrf_assets.providers.lookup.parquet_output import ParquetParts

@@ -10,9 +10,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.disk import refusals
 from mrf_assets.errors import StoreError, StrangeRows
-from mrf_assets.files import sync
+from mrf_assets.files import refusals, sync
 from mrf_assets.providers.lookup.ledger import Part
 from mrf_assets.providers.lookup.output_faults import NEXT, READ_ROWS, nothing_left, strange, unreadable
 

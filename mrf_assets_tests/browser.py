@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, Error as PageError, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error as PageError, Locator, Page, expect, sync_playwright
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+_LAUNCH = '"operationName":"Launch'  # of Dagster's mutations: a backfill, runs, a re-execution
 PAGE_MILLISECONDS = 45_000
 
 
@@ -35,6 +36,15 @@ class Ui:
     def click(self, text: str) -> None:
         """Click what has this text and can be seen; of several, what came last lies on top."""
         self.page.get_by_text(text).locator("visible=true").last.click()
+
+    def launch(self, button: Locator) -> None:
+        """Click what launches runs, and leave the page once Dagster has answered.
+
+        A page that is open asks Dagster and draws what it hears all the time, which takes a core from the runs.
+        """
+        with self.page.expect_response(lambda answer: _LAUNCH in (answer.request.post_data or "")):
+            button.click()
+        self.page.goto("about:blank")
 
     def see(self, *texts: str | re.Pattern[str]) -> None:
         """Wait until the page shows every one of these texts."""

@@ -30,16 +30,20 @@ settings.load_profile("mrf_assets")
 
 # The longest begin, so that at the end no worker sits beside one that has minutes of Dagster before it.
 _FIRST = (
-    "test_ui",
-    "test_submission",
-    "test_batch_commands",
-    "test_recovery",
-    "test_ui_enrichment",
-    "test_index_sensor_live",
-    "test_hostile",
-    "test_fast_equals_reference",
-    "test_discovery_browser",
-    "test_discovery_private",
+    "defs/test_ui.py",
+    "submit/test_submit.py",
+    "defs/test_recovery.py",
+    "cli/test_batches.py",
+    "test_hostile.py",
+    "runner/test_batch.py",
+    "defs/test_sensors_live.py",
+    "defs/test_ui_enrichment.py",
+    "discover/browser/test_private.py",
+    "extract/fast/test_equals_oracle.py",
+    "discover/browser/test_visit.py",
+    "defs/test_enrichment.py",
+    "test_files.py",
+    "cli/test_app.py",
 )
 
 # Dagster writes each event of a run to SQLite with three or four waits for the disk: two thirds of a small run's time.
@@ -105,7 +109,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Modules in the order of `_FIRST`, the rest as they were."""
-    items.sort(key=lambda item: _FIRST.index(item.path.stem) if item.path.stem in _FIRST else len(_FIRST))
+    place = {Path(__file__).parent / path: number for number, path in enumerate(_FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(_FIRST)))
 
 
 @pytest.fixture(scope="session", autouse=True)

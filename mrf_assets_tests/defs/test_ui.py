@@ -49,7 +49,7 @@ class Desk:
         for letter in letters:
             self.ui.click(key(letter))
         self.ui.page.keyboard.press("Escape")
-        self.ui.page.get_by_role("button", name=re.compile(r"Launch (backfill|\d+ run)")).click()
+        self.ui.launch(self.ui.page.get_by_role("button", name=re.compile(r"Launch (backfill|\d+ run)")))
 
     def failed_checks(self, table: str = "rates") -> set[str]:
         """The checks of a table that failed in any network."""
@@ -200,7 +200,7 @@ def test_a_failed_partition_is_read_repaired_and_retried(desk: Desk) -> None:
     assert {"dollars_are_positive"} <= desk.failed_checks() <= {"dollars_are_positive", FRESHNESS_CHECK}
 
     desk.payer.publish(_BROKEN)
-    desk.ui.page.get_by_role("button", name="Re-execute all (*)").click()
+    desk.ui.launch(desk.ui.page.get_by_role("button", name="Re-execute all (*)"))
     retried = desk.ended_run(_BROKEN, dg.DagsterRunStatus.SUCCESS)
 
     assert failed.run_id == retried.parent_run_id

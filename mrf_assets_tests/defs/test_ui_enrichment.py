@@ -77,13 +77,15 @@ def went(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Went]:
             ui = opened(browser, base_url)
             ui.open(_JOB, "Materialize all")
             ui.click("Materialize all")
-            ui.click("Confirm")  # the tables were not made by Dagster
+            ui.launch(
+                ui.page.get_by_text("Confirm").locator("visible=true").last
+            )  # the tables were not made by Dagster
             failed = _ended(place, dg.DagsterRunStatus.FAILURE)
             asked_before = Counter(api.requests)
             api.on_request = lambda _npi: None
             api.always(None)
             ui.open(f"/runs/{failed.run_id}", "Re-execute")
-            ui.page.get_by_role("button", name="Re-execute").first.click()
+            ui.launch(ui.page.get_by_role("button", name="Re-execute").first)
             retried = _ended(place, dg.DagsterRunStatus.SUCCESS)
             asked_after = Counter(api.requests) - asked_before
             yield Went(ui=ui, failed=failed, retried=retried, asked_before=asked_before, asked_after=asked_after)

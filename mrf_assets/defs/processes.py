@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
     StepContext = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
 
-WORKER_TAG = "mrf/worker"  # process id
-STARTED_TAG = "mrf/worker_started"  # a process id is given again
-MACHINE_TAG = "mrf/machine"  # on which it is one
-COORDINATOR_TAG = "mrf/coordinator"  # process id of the one that gave the worker its run, on the same machine
-COORDINATOR_STARTED_TAG = "mrf/coordinator_started"
+# Dagster shows tags of this prefix nowhere in its UI, and gives them out by no GraphQL.
+_HIDDEN = ".dagster/mrf_"
+WORKER_TAG = f"{_HIDDEN}worker"  # process id
+STARTED_TAG = f"{_HIDDEN}worker_started"  # a process id is given again
+MACHINE_TAG = f"{_HIDDEN}machine"  # on which it is one
+COORDINATOR_TAG = f"{_HIDDEN}coordinator"  # process id of the one that gave the worker its run, on the same machine
+COORDINATOR_STARTED_TAG = f"{_HIDDEN}coordinator_started"
 _CLOCK_SECONDS = 5.0  # by which the machine's clock may drift meanwhile
 _BOOT_SECONDS = psutil.boot_time()  # moves with the clock: a virtual machine's is set anew after a pause
 _START_TICKS = 19  # of the fields behind the name in /proc/<pid>/stat

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from mrf_assets.cli.app import main
+from mrf_assets.defs.processes import WORKER_TAG
 from mrf_assets.runner.history import batch_statistics
 from mrf_assets_tests.dagster_fixtures import SECRET, Payer, Place, finished, key, run_arguments
 from mrf_assets_tests.factory import document, gzipped, render
@@ -55,7 +56,7 @@ def _runs(place: Place) -> list[dg.DagsterRun]:
 def _worker(place: Place, letter: str) -> psutil.Process:
     """The process that works on a network."""
     (run,) = [run for run in _runs(place) if run.tags["dagster/partition"] == key(letter)]
-    return psutil.Process(int(run.tags["mrf/worker"]))
+    return psutil.Process(int(run.tags[WORKER_TAG]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 from mrf_assets.batches.statistics import BatchStatistics
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.partitions import NETWORKS, add_networks
+from mrf_assets.defs.processes import WORKER_TAG
 from mrf_assets.defs.retention import prune_runs
 from mrf_assets.defs.run_records import all_records
 from mrf_assets.fetch import open_url
@@ -47,14 +48,17 @@ class Bench:
         hook = self.server.url(_HOOK).replace("http:", "json:")
         return build_defs(Settings(output_dir=self.place.output), operations=Operations(alert_urls=hook, fresh_days=45))
 
-    def run(self, letter: str, *, period: str = "2026-11", **tags: str) -> dg.ExecuteInProcessResult:
-        """Plan and run a network; without a file at the payer's it fails."""
+    def run(
+        self, letter: str, *, period: str = "2026-11", worker: int | None = None, **tags: str
+    ) -> dg.ExecuteInProcessResult:
+        """Plan and run a network, as the command line does where a worker is given; without a file it fails."""
         options = SourceOptions(network_id=key(letter))
         # The period stands in the name.
         url = Payer(self.server).url(letter).replace("/2026-11-05_", f"/{period}-05_")
         plan = TaskStore.under(self.place.output)
         add_networks(self.instance, list(plan.save(read_source("url", url, open_url, options))))
         tags = {"dagster/partition": key(letter), **{f"mrf/{name}": value for name, value in tags.items()}}
+        tags |= {} if worker is None else {WORKER_TAG: str(worker)}
         job = self.defs.resolve_job_def("ingest_in_process")
         return job.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
 
@@ -295,7 +299,7 @@ def test_runs_that_were_deleted_silence_no_batch(bench: Bench) -> None:
 def test_batches_of_the_command_line_tell_of_themselves(bench: Bench) -> None:
     """They carry the process that worked on them."""
     cursor = bench.tick("ended_batches", None)
-    bench.run("a", batch="mine", worker="12")
+    bench.run("a", batch="mine", worker=12)
     bench.tick("ended_batches", cursor)
 
     assert [] == bench.told

@@ -21,8 +21,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
 
 from mrf_assets.batch_orchestrator import execute_batch
+from mrf_assets.defs.processes import WORKER_TAG
 from mrf_assets.fetch import open_url
 from mrf_assets.schema import TABLES
 from mrf_assets.sources import read_source
@@ -239,7 +241,7 @@ def test_a_parallel_run_tells_one_line_for_each_network(four: Batch) -> None:
 def test_workers_are_processes_of_their_own(four: Batch) -> None:
     """Four of them worked off four networks."""
     with four.place.instance() as instance:
-        workers = {run.tags["mrf/worker"] for run in instance.get_runs()}
+        workers = {run.tags[WORKER_TAG] for run in instance.get_runs()}
 
     assert len(_LETTERS) == len(workers)
 
@@ -451,6 +453,15 @@ def test_dagster_has_one_run_for_each_network(four: Batch) -> None:
     assert {(four.manifest["batch_id"], "127.0.0.1")} == {(run.tags["mrf/batch"], run.tags["mrf/host"]) for run in runs}
 
 
+def test_the_runs_page_shows_the_tags_that_people_filter_by(four: Batch) -> None:
+    """Those of processes, which only commands read, have the prefix of tags that Dagster shows nowhere."""
+    with four.place.instance() as instance:
+        tags = {tag for run in instance.get_runs() for tag in run.tags if not tag.startswith(HIDDEN_TAG_PREFIX)}
+
+    shown = {tag for tag in tags if not tag.startswith("dagster/")}
+    assert {f"mrf/{name}" for name in ("batch", "host", "log_file", "source_input", "source_type")} == shown
+
+
 def test_dagster_shows_what_is_published(four: Batch) -> None:
     """Networks that succeeded are materialized, the other one failed."""
     with four.place.instance() as instance:
@@ -484,7 +495,7 @@ class Held:
         """The process that works on a network."""
         with self.place.instance() as instance:
             (run,) = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": key(letter)}), limit=1)
-        return int(run.tags["mrf/worker"])
+        return int(run.tags[WORKER_TAG])
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from mrf_assets_tests.mrf_server import Answer, Gate, MrfServer, Request
 INDEX = "/2026-11-05_soak_index.json"
 FAULTS = ("cut", "cut", "cut", "reset", "reset", "stall", "stall", "429", "429 with Retry-After", "503")
 FAULTY_SHARE = 0.1
-MOST_IN_A_ROW = 3  # the retries that a download has by default
+MAX_IN_A_ROW = 3  # the retries that a download has by default
 READ_TIMEOUT_SECONDS = 2.0  # what a stall costs
 BROKEN_EACH = 4
 LARGE_EVERY = 10  # every tenth network has a file of some hundred KB, where there is a middle to cut
@@ -86,7 +86,7 @@ class FaultyServer(MrfServer):
         with self._lock:
             self._asked[request.path] += 1
             rng = random.Random(f"{self._seed} {request.path} {self._asked[request.path]}")  # noqa: S311 - no secret
-            if rng.random() >= FAULTY_SHARE or self._in_a_row[request.path] >= MOST_IN_A_ROW:
+            if rng.random() >= FAULTY_SHARE or self._in_a_row[request.path] >= MAX_IN_A_ROW:
                 self._in_a_row[request.path] = 0
                 fault = None
             else:

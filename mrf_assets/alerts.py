@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 # `dictConfig` enables every logger that was disabled.
 logging.getLogger("apprise").addFilter(lambda _record: False)
 
-_MOST_CHARACTERS = 1_800  # Discord refuses more than 2,000
+_MAX_CHARACTERS = 1_800  # Discord refuses more than 2,000
 _TITLE_CHARACTERS = 150
 # What services make a mention of: @everyone, <@42>, <!channel>. Taken out it would leave another one (@@everyone), and
 # apprise's Discord plugin looks for @name by itself. A space of no width keeps it readable, and calls nobody.
@@ -43,11 +43,11 @@ class Alert:
     @property
     def body(self) -> str:
         """The lines, with what does not fit counted."""
-        lines = [_one_line(line, _MOST_CHARACTERS // 2) for line in self.lines]
+        lines = [_one_line(line, _MAX_CHARACTERS // 2) for line in self.lines]
         told, size = list[str](), 0
         for line in lines:
             size += len(line) + 1
-            if size > _MOST_CHARACTERS:
+            if size > _MAX_CHARACTERS:
                 return "\n".join([*told, f"... and {len(lines) - len(told)} more lines"])
             told.append(line)
         return "\n".join(told)

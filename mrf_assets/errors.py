@@ -37,7 +37,7 @@ this tree and stays a traceback.
     │   └── RemoteReferencesFailed
     ├── PartDied              the process that read a part of a network is gone
     ├── StoreError            the output or temporary folder refused
-    │   ├── StrangeRows       other rows stand there than those that were written
+    │   ├── UnexpectedRows       other rows stand there than those that were written
     │   └── DiskFull
     ├── AuditFailed           blocking checks failed; nothing was published
     ├── WhitelistKeepsNothing published prices would be replaced by none
@@ -318,7 +318,7 @@ class StoreError(MrfError):
         return f"{self.path}: {self.reason}"
 
 
-class StrangeRows(StoreError):
+class UnexpectedRows(StoreError):
     """What stands in an output is not what its ledger says was written there."""
 
 

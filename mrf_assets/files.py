@@ -21,7 +21,7 @@ from mrf_assets.errors import DiskFull, StoreError
 logger = logging.getLogger(__name__)
 
 _ABANDONED_SECONDS = 86_400.0
-_MOST_OF_A_NAME = 200  # bytes of 255; the rest is ours
+_MAX_NAME_BYTES = 200  # bytes of 255; the rest is ours
 
 
 def sync(path: Path) -> None:
@@ -34,7 +34,7 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
+def atomic_write(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """Where to write a file that takes the place of `path` when the block ends, and not if it fails.
 
     The name is this writer's alone: under one name two of them would write into one file, and publish it half done. It
@@ -44,7 +44,7 @@ def whole_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
         OSError: As the block, or the file system, says.
     """
     folder = folder or path.parent
-    prefix = f".{os.fsdecode(os.fsencode(path.name)[:_MOST_OF_A_NAME])}."
+    prefix = f".{os.fsdecode(os.fsencode(path.name)[:_MAX_NAME_BYTES])}."
     _remove_abandoned(folder, prefix)
     partial = folder / f"{prefix}{secrets.token_hex(8)}.partial"
     try:
@@ -65,7 +65,7 @@ def _remove_abandoned(folder: Path, prefix: str) -> None:
 
 
 @contextmanager
-def sole(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Hold a lock file that stands there only meanwhile; it goes with the process.
 
     Raises:
@@ -130,7 +130,7 @@ def is_full(error: OSError) -> bool:
     return error.errno in _FULL
 
 
-def refusal(folder: Path, error: OSError) -> StoreError:
+def as_store_error(folder: Path, error: OSError) -> StoreError:
     """What the file system refused, of a folder or of a file in it, as one line for a person."""
     if is_full(error):
         return full_disk(folder, error)
@@ -140,21 +140,21 @@ def refusal(folder: Path, error: OSError) -> StoreError:
 
 
 @contextmanager
-def refusals(folder: Path) -> Iterator[None]:
+def as_store_errors(folder: Path) -> Iterator[None]:
     """What the file system refuses becomes a StoreError."""
     try:
         yield
     except OSError as error:
-        raise refusal(folder, error) from error
+        raise as_store_error(folder, error) from error
 
 
 @contextmanager
-def sqlite_refusals(path: Path, what: str) -> Iterator[None]:
+def as_sqlite_errors(path: Path, what: str) -> Iterator[None]:
     """What stands in the way of a database becomes a StoreError; `what` could not be done with it."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        raise sqlite_refusal(path, what, error) from error
+        raise as_sqlite_error(path, what, error) from error
 
 
 @contextmanager
@@ -169,7 +169,7 @@ def sqlite_transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def sqlite_refusal(path: Path, what: str, error: OSError | sqlite3.Error) -> StoreError:
+def as_sqlite_error(path: Path, what: str, error: OSError | sqlite3.Error) -> StoreError:
     """The same for a database; `what` could not be done with it."""
     without_room = is_full(error) if isinstance(error, OSError) else _has_no_room(error, path.parent)
     if without_room:

@@ -21,10 +21,10 @@ class Priority(IntEnum):
 
 PRIORITY_TAG = "dagster/priority"
 
-_MOST_PLANS_POINTS = 4.0
+_MAX_PLANS_POINTS = 4.0
 _NEVER_PUBLISHED_POINTS = 2.0
 _DAYS_A_POINT = 30.0  # payers publish monthly
-_MOST_BYTES_POINTS = 1.0
+_MAX_BYTES_POINTS = 1.0
 _LOW_BELOW, _HIGH_FROM = 1.0, 4.0
 
 
@@ -36,11 +36,11 @@ def score(*, plans: int = 0, source_bytes: int | None = None, days_since_publish
     - `source_bytes` of its files, 0 to 1: `log10(1 + GB)`. What takes longest is begun early, so that
       the end of a batch does not wait for it. Unknown (None) is 0.
     """
-    plans_points = min(log10(1 + max(plans, 0)), _MOST_PLANS_POINTS)
+    plans_points = min(log10(1 + max(plans, 0)), _MAX_PLANS_POINTS)
     age_points = _NEVER_PUBLISHED_POINTS
     if days_since_published is not None:
         age_points = min(max(days_since_published, 0.0) / _DAYS_A_POINT, _NEVER_PUBLISHED_POINTS)
-    bytes_points = min(log10(1 + max(source_bytes or 0, 0) / 1e9), _MOST_BYTES_POINTS)
+    bytes_points = min(log10(1 + max(source_bytes or 0, 0) / 1e9), _MAX_BYTES_POINTS)
     return plans_points + age_points + bytes_points
 
 

@@ -27,7 +27,7 @@ _LONGEST_TICK_SECONDS = 50  # Dagster gives a sensor 60, and takes some for itse
 _SCHEME = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]+):/")  # one slash: Path makes one of two
 _STORES = ("s3", "gs", "az")
 _LIMITS = Limits()
-_LEAST_ELEMENT_BYTES = 2 * MIB  # two blocks: what is longer is seen where blocks end
+_MIN_ELEMENT_BYTES = 2 * MIB  # two blocks: what is longer is seen where blocks end
 _NESTING_DEPTHS = range(8, 201)  # from what the schema needs to what Python can follow
 
 
@@ -45,7 +45,7 @@ _AT_LEAST_ONE = (
     "max_remote_reference_bytes",
     "max_remote_total_bytes",
 )
-_AT_LEAST_NONE = ("max_retries", "min_free_bytes")
+_NON_NEGATIVE = ("max_retries", "min_free_bytes")
 READER_NAMES = ("fast", "ijson")  # those of `extract.READERS`
 # What a file may bring along for its network, as `FileTask.extra_args` and as columns of a CSV.
 NETWORK_ARGUMENTS = (
@@ -57,9 +57,9 @@ NETWORK_ARGUMENTS = (
     "reader",
 )
 NETWORK_PATHS = ("cpt_whitelist", "tin_whitelist")  # of them, files of this machine
-MOST_WORKERS = 20  # look-ups at a time
+MAX_WORKERS = 20  # look-ups at a time
 DISCOVERY_MODES = ("intelligent", "parallel_all", "scraping_only")
-MOST_WATCHED = 100  # found indexes of one portal, unless somebody says more: payers have one for each employer
+MAX_WATCHED = 100  # found indexes of one portal, unless somebody says more: payers have one for each employer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_paths(self)
-        at_least = dict.fromkeys(_AT_LEAST_ONE, 1) | dict.fromkeys(_AT_LEAST_NONE, 0)
+        at_least = dict.fromkeys(_AT_LEAST_ONE, 1) | dict.fromkeys(_NON_NEGATIVE, 0)
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise SettingError(name, f"is {getattr(self, name)}; it must be {least} or more")
@@ -163,9 +163,9 @@ class Settings:
     def _check_limits(self) -> None:
         if not 0 <= self.grace_seconds <= _YEAR_SECONDS:
             raise SettingError("grace_seconds", f"is {self.grace_seconds}; it must be from 0 to {_YEAR_SECONDS}")
-        if self.max_element_bytes < _LEAST_ELEMENT_BYTES:
+        if self.max_element_bytes < _MIN_ELEMENT_BYTES:
             raise SettingError(
-                "max_element_bytes", f"is {self.max_element_bytes}; it must be {_LEAST_ELEMENT_BYTES} or more"
+                "max_element_bytes", f"is {self.max_element_bytes}; it must be {_MIN_ELEMENT_BYTES} or more"
             )
         if self.max_nesting_depth not in _NESTING_DEPTHS:
             least, most = _NESTING_DEPTHS[0], _NESTING_DEPTHS[-1]
@@ -288,8 +288,8 @@ class DiscoverySettings:
         if self.discovery_mode not in DISCOVERY_MODES:
             known = ", ".join(DISCOVERY_MODES)
             raise SettingError("discovery_mode", f"is {self.discovery_mode!r}; it must be one of {known}")
-        if not 1 <= self.scraper_pool_size <= MOST_WORKERS:
-            raise SettingError("scraper_pool_size", f"is {self.scraper_pool_size}; it must be 1 to {MOST_WORKERS}")
+        if not 1 <= self.scraper_pool_size <= MAX_WORKERS:
+            raise SettingError("scraper_pool_size", f"is {self.scraper_pool_size}; it must be 1 to {MAX_WORKERS}")
         if self.scraper_pages_per_context < 1:
             raise SettingError(
                 "scraper_pages_per_context", f"is {self.scraper_pages_per_context}; it must be 1 or more"
@@ -356,8 +356,8 @@ class EnrichSettings(Settings):
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)  # super() does not know a class with slots
-        if not 1 <= self.batch_size <= MOST_WORKERS:
-            raise SettingError("batch_size", f"is {self.batch_size}; it must be 1 to {MOST_WORKERS}")
+        if not 1 <= self.batch_size <= MAX_WORKERS:
+            raise SettingError("batch_size", f"is {self.batch_size}; it must be 1 to {MAX_WORKERS}")
         if self.max_requests_per_minute is not None and self.max_requests_per_minute < 1:
             raise SettingError(
                 "max_requests_per_minute", f"is {self.max_requests_per_minute}; it must be 1 or more, or absent"

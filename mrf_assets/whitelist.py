@@ -22,8 +22,8 @@ from mrf_assets.schema.code_types import CODE_SHAPES, shape_of
 from mrf_assets.settings import Settings
 
 _TIN = re.compile(r"\A[0-9]{2}-?[0-9]{7}\Z|\A[0-9]{10}\Z")
-_MOST_TOLD = 10
-_MOST_BYTES = 64 << 20  # all of HCPCS, CPT and MS-DRG are less than 1 MB
+_MAX_TOLD = 10
+_MAX_BYTES = 64 << 20  # all of HCPCS, CPT and MS-DRG are less than 1 MB
 _MATCHING_VERSION = "2"  # of `wants`; raise it where an unchanged list keeps other items than before
 _SEPARATOR = re.compile(r"[,;\t]")
 _LINE_END = re.compile(r"\r\n|\r|\n")  # `splitlines` takes some control characters for line ends, too
@@ -97,9 +97,9 @@ def _digest(entries: list[str]) -> str:
 def _entries(path: Path) -> list[tuple[int, str]]:
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise ListFileError(str(path), f"is larger than {_MOST_BYTES} bytes; is this a whitelist?")
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ListFileError(str(path), f"is larger than {_MAX_BYTES} bytes; is this a whitelist?")
         if content.startswith(_ZIP_BEGINS):
             raise ListFileError(str(path), "is a workbook or a zip file; save it as CSV (UTF-8)")
         text = content.decode("utf-8-sig")
@@ -129,8 +129,8 @@ def _refuse_empty(path: Path) -> NoReturn:
 
 
 def _listed(lines: Sequence[str]) -> str:
-    more = f" and {len(lines) - _MOST_TOLD} more" if len(lines) > _MOST_TOLD else ""
-    return f"{'; '.join(lines[:_MOST_TOLD])}{more}"
+    more = f" and {len(lines) - _MAX_TOLD} more" if len(lines) > _MAX_TOLD else ""
+    return f"{'; '.join(lines[:_MAX_TOLD])}{more}"
 
 
 def read_code_whitelist(path: Path) -> CodeWhitelist:

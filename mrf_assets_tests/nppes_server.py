@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from mrf_assets_tests.nppes_factory import answer, deactivated, errors, provider
 
-_MOST_RESULTS = 200
+_MAX_RESULTS = 200
 _REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error", 503: "Unavailable"}
 
 
@@ -230,7 +230,7 @@ class NppesServer:
             return deactivated(npi)
         if npi in self.unknown:
             return answer()
-        return answer(*[self.tell(npi)][: min(int(query.get("limit", "10")), _MOST_RESULTS)])
+        return answer(*[self.tell(npi)][: min(int(query.get("limit", "10")), _MAX_RESULTS)])
 
 
 def main(arguments: Iterable[str] | None = None) -> None:

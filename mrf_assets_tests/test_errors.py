@@ -46,7 +46,7 @@ _EXAMPLES: list[MrfError] = [
     errors.RemoteReferencesFailed(_URL, 3, 4, ("https://mrf.example/7.json: HTTP 404",)),
     errors.PartDied(3, "SIGKILL"),
     errors.StoreError("/data", "is read-only"),
-    errors.StrangeRows("/data/rows.csv", "is shorter than what was written"),
+    errors.UnexpectedRows("/data/rows.csv", "is shorter than what was written"),
     errors.DiskFull("/data", 5_000_000, 20_000_000, 1_000_000_000),
     errors.WhitelistKeepsNothing("acme", "2026-11", 4, 12),
     errors.AuditFailed("bcbsa/890_58b0", ("rates_not_empty", "no_orphans")),

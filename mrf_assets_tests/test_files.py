@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrf_assets.errors import DiskFull, StoreError
-from mrf_assets.files import refusal, require_room, sqlite_refusal, whole_file
+from mrf_assets.files import as_sqlite_error, as_store_error, atomic_write, require_room
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.lake.reference_tables import write_table
@@ -358,8 +358,8 @@ def test_a_home_that_is_full_is_told_in_one_line(
 def test_a_quota_is_a_full_disk(tmp_path: Path, code: int) -> None:
     """What to do is the same; which of both it is, is said."""
     for refused in (
-        refusal(tmp_path, OSError(code, "")),
-        sqlite_refusal(tmp_path / "plan", "cannot be kept", OSError(code, "")),
+        as_store_error(tmp_path, OSError(code, "")),
+        as_sqlite_error(tmp_path / "plan", "cannot be kept", OSError(code, "")),
     ):
         assert isinstance(refused, DiskFull)
         assert ("the quota is used up" in str(refused)) == (code == errno.EDQUOT)
@@ -384,8 +384,8 @@ def test_inodes_that_are_used_up_are_no_full_disk(tmp_path: Path, write: Callabl
 
 def test_other_refusals_are_told_as_they_are(tmp_path: Path) -> None:
     """A read-only folder is not full."""
-    refused = refusal(tmp_path, OSError(errno.EROFS, "Read-only file system"))
-    locked = sqlite_refusal(tmp_path / "plan", "cannot be kept", sqlite3.OperationalError("database is locked"))
+    refused = as_store_error(tmp_path, OSError(errno.EROFS, "Read-only file system"))
+    locked = as_sqlite_error(tmp_path / "plan", "cannot be kept", sqlite3.OperationalError("database is locked"))
 
     assert (StoreError, StoreError) == (type(refused), type(locked))
     assert "cannot be written (Read-only file system)" in str(refused)
@@ -420,7 +420,7 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path.write_text("before")
 
     def fail() -> None:
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("half")
             raise ZeroDivisionError
 
@@ -434,7 +434,7 @@ def test_what_a_killed_writer_left_is_removed_a_day_later(tmp_path: Path) -> Non
     path = tmp_path / f"[a]*{'é' * 120}"
     paths = []
     for _ in range(2):
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("whole")
             paths.append(partial)
     other = tmp_path / ".b.0123456789abcdef.partial"
@@ -442,7 +442,7 @@ def test_what_a_killed_writer_left_is_removed_a_day_later(tmp_path: Path) -> Non
         left.touch()
     for old in (paths[0], other):
         os.utime(old, (0, 0))
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("anew")
 
     assert {path, paths[1], other} == set(tmp_path.iterdir())

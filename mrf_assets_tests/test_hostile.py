@@ -37,7 +37,7 @@ from mrf_assets_tests.hostile import (
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 pytestmark = pytest.mark.timeout(1_200)  # dozens of networks and gigabytes, maybe on a busy machine
-_MOST_MB = 400
+_MAX_MB = 400
 # Runs a command and writes the most memory that one of its processes had: the kernel's account, in KB.
 _MEASURED = (
     "import resource, subprocess, sys; done = subprocess.run(sys.argv[2:]); "
@@ -283,7 +283,7 @@ def test_logs_hold_no_control_character(batch: Batch) -> None:
 
 def test_memory_stays_flat(batch: Batch) -> None:
     """Of every process of the batch, over gigabytes of harm."""
-    assert batch.done.peak_mb < _MOST_MB
+    assert batch.done.peak_mb < _MAX_MB
 
 
 _INDEXES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
@@ -311,7 +311,7 @@ def test_a_hostile_index_starts_nothing(kind: str, tmp_path: Path) -> None:
     assert 2 == done.code
     assert [] == [secret for secret in SECRETS if secret in done.out + done.err]
     assert [] == sandbox.strays()
-    assert done.peak_mb < _MOST_MB
+    assert done.peak_mb < _MAX_MB
 
 
 @pytest.mark.parametrize("kind", ["csv", "urls"])
@@ -325,4 +325,4 @@ def test_a_hostile_list_starts_nothing(kind: str, tmp_path: Path) -> None:
     (line,) = done.err.splitlines()
     assert "longer than 1 MiB" in line
     assert (2, []) == (done.code, sandbox.strays())
-    assert done.peak_mb < _MOST_MB
+    assert done.peak_mb < _MAX_MB

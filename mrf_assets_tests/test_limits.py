@@ -276,7 +276,7 @@ def test_rejects_of_an_item_do_not_wait_in_memory(reader: str) -> None:
 @_readers
 def test_too_many_rejects_of_one_element_are_no_list(reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is dropped: the file is refused."""
-    monkeypatch.setattr("mrf_assets.extract.interface._MOST_REJECTS", 1_000)
+    monkeypatch.setattr("mrf_assets.extract.interface._MAX_REJECTS", 1_000)
     prices = b",".join([b"5"] * 2_000)
     data = b'{"in_network":[{"negotiated_rates":[{"negotiated_prices":[%b]}]}]}' % prices
     with pytest.raises(LimitExceeded, match="more values than can be listed"):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mrf_assets.errors import StoreError
-from mrf_assets.files import refusal, whole_file
+from mrf_assets.files import as_store_error, atomic_write
 from mrf_assets.ingest.results import Kept
 from mrf_assets.tasks import FileTask
 
@@ -180,10 +180,10 @@ def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise refusal(path, error) from error
+        raise as_store_error(path, error) from error
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,8 +14,8 @@ from mrf_assets.errors import FetchError, SettingError, StreamError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.settings import (
     DISCOVERY_MODES,
-    MOST_WATCHED,
-    MOST_WORKERS,
+    MAX_WATCHED,
+    MAX_WORKERS,
     DiscoverySettings,
     IndexWatching,
     Settings,
@@ -41,7 +41,7 @@ _MARKS = {"found": "✅", "nothing": "⚠️ ", "blocked": "⛔", "failed": "❌
 @click.option("--raw-text", is_flag=True, help=RAW_TEXT_HELP)
 @click.option(
     "--max-parallel",
-    type=click.IntRange(1, MOST_WORKERS),
+    type=click.IntRange(1, MAX_WORKERS),
     help="Portals, and pages in the browser, at a time.  [default: 4]",
 )
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Whether a browser may be used.")
@@ -50,7 +50,7 @@ _MARKS = {"found": "✅", "nothing": "⚠️ ", "blocked": "⛔", "failed": "❌
 @click.option("--collect-documents", is_flag=True, help="PDFs and spreadsheets about them, too.")
 @click.option("--match", default="", help="Only addresses with this text in them.")
 @click.option("--watch", is_flag=True, help="Register the indexes that were found, for the sensor.")
-@click.option("--watch-limit", type=click.IntRange(1), default=MOST_WATCHED, show_default=True, help="Of one portal.")
+@click.option("--watch-limit", type=click.IntRange(1), default=MAX_WATCHED, show_default=True, help="Of one portal.")
 @click.option("--registry", type=_PATH, help="The registry.  [default: indexes.toml in DAGSTER_HOME]")
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines, one per portal.")
 @click.option("--verbose", is_flag=True, help="Tell each request's trouble.")

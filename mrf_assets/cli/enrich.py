@@ -37,7 +37,7 @@ from mrf_assets.providers import (
 )
 from mrf_assets.providers.lookup import BatchReport, Pulse, Statistics, counts_text, dollars_text, pace_text, spent_text
 from mrf_assets.providers.nppes import run_check
-from mrf_assets.settings import MOST_WORKERS, EnrichSettings, Operations
+from mrf_assets.settings import MAX_WORKERS, EnrichSettings, Operations
 from mrf_assets.text import package_log, printable
 
 logger = logging.getLogger(__name__)
@@ -59,9 +59,7 @@ SAVED_LINE = "✅ Checkpoint saved. Run with --resume to continue."
 @click.option("--output", type=_PATH, help="A folder for parquet parts, or a file that ends in .csv.")
 @click.option("--output-dir", type=_PATH, help="What is published, for --input asset:providers.  [default: mrf_output]")
 @click.option("--stages", default="npi,org", show_default=True, help=f"Which of {', '.join(STAGES)}.")
-@click.option(
-    "--max-workers", type=click.IntRange(1, MOST_WORKERS), help="Look-ups at a time, up to 20.  [default: 10]"
-)
+@click.option("--max-workers", type=click.IntRange(1, MAX_WORKERS), help="Look-ups at a time, up to 20.  [default: 10]")
 @click.option("--ramp", help="FROM:TO workers: begin with the first, go up while nothing is refused (10:20).")
 @click.option(
     "--checkpoint",
@@ -166,8 +164,8 @@ def _ramp(text: str | None, max_workers: int | None) -> tuple[int | None, int | 
     if text is None:
         return None, max_workers
     found = _RAMP.match(text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]) <= MOST_WORKERS:
-        raise SettingError("--ramp", f"is {text!r}; give FROM:TO with 1 <= FROM <= TO <= {MOST_WORKERS}, as in 10:20")
+    if not found or not 1 <= int(found[1]) <= int(found[2]) <= MAX_WORKERS:
+        raise SettingError("--ramp", f"is {text!r}; give FROM:TO with 1 <= FROM <= TO <= {MAX_WORKERS}, as in 10:20")
     return int(found[1]), int(found[2])
 
 

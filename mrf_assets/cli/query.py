@@ -19,7 +19,7 @@ from rich.table import Table
 
 from mrf_assets.cli.options import RAW_TEXT_HELP, TAXONOMY_CODES_HELP, LocalPath
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
-from mrf_assets.files import refusal, whole_file
+from mrf_assets.files import as_store_error, atomic_write
 from mrf_assets.lake.catalog import connect, write_catalog
 from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.lake.hints import code_hints, network_hints
@@ -32,7 +32,7 @@ from mrf_assets.whitelist import read_code_whitelist
 
 _PATH = LocalPath()
 _ROWS_AT_ONCE = 10_000
-_MOST_ROWS = 1_000  # of a table on the console
+_MAX_ROWS = 1_000  # of a table on the console
 _PIPED_WIDTH = 1_000  # characters
 _CENTS = 2  # decimals
 _TEXT = r"'(?:[^']|'')*'"
@@ -194,10 +194,10 @@ def _opened(output: Path | None) -> Iterator[IO[str]]:
 @contextmanager
 def _whole(output: Path) -> Iterator[Path]:
     try:
-        with whole_file(output) as partial:
+        with atomic_write(output) as partial:
             yield partial
     except OSError as error:
-        raise refusal(output, error) from error
+        raise as_store_error(output, error) from error
 
 
 def _write_table(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None:
@@ -205,7 +205,7 @@ def _write_table(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None
     for column in _columns(answer):
         table.add_column(printable(column), overflow="fold")
     for number, row in enumerate(_rows(answer)):
-        if more := number == _MOST_ROWS:
+        if more := number == _MAX_ROWS:
             break
         table.add_row(*(printable(_shown(value)) for value in row))
     with _opened(output) as file:
@@ -214,7 +214,7 @@ def _write_table(answer: duckdb.DuckDBPyConnection, output: Path | None) -> None
             console.width = _PIPED_WIDTH
         console.print(table)
     if more:
-        click.echo(f"The first {_MOST_ROWS:,} rows; --format csv, json or parquet has all.", err=True)
+        click.echo(f"The first {_MAX_ROWS:,} rows; --format csv, json or parquet has all.", err=True)
 
 
 def _write_csv(answer: duckdb.DuckDBPyConnection, output: Path | None, *, raw_text: bool) -> None:

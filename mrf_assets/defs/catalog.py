@@ -19,7 +19,7 @@ from mrf_assets.quality.lake_rules import CATALOG_CHECKS, audit_catalog
 from mrf_assets.quality.network_rules import Check, CheckResult
 from mrf_assets.schema import PROVIDER_DIRECTORY, TABLES
 
-_MOST_NETWORKS, _MOST_ROWS = 100, 20  # in metadata
+_MAX_NETWORKS, _MAX_ROWS = 100, 20  # in metadata
 _INTERVAL_SECONDS = 30
 _PATIENCE_SECONDS = 600  # until what came to nothing is asked for again
 _FOLLOWED = [*TABLES, PROVIDER_DIRECTORY.name]
@@ -140,9 +140,9 @@ def _result(check: Check, by_network: dict[str, CheckResult]) -> dg.AssetCheckRe
                 "networks": len(by_network),
                 "offending_rows": sum(result.offending_rows for result in by_network.values()),
                 "tolerated_share": check.tolerated_share,
-                "networks_that_fail": dg.MetadataValue.json(samples[:_MOST_NETWORKS]),
+                "networks_that_fail": dg.MetadataValue.json(samples[:_MAX_NETWORKS]),
                 "sample": dg.MetadataValue.json(
-                    [json.loads(line) for result in failed.values() for line in result.sample.splitlines()][:_MOST_ROWS]
+                    [json.loads(line) for result in failed.values() for line in result.sample.splitlines()][:_MAX_ROWS]
                 ),
             }
         ),

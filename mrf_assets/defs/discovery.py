@@ -16,7 +16,7 @@ from mrf_assets.defs.resources import Ingestor
 from mrf_assets.discover import STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
 from mrf_assets.errors import MrfError
 from mrf_assets.fetch import FetchOptions, open_url
-from mrf_assets.settings import MOST_WATCHED, DiscoverySettings, IndexWatching, Settings
+from mrf_assets.settings import MAX_WATCHED, DiscoverySettings, IndexWatching, Settings
 from mrf_assets.text import printable_lines
 
 NAME = "discovered_indexes"
@@ -44,7 +44,7 @@ class DiscoveryConfig(dg.Config):
     collect_documents: bool = Field(default=False, description="PDFs and spreadsheets about them.")
     match: str = Field(default="", description="Only addresses with this text in them.")
     watch: bool = Field(default=False, description="Register the indexes that were found, for the sensor.")
-    watch_limit: int = Field(default=MOST_WATCHED, description="Of one portal; more are refused.")
+    watch_limit: int = Field(default=MAX_WATCHED, description="Of one portal; more are refused.")
 
 
 def found_path(lake: Path) -> Path:

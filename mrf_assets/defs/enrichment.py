@@ -30,7 +30,7 @@ from mrf_assets.providers.lookup import Prices, Pulse, Statistics, counts_text, 
 from mrf_assets.providers.registry import MANY, MODES, Mode, RegistryResult, RegistryUpdate, write_npis
 from mrf_assets.quality.network_rules import CheckResult
 from mrf_assets.schema import NPI_REGISTRY, NPIS, PROVIDER_DIRECTORY, Table
-from mrf_assets.settings import MOST_WORKERS, EnrichSettings
+from mrf_assets.settings import MAX_WORKERS, EnrichSettings
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class RegistryConfig(dg.Config):
     many: int = Field(default=MANY, description="Missing NPIs from which on `intelligent` takes the bulk files.")
     max_age_days: int | None = Field(default=None, description="Look up anew what is older.")
     limit: int | None = Field(default=None, description="Look up at most so many over the API.")
-    max_workers: int | None = Field(default=None, description=f"Look-ups at a time, up to {MOST_WORKERS}.")
+    max_workers: int | None = Field(default=None, description=f"Look-ups at a time, up to {MAX_WORKERS}.")
 
 
 def _spec(table: Table, deps: list[str]) -> dg.AssetSpec:
@@ -115,7 +115,7 @@ def npis(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.Materializ
     end_with_run(context)
     limit_registry(context.instance)  # before the run asks for its slot of the pool, which is the next step
     lake = ingestor.settings.output_dir
-    rows = _told_plainly(lambda: write_npis(lake))
+    rows = _translate_errors(lambda: write_npis(lake))
     return dg.MaterializeResult(
         metadata={"dagster/row_count": rows, "path": dg.MetadataValue.path(Reference(lake).npis)}
     )
@@ -132,7 +132,7 @@ def npi_registry(
     """The registry's entries; a run that was interrupted or failed is gone on with by the next."""
     end_with_run(context)
     limit_registry(context.instance)  # of the runs after this one; beside it, the ledger's lock refuses a second
-    settings = _told_plainly(lambda: enricher.settings(ingestor))
+    settings = _translate_errors(lambda: enricher.settings(ingestor))
     update = RegistryUpdate(
         lake=settings.output_dir,
         settings=settings,
@@ -145,7 +145,7 @@ def npi_registry(
         on_progress=_progress(context, prices_of(settings)),
     )
     began = time.monotonic()
-    result = _told_plainly(update.run)
+    result = _translate_errors(update.run)
     facts = _registry_facts(result, settings.output_dir, time.monotonic() - began)
     if result.adopted_rows:
         context.log.warning("the ledger was lost; the %d rows that are there count as looked up", result.adopted_rows)
@@ -169,8 +169,8 @@ def provider_directory(context: dg.AssetExecutionContext, ingestor: Ingestor) ->
     """The published NPIs with their names, specialties and places, and how sure the payers' names are."""
     end_with_run(context)
     lake = ingestor.settings.output_dir
-    rows = _told_plainly(lambda: write_directory(lake))
-    results, figures = _told_plainly(lambda: audit_directory(Reference(lake).directory))
+    rows = _translate_errors(lambda: write_directory(lake))
+    results, figures = _translate_errors(lambda: audit_directory(Reference(lake).directory))
     yield dg.MaterializeResult(metadata=_directory_facts(figures, rows, Reference(lake).directory))
     report_results(context, map(_check_result, results))
 
@@ -202,7 +202,7 @@ def new_providers(context: dg.SensorEvaluationContext, asset_event: dg.EventLogE
     return dg.RunRequest(run_key=f"{asset_event.run_id}-{context.cursor}")
 
 
-def _told_plainly(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the work gives
+def _translate_errors(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the work gives
     """An expected failure is one line for a person."""
     try:
         return work()

@@ -22,10 +22,10 @@ from mrf_assets.providers import batch_options
 from mrf_assets.providers.lookup import Pulse, Statistics
 from mrf_assets.providers.submitted_npis import FoundProviders, look_up_npis
 from mrf_assets.schema import NPI_REGISTRY
-from mrf_assets.settings import MOST_WORKERS
+from mrf_assets.settings import MAX_WORKERS
 from mrf_assets.submit import LOOK_UP, LOOK_UP_ASSET
 
-_MOST_ROWS = 1_000  # in metadata; the file has all
+_MAX_ROWS = 1_000  # in metadata; the file has all
 _OBSERVED_SECONDS = 2.0  # who submitted the list waits for it
 
 
@@ -33,7 +33,7 @@ class LookUpConfig(dg.Config):
     """Which providers."""
 
     npis: list[str] = Field(default=[], description="NPIs to look up, as text.")
-    max_workers: int | None = Field(default=None, description=f"Look-ups at a time, up to {MOST_WORKERS}.")
+    max_workers: int | None = Field(default=None, description=f"Look-ups at a time, up to {MAX_WORKERS}.")
 
 
 @dg.multi_asset(
@@ -94,8 +94,8 @@ def _counts(statistics: Statistics) -> dict[str, int]:
 
 
 def _facts(found: FoundProviders) -> dict[str, Any]:
-    rows = [{name: value for name, value in row.items() if name != "raw_json"} for row in found.rows[:_MOST_ROWS]]
-    failures = dict(list(found.failures.items())[:_MOST_ROWS])
+    rows = [{name: value for name, value in row.items() if name != "raw_json"} for row in found.rows[:_MAX_ROWS]]
+    failures = dict(list(found.failures.items())[:_MAX_ROWS])
     return {
         "dagster/row_count": len(found.rows),
         **_counts(found.statistics),

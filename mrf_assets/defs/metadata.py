@@ -23,7 +23,7 @@ from mrf_assets.lake.store import row_counts
 from mrf_assets.schema import Table
 from mrf_assets.tasks import FileTask
 
-_MOST_FILES = 1_000  # of one network listed in an event
+_MAX_FILES = 1_000  # of one network listed in an event
 _ERROR_CHARACTERS = 500
 
 
@@ -55,7 +55,7 @@ def failure_facts(
             "extraction_timestamp": _told(dt.datetime.now(tz=dt.UTC) - dt.timedelta(seconds=seconds)),
             "output_files": dg.MetadataValue.json(dict.fromkeys(NO_OUTPUT_FILES)),
             "error": error[-_ERROR_CHARACTERS:],
-            "files": dg.MetadataValue.json([_planned_file(task) for task in tasks[:_MOST_FILES]]),
+            "files": dg.MetadataValue.json([_planned_file(task) for task in tasks[:_MAX_FILES]]),
         }
     )
 
@@ -94,7 +94,7 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
             "unchanged": result.unchanged_since is not None,
             "extraction_timestamp": _told(result.unchanged_since or result.started),
             "output_files": dg.MetadataValue.json(_output_files(result)),
-            "files": dg.MetadataValue.json([_read_file(file) for file in result.files[:_MOST_FILES]]),
+            "files": dg.MetadataValue.json([_read_file(file) for file in result.files[:_MAX_FILES]]),
             "versions": dg.MetadataValue.json(_versions(result.files[0])),
             "summary": dg.MetadataValue.md(_summary(result, rows)),
         }

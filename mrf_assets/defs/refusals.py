@@ -9,7 +9,7 @@ import dagster as dg
 from mrf_assets.defs.partitions import NETWORKS
 
 FEW_REFUSALS = "few_refusals"
-MOST_REFUSED_PERCENT = 5.0  # what a server refuses while its limit is found out: benchmarks/RESULTS.md
+MAX_REFUSED_PERCENT = 5.0  # what a server refuses while its limit is found out: benchmarks/RESULTS.md
 FILES_ASSET = "files"  # the table of a network that the rule is about
 _REGISTRY_ADVICE = "raise MRF_RATE_LIMIT_DELAY, or lower MRF_BATCH_SIZE or MRF_MAX_REQUESTS_PER_MINUTE"
 _HOST_ADVICE = "lower MRF_HOST_CONCURRENCY or MRF_HOST_START_RATE_PER_SECOND"
@@ -29,14 +29,14 @@ def refusals_result(asset: str, *, requests: int, refused: int) -> dg.AssetCheck
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=FEW_REFUSALS,
-        passed=percent <= MOST_REFUSED_PERCENT,
+        passed=percent <= MAX_REFUSED_PERCENT,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{refused:,} of {requests:,} requests were refused. {_rule(asset)}",
         metadata={
             "requests": requests,
             "requests_refused": refused,
             "refused_percent": round(percent, 2),
-            "tolerated_percent": MOST_REFUSED_PERCENT,
+            "tolerated_percent": MAX_REFUSED_PERCENT,
         },
     )
 
@@ -44,4 +44,4 @@ def refusals_result(asset: str, *, requests: int, refused: int) -> dg.AssetCheck
 def _rule(asset: str) -> str:
     advice = _HOST_ADVICE if asset == FILES_ASSET else _REGISTRY_ADVICE
     kinds = "429" if asset == FILES_ASSET else "429 or 503"
-    return f"Servers refused at most {MOST_REFUSED_PERCENT:g} % of the requests ({kinds}). More: {advice}."
+    return f"Servers refused at most {MAX_REFUSED_PERCENT:g} % of the requests ({kinds}). More: {advice}."

@@ -24,10 +24,10 @@ from mrf_assets.urls import canonical_url
 _ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
 _BOM = b"\xef\xbb\xbf"
 _LONGEST_TEXT = 8_192  # characters of a name or address
-_MOST_FIELDS = 64  # of one object of a list
-_MOST_TEXT_BYTES = 1 << 20
-_MOST_DEPTH = 32
-_MOST_PAGE_BYTES = 8 << 20  # of HTML
+_MAX_FIELDS = 64  # of one object of a list
+_MAX_TEXT_BYTES = 1 << 20
+_MAX_DEPTH = 32
+_MAX_PAGE_BYTES = 8 << 20  # of HTML
 _NEXT_PAGES = {"NextMarker": "marker", "NextContinuationToken": "continuation-token"}
 _LISTING = re.compile(rb"<(?:\w+:)?(EnumerationResults|ListBucketResult)[\s>]")
 _HEALTHSPARQ_KINDS: dict[str, Kind] = {
@@ -52,10 +52,10 @@ def read_answer(url: str, body: bytes, way: str) -> Reading:
     if _LISTING.search(head):
         return _read_listing(url, body, way)
     if head.startswith(b"<"):
-        text = body[:_MOST_PAGE_BYTES].decode("utf-8", "replace")
+        text = body[:_MAX_PAGE_BYTES].decode("utf-8", "replace")
         reading = read_page(text, url, way)
-        if len(body) > _MOST_PAGE_BYTES:
-            reading.note = f"the page is longer than {_MOST_PAGE_BYTES >> 20} MiB, the rest was not read"
+        if len(body) > _MAX_PAGE_BYTES:
+            reading.note = f"the page is longer than {_MAX_PAGE_BYTES >> 20} MiB, the rest was not read"
         return reading
     return _read_list(url, body, way)
 
@@ -121,7 +121,7 @@ def _objects(url: str, body: bytes) -> Iterator[tuple[dict[str, str], dict[str, 
     """The texts of each object and those of the object around it; arrays of texts come as objects, too."""
     stack: list[dict[str, str]] = [{}]
     key = ""
-    limits = Limits(max_element_bytes=_MOST_TEXT_BYTES)
+    limits = Limits(max_element_bytes=_MAX_TEXT_BYTES)
     try:
         with json_events(iter([body]), canonical_url(url), Counter(), limits) as events:
             for event, value in events:
@@ -129,7 +129,7 @@ def _objects(url: str, body: bytes) -> Iterator[tuple[dict[str, str], dict[str, 
                     key = value[:_LONGEST_TEXT]
                 elif event == "start_map":
                     stack.append({})
-                    if len(stack) > _MOST_DEPTH:
+                    if len(stack) > _MAX_DEPTH:
                         raise TooDeepError
                 elif event == "end_map":
                     yield stack.pop(), stack[-1]
@@ -143,7 +143,7 @@ def _objects(url: str, body: bytes) -> Iterator[tuple[dict[str, str], dict[str, 
 
 def _kept(stack: list[dict[str, str]], key: str, value: str) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
     """Put a text into its object; a second one of that key (an array) is an object by itself."""
-    if key in stack[-1] or len(stack[-1]) >= _MOST_FIELDS:
+    if key in stack[-1] or len(stack[-1]) >= _MAX_FIELDS:
         yield {key: value}, stack[-1]
     else:
         stack[-1][key] = value
@@ -177,7 +177,7 @@ class _Listing:
     def _start(self, name: str, _attributes: object) -> None:
         self._path.append(name.rpartition(":")[2])
         self._text = ""
-        if len(self._path) > _MOST_DEPTH:
+        if len(self._path) > _MAX_DEPTH:
             raise _NoListing("elements inside of each other without end")
 
     def _characters(self, text: str) -> None:

@@ -26,7 +26,7 @@ from mrf_assets.discover.browser import BrowserOptions
 from mrf_assets.discover.browser.pool import BrowserPool, ScraperStats
 from mrf_assets.discover.deadline import Patience
 from mrf_assets.discover.families import is_template
-from mrf_assets.discover.plain_http import MOST_QUESTIONS, PlainLooks, status_of
+from mrf_assets.discover.plain_http import MAX_QUESTIONS, PlainLooks, status_of
 from mrf_assets.discover.robots import Robots, robots_refused
 from mrf_assets.discover.values import (
     BROWSER_WAY,
@@ -294,7 +294,7 @@ def _patience_of(looking: DiscoverySettings) -> Patience:
     """As the time for a page is; what is waited to keep the pace is on top, for that is our own wish."""
     seconds, pace_seconds = looking.scraper_timeout_seconds, 1 / looking.scraper_rate_per_second
     return Patience(
-        way_seconds=_WAY_SHARE * seconds + MOST_QUESTIONS * pace_seconds,
+        way_seconds=_WAY_SHARE * seconds + MAX_QUESTIONS * pace_seconds,
         turn_seconds=_WHOLE_SHARE * seconds + 4 * looking.scraper_pool_size * pace_seconds,
     )
 

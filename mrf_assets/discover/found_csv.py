@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mrf_assets.discover.values import PortalResult
-from mrf_assets.files import refusal, whole_file
+from mrf_assets.files import as_store_error, atomic_write
 from mrf_assets.spreadsheets import disarmed
 from mrf_assets.text import percent_escaped, printable
 
@@ -30,7 +30,7 @@ def write_found(results: Iterable[PortalResult], path: Path, *, raw_text: bool =
     files = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
@@ -39,7 +39,7 @@ def write_found(results: Iterable[PortalResult], path: Path, *, raw_text: bool =
                     files += bool(row[0])
                     writer.writerow([_line(text) if raw_text else disarmed(_line(text)) for text in row])
     except OSError as error:
-        raise refusal(path, error) from error
+        raise as_store_error(path, error) from error
     return files
 
 

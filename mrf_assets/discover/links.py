@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
 from mrf_assets.discover.kinds import kind_of
-from mrf_assets.discover.values import MOST_FILES, FoundFile
+from mrf_assets.discover.values import MAX_FILES, FoundFile
 from mrf_assets.sources.locations import Unusable, usable_location
 
 _LONGEST = 8_192  # characters of an address; signed ones have some 700
@@ -58,8 +58,8 @@ class Reading:
             return
         if not _is_followed(url, base):
             self.unusable += 1
-        elif len(self.files) + len(self.more) >= MOST_FILES:
-            self.note = f"names more than {MOST_FILES} files and lists; the rest is left out"
+        elif len(self.files) + len(self.more) >= MAX_FILES:
+            self.note = f"names more than {MAX_FILES} files and lists; the rest is left out"
         elif is_list:
             self.more.setdefault(url)
         else:

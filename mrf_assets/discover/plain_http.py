@@ -21,7 +21,7 @@ from mrf_assets.discover.deadline import Deadline, Patience
 from mrf_assets.discover.families import Ask, asks, is_template
 from mrf_assets.discover.links import Reading
 from mrf_assets.discover.robots import Robots, robots_refused
-from mrf_assets.discover.values import MOST_FILES, PAGE_WAY, FoundFile, Portal, Status, WayResult
+from mrf_assets.discover.values import MAX_FILES, PAGE_WAY, FoundFile, Portal, Status, WayResult
 from mrf_assets.errors import (
     AccessRefused,
     HttpStatusError,
@@ -37,11 +37,11 @@ from mrf_assets.urls import canonical_url
 logger = logging.getLogger(__name__)
 
 BY_HAND = "open it in a browser, and give the index to `mrf run --source index --input`"
-_MOST_BYTES = 64 << 20  # of one answer; UHC's list of 86,514 blobs has 31 MB
+_MAX_BYTES = 64 << 20  # of one answer; UHC's list of 86,514 blobs has 31 MB
 _HEAD_BYTES = 1 << 16  # enough to know an index by
-MOST_QUESTIONS = 100  # of one way: lists that name lists, pages of listings (S3's have 1,000 names each)
-_MOST_WAITING = 1_000  # lists that are known and not asked for yet
-_MOST_NOTES = 10  # of one way
+MAX_QUESTIONS = 100  # of one way: lists that name lists, pages of listings (S3's have 1,000 names each)
+_MAX_WAITING = 1_000  # lists that are known and not asked for yet
+_MAX_NOTES = 10  # of one way
 _GZIP = b"\x1f\x8b"
 _GZIP_OR_ZLIB = 47  # of zlib's wbits
 # Not there, or not for us: no failure of what was guessed (S3 and CloudFront say 403 of what is missing) or is named.
@@ -73,7 +73,7 @@ class _Looking:
         """Keep it for a person; of many, the first ones and their number."""
         if text in self.notes:
             return
-        if len(self.notes) < _MOST_NOTES:
+        if len(self.notes) < _MAX_NOTES:
             self.notes[text] = None
         else:
             self.further_notes += 1
@@ -81,8 +81,8 @@ class _Looking:
     def take(self, reading: Reading) -> None:
         """What one answer named, as far as there is room."""
         for url, file in reading.files.items():
-            if len(self.files) >= MOST_FILES and url not in self.files:
-                self.note(f"names more than {MOST_FILES} files; the rest is left out")
+            if len(self.files) >= MAX_FILES and url not in self.files:
+                self.note(f"names more than {MAX_FILES} files; the rest is left out")
                 break
             self.files[url] = file
         if reading.note:
@@ -153,7 +153,7 @@ class PlainLooks:
             ask, is_from_stranger = waiting.popleft()
             if ask.url in seen:
                 continue
-            if len(seen) >= MOST_QUESTIONS or deadline.is_over:
+            if len(seen) >= MAX_QUESTIONS or deadline.is_over:
                 unread += len(waiting) + 1
                 break
             seen.add(ask.url)
@@ -166,7 +166,7 @@ class PlainLooks:
             looking.take(reading)
             if ask.enough and reading.files:
                 break
-            room = max(0, _MOST_WAITING - len(waiting))
+            room = max(0, _MAX_WAITING - len(waiting))
             unread += max(0, len(reading.more) - room)
             waiting.extend((Ask(url, way), not is_private) for url in islice(reading.more, room))
         if unread:
@@ -201,7 +201,7 @@ class PlainLooks:
             whole = body.whole()
         reading = read_answer(url, whole, ask.way)
         if body.is_cut and not reading.note:
-            reading.note = f"{canonical_url(url)} is longer than {_MOST_BYTES >> 20} MiB, the rest was not read"
+            reading.note = f"{canonical_url(url)} is longer than {_MAX_BYTES >> 20} MiB, the rest was not read"
         return reading, raw.is_private
 
 
@@ -230,7 +230,7 @@ class _Body:
 
     def whole(self) -> bytes:
         """All of it, or as much as is read."""
-        self._fill(_MOST_BYTES)
+        self._fill(_MAX_BYTES)
         self.is_cut = not self._ended
         return self._data
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mrf_assets.discover.values import FoundFile, Portal, PortalResult
-from mrf_assets.settings import MOST_WATCHED
+from mrf_assets.settings import MAX_WATCHED
 from mrf_assets.urls import canonical_url, file_name, host_of
 from mrf_assets.watch.registry import RegisteredIndex, add_indexes, read_registry
 
@@ -33,7 +33,7 @@ class Watched:
     left_out: tuple[str, ...] = ()  # portals that name too many, for a person
 
 
-def watch_found(results: Iterable[PortalResult], registry: Path, most: int = MOST_WATCHED) -> Watched:
+def watch_found(results: Iterable[PortalResult], registry: Path, most: int = MAX_WATCHED) -> Watched:
     """Register every table of contents that was found; of a portal that names more than `most` none, and it is told.
 
     Raises:

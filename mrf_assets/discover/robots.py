@@ -20,7 +20,7 @@ from mrf_assets.urls import canonical_url, host_of, server_of
 logger = logging.getLogger(__name__)
 
 AGENT = "mrf_assets"
-_MOST_BYTES = 500 << 10  # RFC 9309, 2.5
+_MAX_BYTES = 500 << 10  # RFC 9309, 2.5
 _GZIP = b"\x1f\x8b"
 
 
@@ -64,10 +64,10 @@ class Robots:
         text = b""
         try:
             with open_url(url) as raw:
-                while len(text) < _MOST_BYTES and (block := raw.read(_MOST_BYTES - len(text))):
+                while len(text) < _MAX_BYTES and (block := raw.read(_MAX_BYTES - len(text))):
                     text += block
             if text.startswith(_GZIP) or is_zlib(text):  # some send it packed to whoever did not ask for that
-                text = zlib.decompressobj(wbits=47).decompress(text, _MOST_BYTES)
+                text = zlib.decompressobj(wbits=47).decompress(text, _MAX_BYTES)
         except (MrfError, zlib.error) as error:
             logger.debug("%s: %s", canonical_url(url), error)
             text = b""

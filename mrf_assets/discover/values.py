@@ -19,7 +19,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 MODES: tuple[Mode, ...] = get_args(Mode)
 STATUSES: tuple[Status, ...] = get_args(Status)
 PAGE_KINDS: tuple[PageKind, ...] = get_args(PageKind)
-MOST_FILES = 200_000  # of one portal; UHC's names 86,514
+MAX_FILES = 200_000  # of one portal; UHC's names 86,514
 BROWSER_WAY = "browser"
 PAGE_WAY = "links"
 _CODES = re.compile(r"(insurerCode|brandCode)=([A-Za-z0-9_-]{1,60})")
@@ -55,7 +55,7 @@ class Wanted:
 
     kinds: frozenset[Kind] = frozenset({"table_of_contents", "in_network", "allowed_amounts", "reference"})
     match: str = ""  # only addresses with this text, in any case
-    most_files: int = MOST_FILES  # of one portal
+    most_files: int = MAX_FILES  # of one portal
 
     def has(self, file: FoundFile) -> bool:
         """Whether a file is collected."""

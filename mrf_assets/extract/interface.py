@@ -26,8 +26,8 @@ _LOOKED_AT_CHARACTERS = 2_000
 _USERINFO = re.compile(r"(://)[^\s\"/?#@]*@")
 _CUT_USERINFO = re.compile(r"(://)[^\s\"/?#@]*\Z")
 _QUERY = re.compile(r"(://[^\s\"?#]*)[?#][^\s\"]*")
-_MOST_REJECTS = 1_000_000  # some 300 MB
-_MOST_IGNORED_KEYS = 500  # distinct paths that are counted by name; a hostile file has millions
+_MAX_REJECTS = 1_000_000  # some 300 MB
+_MAX_IGNORED_KEYS = 500  # distinct paths that are counted by name; a hostile file has millions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Tally:
         Raises:
             TooManyRejectsError: Readers hand rejects over after each element, and this one has far too many.
         """
-        if len(self.rejects) >= _MOST_REJECTS:
+        if len(self.rejects) >= _MAX_REJECTS:
             raise TooManyRejectsError(byte_offset)
         self.rejects.append((byte_offset, dropped, path, reason, excerpt(value)))
 
@@ -85,7 +85,7 @@ class Tally:
 
     def ignore(self, path: str, times: int = 1) -> None:
         """Record a key that no table has a place for."""
-        known = path in self.ignored_keys or len(self.ignored_keys) < _MOST_IGNORED_KEYS
+        known = path in self.ignored_keys or len(self.ignored_keys) < _MAX_IGNORED_KEYS
         self.ignored_keys[path if known else "(others)"] += times
 
     def absorb(self, other: Tally) -> None:

@@ -30,8 +30,8 @@ from mrf_assets.urls import canonical_url
 
 logger = logging.getLogger(__name__)
 
-_MOST_TOLD = 3  # reasons in an error
-_MOST_LOGGED = 10
+_MAX_TOLD = 3  # reasons in an error
+_MAX_LOGGED = 10
 _SHOWN_CHARACTERS = 200
 
 
@@ -123,10 +123,10 @@ class RemoteGroups:
         Raises:
             RemoteReferencesFailed: More than the set share of its addresses failed.
         """
-        if self._failed > _MOST_LOGGED:
+        if self._failed > _MAX_LOGGED:
             logger.warning("%s: %d remote provider references failed in all", self._request.url, self._failed)
         if self._failed > self._limits.remote_reference_failure_share * len(self._found):
-            reasons = tuple(self._reasons[:_MOST_TOLD])
+            reasons = tuple(self._reasons[:_MAX_TOLD])
             raise RemoteReferencesFailed(self._request.url, self._failed, len(self._found), reasons)
 
     def _settled(self, location: str, fetching: Future[_Content]) -> _Content | None:
@@ -141,11 +141,11 @@ class RemoteGroups:
         return None
 
     def _note_failure(self, location: str, error: MrfError) -> None:
-        if len(self._reasons) < _MOST_TOLD:
+        if len(self._reasons) < _MAX_TOLD:
             self._reasons.append(str(error))
         self._failed += 1
         self._found[location] = None
-        if self._failed <= _MOST_LOGGED:
+        if self._failed <= _MAX_LOGGED:
             logger.warning("%s: remote provider reference failed: %s", self._request.url, printable(str(error)))
 
     def _too_much(self) -> LimitExceeded:

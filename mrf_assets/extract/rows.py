@@ -30,7 +30,7 @@ GroupEntry = tuple[str | None, str | None, str | None, int]  # tin_type, tin_val
 _Group = tuple[str | None, str | None, str | None, list[int | None]]
 
 _NAME = 4  # in a ProviderRow
-MOST_BATCH_BYTES = 64 << 20  # of a record batch; one of usual rows has some 15 MB
+MAX_BATCH_BYTES = 64 << 20  # of a record batch; one of usual rows has some 15 MB
 REFERENCE_KEYS = frozenset({"provider_group_id", "network_name", "provider_groups", "location"})
 GROUP_KEYS = frozenset({"npi", "tin"})
 _RATE_KEYS = frozenset({"provider_references", "provider_groups", "negotiated_prices"})
@@ -330,7 +330,7 @@ class RowBuffer:
         """Take one row (without its file_id); yield a batch when one is full."""
         self._rows.append(row)
         self._text_bytes += sum(len(value) for value in row if type(value) is str)
-        if len(self._rows) >= self._batch_rows or self._text_bytes >= MOST_BATCH_BYTES:
+        if len(self._rows) >= self._batch_rows or self._text_bytes >= MAX_BATCH_BYTES:
             yield from self.flush()
 
     def flush(self) -> Iterator[TableBatch]:

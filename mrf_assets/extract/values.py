@@ -29,13 +29,13 @@ _SHORT_EIN = re.compile(r"\A[1-9]-?[0-9]{7}\Z")  # without the zero that it begi
 _DIGITS = re.compile(r"\A[0-9]+\Z")
 _WHOLE_NUMBER = re.compile(r"\A-?[0-9]+\Z")
 _EIN = re.compile(r"\A[0-9]{2}-[0-9]{7}\Z")
-_MOST_ZEROS = 40  # 1E+999999 is written in full by no payer, and must not be by us
-_MOST_PLAIN = 10**_MOST_ZEROS
+_MAX_ZEROS = 40  # 1E+999999 is written in full by no payer, and must not be by us
+_MAX_PLAIN = 10**_MAX_ZEROS
 _QUANTUM = Decimal(1).scaleb(-RATE_TYPE.scale)
 _RATE_CONTEXT = decimal.Context(prec=RATE_TYPE.precision, rounding=decimal.ROUND_HALF_EVEN)
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
 _NUMBER = re.compile(r"\A[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?\Z")
-_MOST_DIGITS = 100
+_MAX_DIGITS = 100
 _INT64 = 2**63
 
 _ISO = re.compile(r"\A([0-9]{4})-([0-9]{2})-([0-9]{2})\Z")
@@ -207,7 +207,7 @@ class Values:
             self.tally.reject(offset, "price", path, "rate_missing", value)
             return None
         # The length first: the pattern takes its square, in a text of digits that is no number after all.
-        if isinstance(value, str) and len(value) <= _MOST_DIGITS and _NUMBER.match(value.strip()):
+        if isinstance(value, str) and len(value) <= _MAX_DIGITS and _NUMBER.match(value.strip()):
             number = Decimal(value.strip())
             from_text = True
         elif isinstance(value, (int, Decimal)) and not isinstance(value, bool):
@@ -236,9 +236,9 @@ class Values:
             number = value
         elif isinstance(value, Decimal):
             if value == value.to_integral_value():
-                number = int(value) if abs(value.adjusted()) < _MOST_ZEROS else _INT64
+                number = int(value) if abs(value.adjusted()) < _MAX_ZEROS else _INT64
                 repair = "npi_from_decimal"
-        elif isinstance(value, str) and len(value) <= _MOST_DIGITS and _WHOLE_NUMBER.match(value.strip()):
+        elif isinstance(value, str) and len(value) <= _MAX_DIGITS and _WHOLE_NUMBER.match(value.strip()):
             number, repair = int(value.strip()), "npi_from_text"
         if number is None or not 0 <= number < _INT64:
             reason = "npi_not_a_number" if number is None else "npi_out_of_range"
@@ -258,7 +258,7 @@ class Values:
         if isinstance(value, str) and value.strip():
             self._repaired("group_id_from_text")
             text = value.strip()
-            return number_text(Decimal(text)) if len(text) <= _MOST_DIGITS and _NUMBER.match(text) else text
+            return number_text(Decimal(text)) if len(text) <= _MAX_DIGITS and _NUMBER.match(text) else text
         return None
 
     def tin(self, value: Json, offset: int) -> tuple[str | None, str | None, str | None]:
@@ -320,10 +320,10 @@ def number_text(value: int | Decimal) -> str:
     """A number as the shortest exact decimal text: 690.64470 is 690.6447, 18.0 is 18, -0 is 0."""
     if not value:
         return "0"
-    if isinstance(value, int) and abs(value) < _MOST_PLAIN:
+    if isinstance(value, int) and abs(value) < _MAX_PLAIN:
         return str(value)
     number = Decimal(value)
-    if abs(number.adjusted()) > _MOST_ZEROS:
+    if abs(number.adjusted()) > _MAX_ZEROS:
         return str(_EXACT.normalize(number))  # 10e49, 1E+50 and the integer are one number
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

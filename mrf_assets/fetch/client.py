@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 _SCHEMES = ("http://", "https://")
 _POOL_SIZE = 20  # connections kept per host, and hosts
-_MOST_REDIRECTS = 10
+_MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _SMALL_BODY_BYTES = 1 << 16  # cheaper to read than to connect again
 _SMALL_BODY_SECONDS = 0.5  # the same
@@ -238,7 +238,7 @@ class Client:
             AddressRefused, UnsupportedUrl, UntrustedServer: Not worth one.
         """
         url, is_from_stranger = self._url, self._options.is_from_stranger
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             answer = self._ask_one(method, url, headers, is_from_stranger=is_from_stranger)
             location = answer.header("Location")
             if answer.status not in _REDIRECTS or location is None:
@@ -248,7 +248,7 @@ class Client:
             is_from_stranger = is_from_stranger or not answer.is_private
             self._retries.check_time()
             url = self._led_to(url, location)
-        raise UnsupportedUrl(self.shown, f"redirects more than {_MOST_REDIRECTS} times; get a newer index")
+        raise UnsupportedUrl(self.shown, f"redirects more than {_MAX_REDIRECTS} times; get a newer index")
 
     def _led_to(self, url: str, location: str) -> str:
         """Where a redirect leads."""

@@ -41,7 +41,7 @@ from mrf_assets.urls.redaction import unescaped
 
 logger = logging.getLogger(__name__)
 
-_LEAST_BYTES_PER_SECOND = 1_000  # a body that comes slower, over read_seconds, is as good as stalled
+_MIN_BYTES_PER_SECOND = 1_000  # a body that comes slower, over read_seconds, is as good as stalled
 _MD5_BYTES = 16
 
 
@@ -183,7 +183,7 @@ class HttpFile(OpenedFile):
         self._window_seconds += self._retries.spent_seconds - before
         self._window_bytes += len(data)
         if self._window_seconds >= self._window_limit_seconds:
-            if self._window_bytes < _LEAST_BYTES_PER_SECOND * self._window_seconds:
+            if self._window_bytes < _MIN_BYTES_PER_SECOND * self._window_seconds:
                 raise _Broken(f"{self._window_bytes} bytes in {self._window_seconds:.3g} s", is_drip=True)
             self._window_seconds, self._window_bytes = 0.0, 0
         return data

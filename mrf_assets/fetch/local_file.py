@@ -42,7 +42,7 @@ def open_local(location: str) -> Iterator[LocalFile]:
         NotFoundAtSource: No such file.
         FetchError: Not to be read.
     """
-    with _told_plainly(location):
+    with _translate_errors(location):
         file = local_path(location).open("rb")
     with file:
         yield LocalFile(canonical_url(location), file, _validators(os.fstat(file.fileno())), TransferCounts())
@@ -50,7 +50,7 @@ def open_local(location: str) -> Iterator[LocalFile]:
 
 def local_validators(location: str) -> Validators:
     """What the disk says of a file; errors as those of `open_local`."""
-    with _told_plainly(location):
+    with _translate_errors(location):
         return _validators(local_path(location).stat())
 
 
@@ -63,7 +63,7 @@ def _validators(facts: os.stat_result) -> Validators:
 
 
 @contextmanager
-def _told_plainly(location: str) -> Iterator[None]:
+def _translate_errors(location: str) -> Iterator[None]:
     shown = canonical_url(location)
     try:
         yield

@@ -11,7 +11,7 @@ from mrf_assets.fetch.options import DEFAULT_OPTIONS, FetchOptions
 from mrf_assets.fetch.validators import Validators
 from mrf_assets.urls import is_remote, server_of, store_kind
 
-_MOST_SILENCES = 3  # in a row, before a host is given up
+_MAX_SILENCES = 3  # in a row, before a host is given up
 _OF_THE_HOST = (ConnectionLostError, ServerBusy, TimeSpent, UntrustedServer)  # the next file would fare as badly
 
 
@@ -39,7 +39,7 @@ class Probes:
         """As `probe`; None without a question where the host is given up."""
         server = server_of(url)
         with self._lock:
-            if self._silences[server] >= _MOST_SILENCES:
+            if self._silences[server] >= _MAX_SILENCES:
                 self.not_asked[server] += 1
                 return None
         try:

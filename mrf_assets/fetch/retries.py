@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 60.0
 _LONGEST_ASKED_SECONDS = 900.0  # a server that asks for more is for a later run
-_MOST_RETRIES = 500  # of one file, however much progress each makes
+_MAX_RETRIES = 500  # of one file, however much progress each makes
 
 
 class Retries:
@@ -51,7 +51,7 @@ class Retries:
         """Wait before the next attempt; raise the failure where there is none."""
         self._failures += 1
         self.check_time()
-        if self._failures > self._options.max_retries or self._counts.retries >= _MOST_RETRIES:
+        if self._failures > self._options.max_retries or self._counts.retries >= _MAX_RETRIES:
             raise failure
         if asked_seconds is not None and asked_seconds > _LONGEST_ASKED_SECONDS:
             raise type(failure)(

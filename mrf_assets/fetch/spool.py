@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from mrf_assets.errors import StoreError
-from mrf_assets.files import is_full, refusal, require_room
+from mrf_assets.files import as_store_error, is_full, require_room
 from mrf_assets.stream.decompress import BLOCK_BYTES, RawFile, TransferCounts
 
 _ROOM_EVERY_BLOCKS = 32
@@ -47,9 +47,9 @@ def spooled(raw: RawFile, folder: Path, kept_bytes: int = 0) -> Iterator[RawFile
         for number, block in enumerate(iter(lambda: raw.read(BLOCK_BYTES), b"")):
             if number % _ROOM_EVERY_BLOCKS == 0:
                 require_room(folder, kept_bytes)
-            with _told_plainly(folder):
+            with _translate_errors(folder):
                 file.write(block)
-        with _told_plainly(folder):
+        with _translate_errors(folder):
             file.seek(0)
         raw.close()
         yield _SpooledFile(raw, file)
@@ -57,19 +57,19 @@ def spooled(raw: RawFile, folder: Path, kept_bytes: int = 0) -> Iterator[RawFile
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[IO[bytes]]:
-    with _told_plainly(folder):
+    with _translate_errors(folder):
         file = TemporaryFile(dir=folder, prefix="download-")  # noqa: SIM115 - closed below, outside of the translation
     with file:
         yield file
 
 
 @contextmanager
-def _told_plainly(folder: Path) -> Iterator[None]:
+def _translate_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if is_full(error):
-            raise refusal(folder, error) from None
+            raise as_store_error(folder, error) from None
         raise StoreError(
             str(folder), f"a download cannot be spooled ({error.strerror}); make room, or switch spool_downloads off"
         ) from None

@@ -24,12 +24,12 @@ import pyarrow.parquet as pq
 from mrf_assets.errors import AccessRefused, MrfError, SettingError, WhitelistKeepsNothing
 from mrf_assets.extract import READERS, Reader, Request, Tally
 from mrf_assets.fetch import FetchOptions, Validators, open_url, probe
-from mrf_assets.files import refusals, require_room
+from mrf_assets.files import as_store_errors, require_room
 from mrf_assets.ingest.parallel import in_processes
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.ingest.provider_filter import kept_rows
 from mrf_assets.ingest.results import FileResult, NetworkResult, Progress, spent, spent_on, spent_together
-from mrf_assets.ingest.unchanged import StandingPart, plan_rows, standing_parts
+from mrf_assets.ingest.unchanged import UnchangedPart, plan_rows, unchanged_parts
 from mrf_assets.lake.store import PartWriter, Stage, Store, part_labels
 from mrf_assets.quality.network_rules import audit
 from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, REJECTS
@@ -115,10 +115,10 @@ def ingest(
     parts = [(task, labels[task.file_id]) for task in tasks]
     with store.turn(network_id, list(labels.values())):
         began, started, cpu_before = dt.datetime.now(tz=dt.UTC), time.monotonic(), _cpu_seconds()
-        standing: Sequence[StandingPart] = ()
+        standing: Sequence[UnchangedPart] = ()
         if settings.skip_unchanged:
             asked = partial(_said_of, fetch_options)
-            standing = standing_parts(store, parts, partial(_known_row, settings=settings, wanted=wanted), asked)
+            standing = unchanged_parts(store, parts, partial(_known_row, settings=settings, wanted=wanted), asked)
         if standing:
             result = _as_published(network_id, standing, store, settings)
         else:
@@ -222,7 +222,9 @@ def _prune(store: Store, result: NetworkResult, settings: Settings) -> list[str]
     return [] if keep is None else store.prune(result.network_id, keep, spared=result.periods)
 
 
-def _as_published(network_id: str, standing: Sequence[StandingPart], store: Store, settings: Settings) -> NetworkResult:
+def _as_published(
+    network_id: str, standing: Sequence[UnchangedPart], store: Store, settings: Settings
+) -> NetworkResult:
     """A network that is left alone, as its tables tell."""
     logger.info("%s: unchanged, %d file(s) are published as they are", network_id, len(standing))
     files = [
@@ -283,7 +285,7 @@ class _Work:
         """
         task, label = part
         # Here too: a part in a process of its own must not bring a full disk home as a bug.
-        with refusals(self.settings.output_dir.absolute()):
+        with as_store_errors(self.settings.output_dir.absolute()):
             return self._ingest_renewed(task, label, on_progress)
 
     def _ingest_renewed(self, task: FileTask, label: str, on_progress: Callable[[Progress], None]) -> FileResult:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mrf_assets.errors import SettingError, StoreError
-from mrf_assets.files import sqlite_refusal, sqlite_refusals
+from mrf_assets.files import as_sqlite_error, as_sqlite_errors
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan, file_id_of
 from mrf_assets.urls import canonical_url, host_of, is_remote
 from mrf_assets.urls.private_addresses import is_private_host
@@ -209,7 +209,7 @@ class TaskStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.open("w")
         except OSError as error:
-            raise sqlite_refusal(path, "cannot be locked", error) from error
+            raise as_sqlite_error(path, "cannot be locked", error) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -280,7 +280,7 @@ class TaskStore:
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        with sqlite_refusals(self.path, "the plan cannot be kept"):
+        with as_sqlite_errors(self.path, "the plan cannot be kept"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch(mode=0o600)
             with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as connection:

@@ -41,7 +41,7 @@ class FileResult:
     price_rejects: dict[str, int] = field(default_factory=dict)  # `rejects`, of prices and of what holds them alone
 
 
-_MOST_REASONS = 3  # in an error
+_MAX_REASONS = 3  # in an error
 
 
 def spent(size_bytes: int, transfer: TransferCounts) -> dict[str, int]:
@@ -149,4 +149,4 @@ class NetworkResult:
     def require_published(self) -> None:
         """Raise AuditFailed if the audit stopped the publication."""
         if self.failed_checks:
-            raise AuditFailed(self.network_id, self.failed_checks, tuple(self.price_rejects.most_common(_MOST_REASONS)))
+            raise AuditFailed(self.network_id, self.failed_checks, tuple(self.price_rejects.most_common(_MAX_REASONS)))

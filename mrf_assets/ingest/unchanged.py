@@ -31,7 +31,7 @@ Parts = Mapping[str, Mapping[str, TableFile]]  # label -> table -> its file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandingPart:
+class UnchangedPart:
     """One part of a network as it is published."""
 
     task: FileTask
@@ -50,9 +50,9 @@ def plan_rows(task: FileTask) -> list[dict[str, Any]]:
     return [{"file_id": task.file_id, **asdict(plan)} for plan in task.plans]
 
 
-def standing_parts(
+def unchanged_parts(
     store: Store, parts: Sequence[tuple[FileTask, str]], known: Callable[[FileTask], Mapping[str, Any]], probe: Probe
-) -> list[StandingPart]:
+) -> list[UnchangedPart]:
     """The parts of one network as they are published; empty unless every one of them is unchanged.
 
     `parts` are files with their labels, `known` gives what an ingest would write into `files` without
@@ -60,7 +60,7 @@ def standing_parts(
     """
     try:
         published: dict[str, Parts] = {}
-        standing: list[StandingPart] = []
+        standing: list[UnchangedPart] = []
         for task, label in parts:
             found = _standing(store, task, label, published)
             if found is None or not _would_be_written_again(found, known(task)):
@@ -71,7 +71,7 @@ def standing_parts(
     return standing if _all_the_same(standing, probe) else []
 
 
-def _standing(store: Store, task: FileTask, label: str, published: dict[str, Parts]) -> StandingPart | None:
+def _standing(store: Store, task: FileTask, label: str, published: dict[str, Parts]) -> UnchangedPart | None:
     """One part, out of its period; where the address tells none, out of the latest that has it."""
     for period in [task.period] if task.period else reversed(store.periods(task.network_id)):
         if period not in published:
@@ -81,7 +81,7 @@ def _standing(store: Store, task: FileTask, label: str, published: dict[str, Par
             (row,) = pq.read_table(files[FILES.name].path).to_pylist() or ({},)
             if row.get("file_id") == task.file_id:
                 counted = {name: dict(row[name] or ()) for name in ("repairs", "ignored_keys")}
-                return StandingPart(task=task, period=period, row=row | counted, files=files)
+                return UnchangedPart(task=task, period=period, row=row | counted, files=files)
     return None
 
 
@@ -92,7 +92,7 @@ def _by_label(files: Sequence[TableFile]) -> Parts:
     return found
 
 
-def _would_be_written_again(standing: StandingPart, known: Mapping[str, Any]) -> bool:
+def _would_be_written_again(standing: UnchangedPart, known: Mapping[str, Any]) -> bool:
     """True if an ingest of the same content would write the same."""
     row, task = standing.row, standing.task
     source = "name" if task.identity.period else "index" if task.index_period else None
@@ -105,7 +105,7 @@ def _would_be_written_again(standing: StandingPart, known: Mapping[str, Any]) ->
     )
 
 
-def _all_the_same(standing: Sequence[StandingPart], probe: Probe) -> bool:
+def _all_the_same(standing: Sequence[UnchangedPart], probe: Probe) -> bool:
     """Whether the servers say so of every file; the first that does not ends the asking."""
     with ThreadPoolExecutor(max(min(_PROBES_AT_ONCE, len(standing)), 1), thread_name_prefix="probe") as pool:
         answers = [pool.submit(probe, part.task) for part in standing]

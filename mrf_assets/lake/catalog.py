@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
-from mrf_assets.files import whole_file
+from mrf_assets.files import atomic_write
 from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.lake.generations import PublishedFile, published_files
 from mrf_assets.lake.reference_tables import Reference
@@ -139,7 +139,7 @@ def write_catalog(
             _keep_taxonomies(Path(taxonomy_codes), Reference(output_dir).taxonomy_codes)
         (state / _REMEDY).mkdir(parents=True, exist_ok=True)
         # In a folder of its own: DuckDB puts its log elsewhere where a path holds a `?`.
-        with whole_file(path, state) as partial, TemporaryDirectory(prefix="mrf_catalog-") as folder:
+        with atomic_write(path, state) as partial, TemporaryDirectory(prefix="mrf_catalog-") as folder:
             made = _write_database(Path(folder) / CATALOG_NAME, output_dir.absolute(), root)
             shutil.copyfile(Path(folder) / CATALOG_NAME, partial)
     except (OSError, duckdb.IOException) as error:
@@ -286,7 +286,7 @@ def _keep_taxonomies(given: Path, kept: Path) -> None:
     _read_taxonomies(given)
     if given.resolve() != kept.resolve():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(kept) as partial:
+        with atomic_write(kept) as partial:
             shutil.copyfile(given, partial)
 
 

@@ -93,7 +93,7 @@ def new_generation() -> str:
     return secrets.token_hex(4)
 
 
-def hold(root: Path, staged: Path, published: Path, generation: str) -> None:
+def retain(root: Path, staged: Path, published: Path, generation: str) -> None:
     """Keep the files of a stage readable beyond the time that they stand in `published`.
 
     Where the file system knows no hard links, nothing is held: an overtaken reader meets a missing file.
@@ -118,7 +118,7 @@ def generations_in(directory: Path) -> list[str]:
     return []
 
 
-def dismiss(root: Path, generation: str, grace_seconds: float) -> None:
+def expire(root: Path, generation: str, grace_seconds: float) -> None:
     """Say that a generation goes when its grace is over.
 
     To be said before the replacement, too: a crash in between leaves no generation that nobody removes.
@@ -128,11 +128,11 @@ def dismiss(root: Path, generation: str, grace_seconds: float) -> None:
     (_replaced(root) / f"{int(since + grace_seconds)}-{since}-{generation}").touch()
 
 
-def remove_dismissed(root: Path, now: float | None = None) -> int:
+def purge_expired(root: Path, now: float | None = None) -> int:
     """Remove the replaced generations whose grace is over; returns how many there were."""
     now = time.time() if now is None else now
     removed = 0
-    for since, due, generation, mark in _dismissed(root):
+    for since, due, generation, mark in _expired(root):
         if not is_due(since, due - since, now):
             continue
         if not _is_published(root, generation):  # it is where the replacement failed
@@ -142,15 +142,15 @@ def remove_dismissed(root: Path, now: float | None = None) -> int:
     return removed
 
 
-def dismiss_forgotten(root: Path, grace_seconds: float) -> int:
-    """Dismiss what is held and is published no more: somebody removed its network by hand, or a process died."""
-    dismissed = {generation for _, _, generation, _ in _dismissed(root)}
+def expire_orphans(root: Path, grace_seconds: float) -> int:
+    """Let files expire that no publication has: somebody removed a network by hand, or a process died."""
+    expired = {generation for _, _, generation, _ in _expired(root)}
     forgotten = 0
     for held in _generations(root).glob("*"):
         with contextlib.suppress(FileNotFoundError):
             is_young = not is_due(held.stat().st_mtime, _YOUNG_SECONDS, time.time())  # about to be published, maybe
-            if held.name not in dismissed and not is_young and not _is_published(root, held.name):
-                dismiss(root, held.name, grace_seconds)
+            if held.name not in expired and not is_young and not _is_published(root, held.name):
+                expire(root, held.name, grace_seconds)
                 forgotten += 1
     return forgotten
 
@@ -221,7 +221,7 @@ def _whole_set(directory: Path) -> dict[str, FileName]:
     raise StoreError(str(directory), "misses tables of some part, or mixes publications; ingest the network again")
 
 
-def _dismissed(root: Path) -> Iterator[tuple[int, int, str, Path]]:
+def _expired(root: Path) -> Iterator[tuple[int, int, str, Path]]:
     """(since when, when it goes, generation, the file that says so)."""
     for mark in _replaced(root).glob("*"):
         due, *since, generation = mark.name.split("-")

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import duckdb
 
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 
 
 def network_hints(connection: duckdb.DuckDBPyConnection, networks: Iterable[str]) -> list[str]:
@@ -35,6 +35,6 @@ def code_hints(connection: duckdb.DuckDBPyConnection, codes: Iterable[str]) -> l
 
 
 def _nearest(asked: str, listed: Sequence[str]) -> str:
-    near = get_close_matches(asked, listed, _MOST_NAMED) or sorted(listed)[:_MOST_NAMED]
+    near = get_close_matches(asked, listed, _MAX_NAMED) or sorted(listed)[:_MAX_NAMED]
     more = f" and {len(listed) - len(near):,} more" if len(listed) > len(near) else ""
     return f"{', '.join(near)}{more}" if near else "none"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.files import refusal, whole_file
+from mrf_assets.files import as_store_error, atomic_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,10 @@ def write_table(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
     rows = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        with atomic_write(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             for batch in batches:
                 writer.write_batch(batch)
                 rows += batch.num_rows
     except OSError as error:
-        raise refusal(path, error) from error
+        raise as_store_error(path, error) from error
     return rows

@@ -32,16 +32,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrf_assets.errors import StoreError
-from mrf_assets.files import locked, refusals, sync
+from mrf_assets.files import as_store_errors, locked, sync
 from mrf_assets.lake.generations import (
     FileName,
-    dismiss,
-    dismiss_forgotten,
+    expire,
+    expire_orphans,
     files_of_network,
     generations_in,
-    hold,
     new_generation,
-    remove_dismissed,
+    purge_expired,
+    retain,
 )
 from mrf_assets.schema import TABLES, Table
 from mrf_assets.tasks import FileTask
@@ -57,7 +57,7 @@ _WITHOUT_DICTIONARY = {"npi"}
 _LOOKED_UP = {"billing_code": 0.001, "npi": 0.05, "tin_value": 0.05}
 # Nobody asks for the least and the greatest of these, and to find them is a tenth of writing `rates`; nor of lists'.
 _WITHOUT_STATISTICS = {"name", "description", "additional_information"}
-_MOST_VALUES: Final = 50_000  # that a row group has by default; filters fold down to fewer
+_MAX_VALUES: Final = 50_000  # that a row group has by default; filters fold down to fewer
 _GRACE_SECONDS: Final = 3_600.0
 _COMPRESSION: Final = "zstd"
 
@@ -99,7 +99,7 @@ def _statistics_columns(table: Table) -> list[str]:
 
 def _bloom_filters(table: Table) -> dict[str, dict[str, float]]:
     return {
-        column.name: {"ndv": _MOST_VALUES, "fpp": _LOOKED_UP[column.name]}
+        column.name: {"ndv": _MAX_VALUES, "fpp": _LOOKED_UP[column.name]}
         for column in table.columns
         if column.name in _LOOKED_UP
     }
@@ -205,22 +205,22 @@ class Stage:
             sync(path)
         sync(staged)
         files = [file for name, paths in _tables(staged).items() for file in _describe(name, paths, target)]
-        hold(self._root, staged, target, generation)
-        self._dismiss(target)
+        retain(self._root, staged, target, generation)
+        self._expire(target)
         try:
             staged.rename(target)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             _exchange(staged, target)
-            self._dismiss(staged)  # what was really replaced: others may have published in between
+            self._expire(staged)  # what was really replaced: others may have published in between
         sync(target.parent)
-        remove_dismissed(self._root)
+        purge_expired(self._root)
         return files
 
-    def _dismiss(self, directory: Path) -> None:
+    def _expire(self, directory: Path) -> None:
         for generation in generations_in(directory):
-            dismiss(self._root, generation, self._grace_seconds)
+            expire(self._root, generation, self._grace_seconds)
 
     def carry_over(self, period: str) -> list[str]:
         """Take in the published parts of this network that are not staged; returns their labels.
@@ -264,7 +264,7 @@ class Store:
         """
         _network_dir(self.root, network_id)  # an unsafe key is refused before anything is written
         directory = self.state_dir / "staging" / secrets.token_hex(8)
-        with refusals(self.root), ExitStack() as held:
+        with as_store_errors(self.root), ExitStack() as held:
             with self._gate():
                 directory.mkdir(parents=True)
                 lock = held.enter_context((directory / "lock").open("w"))
@@ -303,7 +303,7 @@ class Store:
 
     def _lock(self, held: ExitStack, name: str, waits_for: str, *, shared: bool = False) -> None:
         path = self.state_dir / "locks" / hashlib.sha256(name.encode()).hexdigest()[:32]
-        with refusals(self.root):
+        with as_store_errors(self.root):
             held.enter_context(locked(path, waits_for, shared=shared))
 
     @contextmanager
@@ -323,7 +323,7 @@ class Store:
         if not self.state_dir.is_dir():
             return 0
         swept = 0
-        with refusals(self.root), self._gate():
+        with as_store_errors(self.root), self._gate():
             for directory in (self.state_dir / "staging").glob("*"):
                 try:
                     with (directory / "lock").open("w") as lock:
@@ -335,8 +335,8 @@ class Store:
             for aside in self.root.glob("network_id=*/.period=*"):
                 _undo_half_replacement(aside)
                 swept += 1
-            dismiss_forgotten(self.root, self._grace_seconds)
-            remove_dismissed(self.root)
+            expire_orphans(self.root, self._grace_seconds)
+            purge_expired(self.root)
         if swept:
             logger.info("removed %d leftovers of interrupted runs", swept)
         return swept
@@ -375,12 +375,12 @@ class Store:
         removed = [period for period in self.periods(network_id)[:-keep_periods] if period not in spared]
         for period in removed:
             for generation in generations_in(_network_dir(self.root, network_id) / f"period={period}"):
-                dismiss(self.root, generation, self._grace_seconds)
+                expire(self.root, generation, self._grace_seconds)
             grave = self.state_dir / "staging" / secrets.token_hex(8)
             grave.parent.mkdir(parents=True, exist_ok=True)
             (_network_dir(self.root, network_id) / f"period={period}").rename(grave)
             shutil.rmtree(grave, ignore_errors=True)
-        remove_dismissed(self.root)
+        purge_expired(self.root)
         return removed
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from mrf_assets.errors import SettingError
-from mrf_assets.files import whole_file
+from mrf_assets.files import atomic_write
 from mrf_assets.providers.lookup import Failure, Ledger, Statistics
 
 _DEFAULT, _SHORT = "enrichment_progress", "enrichment"  # the neighbours of the default checkpoint have short names
 _OURS = ("_report.json", "_errors.log", ".sqlite", ".lock")  # ends of what lies next to a checkpoint
 _LISTED_IDS = 1_000  # a million ids in a file that is rewritten all the time would cost more than the look-ups
 _LISTED_ERRORS = 100
-_LEAST_SECONDS = 1.0  # between two writes of the progress
+_MIN_SECONDS = 1.0  # between two writes of the progress
 _REST = 50  # times as long as a write took: counting a million items takes a second
 
 
@@ -62,7 +62,7 @@ class RunFiles:
             },
         )
         ended = time.monotonic()
-        self._next_write = ended + max(_LEAST_SECONDS, _REST * (ended - began))
+        self._next_write = ended + max(_MIN_SECONDS, _REST * (ended - began))
 
     def log_failures(self, failures: Iterable[Failure]) -> None:
         """One JSON line for each item that was given up."""
@@ -105,7 +105,7 @@ def errors_of(ledger: Ledger) -> dict[str, Any]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a JSON file, all at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
         json.dump(value, file, indent=2, default=str)
         file.write("\n")
 

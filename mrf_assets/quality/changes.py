@@ -28,7 +28,7 @@ from mrf_assets.schema import RATE_CHANGES
 from mrf_assets.settings import Settings
 
 _ROWS_AT_ONCE = 50_000
-_MOST_SHIFTS = 20
+_MAX_SHIFTS = 20
 
 # Prices are grouped by a number for their conditions, which are few: benchmarks/NOTES.md, "Rules and changes".
 _SCALARS = (
@@ -257,7 +257,7 @@ def _counted(connection: duckdb.DuckDBPyConnection, changes: Changes) -> Changes
     added, removed, raised, lowered, ratio = counts
     shifts = connection.execute(
         f"""SELECT billing_code_type, billing_code, previous_median, median FROM ({_MEDIANS_SQL})
-        WHERE median <> previous_median ORDER BY {_SHIFT} DESC, billing_code LIMIT {_MOST_SHIFTS}"""  # noqa: S608 - constants
+        WHERE median <> previous_median ORDER BY {_SHIFT} DESC, billing_code LIMIT {_MAX_SHIFTS}"""  # noqa: S608 - constants
     ).fetchall()
     return replace(
         changes,

@@ -28,7 +28,7 @@ _WHITELIST_COLUMNS = ("billing_code_type", "billing_code", "matched_type", "matc
 # DuckDB takes 80 % of the machine's memory for itself, and several networks are audited at a time.
 _MEMORY_MB = 256  # beside a reader, in a process of 400 MB
 # Each takes its share of that: with 64 of them 2.5 M rows of providers did not fit (benchmarks/NOTES.md, "Audit").
-_MOST_THREADS = 4
+_MAX_THREADS = 4
 _SMALL_BYTES = 16 << 20  # of tables: one thread is as soon done with them as several, and takes less CPU
 
 
@@ -83,7 +83,7 @@ def _luhn() -> str:
 # Distinct hashes are cheaper to find than distinct keys; keys whose hash is the same are compared.
 _PROVIDER_KEY = "file_id, provider_group_id, tin_type, tin_value, npi"
 _NPI_SHAPE = "npi BETWEEN 1000000000 AND 2999999999"
-MOST_DOLLARS = 100_000_000  # no price is more; Turquoise Health's cap
+MAX_DOLLARS = 100_000_000  # no price is more; Turquoise Health's cap
 
 _RULES = (
     Check(
@@ -191,8 +191,8 @@ WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate <= 0""",
         name="dollars_below_cap",
         table="rates",
         severity="warn",
-        explanation=f"No amount in dollars is more than ${MOST_DOLLARS:,}; revenue codes of millions were seen.",
-        threshold=MOST_DOLLARS,
+        explanation=f"No amount in dollars is more than ${MAX_DOLLARS:,}; revenue codes of millions were seen.",
+        threshold=MAX_DOLLARS,
         sql="""SELECT file_id, billing_code_type, billing_code, negotiated_type, negotiated_rate FROM rates
 WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate > $threshold""",
     ),
@@ -351,7 +351,7 @@ def audit(
     size_bytes = sum(path.stat().st_size for paths in tables.values() for path in paths)
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{memory_mb}MB",
-        "threads": min(os.cpu_count() or 1, _MOST_THREADS) if size_bytes > _SMALL_BYTES else 1,
+        "threads": min(os.cpu_count() or 1, _MAX_THREADS) if size_bytes > _SMALL_BYTES else 1,
         "temp_directory": str(spill_dir or gettempdir()),
     }
     try:

@@ -24,7 +24,7 @@ from mrf_assets.text import printable
 
 INK, MUTED, FIRST, SECOND, THIRD, FOURTH = "#1b2129", "#6a7480", "#2f6fb3", "#c2571a", "#2b8a57", "#8a5fb0"
 COLORS = {INK: "ink", MUTED: "muted", FIRST: "first", SECOND: "second", THIRD: "third", FOURTH: "fourth"}
-_MOST_ROWS = 25  # of one chart
+_MAX_ROWS = 25  # of one chart
 _LABEL_CHARACTERS = 26
 _WIDTH_INCHES = 5.0  # 360 points: a phone's width, where a point of text is a pixel
 _STYLE: dict[Any, Any] = {  # keys are matplotlib's, a type of 300 words
@@ -70,7 +70,7 @@ def png(chart: Chart) -> str:
 
 def distribution(code: CodePrices) -> Figure:
     """Of each network: the line spans the middle 80 % of its prices, the box 50 %, the mark is the median."""
-    shown = code.networks[:_MOST_ROWS][::-1]
+    shown = code.networks[:_MAX_ROWS][::-1]
     figure, axes = _canvas(len(shown), [it.network_id for it in shown])
     rows = range(len(shown))
     axes.hlines(rows, [it.p10 for it in shown], [it.p90 for it in shown], color=MUTED, linewidth=1.5, zorder=1)
@@ -85,7 +85,7 @@ def distribution(code: CodePrices) -> Figure:
 
 def spread(spreads: Sequence[Spread]) -> Figure:
     """Highest median to lowest median, code by code."""
-    shown = spreads[:_MOST_ROWS][::-1]
+    shown = spreads[:_MAX_ROWS][::-1]
     figure, axes = _canvas(len(shown), [it.title for it in shown])
     bars = axes.barh(range(len(shown)), [it.ratio for it in shown], height=0.6, color=FIRST)
     axes.bar_label(bars, [f"{it.ratio:,.1f}x" for it in shown], padding=3, color=INK)
@@ -96,7 +96,7 @@ def spread(spreads: Sequence[Spread]) -> Figure:
 
 def changed(changes: Sequence[Changes]) -> Figure:
     """Prices by what happened to them, network by network."""
-    shown = changes[:_MOST_ROWS][::-1]
+    shown = changes[:_MAX_ROWS][::-1]
     figure, axes = _canvas(len(shown), [it.network_id for it in shown], legend=True)
     left = [0] * len(shown)
     for name, color in (("raised", SECOND), ("lowered", THIRD), ("added", FIRST), ("removed", FOURTH)):
@@ -111,7 +111,7 @@ def changed(changes: Sequence[Changes]) -> Figure:
 
 def filled(providers: Providers) -> Figure:
     """The share of the NPIs in service that have a value, column by column."""
-    shown = list(providers.fill_rates.items())[:_MOST_ROWS][::-1]
+    shown = list(providers.fill_rates.items())[:_MAX_ROWS][::-1]
     figure, axes = _canvas(len(shown), [name for name, _ in shown])
     bars = axes.barh(range(len(shown)), [100 * share for _, share in shown], height=0.6, color=FIRST)
     axes.bar_label(bars, [f"{share:.1%}" for _, share in shown], padding=3, color=INK)
@@ -133,7 +133,7 @@ def confidences(providers: Providers) -> Figure:
 
 def run_times(runs: Sequence[Run]) -> Figure:
     """Seconds of the slowest networks."""
-    shown = [it for it in runs if it.seconds is not None][:_MOST_ROWS][::-1]
+    shown = [it for it in runs if it.seconds is not None][:_MAX_ROWS][::-1]
     figure, axes = _canvas(len(shown), [it.network_id for it in shown])
     colors = [FIRST if it.status == "success" else SECOND for it in shown]
     axes.barh(range(len(shown)), [it.seconds or 0 for it in shown], height=0.6, color=colors)

@@ -20,7 +20,7 @@ from mrf_assets.report.providers import Providers, read_providers
 from mrf_assets.settings import Settings
 
 MANIFEST_NAME = "manifest.json"  # what `mrf run` leaves in the output folder
-_MOST_SPREADS = 12
+_MAX_SPREADS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
             coverage = [Coverage(*row) for row in connection.execute(_COVERAGE_SQL).fetchall()]
             _require(coverage, networks, root)
             code_prices, hints = _code_prices(connection, codes, most_codes), code_hints(connection, codes)
-            spreads = [Spread(*row) for row in connection.execute(_SPREADS_SQL, {"most": _MOST_SPREADS}).fetchall()]
+            spreads = [Spread(*row) for row in connection.execute(_SPREADS_SQL, {"most": _MAX_SPREADS}).fetchall()]
     except duckdb.OutOfMemoryException as error:
         raise QueryError("report", f"needs more memory ({error}); raise --memory-mb") from error
     except (duckdb.IOException, duckdb.InvalidInputException) as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mrf_assets.files import refusal, whole_file
+from mrf_assets.files import as_store_error, atomic_write
 from mrf_assets.quality.network_rules import Check, CheckResult
 from mrf_assets.report import charts
 from mrf_assets.report.figures import Figures, read_figures
@@ -56,10 +56,10 @@ def write_report(
     path = path or settings.output_dir.absolute() / REPORT_NAME
     figures = read_figures(settings, networks, codes, most_codes)
     try:
-        with whole_file(path) as partial_path:
+        with atomic_write(path) as partial_path:
             partial_path.write_text(render(figures), encoding="utf-8")
     except OSError as error:
-        raise refusal(path, error) from error
+        raise as_store_error(path, error) from error
     return Report(path=path, figures=figures)
 
 

@@ -17,7 +17,7 @@ from mrf_assets.providers.directory_rules import audit_directory
 from mrf_assets.providers.lookup.ledger import Ledger
 from mrf_assets.quality.network_rules import CheckResult
 
-_MOST_WITHDRAWN = 20
+_MAX_WITHDRAWN = 20
 # What people look for; the directory has 46 columns, and most stand empty for one of the two types.
 _FILLED = (
     *("provider_name", "entity_type", "credential", "primary_taxonomy_code", "practice_address_1", "practice_city"),
@@ -81,7 +81,7 @@ def read_providers(root: Path) -> Providers | None:
         checks, figures = audit_directory(reference.directory)
         with duckdb.connect() as connection:
             connection.read_parquet(pattern_of(reference.directory)).create_view("provider_directory")
-            withdrawn = [Withdrawn(*row) for row in connection.execute(_WITHDRAWN_SQL, [_MOST_WITHDRAWN]).fetchall()]
+            withdrawn = [Withdrawn(*row) for row in connection.execute(_WITHDRAWN_SQL, [_MAX_WITHDRAWN]).fetchall()]
             ((fetched,),) = connection.execute(_FETCHED_SQL).fetchall()
     except duckdb.Error as error:
         logger.warning(

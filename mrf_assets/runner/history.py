@@ -39,7 +39,7 @@ from mrf_assets.defs.run_records import (
     why_failed,
 )
 from mrf_assets.errors import SettingError
-from mrf_assets.files import full_disk, is_full, whole_file
+from mrf_assets.files import atomic_write, full_disk, is_full
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.lake.store import Store
 from mrf_assets.settings import Operations, dagster_home, machine_path
@@ -58,7 +58,7 @@ def ensure_dagster_home() -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
         if is_new := not (home / SETTINGS_NAME).exists():
-            with whole_file(home / SETTINGS_NAME) as partial:
+            with atomic_write(home / SETTINGS_NAME) as partial:
                 shutil.copyfile(_packaged_settings(), partial)
         _tell_other_settings(home)
     except OSError as error:

@@ -25,7 +25,7 @@ from mrf_assets.urls import canonical_url
 _HEADER = ("reporting_entity_name", "reporting_entity_type", "version", "last_updated_on")
 _ALLOWED = ("allowed_amount_file", "allowed_amount_files")  # Anthem: at the root; HCSC: an array
 _SHOWN_KEYS = 20
-_MOST_CHARACTERS = 10_000  # of a text: thousands of plans are held at a time, and no name is that long
+_MAX_CHARACTERS = 10_000  # of a text: thousands of plans are held at a time, and no name is that long
 _NO_INDEX = {
     "in_network": "an in-network-rates file; use --source url to ingest it",
     "provider_references": "an in-network-rates file; use --source url to ingest it",
@@ -229,9 +229,9 @@ class _Index:
     def _text(self, first: Event, events: Iterator[Event]) -> str | None:
         event, value = first
         if event == "string":
-            if len(value) > _MOST_CHARACTERS:
+            if len(value) > _MAX_CHARACTERS:
                 self._tally.repairs["text_cut"] += 1
-            return str(value[:_MOST_CHARACTERS])
+            return str(value[:_MAX_CHARACTERS])
         if event == "number":
             self._tally.repairs["number_for_text"] += 1
             return str(value)

@@ -16,7 +16,7 @@ from mrf_assets.urls import canonical_url, fault_of, is_remote, local_path, stor
 from mrf_assets.urls.redaction import has_secrets, plain
 
 _SHOWN_CHARS = 120
-_MOST_CHARACTERS = 8_192  # browsers and servers give up earlier; signed ones have some 700
+_MAX_CHARACTERS = 8_192  # browsers and servers give up earlier; signed ones have some 700
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -30,7 +30,7 @@ class Unusable(ValueError):
 
 def shown(location: str) -> str:
     """A location that may be anything, fit for an error: no query, no login, no control character, not long."""
-    text = _QUERY.split(canonical_url(_SURROGATE.sub("?", location[:_MOST_CHARACTERS])), maxsplit=1)[0]
+    text = _QUERY.split(canonical_url(_SURROGATE.sub("?", location[:_MAX_CHARACTERS])), maxsplit=1)[0]
     if not is_remote(text) and not text.lower().startswith("file://"):
         login, at, rest = text.rpartition("@")  # of an address that is spoilt beyond recognition, maybe
         text = f"...{rest}" if login and at else text
@@ -61,8 +61,8 @@ def _joined(base: str, location: str) -> str:
 
 
 def _check_text(location: str) -> None:
-    if len(location) > _MOST_CHARACTERS:  # first, as patterns may take the square of the length
-        raise Unusable(f"{shown(location)} is longer than {_MOST_CHARACTERS} characters")
+    if len(location) > _MAX_CHARACTERS:  # first, as patterns may take the square of the length
+        raise Unusable(f"{shown(location)} is longer than {_MAX_CHARACTERS} characters")
     if _CONTROL.search(location):
         raise Unusable(f"{shown(location)} has a line break or another control character inside")
     if _SURROGATE.search(location):

@@ -356,9 +356,9 @@ class DecompressedFile:
     def _unzip(self, source: _Tee | _Blocks) -> Iterator[bytes]:
         """The one member that is data."""
         # What it imports takes 45 ms, an eighth of a start, and few payers publish zips.
-        from mrf_assets.stream.zip import told_errors, zip_members  # noqa: PLC0415
+        from mrf_assets.stream.zip import translate_errors, zip_members  # noqa: PLC0415
 
-        with told_errors(self.raw.url, lambda: self.size_bytes):
+        with translate_errors(self.raw.url, lambda: self.size_bytes):
             compressed = iter(lambda: source.read(BLOCK_BYTES), b"")
             members = zip_members(compressed, self._limits.max_zip_members, self.raw.url, self.repairs)
             yield from self._only_data(members)

@@ -16,7 +16,7 @@ import ijson
 from mrf_assets.errors import EmptyFile, MalformedJson, TruncatedFile
 from mrf_assets.limits import Limits, too_deep, too_long
 from mrf_assets.stream.surrogates import mended
-from mrf_assets.stream.yajl_errors import stumble
+from mrf_assets.stream.yajl_errors import error_position
 
 Event = tuple[str, Any]
 
@@ -51,7 +51,7 @@ def json_events(blocks: Iterator[bytes], url: str, repairs: Counter[str], limits
             raise EmptyFile(url, "the index is empty; download it again") from None
         if source.ended:
             raise TruncatedFile(url, source.begin, "the JSON of the index") from None
-        place, reason = stumble(error, source.piece)
+        place, reason = error_position(error, source.piece)
         raise MalformedJson(url, source.begin + place, reason) from None
 
 

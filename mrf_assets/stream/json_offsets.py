@@ -14,7 +14,7 @@ import ijson
 
 from mrf_assets.errors import MalformedJson, TruncatedFile
 from mrf_assets.limits import Limits, too_deep, too_long
-from mrf_assets.stream.yajl_errors import stumble
+from mrf_assets.stream.yajl_errors import error_position
 
 Event = tuple[int, str, Any]  # byte offset (exact for start_map, else of the brace that follows), event, value
 
@@ -93,7 +93,7 @@ def _parse(parser: Any, piece: bytes, offset: int, url: str) -> None:  # noqa: A
     try:
         parser.send(piece)
     except ijson.JSONError as error:
-        place, reason = stumble(error, piece)
+        place, reason = error_position(error, piece)
         raise MalformedJson(url, offset + place, reason) from None
     except (ArithmeticError, UnicodeDecodeError, ValueError, SystemError) as error:
         # ijson gets into these over numbers beyond Decimal's and int's limits and lone surrogates.

@@ -31,7 +31,7 @@ _PAIR = [b"u", b"[dD]", b"[89abAB]", _HEX, _HEX, rb"\\", b"u", b"[dD]", b"[c-fC-
 _LOW_HALF = [b"u", b"[dD]", b"[c-fC-F]", _HEX]
 # At the end of a block: what may become a pair or a half, and a whole pair, whose second half would match alone.
 _BEGUN = re.compile(rb"\\(?:%b|%b)\Z" % (_begun(_PAIR), _begun(_LOW_HALF)))
-_MOST_BEGUN = 1 + len(_PAIR)
+_MAX_BEGUN = 1 + len(_PAIR)
 
 
 def mended(blocks: Iterable[bytes], repairs: Counter[str]) -> Iterator[bytes]:
@@ -49,7 +49,7 @@ def mended(blocks: Iterable[bytes], repairs: Counter[str]) -> Iterator[bytes]:
 
 def _safe_cut(text: bytes) -> int:
     """Up to where the text may be looked at without what follows."""
-    begun = _BEGUN.search(text[-_MOST_BEGUN:])
+    begun = _BEGUN.search(text[-_MAX_BEGUN:])
     if begun is None:
         return len(text)
     start = len(text) - len(begun.group())

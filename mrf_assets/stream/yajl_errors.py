@@ -10,7 +10,7 @@ _ARROW_COLUMN, _SHOWN_BYTES = 40, 30  # where yajl's message points to, and how 
 _ARROW = b"                     (right here) ------^\n"
 
 
-def stumble(error: ijson.JSONError, piece: bytes) -> tuple[int, str]:
+def error_position(error: ijson.JSONError, piece: bytes) -> tuple[int, str]:
     """(place in the piece that was parsed last, reason); 0 where it cannot be told, as in long runs of spaces.
 
     The picture is a line of up to 30 bytes before the place and 30 from there, the place in column

@@ -24,8 +24,8 @@ from stream_unzip import (
 from mrf_assets.errors import CorruptArchive, LimitExceeded, TruncatedFile, UnsupportedContent
 
 _CHUNK_BYTES = 1 << 20
-_LEAST_END = 22  # bytes of the record that ends a zip, without its comment
-_LONGEST_END = _LEAST_END + 0xFFFF
+_MIN_END = 22  # bytes of the record that ends a zip, without its comment
+_LONGEST_END = _MIN_END + 0xFFFF
 _HEADER = Struct("<4s2xHH16xHH")  # of a member: signature, flags, method, lengths of name and extra field
 _LONGEST_HEADER = _HEADER.size + 2 * 0xFFFF
 _SIZE_FOLLOWS, _STORED = 1 << 3, 0
@@ -38,7 +38,7 @@ _Members = Iterator[tuple[bytes, Iterator[bytes]]]
 def zip_members(blocks: Iterable[bytes], most_members: int, url: str, repairs: Counter[str]) -> _Members:
     """Yield (name, content in pieces) of each member; the content of one has to be read before the next.
 
-    Bytes behind the end of the archive are counted as repair `trailing_bytes`. To be used in `told_errors`.
+    Bytes behind the end of the archive are counted as repair `trailing_bytes`. To be used in `translate_errors`.
 
     Raises:
         LimitExceeded: More than `most_members`.
@@ -75,7 +75,7 @@ def _members(fed: _Fed) -> _Members:
 
 
 @contextmanager
-def told_errors(url: str, read_bytes: Callable[[], int]) -> Iterator[None]:
+def translate_errors(url: str, read_bytes: Callable[[], int]) -> Iterator[None]:
     """What the library raises, from members and from their content, as errors for people.
 
     Raises:
@@ -149,8 +149,8 @@ class _End:
         for _ in self.blocks():
             pass
         begin = self._tail.rfind(b"PK\x05\x06")
-        if begin < 0 or len(self._tail) < begin + _LEAST_END:
+        if begin < 0 or len(self._tail) < begin + _MIN_END:
             return None
-        comment = int.from_bytes(self._tail[begin + _LEAST_END - 2 : begin + _LEAST_END], "little")
-        trailing_bytes = len(self._tail) - begin - _LEAST_END - comment
+        comment = int.from_bytes(self._tail[begin + _MIN_END - 2 : begin + _MIN_END], "little")
+        trailing_bytes = len(self._tail) - begin - _MIN_END - comment
         return trailing_bytes if trailing_bytes >= 0 else None

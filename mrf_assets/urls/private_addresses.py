@@ -32,7 +32,7 @@ _REFUSED = tuple(
 # RFC 6761, RFC 6762, RFC 8375; ICANN keeps .internal out of the Internet (Google's metadata is there).
 _LOCAL_NAMES = ("localhost", "localdomain", "local", "home.arpa", "internal")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
-_MOST_NUMBERS = 4  # in an IPv4 address
+_MAX_NUMBERS = 4  # in an IPv4 address
 _BYTE_VALUES = 256
 
 
@@ -67,13 +67,13 @@ def is_private_host(host: str, is_private: Callable[[str], bool] = is_private_ad
 
 def _ipv4(texts: list[str], *, octal: bool) -> IPv4Address:
     """The address that C's `inet_aton`, browsers and `curl` make of up to four numbers; ValueError where it is none."""
-    if len(texts) > _MOST_NUMBERS:
+    if len(texts) > _MAX_NUMBERS:
         raise ValueError(texts)
     *leading, last = (_number(text, octal=octal) for text in texts)
     if any(number >= _BYTE_VALUES for number in leading):
         raise ValueError(texts)
     high = sum(number * _BYTE_VALUES ** (3 - place) for place, number in enumerate(leading))
-    if last >= _BYTE_VALUES ** (_MOST_NUMBERS - len(leading)):
+    if last >= _BYTE_VALUES ** (_MAX_NUMBERS - len(leading)):
         raise ValueError(texts)
     return IPv4Address(high + last)
 

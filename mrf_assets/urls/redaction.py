@@ -44,8 +44,8 @@ _DOUBTFUL = re.compile(r"(?:key|code|hash|md5|sha1|sha256|checksum)\Z")
 _MASKED = re.compile(r"sha256-[0-9a-f]{16}\Z")
 _FILE = re.compile(r"(?i)[^?&#=]*\.(?:json|jsonl|ndjson|csv|xml|txt|zip|7z|gz|gzip|bz2|xz|zst|tar|tgz|html?)\Z")
 _DATE = re.compile(r"20\d\d(?:-?(?:0[1-9]|1[0-2])(?:-?(?:0[1-9]|[12]\d|3[01]))?)?\Z")
-_MOST_PLAIN = 200  # characters
-_MOST_NAME = 40  # the same
+_MAX_PLAIN = 200  # characters
+_MAX_NAME = 40  # the same
 # Numbers, words, camelCase, and what is too short to be a secret.
 _PLAIN_WORD = re.compile(
     r"(?:[0-9]{1,20}|[A-Z]{1,24}|[A-Za-z0-9]{1,4}|[a-z]{0,24}(?:[A-Z]{1,4}[a-z]{2,16}){0,6}(?:[A-Z]{1,4}|[A-Z][a-z])?)\Z"
@@ -89,7 +89,7 @@ def has_secrets(text: str) -> bool:
 
 def is_plain(text: str) -> bool:
     """Whether a text has the shape of words, numbers or a file's name, and so not the one of a secret."""
-    if len(text) > _MOST_PLAIN:
+    if len(text) > _MAX_PLAIN:
         return False
     return bool(_FILE.match(text)) or all(map(_is_plain_word, re.split(r"[\W_]+", text)))
 
@@ -135,7 +135,7 @@ def unshown_values(query: str) -> dict[str, str]:
     """
     pairs = (pair.partition("=") for pair in re.split(r"[?&#;]", plain(query)))
     return {
-        name[:_MOST_NAME] if is_plain(name) else masked(name): value
+        name[:_MAX_NAME] if is_plain(name) else masked(name): value
         for name, _, value in pairs
         if is_secret(name) and not _OF_SIGNATURE.match(_letters(name))
     }

@@ -26,7 +26,7 @@ from typing import IO
 
 from mrf_assets.clock import SKEW_SECONDS
 from mrf_assets.fetch import Validators
-from mrf_assets.files import sqlite_refusals, sqlite_transaction
+from mrf_assets.files import as_sqlite_errors, sqlite_transaction
 from mrf_assets.urls import canonical_url
 from mrf_assets.watch.registry import RegisteredIndex
 
@@ -485,7 +485,7 @@ class IndexStore:
                 yield connection
 
     def _refusals(self) -> AbstractContextManager[None]:
-        return sqlite_refusals(self._path, "the memory of indexes cannot be kept")
+        return as_sqlite_errors(self._path, "the memory of indexes cannot be kept")
 
 
 def _memory(connection: sqlite3.Connection) -> tuple[str, int]:

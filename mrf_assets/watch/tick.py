@@ -41,7 +41,7 @@ _PROBE_SECONDS = 10.0  # all files that are asked about in a tick
 _TELLINGS_AT_ONCE = 1_000  # observations of a tick
 _PARTITIONS_AT_ONCE = 25_000  # keys added in a tick: 0.5 s
 _FIRST_RETRY_SECONDS = 60.0  # after a failure; then twice as long each time, at most the poll interval
-_MOST_DOUBLINGS = 20
+_MAX_DOUBLINGS = 20
 
 Alert = Callable[[str, Sequence[str]], bool]  # takes title and lines; whether people were told
 Ask = Callable[[str, FetchOptions], Validators | None]  # what a file's place says of it now
@@ -138,7 +138,7 @@ class IndexWatch:
             return True
         wait_seconds = index.poll_minutes * 60
         if status.failures:
-            backoff = _FIRST_RETRY_SECONDS * 2.0 ** min(status.failures - 1, _MOST_DOUBLINGS)
+            backoff = _FIRST_RETRY_SECONDS * 2.0 ** min(status.failures - 1, _MAX_DOUBLINGS)
             wait_seconds = min(wait_seconds, backoff)
         elif not self._is_asked_as_before(index):
             return True

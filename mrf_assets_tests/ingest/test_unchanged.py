@@ -17,7 +17,7 @@ from mrf_assets.errors import NotFoundAtSource
 from mrf_assets.fetch import Validators, probe
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.ingest.results import NetworkResult
-from mrf_assets.ingest.unchanged import standing_parts
+from mrf_assets.ingest.unchanged import unchanged_parts
 from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES
 from mrf_assets.settings import Settings
@@ -324,7 +324,7 @@ def test_the_parts_of_a_network_are_asked_for_side_by_side(bench: Bench) -> None
         return probe(task.url)
 
     parts = [(file.task, f"{file.task.identity.part:05d}-of-00004") for file in result.files]
-    standing = standing_parts(Store(bench.settings.output_dir), parts, lambda _task: {}, ask)
+    standing = unchanged_parts(Store(bench.settings.output_dir), parts, lambda _task: {}, ask)
 
     assert bench.tasks == [part.task for part in standing]
 

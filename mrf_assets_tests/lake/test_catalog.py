@@ -19,7 +19,7 @@ import pytest
 
 from mrf_assets.errors import SettingError, StoreError
 from mrf_assets.lake.catalog import CATALOG_NAME, connect, write_catalog
-from mrf_assets.lake.generations import remove_dismissed
+from mrf_assets.lake.generations import purge_expired
 from mrf_assets.lake.store import Store
 from mrf_assets.lake.views import RATE_UNITS, VIEWS, table_docs, view_names
 from mrf_assets.quality.changes import changes_path, write_changes
@@ -502,12 +502,12 @@ def test_a_catalog_reads_what_is_published_two_hours_later(tmp_path: Path) -> No
     """Replaced files go when their grace is over; a catalog of them says that it is out of date."""
     publish_generation(Store(tmp_path), 1)
     write_catalog(tmp_path)
-    remove_dismissed(tmp_path, now=time.time() + 7_200)
+    purge_expired(tmp_path, now=time.time() + 7_200)
     with duckdb.connect(str(tmp_path / CATALOG_NAME), read_only=True) as connection:
         assert "1" == _one(connection, "SELECT file_id FROM rates")
 
     publish_generation(Store(tmp_path), 2)
-    remove_dismissed(tmp_path, now=time.time() + 7_200)
+    purge_expired(tmp_path, now=time.time() + 7_200)
     with (
         duckdb.connect(str(tmp_path / CATALOG_NAME), read_only=True) as connection,
         pytest.raises(duckdb.IOException, match=r"\A[^\n]*this-catalog-is-out-of-date.run-mrf-catalog-again"),

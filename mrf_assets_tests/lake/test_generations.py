@@ -17,7 +17,7 @@ import pytest
 
 from mrf_assets.errors import StoreError
 from mrf_assets.lake.catalog import connect
-from mrf_assets.lake.generations import FileName, published_files, remove_dismissed
+from mrf_assets.lake.generations import FileName, published_files, purge_expired
 from mrf_assets.lake.store import Store
 from mrf_assets.schema import LAYOUT, TABLES
 from mrf_assets_tests.table_rows import LABEL, publish_generation, write_tables
@@ -93,9 +93,9 @@ def test_what_was_replaced_goes_when_its_grace_is_over(tmp_path: Path) -> None:
         publish_generation(store, 2)
         assert 2 == len(_generations(tmp_path))
 
-        assert 0 == remove_dismissed(tmp_path, time.time() + 98)
+        assert 0 == purge_expired(tmp_path, time.time() + 98)
         assert {"1"} == _shown(before)
-        assert 1 == remove_dismissed(tmp_path, time.time() + 101)
+        assert 1 == purge_expired(tmp_path, time.time() + 101)
         assert 1 == len(_generations(tmp_path))
         with pytest.raises(duckdb.IOException, match="rates-00001-of-00001-g"):
             before.execute("FROM rates")
@@ -122,7 +122,7 @@ def test_a_clock_that_is_a_little_behind_takes_nothing_from_a_reader(tmp_path: P
     publish_generation(Store(tmp_path), 1)
     publish_generation(Store(tmp_path), 2)
 
-    assert 0 == remove_dismissed(tmp_path, time.time() - 60)
+    assert 0 == purge_expired(tmp_path, time.time() - 60)
 
 
 @pytest.mark.parametrize(("made", "removed"), [(0.0, 0), (1e8, 1)])
@@ -135,7 +135,7 @@ def test_marks_of_an_older_version_are_understood(tmp_path: Path, made: float, r
     mark = mark.rename(mark.with_name(f"{int(now + made + 3_600)}-{mark.name.rpartition('-')[2]}"))
     os.utime(mark, (now + made, now + made))
 
-    assert removed == remove_dismissed(tmp_path)
+    assert removed == purge_expired(tmp_path)
 
 
 def test_without_grace_nothing_stays(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_pruned_period_stays_for_its_grace(tmp_path: Path) -> None:
     with connect(tmp_path) as before:
         assert ["2026-10"] == store.prune("acme", 1)
         assert 2 == len(before.execute("FROM rates_history").fetchall())
-    assert 1 == remove_dismissed(tmp_path, time.time() + 3_601)
+    assert 1 == purge_expired(tmp_path, time.time() + 3_601)
     assert 1 == len(_generations(tmp_path))
 
 
@@ -177,14 +177,14 @@ def test_a_network_that_was_removed_by_hand_is_let_go(tmp_path: Path, when: int)
             os.utime(path.parent, (when, when))
 
     Store(tmp_path).sweep()
-    remove_dismissed(tmp_path, time.time() + 3_601)
+    purge_expired(tmp_path, time.time() + 3_601)
 
     assert ["network_id=stays", "network_id=young"] == sorted(
         path.name for path in (tmp_path / ".mrf" / "generations").glob("*/network_id=*")
     )
 
 
-def test_a_replacement_that_failed_dismisses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replacement_that_failed_expires_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old set is still published when its grace would be over."""
     publish_generation(Store(tmp_path), 1)
     with monkeypatch.context() as patched:
@@ -193,7 +193,7 @@ def test_a_replacement_that_failed_dismisses_nothing(tmp_path: Path, monkeypatch
             publish_generation(Store(tmp_path), 2)
 
     with connect(tmp_path) as before:
-        assert 0 == remove_dismissed(tmp_path, time.time() + 3_601)
+        assert 0 == purge_expired(tmp_path, time.time() + 3_601)
         assert {"1"} == _shown(before)
 
 

@@ -76,7 +76,7 @@ class _Slot:
     is_guarded: bool = False  # its way out refuses private addresses
     pages: int = 0
     origins: set[str] = field(default_factory=set)  # of documents: who may have stored something
-    has_strangers: bool = False  # frames of other origins, whose storage is not cleared by their origin alone
+    has_third_party_frames: bool = False  # frames of other origins, whose storage is not cleared by their origin alone
 
     def on_request(self, request: Request) -> None:
         """Note whose documents the context shows."""
@@ -88,7 +88,7 @@ class _Slot:
         self.origins.add(origin)
         with contextlib.suppress(Error):  # a page that is just opened has no frame yet
             frame = request.frame
-            self.has_strangers |= frame.parent_frame is not None and origin != _origin(frame.page.url)
+            self.has_third_party_frames |= frame.parent_frame is not None and origin != _origin(frame.page.url)
 
 
 class BrowserPool:
@@ -255,7 +255,7 @@ class BrowserPool:
         return slot
 
     async def _give_back(self, slot: _Slot, *, is_sound: bool) -> None:
-        is_fresh = slot.pages < self.options.pages_per_context and not slot.has_strangers
+        is_fresh = slot.pages < self.options.pages_per_context and not slot.has_third_party_frames
         if is_sound and is_fresh and slot.browser.is_connected() and await _forget(slot):
             self._idle.append(slot)
             return
@@ -280,7 +280,7 @@ class BrowserPool:
                 # Chromium reads the proxies of the environment by itself only where it is given none.
                 found = getproxies()
                 beyond = {scheme: url for scheme in ("http", "https") if (url := found.get(scheme) or found.get("all"))}
-                guard = GuardedProxy(self._is_private, beyond=beyond, passes_by=proxy_bypass)
+                guard = GuardedProxy(self._is_private, beyond=beyond, bypasses=proxy_bypass)
                 self._proxy = await guard.__aenter__()
             return self._proxy.url
 

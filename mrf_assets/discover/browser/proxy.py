@@ -25,8 +25,8 @@ from mrf_assets.errors import SettingError
 from mrf_assets.tls import trusted_tls
 from mrf_assets.urls.private_addresses import is_private_address, is_private_host
 
-_MOST_HEAD_BYTES = 64 << 10
-_MOST_BODY_BYTES = 256 << 20  # of one connection; Chromium keeps no more of a page anyway
+_MAX_HEAD_BYTES = 64 << 10
+_MAX_BODY_BYTES = 256 << 20  # of one connection; Chromium keeps no more of a page anyway
 _BLOCK_BYTES = 64 << 10
 _HEAD_SECONDS, _CONNECT_SECONDS = 30.0, 20.0
 _REQUEST = re.compile(rb"([A-Z]{3,16}) (\S{1,16384}) HTTP/1\.[01]\r\n")
@@ -41,7 +41,7 @@ class GuardedProxy:
     Args:
         is_private: Of numeric addresses.
         beyond: Proxies that lead out, by scheme (http, https) of what is asked for, as `urllib` has them.
-        passes_by: Whether a host is asked without them.
+        bypasses: Whether a host is asked without them.
 
     Raises:
         SettingError: A proxy beyond is none of HTTP.
@@ -52,17 +52,17 @@ class GuardedProxy:
         is_private: Callable[[str], bool] = is_private_address,
         *,
         beyond: Mapping[str, str] | None = None,
-        passes_by: Callable[[str], object] = lambda _host: False,
+        bypasses: Callable[[str], object] = lambda _host: False,
     ) -> None:
-        self._beyond = {scheme: _Beyond.of(url) for scheme, url in (beyond or {}).items()}
-        self._passes_by = passes_by
+        self._beyond = {scheme: UpstreamProxy.of(url) for scheme, url in (beyond or {}).items()}
+        self._passes_by = bypasses
         self.refused: set[str] = set()  # hosts that were asked for, and are private
         self._is_private = is_private
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=_MOST_HEAD_BYTES)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=_MAX_HEAD_BYTES)
         return self
 
     async def __aexit__(
@@ -129,7 +129,7 @@ class GuardedProxy:
                 return await asyncio.wait_for(asyncio.open_connection(address, port), _CONNECT_SECONDS)
         return None
 
-    async def _connect_beyond(self, beyond: _Beyond, host: str, port: int) -> _Ends | None:
+    async def _connect_beyond(self, beyond: UpstreamProxy, host: str, port: int) -> _Ends | None:
         """A connection to the proxy that leads there; None where it leads to a private address."""
         if is_private_host(host, self._is_private):
             self.refused.add(host)
@@ -152,7 +152,7 @@ class GuardedProxy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Beyond:
+class UpstreamProxy:
     """A proxy that leads out."""
 
     host: str
@@ -210,7 +210,7 @@ async def _both_ways(browser: _Ends, host: _Ends) -> None:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    left = _MOST_BODY_BYTES
+    left = _MAX_BODY_BYTES
     while left > 0 and (block := await reader.read(min(left, _BLOCK_BYTES))):
         writer.write(block)
         await writer.drain()

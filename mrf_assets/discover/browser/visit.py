@@ -41,14 +41,14 @@ logger = logging.getLogger(__name__)
 
 _REFUSED = frozenset({401, 403, 406, 407, 409, 429, 440, 451})
 _NOT_FETCHED = frozenset({"image", "media", "font"})
-_MOST_TEXT = 8 << 20  # characters of one frame
-_MOST_FRAMES = 20
-_MOST_ANSWERS = 50  # of scripts, that are read
+_MAX_TEXT = 8 << 20  # characters of one frame
+_MAX_FRAMES = 20
+_MAX_ANSWERS = 50  # of scripts, that are read
 _CLOSED = "TargetClosedError"  # Playwright's, which it does not export: page, context or browser is gone
-_MOST_ANSWER_BYTES = 32 << 20
-_MOST_CLICKS = 10
-_MOST_POPUPS = 10
-_MOST_FILES = 20_000  # that a page asks for, by whatever way
+_MAX_ANSWER_BYTES = 32 << 20
+_MAX_CLICKS = 10
+_MAX_POPUPS = 10
+_MAX_FILES = 20_000  # that a page asks for, by whatever way
 _SETTLE_SHARE = 0.4  # of the time for a page, that scripts get to fill it
 _CLICK_SECONDS = 2.0
 _ANSWER_SECONDS, _LAST_ANSWER_SECONDS = 0.5, 3.0  # for a file to be asked for after a press
@@ -228,7 +228,7 @@ class Visit:
     def _on_popup(self, opened: Page) -> None:
         """What it asks for counts; it is closed with the visit, or at once where there are many."""
         self._popups += 1
-        if self._popups > _MOST_POPUPS:
+        if self._popups > _MAX_POPUPS:
             closing = asyncio.ensure_future(_close(opened))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
@@ -274,15 +274,15 @@ class Visit:
         return True
 
     def _note_file(self, reading: Reading, url: str) -> None:
-        if len(reading.files) < _MOST_FILES:
+        if len(reading.files) < _MAX_FILES:
             reading.add(url, self.url, BROWSER_WAY)
         else:
-            reading.note = f"asks for more than {_MOST_FILES} files; the rest is left out"
+            reading.note = f"asks for more than {_MAX_FILES} files; the rest is left out"
 
     def _on_response(self, response: Response) -> None:
         kind = response.headers.get("content-type", "")
         if response.request.resource_type in ("xhr", "fetch") and _DATA_TYPES.search(kind):
-            if len(self._answers) < _MOST_ANSWERS:
+            if len(self._answers) < _MAX_ANSWERS:
                 self._answers.append(response)
             else:
                 self._unread += 1
@@ -296,7 +296,7 @@ class Visit:
         files: dict[str, FoundFile] = {}
         notes: dict[str, None] = {}
         more: dict[str, None] = {}
-        for frame in page.frames[:_MOST_FRAMES]:
+        for frame in page.frames[:_MAX_FRAMES]:
             try:
                 text = await _text_of(frame)
             except _playwright_error():
@@ -307,12 +307,12 @@ class Visit:
             base = frame.url if frame.url.startswith("http") else page.url  # about:srcdoc is its page's
             reading = await asyncio.to_thread(read_page, text, base, BROWSER_WAY)
             files |= reading.files
-            if len(text) >= _MOST_TEXT:
-                notes[f"a page is longer than {_MOST_TEXT} characters, the rest was not read"] = None
+            if len(text) >= _MAX_TEXT:
+                notes[f"a page is longer than {_MAX_TEXT} characters, the rest was not read"] = None
             more |= reading.more
             _tell(reading, notes)
-        if len(page.frames) > _MOST_FRAMES:
-            notes[f"{len(page.frames) - _MOST_FRAMES} frames were not read"] = None
+        if len(page.frames) > _MAX_FRAMES:
+            notes[f"{len(page.frames) - _MAX_FRAMES} frames were not read"] = None
         return PageFound(files=tuple(files.values()), note="; ".join(notes), more=self._unasked(more))
 
     async def _of_network(self, page: Page) -> PageAnswer:
@@ -323,7 +323,7 @@ class Visit:
         unread = self._unread
         for response in tuple(self._answers):
             size = response.headers.get("content-length", "0")
-            if not size.isdecimal() or int(size[:12]) > _MOST_ANSWER_BYTES:
+            if not size.isdecimal() or int(size[:12]) > _MAX_ANSWER_BYTES:
                 unread += 1
                 continue
             try:
@@ -331,7 +331,7 @@ class Visit:
             except _playwright_error():  # Chromium keeps no more than some 20 MB of one
                 unread += 1
                 continue
-            reading = await asyncio.to_thread(read_answer, response.url, body[:_MOST_ANSWER_BYTES], BROWSER_WAY)
+            reading = await asyncio.to_thread(read_answer, response.url, body[:_MAX_ANSWER_BYTES], BROWSER_WAY)
             files |= reading.files
             more |= reading.more
             _tell(reading, notes)
@@ -357,7 +357,7 @@ class Visit:
         """Press what looks as if it gave a file; what it asks for is noted, and goes nowhere."""
         self._is_clicking = True
         buttons = page.locator(_CLICKABLE).filter(has_text=_WORTH_A_CLICK)
-        count = min(await buttons.count(), _MOST_CLICKS)
+        count = min(await buttons.count(), _MAX_CLICKS)
         for number in range(count):
             self._has_seen_file.clear()
             try:
@@ -381,8 +381,8 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _text_of(frame: Frame) -> str:
-    text: Any = await frame.evaluate(_TEXT_OF_FRAME, _MOST_TEXT)
-    return text[:_MOST_TEXT] if isinstance(text, str) else ""
+    text: Any = await frame.evaluate(_TEXT_OF_FRAME, _MAX_TEXT)
+    return text[:_MAX_TEXT] if isinstance(text, str) else ""
 
 
 def _tell(reading: Reading, notes: dict[str, None]) -> None:

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from mrf_assets.extract.fast.memo import PriceMemo
 from mrf_assets.extract.fast.spans import Ids, buffer_of
 from mrf_assets.extract.interface import TableBatch
-from mrf_assets.extract.rows import MOST_BATCH_BYTES, ProviderRow
+from mrf_assets.extract.rows import MAX_BATCH_BYTES, ProviderRow
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATE_TYPE, RATES, Table
 
 Head = tuple[Any, ...]  # negotiation_arrangement to covered_services
 
 _HEAD_BYTES = 700  # of an item's columns, beside its text
-_MOST_HEAD_BYTES = 16 << 20
-_LEAST_ROWS = 100_000  # of providers that are made into batches at a time; what is left over is copied
+_MAX_HEAD_BYTES = 16 << 20
+_MIN_ROWS = 100_000  # of providers that are made into batches at a time; what is left over is copied
 
 _FIRST_HEAD = RATES.arrow.get_field_index("negotiation_arrangement")
 _FIRST_PRICE = RATES.arrow.get_field_index("negotiated_type")
@@ -74,14 +74,14 @@ class EvenBatches:
             start = min(self._batch_rows - self._rest.num_rows, batch.num_rows)
             first = [self._rest, batch.slice(0, start)]
             self._rest = pa.concat_batches(first)  # type: ignore[attr-defined]  # unknown to the stubs
-            if self._rest.num_rows < self._batch_rows and self._rest.nbytes < MOST_BATCH_BYTES:
+            if self._rest.num_rows < self._batch_rows and self._rest.nbytes < MAX_BATCH_BYTES:
                 return
             yield from self.flush()
         while batch.num_rows - start >= self._batch_rows:
             yield self._table.name, batch.slice(start, self._batch_rows)
             start += self._batch_rows
         self._rest = batch.slice(start) if start < batch.num_rows else None
-        if self._rest is not None and self._rest.nbytes >= MOST_BATCH_BYTES:
+        if self._rest is not None and self._rest.nbytes >= MAX_BATCH_BYTES:
             yield from self.flush()
 
     def flush(self) -> Iterator[TableBatch]:
@@ -142,7 +142,7 @@ class RateRows:
     @property
     def has_many_heads(self) -> bool:
         """True if it is time to `settle`: items of few rows each have heads of their own."""
-        return self._head_bytes >= _MOST_HEAD_BYTES
+        return self._head_bytes >= _MAX_HEAD_BYTES
 
     def full(self) -> Iterator[TableBatch]:
         """Yield the batches that are full."""
@@ -164,7 +164,7 @@ class RateRows:
         rows, heads, sizes = joined_rows(self._held), self._heads, self._sizes
         # A head is written out in each of its rows, however long its text is.
         text_bytes = int(np.array(sizes)[rows.heads[:count]].sum())
-        step = max(1, count * MOST_BATCH_BYTES // max(text_bytes, MOST_BATCH_BYTES))
+        step = max(1, count * MAX_BATCH_BYTES // max(text_bytes, MAX_BATCH_BYTES))
         for start in range(0, count, step):
             yield from self._batches.add(self._batch(_slice(rows, slice(start, min(start + step, count)))))
         self._start()
@@ -225,7 +225,7 @@ class ProviderRows:
         """Take groups; yield what became full."""
         self._held.append(groups)
         self._rows += len(groups.npis)
-        if self._rows >= max(self._batch_rows, _LEAST_ROWS):
+        if self._rows >= max(self._batch_rows, _MIN_ROWS):
             yield from self._full()
 
     def flush(self) -> Iterator[TableBatch]:

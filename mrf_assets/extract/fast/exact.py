@@ -23,7 +23,7 @@ Segment = tuple[int, bytes]  # byte offset in the file, text
 
 # Whoever found the piece saw to its limits.
 _BOUNDED = Limits(max_nesting_depth=1_000, max_element_bytes=1 << 62, max_element_values=1 << 62)
-_MOST_BRACKETS = 60  # that many cannot be nested too deep
+_MAX_BRACKETS = 60  # that many cannot be nested too deep
 
 
 class NotQuiteJsonError(ValueError):
@@ -60,7 +60,7 @@ def quick(text: bytes, *, shallow: bool = False) -> tuple[Json, int]:
     Raises:
         NotQuiteJsonError: Malformed, or unusual.
     """
-    if not shallow and text.count(b"[") + text.count(b"{") > _MOST_BRACKETS:
+    if not shallow and text.count(b"[") + text.count(b"{") > _MAX_BRACKETS:
         raise NotQuiteJsonError("deep")
     _QUICK.duplicates = 0
     try:
@@ -177,7 +177,7 @@ class _QuickMembers(_Quick):
         return super()._object(pairs)
 
     def members(self, text: bytes) -> tuple[list[tuple[str, Json]], int]:
-        if text.count(b"[") + text.count(b"{") > _MOST_BRACKETS:
+        if text.count(b"[") + text.count(b"{") > _MAX_BRACKETS:
             raise NotQuiteJsonError("deep")
         self.duplicates = 0
         try:

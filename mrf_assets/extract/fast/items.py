@@ -22,7 +22,7 @@ from mrf_assets.extract.rows import CODE_KEYS
 from mrf_assets.schema import RATES
 
 RATES_KEY = b'"negotiated_rates"'
-LEAST_RUN = 4  # fewer do not pay
+MIN_RUN = 4  # fewer do not pay
 _OBJECT, _LIST = b"{["
 _CODE = ("billing_code_type", "billing_code_type_version", "billing_code", "description")
 _CODES = ("bundled_codes", "covered_services")
@@ -54,7 +54,7 @@ def find_whole(text: bytes, text_start: int, found: Brackets, level: int) -> Who
     levels = found.levels[: outside[0]] if len(outside) else found.levels
     outer = np.flatnonzero(levels == level)
     count = len(outer) // 2
-    if count < LEAST_RUN:
+    if count < MIN_RUN:
         return NO_ITEMS
     opens, closes = outer[: 2 * count : 2], outer[1 : 2 * count : 2]
     inner = np.flatnonzero(levels[: closes[-1]] == level + 1)

@@ -38,16 +38,16 @@ from mrf_assets.extract.values import Obj, Values, id_of_sorted
 from mrf_assets.schema import RATES
 
 UNKNOWN = -1  # the id of spellings that have to be looked at one by one
-_MOST_BYTES = 64 << 20  # of spellings and what they mean; then the memo starts anew
+_MAX_BYTES = 64 << 20  # of spellings and what they mean; then the memo starts anew
 _ENTRY_BYTES = 700
-_MOST_PER_SPAN = 4  # spellings known for each to look up; with more, Arrow spends its time on those
+_MAX_PER_SPAN = 4  # spellings known for each to look up; with more, Arrow spends its time on those
 _NO_OFFSET = -1
 # Stands for what is cut out; no file can know it.
 _RATE_MARK = secrets.randbits(59) + (1 << 59)
 _PRICES_MARK = secrets.token_hex(8)
 _RATE_PLACE = 1  # in a PriceRow
 _QUOTED_MARK = f'"{_PRICES_MARK}"'.encode()
-_MOST_NAMES = 100_000
+_MAX_NAMES = 100_000
 _QUOTES_OF_KEYS = 4  # of an element with references and prices
 
 
@@ -75,7 +75,7 @@ class SpellingMemo(ABC):
     @property
     def is_full(self) -> bool:
         """True if it is time to `clear`."""
-        return self._bytes > _MOST_BYTES
+        return self._bytes > _MAX_BYTES
 
     def clear(self) -> None:
         """Forget everything, once it is settled: ids are void."""
@@ -86,7 +86,7 @@ class SpellingMemo(ABC):
     def ids(self, spans: Spans, cuts: Positions, *, is_shallow: bool) -> Ids:
         """The id of each spelling, or UNKNOWN; `cuts` tells where in each something was cut out."""
         entries = np.full(len(spans), UNKNOWN, np.int64)
-        if self._spellings and len(self._entries) <= _MOST_PER_SPAN * len(spans):
+        if self._spellings and len(self._entries) <= _MAX_PER_SPAN * len(spans):
             found = pc.index_in(spans, value_set=pa.chunked_array(self._spellings))
             entries = found.fill_null(UNKNOWN).to_numpy()
         new = np.flatnonzero(entries == UNKNOWN)
@@ -378,7 +378,7 @@ class _NumberNames(dict[int, str]):
     """Ids of groups as text: most are in dozens of sets, and to spell a number takes longer than to look it up."""
 
     def __missing__(self, number: int) -> str:
-        if len(self) >= _MOST_NAMES:
+        if len(self) >= _MAX_NAMES:
             self.clear()
         name = self[number] = str(number)
         return name

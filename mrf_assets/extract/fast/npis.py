@@ -14,7 +14,7 @@ from mrf_assets.extract.fast.spans import IS_SPACE, content_of, joined_spans
 from mrf_assets.extract.fast.splitter import Bytes, Positions
 
 _ZERO, _COMMA, _CLOSE, _QUOTE, _SPACE = b'0,]" '
-_MOST_DIGITS = 18
+_MAX_DIGITS = 18
 _BITS = 34  # of an NPI of ten digits; larger numbers are no NPIs and not plain
 _NPI_DIGITS = 10
 _UPPER, _SIXES, _THREES = np.uint64(0xF0F0F0F0F0F0F0F0), np.uint64(0x0606060606060606), np.uint64(0x3333333333333333)
@@ -97,8 +97,8 @@ def _ten_digits(content: Bytes, begins: Positions) -> tuple[NDArray[np.int64], N
 def _digits(content: Bytes, begins: Positions, counts: Positions) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Numbers of any other count of digits, and which are none."""
     numbers = np.zeros(len(begins), np.int64)
-    wrong = (counts < 1) | (counts > _MOST_DIGITS)
-    for place in range(min(int(counts.max(initial=0)), _MOST_DIGITS)):
+    wrong = (counts < 1) | (counts > _MAX_DIGITS)
+    for place in range(min(int(counts.max(initial=0)), _MAX_DIGITS)):
         there = place < counts
         digits = content[np.where(there, begins + place, 0)] - _ZERO
         wrong |= there & (digits > 9)  # noqa: PLR2004 - the last digit

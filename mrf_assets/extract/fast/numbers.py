@@ -16,7 +16,7 @@ from mrf_assets.extract.fast.splitter import Bytes, Positions
 from mrf_assets.schema import RATE_TYPE
 
 _WINDOW = 22  # a sign's and a quote's place are gone; 8 digits, dot, 10 decimals, one to end with
-_MOST_WHOLE_DIGITS = 8  # with ten decimals, 18 digits: 64 bits hold them
+_MAX_WHOLE_DIGITS = 8  # with ten decimals, 18 digits: 64 bits hold them
 _ZERO, _DOT, _MINUS, _QUOTE = b'0.-"'
 _ENDS_NUMBER = np.zeros(256, np.bool_)
 _ENDS_NUMBER[list(b",}] \t\n\r")] = True
@@ -52,7 +52,7 @@ def plain_numbers(data: Bytes, starts: Positions) -> PlainNumbers:
     second_dot = is_dot.sum(axis=1) - has_dot
     is_plain = (
         (whole > 0)
-        & (whole <= _MOST_WHOLE_DIGITS)
+        & (whole <= _MAX_WHOLE_DIGITS)
         & (~has_dot | (decimals > 0))
         & (decimals <= RATE_TYPE.scale)
         & ((whole == 1) | (window[:, 0] != _ZERO))

@@ -12,7 +12,7 @@ from mrf_assets.extract.values import Values
 from mrf_assets.schema import RATE_TYPE
 
 _SCALAR = re.compile(rb'(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|"[^"\\\x00-\x1f]*")(?=[,} \t\n\r])')
-_MOST_RATES = 200_000
+_MAX_RATES = 200_000
 _WORD = 1 << 64
 
 
@@ -37,7 +37,7 @@ class RateMemo:
             return None
         known = self._known.get(spelling[0], ...)
         if known is ...:
-            if len(self._known) > _MOST_RATES:
+            if len(self._known) > _MAX_RATES:
                 self._known.clear()
             known = self._known[spelling[0]] = _read(spelling[0])
         return None if known is None else (known, spelling.end())

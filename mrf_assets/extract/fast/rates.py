@@ -26,7 +26,7 @@ from mrf_assets.extract.rows import RateElement, rate_element
 from mrf_assets.extract.values import Obj, Values
 
 BATCH_BYTES = 4 << 20  # benchmarks/NOTES.md, "batches"
-_LEAST_PART_BYTES = 256  # on average: bounds the number of items in a batch
+_MIN_PART_BYTES = 256  # on average: bounds the number of items in a batch
 _REJECTS_IN_MEMORY = 10_000
 _BEFORE, _ELEMENT, _BEHIND, _ITEM_END = range(4)
 
@@ -104,7 +104,7 @@ class ItemBatches:
     @property
     def is_full(self) -> bool:
         """True if it is time to `read`."""
-        return max(self._bytes, len(self._parts) * _LEAST_PART_BYTES) >= self._batch_bytes
+        return max(self._bytes, len(self._parts) * _MIN_PART_BYTES) >= self._batch_bytes
 
     def take_whole(self, item: KeptItem, part: Part) -> None:
         """Take an item that is one part; `add` for those who ask themselves whether it `is_full`."""

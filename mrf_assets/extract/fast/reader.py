@@ -24,7 +24,7 @@ from mrf_assets.extract.fast.elements import Part
 from mrf_assets.extract.fast.exact import Segment, is_crowded, located, located_events, located_members, members
 from mrf_assets.extract.fast.held_item import HeldItem
 from mrf_assets.extract.fast.items import (
-    LEAST_RUN,
+    MIN_RUN,
     NO_ITEMS,
     RATES_KEY,
     find_whole,
@@ -33,7 +33,7 @@ from mrf_assets.extract.fast.items import (
 )
 from mrf_assets.extract.fast.providers import ReferenceReader
 from mrf_assets.extract.fast.rates import BATCH_BYTES, ItemBatches, KeptItem, gap_values
-from mrf_assets.extract.fast.splitter import LEAST_BLOCK_BYTES, WHITE_SPACE, Bracket, BracketStream
+from mrf_assets.extract.fast.splitter import MIN_BLOCK_BYTES, WHITE_SPACE, Bracket, BracketStream
 from mrf_assets.extract.interface import Request, TableBatch, Tally
 from mrf_assets.extract.oracle.reader import HEADER_KEYS, OTHER_KINDS, Cursor, FileReader, read_reference
 from mrf_assets.extract.rows import HEAD_KEYS, ProviderRow, item_head
@@ -52,7 +52,7 @@ def read_fast(
     request: Request,
     tally: Tally,
     *,
-    least_block_bytes: int = LEAST_BLOCK_BYTES,
+    least_block_bytes: int = MIN_BLOCK_BYTES,
     batch_bytes: int = BATCH_BYTES,
 ) -> Iterator[TableBatch]:
     """Yield what `read_reference` yields, sooner; the sizes change nothing but speed and memory.
@@ -306,7 +306,7 @@ class _FastReader(FileReader):
             self._whole_of = stream.blocks_read
         first = bisect_left(self._whole.starts, opening.offset)
         run = range(first, self._whole.run_stops[first] if first < len(self._whole.starts) else first)
-        return run if len(run) >= LEAST_RUN else None
+        return run if len(run) >= MIN_RUN else None
 
     def _read_run(self, run: range) -> Iterator[TableBatch]:
         """Read items that stand in the block at hand, as `_read_item` does one."""

@@ -20,7 +20,7 @@ from mrf_assets.limits import Limits, too_deep, too_long
 Positions = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-LEAST_BLOCK_BYTES = 1 << 18  # smaller blocks are put together: each costs some forty calls of numpy
+MIN_BLOCK_BYTES = 1 << 18  # smaller blocks are put together: each costs some forty calls of numpy
 _DEFAULT_LIMITS = Limits()
 _STRIDE = 1 << 17  # compares stay in the cache: benchmarks/NOTES.md, "scan"
 _WORD = 64
@@ -29,7 +29,7 @@ _LAST_BIT = np.uint64(_WORD - 1)
 _QUOTE, BACKSLASH = ord('"'), ord("\\")
 _OPENS = 2  # the bit that [ and { have and ] and } have not
 _FROM_OPEN_TO_CLOSE = 2  # { is 123, } is 125; [ is 91, ] is 93
-_MOST_OF_A_BYTE = 255
+_MAX_OF_A_BYTE = 255
 _FEW = 1000  # backslashes of a block; each that is looked for by itself costs half a microsecond
 PADDING = b" " * 31 + b"."  # behind a text, lets the vectorised readers look past its end
 
@@ -151,7 +151,7 @@ class Scanner:
         if least < 0:
             raise self._unmatched(found)
         # Bytes are sorted by counting, in a third of the time.
-        order = np.argsort(levels.astype(np.uint8) if deepest <= _MOST_OF_A_BYTE else levels, kind="stable")
+        order = np.argsort(levels.astype(np.uint8) if deepest <= _MAX_OF_A_BYTE else levels, kind="stable")
         kinds, levels = kinds[order], levels[order]
         opens = (kinds & _OPENS) != 0
         if not (opens[1:] | (np.diff(kinds) == _FROM_OPEN_TO_CLOSE)).all():
@@ -229,7 +229,7 @@ class BracketStream:
         url: str,
         *,
         limits: Limits = _DEFAULT_LIMITS,
-        least_block_bytes: int = LEAST_BLOCK_BYTES,
+        least_block_bytes: int = MIN_BLOCK_BYTES,
     ) -> None:
         self._blocks, self._url, self._limits, self._least = iter(blocks), url, limits, least_block_bytes
         self._scanner = Scanner()

@@ -238,7 +238,7 @@ class HostGate:
         """Take a place, or (when to look again, why)."""
         token, now, limits, pace = turn._token, self._now(), self.limits, state.pace  # noqa: SLF001
         if state.line or len(state.open) >= pace.places_within(limits) or pace.is_stale(now):
-            self._bury(state, now)
+            self._drop_dead(state, now)
             pace.try_more_places(now, limits)
         if not state.open and pace.is_stale(now):
             pace = state.pace = Pace(last_used=now)
@@ -263,7 +263,7 @@ class HostGate:
         turn._cuts_at_start = pace.started(now, limits)  # noqa: SLF001
         return 0.0, ""
 
-    def _bury(self, state: _State, now: float) -> None:
+    def _drop_dead(self, state: _State, now: float) -> None:
         """Free the places of the dead, and let the line go on without those who stopped looking."""
         assert self._lease
         dead = {

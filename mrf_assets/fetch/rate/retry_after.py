@@ -6,7 +6,7 @@ import datetime as dt
 import email.utils
 import time
 
-_MOST_SECONDS = 366 * 86_400.0  # what is longer is for ever, and what overflows is no reason to break
+_MAX_SECONDS = 366 * 86_400.0  # what is longer is for ever, and what overflows is no reason to break
 
 
 def retry_after_seconds(text: str | None, now: float | None = None) -> float | None:
@@ -16,11 +16,11 @@ def retry_after_seconds(text: str | None, now: float | None = None) -> float | N
     """
     text = (text or "").strip()
     if text.isascii() and text.isdecimal():
-        return min(float(text), _MOST_SECONDS)
+        return min(float(text), _MAX_SECONDS)
     try:
         until = email.utils.parsedate_to_datetime(text)
         until = until if until.tzinfo is not None else until.replace(tzinfo=dt.UTC)
         seconds = until.timestamp() - (time.time() if now is None else now)
     except (ValueError, OverflowError, LookupError, TypeError):  # all of them come out of email.utils
         return None
-    return min(max(seconds, 0.0), _MOST_SECONDS)
+    return min(max(seconds, 0.0), _MAX_SECONDS)

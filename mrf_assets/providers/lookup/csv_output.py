@@ -13,14 +13,14 @@ from typing import IO
 
 import pyarrow as pa
 
-from mrf_assets.errors import StoreError, StrangeRows
-from mrf_assets.files import refusals, sync
+from mrf_assets.errors import StoreError, UnexpectedRows
+from mrf_assets.files import as_store_errors, sync
 from mrf_assets.providers.lookup.cells import from_text, to_text
 from mrf_assets.providers.lookup.ledger import Part
-from mrf_assets.providers.lookup.output_faults import NEXT, READ_ROWS, nothing_left, strange, unreadable
+from mrf_assets.providers.lookup.output_faults import NEXT, READ_ROWS, nothing_left, unexpected, unreadable
 
 _CSV_NAME = "rows"
-_MOST_CELL_CHARACTERS = 2**31 - 1  # a raw answer may be of any length, and what was written must be readable
+_MAX_CELL_CHARACTERS = 2**31 - 1  # a raw answer may be of any length, and what was written must be readable
 
 
 class _Lines:
@@ -48,7 +48,7 @@ class CsvFile:
 
     def found(self) -> list[Part]:
         """The rows that are whole."""
-        with refusals(self.path):
+        with as_store_errors(self.path):
             if not self.path.exists() or not self.path.stat().st_size:
                 return []
             self._require_ours()
@@ -63,18 +63,18 @@ class CsvFile:
     def restore(self, parts: Sequence[Part], leftover_rows: int) -> None:
         """Cut off what is not committed; a file that no batch wrote is refused."""
         committed = max((part.size_bytes for part in parts), default=0)
-        with refusals(self.path):
+        with as_store_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             size = self.path.stat().st_size if self.path.exists() else 0
             if size < committed:
-                raise StrangeRows(
+                raise UnexpectedRows(
                     str(self.path), f"is shorter than the {committed} bytes the batch wrote; put it back or start over"
                 )
             if size and not committed:
                 self._require_ours()
             if size > committed:
                 if self._is_longer(committed, leftover_rows):
-                    raise strange(self.path)
+                    raise unexpected(self.path)
                 os.truncate(self.path, committed)
             self._next.unlink(missing_ok=True)
 
@@ -112,7 +112,7 @@ class CsvFile:
 
     def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:  # noqa: ARG002 - one file, however many appends
         """Append lines."""
-        with refusals(self.path):
+        with as_store_errors(self.path):
             return self._write(pieces, self.path)
 
     def _write(self, pieces: Iterable[pa.Table], path: Path) -> Part:
@@ -139,7 +139,7 @@ class CsvFile:
         names = self._schema.names if columns is None else columns
         wanted = [(self._schema.get_field_index(name), self._schema.field(name)) for name in names]
         schema = pa.schema([field for _, field in wanted])
-        with refusals(self.path), self.path.open("rb") as file:
+        with as_store_errors(self.path), self.path.open("rb") as file:
             lines = _whole_lines(file, len(self._schema))
             _, end = next(lines, ([], 0))
             try:
@@ -153,14 +153,14 @@ class CsvFile:
 
     def rewrite(self, pieces: Iterable[pa.Table], last: Part | None) -> list[Part]:  # noqa: ARG002 - as `append`
         """A new file under a name that nobody reads."""
-        with refusals(self.path):
+        with as_store_errors(self.path):
             self._next.unlink(missing_ok=True)
             with nothing_left(lambda: [self._next]):
                 return [self._write(pieces, self._next)]
 
     def settle(self, parts: Sequence[Part]) -> None:  # noqa: ARG002 - there is one
         """Put the new file in the old one's place."""
-        with refusals(self.path):
+        with as_store_errors(self.path):
             if self._next.exists():
                 self._next.replace(self.path)
                 sync(self.path.parent)
@@ -176,7 +176,7 @@ def _whole_lines(file: IO[bytes], cells: int) -> Iterator[tuple[list[str], int]]
             end += len(raw)
             yield raw.decode(errors="surrogateescape")  # Arrow refuses what is not UTF-8
 
-    csv.field_size_limit(_MOST_CELL_CHARACTERS)  # of the whole process; 131,072 at first
+    csv.field_size_limit(_MAX_CELL_CHARACTERS)  # of the whole process; 131,072 at first
     lines = csv.reader(texts(), strict=True)
     while True:
         try:

@@ -23,7 +23,7 @@ from typing import Any, Self
 import orjson
 
 from mrf_assets.errors import StoreError
-from mrf_assets.files import sqlite_refusals, sqlite_transaction, sync
+from mrf_assets.files import as_sqlite_errors, sqlite_transaction, sync
 from mrf_assets.providers.lookup.items import Failure, Item, Outcome, Result, Row
 
 _SCHEMA = """
@@ -91,7 +91,7 @@ class Ledger:
         self._lock.close()
 
     def _refusals(self) -> AbstractContextManager[None]:
-        return sqlite_refusals(self.path, "the batch cannot be kept")
+        return as_sqlite_errors(self.path, "the batch cannot be kept")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -246,7 +246,7 @@ class Ledger:
         """
         if not path.exists():
             return Counter()
-        with sqlite_refusals(path, "the batch cannot be read"), _looked_into(path) as db:
+        with as_sqlite_errors(path, "the batch cannot be read"), _looked_into(path) as db:
             return Counter(dict(db.execute(_REASONS)))
 
     def knows(self, key: str) -> bool:

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mrf_assets.errors import StoreError, StrangeRows
+from mrf_assets.errors import StoreError, UnexpectedRows
 
 NEXT = ".next"  # what is to take the place of all
 READ_ROWS = 1_000  # of one piece
 
 
-def strange(path: Path) -> StrangeRows:
+def unexpected(path: Path) -> UnexpectedRows:
     """The error of rows of another batch."""
-    return StrangeRows(
+    return UnexpectedRows(
         str(path),
         "holds rows that the ledger of this batch does not name; give the --checkpoint that wrote them, "
         "or another --output, or move them away",

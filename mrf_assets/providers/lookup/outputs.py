@@ -14,7 +14,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from mrf_assets.errors import StoreError
-from mrf_assets.files import refusal, sole
+from mrf_assets.files import as_store_error, exclusive
 from mrf_assets.providers.lookup.csv_output import CsvFile
 from mrf_assets.providers.lookup.ledger import Part
 from mrf_assets.providers.lookup.parquet_output import ParquetParts
@@ -38,7 +38,7 @@ class Output(Protocol):
         A crash leaves no more than what waits in the ledger; more was written by a batch of another ledger.
 
         Raises:
-            StrangeRows: Something committed is gone, or rows stand there that were written by another batch.
+            UnexpectedRows: Something committed is gone, or rows stand there that were written by another batch.
             StoreError: Something stands there that is not ours, or cannot be changed.
         """
 
@@ -69,11 +69,11 @@ def held(output: Output) -> Iterator[None]:
     """
     with ExitStack() as holding:
         try:
-            holding.enter_context(sole(output.path.with_name(f".{output.path.name}.lock")))
+            holding.enter_context(exclusive(output.path.with_name(f".{output.path.name}.lock")))
         except BlockingIOError:
             raise StoreError(
                 str(output.path), "another process writes to it; wait for it, or give another --output"
             ) from None
         except OSError as error:
-            raise refusal(output.path.parent, error) from error
+            raise as_store_error(output.path.parent, error) from error
         yield

@@ -10,10 +10,10 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.errors import StoreError, StrangeRows
-from mrf_assets.files import refusals, sync
+from mrf_assets.errors import StoreError, UnexpectedRows
+from mrf_assets.files import as_store_errors, sync
 from mrf_assets.providers.lookup.ledger import Part
-from mrf_assets.providers.lookup.output_faults import NEXT, READ_ROWS, nothing_left, strange, unreadable
+from mrf_assets.providers.lookup.output_faults import NEXT, READ_ROWS, nothing_left, unexpected, unreadable
 
 _PART = re.compile(r"\Apart-([0-9]{6})\.parquet\Z")
 _PARTIAL = ".new"
@@ -29,7 +29,7 @@ class ParquetParts:
 
     def found(self) -> list[Part]:
         """The parts that stand there."""
-        with refusals(self.path):
+        with as_store_errors(self.path):
             return [
                 Part(name=name, rows=self._rows(name), size_bytes=(self.path / name).stat().st_size)
                 for name in self._names()
@@ -42,20 +42,20 @@ class ParquetParts:
 
     def restore(self, parts: Sequence[Part], leftover_rows: int) -> None:
         """Remove parts that are not committed."""
-        with refusals(self.path):
+        with as_store_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             names = self._names()
             committed = {part.name for part in parts}
             if lost := sorted(committed - set(names)):
-                raise StrangeRows(
+                raise UnexpectedRows(
                     str(self.path / lost[0]), "is gone, though the batch wrote it; put it back or start over"
                 )
             for part in parts:
                 if (self.path / part.name).stat().st_size != part.size_bytes:
-                    raise strange(self.path / part.name)
+                    raise unexpected(self.path / part.name)
             leftovers = [name for name in names if name not in committed]
             if leftover_rows < sum(self._rows(name) for name in leftovers):
-                raise strange(self.path)
+                raise unexpected(self.path)
             for path in (*(self.path / name for name in leftovers), *self._not_visible()):
                 path.unlink()
 
@@ -79,7 +79,7 @@ class ParquetParts:
 
     def append(self, pieces: Iterable[pa.Table], last: Part | None) -> Part:
         """Write one part, visible only when whole."""
-        with refusals(self.path):
+        with as_store_errors(self.path):
             part = self._write(pieces, _number(last) + 1, _PARTIAL)
             self._show(part, _PARTIAL)
             sync(self.path)
@@ -103,7 +103,7 @@ class ParquetParts:
         """All rows, in pieces and in our types: parts may have been written anew by another program."""
         names = self._schema.names if columns is None else list(columns)
         schema = pa.schema([self._schema.field(name) for name in names])
-        with refusals(self.path):
+        with as_store_errors(self.path):
             for path in (self.path / name for name in self._names()):
                 try:
                     with pq.ParquetFile(path) as file:
@@ -115,7 +115,7 @@ class ParquetParts:
     def rewrite(self, pieces: Iterable[pa.Table], last: Part | None) -> list[Part]:
         """New parts, numbered after the last, under names that nobody reads."""
         parts: list[Part] = []
-        with refusals(self.path), nothing_left(lambda: self.path.glob(f"part-*{NEXT}")):
+        with as_store_errors(self.path), nothing_left(lambda: self.path.glob(f"part-*{NEXT}")):
             for pages in _of_many_rows(pieces, _REWRITTEN_ROWS):
                 parts.append(self._write(pages, _number(last) + 1 + len(parts), NEXT))
             sync(self.path)
@@ -123,7 +123,7 @@ class ParquetParts:
 
     def settle(self, parts: Sequence[Part]) -> None:
         """Show the new parts, then remove the old ones: whoever reads meanwhile finds each row, some twice."""
-        with refusals(self.path):
+        with as_store_errors(self.path):
             for part in parts:
                 if (self.path / (part.name + NEXT)).exists():
                     self._show(part, NEXT)

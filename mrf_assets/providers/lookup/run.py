@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from mrf_assets.clock import SKEW_SECONDS
-from mrf_assets.errors import StrangeRows
+from mrf_assets.errors import UnexpectedRows
 from mrf_assets.providers.lookup.cells import table_of
 from mrf_assets.providers.lookup.items import Failure, Item, Outcome, Result
 from mrf_assets.providers.lookup.ledger import Ledger, Part
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 # A part is written once what waits is a twentieth of what is written: the first ten rows are
 # visible at once, and a million rows make 300 parts.
 _PART_SHARE = 20
-_MOST_PART_ROWS = 5_000
+_MAX_PART_ROWS = 5_000
 _PAGE_ROWS = 500  # in memory at a time; with their JSON some 5 MB
 _PAGE_ITEMS = 50  # claimed at a time
 # Notes of a ledger; the value is an output.
@@ -181,12 +181,12 @@ class Drain:
 
     def is_due(self, least_rows: int) -> bool:
         """True once what waits is a twentieth of what is written, or five thousand rows."""
-        return self.waiting >= min(max(self.written // _PART_SHARE, least_rows), _MOST_PART_ROWS)
+        return self.waiting >= min(max(self.written // _PART_SHARE, least_rows), _MAX_PART_ROWS)
 
     async def write_part(self) -> None:
         """Write what waits; in a thread, because disks make wait."""
         began = time.monotonic()
-        until = self._ledger.waiting_until(self.name, _MOST_PART_ROWS)
+        until = self._ledger.waiting_until(self.name, _MAX_PART_ROWS)
         between = time.monotonic()
         part = await asyncio.get_running_loop().run_in_executor(self._writer, self._append, until)
         after = time.monotonic()
@@ -196,7 +196,7 @@ class Drain:
     def write_all(self) -> None:
         """Write all that waits, here and now."""
         while self.waiting:
-            until = self._ledger.waiting_until(self.name, _MOST_PART_ROWS)
+            until = self._ledger.waiting_until(self.name, _MAX_PART_ROWS)
             self._written(self._append(until), until)
 
     def _append(self, until: int) -> Part:
@@ -232,9 +232,9 @@ def _advised(ledger: Ledger) -> Iterator[None]:
     """Also a ledger may be what is in the wrong place; only here is known which one it is."""
     try:
         yield
-    except StrangeRows as error:
+    except UnexpectedRows as error:
         advice = f"or remove {ledger.path}: a new one is made out of the rows that are there"
-        raise StrangeRows(error.path, f"{error.reason}; {advice}") from error
+        raise UnexpectedRows(error.path, f"{error.reason}; {advice}") from error
 
 
 def _release(ledger: Ledger) -> None:
@@ -277,7 +277,7 @@ def _recover_what_matches(ledger: Ledger, output: Output, schema: pa.Schema, *, 
 def _told_if_strange(ledger: Ledger, output: Output) -> Iterator[None]:
     try:
         yield
-    except StrangeRows as error:
+    except UnexpectedRows as error:
         if lost := ledger.waiting_rows(ledger.name_of(output.path)):
             logger.warning("%s. The batch begins anew; %d rows that waited for it are given up", error, lost)
 

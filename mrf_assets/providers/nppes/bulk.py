@@ -44,13 +44,13 @@ _MONTHLY = re.compile(rf"{_NAME}([A-Z][a-z]+)_(\d{{4}})(?:_V(\d{{1,4}}))?\.zip\Z
 _WEEKLY = re.compile(rf"{_NAME}\d{{6}}_(\d{{6}})_Weekly(?:_V(\d{{1,4}}))?\.zip\Z", re.IGNORECASE | re.ASCII)
 _SCHEMES = ("http://", "https://")
 _MONTHS = {dt.date(2000, month, 1).strftime("%B").lower(): month for month in range(1, 13)}
-_MOST_PAGE_BYTES = 10 << 20
+_MAX_PAGE_BYTES = 10 << 20
 _BLOCK_BYTES = 4 << 20
 _LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "1GB", "threads": 2}
 _ROWS_AT_ONCE = 10_000
 _UNTIL: Final = "data_until"
 _STATE: Final = "source_state"  # of the zip, as the server told it: `FileState` as JSON
-_LEAST_SHARE = 0.5  # of the NPIs of the month before, or of the lines of the file; less is a file cut short
+_MIN_SHARE = 0.5  # of the NPIs of the month before, or of the lines of the file; less is a file cut short
 _TOLD_BYTES = 100 << 20
 
 
@@ -291,7 +291,7 @@ class BulkRegistry:
     def _require_whole(self, name: str, rows: int) -> None:
         """A month without NPIs, or with far fewer than the one that is here, was cut short: it is not kept."""
         before = max((_rows_before(path) for path in self.paths if not _is_weekly(path.name)), default=0)
-        if not rows or rows < _LEAST_SHARE * before:
+        if not rows or rows < _MIN_SHARE * before:
             raise CorruptArchive(
                 name, f"has {rows:,} NPIs, and the month before {before:,}; it was cut short: download it again later"
             )
@@ -300,7 +300,7 @@ class BulkRegistry:
 def _read_page(url: str, open_url: Opener) -> bytes:
     page = b""
     with open_url(url) as raw:
-        while len(page) < _MOST_PAGE_BYTES and (block := raw.read(_MOST_PAGE_BYTES - len(page))):
+        while len(page) < _MAX_PAGE_BYTES and (block := raw.read(_MAX_PAGE_BYTES - len(page))):
             page += block
     return page
 
@@ -380,7 +380,7 @@ def write_parquet(
                 raise
             raise corrupt(name, lines.damage or reason_of(error)) from error
     rows = _rows_of(target)
-    if rows < _LEAST_SHARE * counted:
+    if rows < _MIN_SHARE * counted:
         raise CorruptArchive(name, f"only {rows:,} of its {counted:,} lines have an NPI; download it again")
     repairs |= {"bulk_byte_not_unicode": lines.repaired_bytes, "bulk_line_without_npi": counted - rows}
     return Written(rows=rows, repairs=+repairs)

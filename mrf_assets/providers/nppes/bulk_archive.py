@@ -18,7 +18,7 @@ from pathlib import Path
 from mrf_assets.errors import CorruptArchive, MrfError, UnsupportedContent
 
 _MEMBER = re.compile(r"(?:\A|/)npidata_pfile_\d{8}-(\d{8})\.csv\Z", re.IGNORECASE | re.ASCII)
-_MOST_HEADER_BYTES = 1 << 20  # the published one has 12 kB
+_MAX_HEADER_BYTES = 1 << 20  # the published one has 12 kB
 _LONE_BYTE = re.compile("[\udc80-\udcff]")  # what Python makes of a byte that is not UTF-8
 _LONE_BYTES_BEGIN = 0xDC00
 
@@ -108,11 +108,11 @@ def columns_of(archive: Path, name: str) -> list[str]:
     """
     with npi_lines(archive, name) as lines:
         begin = b""
-        while len(begin) < _MOST_HEADER_BYTES and b"\n" not in begin and (block := lines.read(_MOST_HEADER_BYTES)):
+        while len(begin) < _MAX_HEADER_BYTES and b"\n" not in begin and (block := lines.read(_MAX_HEADER_BYTES)):
             begin += block
     line, end, _ = begin.removeprefix(codecs.BOM_UTF8).partition(b"\n")
-    if not end and len(begin) >= _MOST_HEADER_BYTES:
-        what = f"the first line of {lines.member} is longer than {_MOST_HEADER_BYTES:,} bytes"
+    if not end and len(begin) >= _MAX_HEADER_BYTES:
+        what = f"the first line of {lines.member} is longer than {_MAX_HEADER_BYTES:,} bytes"
         raise UnsupportedContent(name, f"{what}; tell CMS, and set MRF_NPI_FILES_URL to another page if it stays so")
     try:
         return next(csv.reader(io.StringIO(line.decode(errors="replace"), newline="")), [])

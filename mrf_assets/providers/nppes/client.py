@@ -23,14 +23,14 @@ from mrf_assets.urls import canonical_url, understood
 _VERSION = "2.1"
 _USER_AGENT = f"mrf_assets/{version('mrf_assets')}"
 _POOL_SIZE = 20
-_MOST_ANSWER_BYTES = 4 << 20  # an answer has some 5 kB
+_MAX_ANSWER_BYTES = 4 << 20  # an answer has some 5 kB
 _RECONNECTS = 2
 _SCHEMES = ("http://", "https://")
-_MOST_REDIRECTS = 10
+_MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSALS = (429, 503)
 _PASSING = (408, 425, 500, 502, 504, 520, 521, 522, 523, 524)
-_MOST_WAIT_SECONDS = 3_600.0
+_MAX_WAIT_SECONDS = 3_600.0
 _CHECK_NPI = "1234567893"  # the example of the CMS documentation: a valid check digit, never issued
 
 
@@ -97,13 +97,13 @@ class NppesClient:
     async def _answer(self, query: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         """The first answer that is not a redirect; each hop has its own proxy, and no login of another."""
         url, parameters = self._url, query
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             status, headers, body = await self._get(url, parameters)
             location = headers.get("Location")
             if status not in _REDIRECTS or location is None:
                 return status, headers, body
             url, parameters = _redirected(url, location), {}
-        raise LookUpFailed("redirected", f"more than {_MOST_REDIRECTS} redirects", is_passing=False)
+        raise LookUpFailed("redirected", f"more than {_MAX_REDIRECTS} redirects", is_passing=False)
 
     async def _get(self, url: str, query: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         assert self._session is not None, "use `async with`"
@@ -111,8 +111,8 @@ class NppesClient:
             try:
                 request = self._session.get(url, params=query, proxy=_proxy_of(url), allow_redirects=False)
                 async with request as response:
-                    body = await response.content.read(_MOST_ANSWER_BYTES)
-                    while len(body) < _MOST_ANSWER_BYTES and (more := await response.content.read(_MOST_ANSWER_BYTES)):
+                    body = await response.content.read(_MAX_ANSWER_BYTES)
+                    while len(body) < _MAX_ANSWER_BYTES and (more := await response.content.read(_MAX_ANSWER_BYTES)):
                         body += more
                     return response.status, response.headers, body
             except aiohttp.ServerDisconnectedError as error:
@@ -164,7 +164,7 @@ def _bad_status(status: int, headers: Mapping[str, str], body: bytes) -> LookUpF
         http_status=status,
         is_passing=status in (*_REFUSALS, *_PASSING),
         is_refusal=status in _REFUSALS,
-        retry_after_seconds=None if asked is None else min(asked, _MOST_WAIT_SECONDS),
+        retry_after_seconds=None if asked is None else min(asked, _MAX_WAIT_SECONDS),
         size_bytes=len(body),
     )
 

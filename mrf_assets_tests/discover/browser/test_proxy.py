@@ -135,8 +135,8 @@ def test_hosts_that_need_no_proxy_of_the_environment_are_asked_themselves(server
     head = f"GET {server.url('/a')} HTTP/1.1\r\nHost: h\r\n\r\n"
     beyond = {"http": "http://127.0.0.1:1"}
 
-    assert ask(head, proxy=GuardedProxy(_never, beyond=beyond, passes_by=lambda _host: True)).endswith(b"content")
-    assert b"" == ask(head, proxy=GuardedProxy(beyond=beyond, passes_by=lambda _host: True))
+    assert ask(head, proxy=GuardedProxy(_never, beyond=beyond, bypasses=lambda _host: True)).endswith(b"content")
+    assert b"" == ask(head, proxy=GuardedProxy(beyond=beyond, bypasses=lambda _host: True))
 
 
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "http://[", "http://h:port", "//"])

@@ -134,7 +134,7 @@ def _usual_document(seed: int) -> bytes:
 
 def test_memos_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was remembered and is forgotten is learnt again, and counted once each time it comes."""
-    monkeypatch.setattr("mrf_assets.extract.fast.memo._MOST_BYTES", 3000)
+    monkeypatch.setattr("mrf_assets.extract.fast.memo._MAX_BYTES", 3000)
     for seed in range(6):
         made = document(
             seed=seed, codes=5, groups=9, rates_per_item=20, prices_per_rate=4, inline_share=0.2, deviation_share=0.3

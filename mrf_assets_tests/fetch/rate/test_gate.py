@@ -411,7 +411,7 @@ def test_all_of_a_process_go_through_one_gate(state_dir: Path) -> None:
 ALLOWED_PER_SECOND = 20
 WORKERS = 8
 FILES_EACH = 45
-MOST_ATTEMPTS = 6
+MAX_ATTEMPTS = 6
 
 
 def ask_for_files(state_dir: Path, port: int, worker: int, parent: Connection) -> None:
@@ -419,7 +419,7 @@ def ask_for_files(state_dir: Path, port: int, worker: int, parent: Connection) -
     gate = HostGate(state_dir)
     attempts = []
     for number in range(FILES_EACH):
-        for attempt in range(1, MOST_ATTEMPTS + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             with gate.turn(f"127.0.0.1:{port}") as turn:
                 connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 connection.request("GET", f"/{worker}/{number}")

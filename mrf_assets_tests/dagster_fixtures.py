@@ -357,6 +357,7 @@ def quick_dagster(place: Place, **environment: str) -> Iterator[str]:
     # Dagster has no settings for these, and reads them where it waits.
     quick = (
         "import dagster._daemon.controller as it; it.DEFAULT_DAEMON_INTERVAL_SECONDS = 1; "
+        "it.RELOAD_WORKSPACE_INTERVAL = 3_600; "  # each time it starts a new code server
         "import dagster._daemon.sensor as it; it.MIN_INTERVAL_LOOP_TIME = 1; "
         "slow = it.is_under_min_interval; "
         f"it.is_under_min_interval = lambda state, sensor: sensor.name != {FOLLOWER!r} and slow(state, sensor); "

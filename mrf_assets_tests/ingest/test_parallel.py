@@ -84,7 +84,7 @@ def _print_now(message: int) -> None:
 def test_parts_end_with_the_process_that_started_them() -> None:
     """It was killed: they would read their files to the end for nobody."""
     program = (
-        "from mrf_assets_tests import test_part_processes as it; "
+        "from mrf_assets_tests.ingest import test_parallel as it; "
         "it.in_processes(it._wait_for_ever, [1, 2], 2, it._print_now)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:

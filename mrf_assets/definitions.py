@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dagster as dg
 
-import mrf_assets.defs.shared_records
+import mrf_assets.defs.run_launcher  # lets SQLite's writers wait for each other
 import mrf_assets.startup  # noqa: F401 - before numpy is imported
 from mrf_assets.defs import enrichment, jobs, schedules
 from mrf_assets.defs.alerts import alert_sensors
 from mrf_assets.defs.assets import network_files, network_tables
 from mrf_assets.defs.audit import audit_job
 from mrf_assets.defs.catalog import catalog, catalog_checks, catalog_follows_publications
-from mrf_assets.defs.changes import drift_specs, rate_changes
+from mrf_assets.defs.changes import drift_specs, rate_changes, report
 from mrf_assets.defs.checks import check_specs
 from mrf_assets.defs.discovery import discover_portals, discovered_indexes
 from mrf_assets.defs.follow_up import enrich_after_backfill
 from mrf_assets.defs.freshness import freshness_spec
 from mrf_assets.defs.look_up import look_up_job, npi_look_ups
 from mrf_assets.defs.refusals import FILES_ASSET, refusals_spec
-from mrf_assets.defs.report import report
 from mrf_assets.defs.reported_checks import reported_checks
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.defs.sensors import index_sensor

@@ -1,7 +1,8 @@
-"""Month over month as an asset: what changed in a network, and whether it drifted."""
+"""Month over month as assets: what changed in a network, whether it drifted, and the report with its charts."""
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -15,7 +16,7 @@ from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
 from mrf_assets.quality.changes import DRIFT_CHECKS, Changes, write_changes
-from mrf_assets.schema import RATE_CHANGES
+from mrf_assets.schema import PROVIDER_DIRECTORY, RATE_CHANGES, TABLES
 
 
 def drift_specs() -> list[dg.AssetCheckSpec]:
@@ -92,3 +93,35 @@ def _facts(changes: Changes) -> dict[str, Any]:
         **({} if changes.median_ratio is None else {"median_ratio": changes.median_ratio}),
         "largest_shifts_of_medians": dg.MetadataValue.json(shifts),
     }
+
+
+@dg.asset(deps=[*TABLES, PROVIDER_DIRECTORY.name], group_name="answers", kinds={"html"}, owners=OWNERS)
+def report(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
+    """`report.html`: coverage, prices, spread, changes, quality, providers and run times, on one page."""
+    from mrf_assets.report import charts, write_report  # noqa: PLC0415 - imports matplotlib, 0.5 s
+
+    end_with_run(context)
+    try:
+        made = write_report(ingestor.settings)
+    except MrfError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    figures = made.figures
+    shown: dict[str, charts.Chart] = {}
+    if figures.code_prices:
+        shown["prices"] = partial(charts.distribution, figures.code_prices[0])
+    if figures.spreads:
+        shown["spread"] = partial(charts.spread, figures.spreads)
+    if figures.changes:
+        shown["changes"] = partial(charts.changed, figures.changes)
+    if figures.runs:
+        shown["run_times"] = partial(charts.run_times, figures.runs)
+    if figures.providers:
+        shown["providers"] = partial(charts.filled, figures.providers)
+    facts: dict[str, Any] = {name: _picture(charts.png(chart)) for name, chart in shown.items()}
+    return dg.MaterializeResult(
+        metadata=facts | {"networks": len(figures.coverage), "path": dg.MetadataValue.path(made.path)}
+    )
+
+
+def _picture(data_uri: str) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(f"![chart]({data_uri})")

@@ -14,8 +14,8 @@ import dagster as dg
 from pydantic import Field
 
 from mrf_assets.defs.assets import OWNERS, column_schema
+from mrf_assets.defs.partitions import REGISTRY_POOL, limit_registry
 from mrf_assets.defs.plain import failure, plain_metadata
-from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.refusals import refusals_result
 from mrf_assets.defs.reported_checks import report_results

@@ -1,4 +1,7 @@
-"""One dynamic partition per network."""
+"""One dynamic partition per network, and the pool of the registry.
+
+The limit of the pool holds in every instance, whoever made it: `dagster.yaml` cannot name a pool's.
+"""
 
 import dagster as dg
 
@@ -6,6 +9,7 @@ import dagster as dg
 NETWORKS = dg.DynamicPartitionsDefinition(name="mrf_networks")
 
 _KEYS_AT_ONCE = 1_000  # SQLite allows 32,766 variables in one statement
+REGISTRY_POOL = "npi_registry"  # one process talks to the registry
 
 
 def add_networks(instance: dg.DagsterInstance, network_ids: list[str]) -> int:
@@ -17,3 +21,12 @@ def add_networks(instance: dg.DagsterInstance, network_ids: list[str]) -> int:
     for start in range(0, len(new), _KEYS_AT_ONCE):
         instance.add_dynamic_partitions(NETWORKS.name or "", new[start : start + _KEYS_AT_ONCE])
     return len(new)
+
+
+def limit_registry(instance: dg.DagsterInstance) -> None:
+    """One step of the pool at a time, unless somebody has set its limit; a default for all pools is no such thing."""
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    if not any(pool.name == REGISTRY_POOL and not pool.from_default for pool in storage.get_pool_limits()):
+        storage.set_concurrency_slots(REGISTRY_POOL, 1)

@@ -6,6 +6,11 @@ a day. With it, run monitoring fails them and run retries start them again. `dag
 A code server that hears nothing from its daemon for twenty seconds ends itself: a laptop that was shut, a virtual
 machine that was stopped. Its runs go on without it, and those that would begin there wait for the next one, which
 the daemon starts within a minute.
+
+Dagster's records in SQLite are written by many processes at once, which wait for each other: its run storage for five
+seconds, its event log for thirty. Where a disk is busy for longer, the one error costs more than itself: the daemon
+that repeats failed runs goes on behind those that it was about to repeat. Importing this module, as the daemon and
+the code location do, lets every connection of the process wait a minute.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -24,17 +30,25 @@ from dagster._core.errors import DagsterLaunchFailedError, DagsterUserCodeUnreac
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import ConfigurableClassData, deserialize_value
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
-import mrf_assets.defs.shared_records  # noqa: F401 - the daemon loads this module, and not the definitions
 from mrf_assets.defs.processes import LOST, WORKER_TAG, is_alive, is_orphan
 
 _ANSWER_SECONDS = 10
 _NEXT_SERVER_SECONDS = 90.0  # until the daemon has another one; a run that is failed before cannot be repeated there
 _ENDING = "telling it to shut down"  # what a server says that waits for its runs and takes no more
+_LOCK_WAIT_MILLISECONDS = 60_000
 _STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
 
 # Without it the backfill daemon gives up a backfill, and cancels its queued runs, once its code server cannot load.
 os.environ["DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"] = "1"
+
+
+@event.listens_for(Engine, "connect")
+def _wait_for_locks(connection: object, _record: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute(f"PRAGMA busy_timeout = {_LOCK_WAIT_MILLISECONDS}")
 
 
 class WatchedRunLauncher(DefaultRunLauncher):

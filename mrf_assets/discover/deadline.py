@@ -1,4 +1,4 @@
-"""When a look ends: a way has a deadline, a wait for a turn a bound, and who stops it ends both.
+"""When a look ends: a way has a deadline, a wait for a slot a bound, and who stops it ends both.
 
 A host that drips, names lists without end or asks for a pause holds up its own portal, for so long; no other one, and
 not who pressed Ctrl-C.
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from mrf_assets.errors import ServerBusy, TimeSpent
-from mrf_assets.fetch import Gate, Turn
+from mrf_assets.fetch import Gate, Slot
 from mrf_assets.stream.decompress import Opener, RawFile
 from mrf_assets.urls import canonical_url
 
@@ -96,7 +96,7 @@ class _PatientGate:
         self._gate, self._most_seconds, self._stopped = gate, most_seconds, stopped
 
     @contextmanager
-    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[Turn]:
+    def slot(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[Slot]:
         began = time.monotonic()
 
         def check() -> None:
@@ -110,5 +110,5 @@ class _PatientGate:
             (sleep or self._stopped.wait)(seconds)
 
         check()
-        with self._gate.turn(host, sleep=wait) as turn:
-            yield turn
+        with self._gate.slot(host, sleep=wait) as slot:
+            yield slot

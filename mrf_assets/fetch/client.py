@@ -32,14 +32,13 @@ from mrf_assets.errors import (
     ServerBusy,
     UnsupportedUrl,
 )
-from mrf_assets.fetch import silent_hosts
 from mrf_assets.fetch.addresses import PrivateAddress, PublicOnlyAdapter, connected_host
 from mrf_assets.fetch.connections import TimedAdapter, is_chunked, peer_address, timed_reader
 from mrf_assets.fetch.failures import connection_failure
+from mrf_assets.fetch.opened import Validators
 from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.rate import retry_after_seconds
-from mrf_assets.fetch.retries import Retries
-from mrf_assets.fetch.validators import Validators
+from mrf_assets.fetch.retries import Retries, host_is_silent, note_answer, note_silence
 from mrf_assets.settings import certificates
 from mrf_assets.stream.decompress import TransferCounts
 from mrf_assets.urls import canonical_url, host_of, server_of
@@ -83,11 +82,11 @@ for _name in ("connectionpool", "connection", "poolmanager", "response", "util.r
 class Answer:
     """An answer whose body is not read yet. Holds a place of its host until it is closed."""
 
-    def __init__(self, response: requests.Response, turn: ExitStack, *, is_private: bool) -> None:
+    def __init__(self, response: requests.Response, slot: ExitStack, *, is_private: bool) -> None:
         self.status = response.status_code
         self.body = response.raw
         self.is_private = is_private  # it came from a private address
-        self._response, self._turn = response, turn
+        self._response, self._slot = response, slot
 
     def header(self, name: str) -> str | None:
         """A header, by any spelling of its name."""
@@ -150,7 +149,7 @@ class Answer:
         if self._response.request.method == "HEAD":
             self.body.drain_conn()  # of nothing: urllib3 gives a connection back when somebody has read
         self._response.close()
-        self._turn.close()
+        self._slot.close()
 
     def hang_up(self) -> None:
         """End a read that goes on in another thread."""
@@ -188,7 +187,7 @@ class Client:
     ) -> None:
         self.shown = canonical_url(url)
         self._url, self._options, self._counts, self._retries = url, options, counts, retries
-        self._sleep = sleep  # while others have their turn
+        self._sleep = sleep  # while others have the slots
         self._server = server_of(url)
         self.answered_url = url  # redirects followed; may be signed
         self._has_told_downgrade = False
@@ -210,7 +209,7 @@ class Client:
                 self._pause_unless_silent(error)
                 continue
             else:
-                silent_hosts.answered(self._server)
+                note_answer(self._server)
                 if not _is_busy(answer.status):
                     return answer
                 answer.discard()
@@ -221,13 +220,13 @@ class Client:
                 )
 
     def _pause_unless_silent(self, failure: ConnectionLostError) -> None:
-        if silent_hosts.is_silent(self._server):
+        if host_is_silent(self._server):
             raise failure
         try:
             self._retries.pause(failure)
         except ConnectionLostError:
             if self._options.max_retries:
-                silent_hosts.gave_up(self._server)
+                note_silence(self._server)
             raise
 
     def _ask(self, method: str, headers: dict[str, str]) -> Answer:
@@ -275,7 +274,7 @@ class Client:
         if is_refused and is_private_host(host):
             raise self._refused()
         with ExitStack() as held:
-            turn = held.enter_context(self._options.gate.turn(server_of(str(request.url)), sleep=self._sleep))
+            slot = held.enter_context(self._options.gate.slot(server_of(str(request.url)), sleep=self._sleep))
             self._counts.requests += 1
             trusted = certificates()
             ways = self._session.merge_environment_settings(
@@ -289,7 +288,7 @@ class Client:
             )
             answer = Answer(response, ExitStack(), is_private=is_private)
             self._counts.rate_limited += answer.status == _TOO_MANY
-            turn.answered(answer.status, retry_after_seconds=answer.retry_after_seconds)
+            slot.answered(answer.status, retry_after_seconds=answer.retry_after_seconds)
             return Answer(response, held.pop_all(), is_private=is_private)
 
     def _prepared(self, method: str, url: str, headers: dict[str, str]) -> tuple[requests.PreparedRequest, str]:

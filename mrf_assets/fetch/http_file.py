@@ -15,6 +15,7 @@ import binascii
 import hashlib
 import logging
 import threading
+import time
 from dataclasses import replace
 
 import requests
@@ -31,10 +32,9 @@ from mrf_assets.errors import (
     SourceChanged,
 )
 from mrf_assets.fetch.client import Answer, Client, status_error
-from mrf_assets.fetch.opened import OpenedFile
+from mrf_assets.fetch.opened import OpenedFile, Validators
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
-from mrf_assets.fetch.validators import Validators
 from mrf_assets.stream.decompress import BLOCK_BYTES, TransferCounts
 from mrf_assets.urls import canonical_url
 from mrf_assets.urls.redaction import unescaped
@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 _MIN_BYTES_PER_SECOND = 1_000  # a body that comes slower, over read_seconds, is as good as stalled
 _MD5_BYTES = 16
+_GONE = (404, 410)
 
 
 class _Broken(Exception):
@@ -332,7 +333,7 @@ class HttpFile(OpenedFile):
             raise ChecksumMismatch(self.url, "is not what its Content-MD5 says; run it again, and tell the payer")
 
 
-def answered(url: str, options: FetchOptions, if_changed_from: Validators | None = None) -> HttpFile:
+def open_http(url: str, options: FetchOptions, if_changed_from: Validators | None = None) -> HttpFile:
     """The file at an address, opened: at the address as written, else at what its HTML escapes stand for.
 
     An index made by a web page's template has `&amp;` in its links; some servers know a parameter of that name.
@@ -361,3 +362,34 @@ def _md5_of(answer: Answer) -> bytes | None:
     except (binascii.Error, ValueError):
         return None
     return digest if len(digest) == _MD5_BYTES else None
+
+
+def probe_http(url: str, options: FetchOptions) -> Validators:
+    """By a HEAD, or a 1-byte GET where that is refused; FetchError where neither tells.
+
+    Where the address is refused as written, what its HTML escapes stand for is asked.
+    """
+    try:
+        return _probed_at(url, options)
+    except (NotFoundAtSource, HttpStatusError) as refusal:
+        if (meant := unescaped(url)) == url or isinstance(refusal, ServerBusy):
+            raise
+        return _probed_at(meant, options)
+
+
+def _probed_at(url: str, options: FetchOptions) -> Validators:
+    counts = TransferCounts()
+    client = Client(url, options, counts, Retries(canonical_url(url), options, counts, options.wait or time.sleep))
+    with client.answer("HEAD") as head:
+        told = head.validators if head.status == requests.codes.ok else None
+    if told is not None and told.size_bytes:
+        return told
+    if head.status in _GONE:
+        raise status_error(client.shown, head.status)
+    # A link that is signed for GET refuses HEAD with 403; S3 gave no length to HEAD in 2022.
+    with client.answer("GET", {"Range": "bytes=0-0"}) as answer:
+        if answer.status in (requests.codes.ok, requests.codes.partial_content):
+            return answer.validators
+    if told is None:
+        raise status_error(client.shown, answer.status)
+    return told

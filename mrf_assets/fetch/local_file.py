@@ -9,8 +9,7 @@ from email.utils import formatdate
 from typing import IO
 
 from mrf_assets.errors import FetchError, NotFoundAtSource
-from mrf_assets.fetch.opened import OpenedFile
-from mrf_assets.fetch.validators import Validators
+from mrf_assets.fetch.opened import OpenedFile, Validators
 from mrf_assets.stream.decompress import TransferCounts
 from mrf_assets.urls import canonical_url, local_path
 

@@ -27,10 +27,9 @@ from mrf_assets.errors import (
     SourceChanged,
     UnsupportedUrl,
 )
-from mrf_assets.fetch.opened import OpenedFile
+from mrf_assets.fetch.opened import OpenedFile, Validators
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
-from mrf_assets.fetch.validators import Validators
 from mrf_assets.stream.decompress import TransferCounts
 from mrf_assets.urls import canonical_url, host_of, store_kind
 from mrf_assets.urls.private_addresses import is_private_host
@@ -139,7 +138,7 @@ def open_store(url: str, options: FetchOptions) -> Iterator[StoreFile]:
         SourceChanged: The object was replaced while it was read.
         UnsupportedUrl: A store that the settings do not allow, or an address that is none.
     """
-    with options.gate.turn(host_of(url)), closing(StoreFile(url, options, TransferCounts())) as file:
+    with options.gate.slot(host_of(url)), closing(StoreFile(url, options, TransferCounts())) as file:
         yield file
 
 

@@ -1,19 +1,31 @@
-"""`open_url`: the one door to http(s), object stores and our own disk."""
+"""`open_url`: the one door to http(s), object stores and our own disk; `probe`: what they say without a reading."""
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from mrf_assets.errors import NotModified, UnsupportedUrl
-from mrf_assets.fetch.local_file import open_local
+from mrf_assets.errors import (
+    ConnectionLostError,
+    FetchError,
+    NotModified,
+    ServerBusy,
+    TimeSpent,
+    UnsupportedUrl,
+    UntrustedServer,
+)
+from mrf_assets.fetch.local_file import local_validators, open_local
+from mrf_assets.fetch.opened import Validators
 from mrf_assets.fetch.options import DEFAULT_OPTIONS, FetchOptions
 from mrf_assets.fetch.spool import spooled
-from mrf_assets.fetch.validators import Validators
 from mrf_assets.stream.decompress import RawFile
-from mrf_assets.urls import canonical_url, is_remote, store_kind
+from mrf_assets.urls import canonical_url, is_remote, server_of, store_kind
 
 _SCHEMES = ("http://", "https://")
+_MAX_SILENCES = 3  # in a row, before a host is given up
+_OF_THE_HOST = (ConnectionLostError, ServerBusy, TimeSpent, UntrustedServer)  # the next file would fare as badly
 
 
 @contextmanager
@@ -51,9 +63,9 @@ def _opened(url: str, options: FetchOptions, if_changed_from: Validators | None)
             yield local
     elif url.lower().startswith(_SCHEMES):
         # Of a start, requests takes an eighth; who reads the disk has no use for it.
-        from mrf_assets.fetch.http_file import answered  # noqa: PLC0415
+        from mrf_assets.fetch.http_file import open_http  # noqa: PLC0415
 
-        with closing(answered(url, options, if_changed_from)) as remote:
+        with closing(open_http(url, options, if_changed_from)) as remote:
             yield remote
     elif store_kind(url) is not None:
         from mrf_assets.fetch.object_store import open_store  # noqa: PLC0415 - pyarrow's file systems
@@ -70,3 +82,56 @@ def _opened(url: str, options: FetchOptions, if_changed_from: Validators | None)
 def _require_change(url: str, now: Validators, before: Validators | None) -> None:
     if before is not None and now.same_as(before):
         raise NotModified(canonical_url(url), "has not changed since it was last read")
+
+
+def probe(url: str, options: FetchOptions = DEFAULT_OPTIONS) -> Validators | None:
+    """What is said of the file now: by a HEAD, a 1-byte GET where that is refused, the store, or the disk.
+
+    None where nothing can be learned: whoever then reads the file learns why.
+    """
+    try:
+        return _probed(url, options)
+    except FetchError:
+        return None
+
+
+class Probes:
+    """Asks about many files, in any threads, and gives up hosts that answer nothing: each would cost a time-out."""
+
+    def __init__(self, options: FetchOptions) -> None:
+        self._options = options
+        self._lock = threading.Lock()
+        self._silences = Counter[str]()  # by server, since its last answer
+        self.not_asked = Counter[str]()  # files of servers that were given up, by server
+
+    def __call__(self, url: str, *, is_from_stranger: bool = False) -> Validators | None:
+        """As `probe`; None without a question where the host is given up."""
+        server = server_of(url)
+        with self._lock:
+            if self._silences[server] >= _MAX_SILENCES:
+                self.not_asked[server] += 1
+                return None
+        try:
+            found = _probed(url, self._options.named_by(stranger=is_from_stranger))
+        except _OF_THE_HOST:
+            with self._lock:
+                self._silences[server] += 1
+            return None
+        except FetchError:
+            found = None
+        with self._lock:
+            self._silences[server] = 0
+        return found
+
+
+def _probed(url: str, options: FetchOptions) -> Validators:
+    if not is_remote(url):
+        return local_validators(url)
+    if store_kind(url):
+        from mrf_assets.fetch.object_store import open_store  # noqa: PLC0415 - as in `_opened`
+
+        with open_store(url, options) as file:
+            return file.validators
+    from mrf_assets.fetch.http_file import probe_http  # noqa: PLC0415 - as in `_opened`
+
+    return probe_http(url, options)

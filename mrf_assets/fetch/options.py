@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mrf_assets.fetch.rate import host_gate
-from mrf_assets.fetch.rate.fetch_gate import OPEN_GATE, Gate
+from mrf_assets.fetch.rate import OPEN_GATE, Gate, host_gate
 from mrf_assets.settings import Settings
 
 Wait = Callable[[float], object]  # takes seconds

@@ -1,8 +1,14 @@
-"""When a failed attempt is followed by another one, and how long the wait before it is."""
+"""When a failed attempt is followed by another one, and how long the wait before it is.
+
+A host that gave no answer to the last attempt is asked once, and no more, for a while: CareFirst's files name
+hundreds of references on hosts that may be gone, and with three retries each a network would spend half an hour
+on them. Known to this process alone.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +25,9 @@ _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 60.0
 _LONGEST_ASKED_SECONDS = 900.0  # a server that asks for more is for a later run
 _MAX_RETRIES = 500  # of one file, however much progress each makes
+_SILENT_SECONDS = 60.0  # for which a host that used all attempts up is asked once and no more
+_silence_lock = threading.Lock()
+_silent_until: dict[str, float] = {}
 
 
 class Retries:
@@ -82,3 +91,22 @@ class Retries:
                 self._shown,
                 f"not read within {self._options.total_seconds:.0f} s; raise total_timeout_seconds, or try again later",
             )
+
+
+def host_is_silent(server: str) -> bool:
+    """Whether another attempt would be one too many."""
+    with _silence_lock:
+        return _silent_until.get(server, 0.0) > time.monotonic()
+
+
+def note_silence(server: str) -> None:
+    """All attempts were used, and none had an answer."""
+    with _silence_lock:
+        _silent_until[server] = time.monotonic() + _SILENT_SECONDS
+
+
+def note_answer(server: str) -> None:
+    """The host is there."""
+    if server in _silent_until:
+        with _silence_lock:
+            _silent_until.pop(server, None)

@@ -23,7 +23,7 @@ from dagster._core.scheduler.instigation import InstigatorType, SensorInstigator
 
 from mrf_assets.batches.manifest import NetworkRecord, build_manifest
 from mrf_assets.batches.statistics import BatchStatistics, FollowUp, PlatformStatistics, count_jobs, together
-from mrf_assets.defs.pools import limit_registry
+from mrf_assets.defs.partitions import limit_registry
 from mrf_assets.defs.processes import WORKER_TAG
 from mrf_assets.defs.run_records import (
     BATCH,

@@ -25,8 +25,7 @@ from mrf_assets.sources.csv_rows import read_csv
 from mrf_assets.sources.files import SourceFile, read_files
 from mrf_assets.sources.index_json import read_index
 from mrf_assets.sources.lists import read_url, read_urls
-from mrf_assets.sources.options import SourceKind, SourceOptions, check_options
-from mrf_assets.sources.tally import SourceTally
+from mrf_assets.sources.options import SourceKind, SourceOptions, SourceTally, check_options
 from mrf_assets.stream.decompress import Opener
 from mrf_assets.tasks import FileTask
 

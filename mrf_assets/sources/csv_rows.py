@@ -13,10 +13,8 @@ from collections.abc import Iterator, Mapping
 from mrf_assets.settings import NETWORK_ARGUMENTS, NETWORK_PATHS
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.lists import Filling, read_list
-from mrf_assets.sources.locations import absolute_path, own_location, shown
-from mrf_assets.sources.options import SourceOptions
-from mrf_assets.sources.tally import SourceTally
-from mrf_assets.sources.values import PLAN_FIELDS, clean_plan, month_of
+from mrf_assets.sources.locations import PLAN_FIELDS, absolute_path, clean_plan, month_of, own_location, shown
+from mrf_assets.sources.options import SourceOptions, SourceTally
 from mrf_assets.stream.decompress import Opener
 from mrf_assets.tasks import FileTask
 from mrf_assets.urls import holds_address, host_of, is_remote, local_path, shown_text

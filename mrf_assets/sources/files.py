@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mrf_assets.sources.lists import Filling, read_list
-from mrf_assets.sources.locations import absolute_path, shown
-from mrf_assets.sources.options import SourceOptions
-from mrf_assets.sources.tally import SourceTally
-from mrf_assets.sources.values import month_of
+from mrf_assets.sources.locations import absolute_path, month_of, shown
+from mrf_assets.sources.options import SourceOptions, SourceTally
 from mrf_assets.tasks import FileTask, Plan
 
 

@@ -12,11 +12,9 @@ from functools import lru_cache
 
 from mrf_assets.errors import Problem, SourceProblems
 from mrf_assets.network_id import identify
-from mrf_assets.sources.locations import Unusable, own_location, usable_location
-from mrf_assets.sources.options import SourceOptions
+from mrf_assets.sources.locations import PLAN_FIELDS, Unusable, clean_plan, month_of, own_location, usable_location
+from mrf_assets.sources.options import SourceOptions, SourceTally
 from mrf_assets.sources.spool import Spool, temporary_spool
-from mrf_assets.sources.tally import SourceTally
-from mrf_assets.sources.values import PLAN_FIELDS, clean_plan, month_of
 from mrf_assets.stream.decompress import Opener, open_json
 from mrf_assets.stream.json_events import Event, TooDeepError, json_events
 from mrf_assets.tasks import FileTask, Plan

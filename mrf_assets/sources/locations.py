@@ -1,4 +1,4 @@
-"""A location as a source gives it -> the address of a file, or the reason why it is none.
+"""A text of a source -> one clean value: the address of a file (or the reason why it is none), a plan, a month.
 
 Addresses come out absolute: a URL, or a path from the root. What they say about a network is
 `network_id`'s business; nothing is opened here.
@@ -7,11 +7,15 @@ Addresses come out absolute: a URL, or a path from the root. What they say about
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import fields
 from os.path import abspath
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from mrf_assets.errors import SettingError
+from mrf_assets.sources.options import SourceTally
+from mrf_assets.tasks import Plan
 from mrf_assets.urls import canonical_url, fault_of, is_remote, local_path, store_kind
 from mrf_assets.urls.redaction import has_secrets, plain
 
@@ -22,6 +26,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _FILE_LIKE = re.compile(r"(?i)(?:\A\.{0,2}/.+|.+\.(?:json|zip|gz))\Z")  # not "N/A", not "Missing file"
 _QUERY = re.compile(r"\?|%(?:25)*3[fF]")
+PLAN_FIELDS = tuple(it.name for it in fields(Plan))
 
 
 class Unusable(ValueError):
@@ -138,3 +143,20 @@ def own_location(location: str) -> str:
     if (is_remote(location) or not _exists(local_path(location))) and (fault := fault_of(location)):
         raise SettingError("--input", f"{shown(location)} {fault}")
     return location if is_remote(location) else absolute_path(local_path(location))
+
+
+def clean_plan(raw: Mapping[str, str | None], tally: SourceTally) -> Plan:
+    """A plan as given, but trimmed, blank as null, and the two enumerations in lower case (CMS v2)."""
+    texts = {name: (raw.get(name) or "").strip() or None for name in PLAN_FIELDS}
+    for name in ("plan_id_type", "plan_market_type"):
+        given = texts[name]
+        if given and given != given.lower():
+            tally.repairs[f"{name}_case"] += 1
+            texts[name] = given.lower()
+    return Plan(**texts)
+
+
+def month_of(text: str | None) -> str | None:
+    """YYYY-MM of a date, if it is one."""
+    found = re.match(r"(20\d\d-(?:0[1-9]|1[0-2]))(?!\d)", text or "")
+    return found.group(1) if found else None

@@ -19,10 +19,8 @@ from itertools import groupby
 
 from mrf_assets.errors import StoreError
 from mrf_assets.network_id import assign_keys, explicit_identity, identify, partition_key
-from mrf_assets.sources.locations import Unusable, shown
-from mrf_assets.sources.options import SourceOptions
-from mrf_assets.sources.tally import EXAMPLES, SourceTally
-from mrf_assets.sources.values import PLAN_FIELDS
+from mrf_assets.sources.locations import PLAN_FIELDS, Unusable, shown
+from mrf_assets.sources.options import EXAMPLES, SourceOptions, SourceTally
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
 from mrf_assets.urls import canonical_url, shown_text, unshown_differences
 

@@ -18,7 +18,7 @@ from hashlib import sha256
 from itertools import chain, islice
 
 from mrf_assets.errors import IndexShrunk, MrfError, NotModified, TimeSpent
-from mrf_assets.fetch import FetchOptions, Gate, Turn, Validators, open_url
+from mrf_assets.fetch import FetchOptions, Gate, Slot, Validators, open_url
 from mrf_assets.ingest.plan import TaskStore, plain
 from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_index
@@ -66,7 +66,7 @@ class _ImpatientGate:
     def __init__(self, gate: Gate, deadline: float) -> None:
         self._gate, self._deadline = gate, deadline
 
-    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> AbstractContextManager[Turn]:
+    def slot(self, host: str, *, sleep: Callable[[float], object] | None = None) -> AbstractContextManager[Slot]:
         del sleep
 
         def wait(seconds: float) -> None:
@@ -74,7 +74,7 @@ class _ImpatientGate:
                 raise TimeSpent(host, "all its places are taken; it is asked later")
             time.sleep(seconds)
 
-        return self._gate.turn(host, sleep=wait)
+        return self._gate.slot(host, sleep=wait)
 
 
 def quick_options(settings: Settings, seconds: float) -> FetchOptions:

@@ -390,7 +390,7 @@ def test_the_pace_is_kept_from_the_first_question_on(tmp_path: Path) -> None:
     assert isinstance(polite, HostGate)
     gate = HostGate(tmp_path / "hosts", polite.limits, now=lambda: now[0], sleep=sleep)
     for _ in range(3):
-        with gate.turn("p.example"):
+        with gate.slot("p.example"):
             pass
 
     assert pytest.approx(2.0, abs=0.1) == sum(slept)

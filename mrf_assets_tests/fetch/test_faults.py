@@ -34,7 +34,7 @@ from mrf_assets.errors import (
     UnsupportedUrl,
 )
 from mrf_assets.fetch import FetchOptions, probe
-from mrf_assets.fetch.rate.fetch_gate import OPEN_GATE
+from mrf_assets.fetch.rate import OPEN_GATE
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.ingest.results import NetworkResult
 from mrf_assets.lake.store import Store

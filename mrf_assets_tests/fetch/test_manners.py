@@ -32,7 +32,7 @@ def _fetched(url: str, options: FetchOptions = _OPTIONS) -> bytes:
         return b"".join(iter(lambda: raw.read(1 << 16), b""))
 
 
-class _Turn:
+class _Slot:
     def __init__(self, told: list[object]) -> None:
         self._told = told
 
@@ -47,11 +47,11 @@ class _NotingGate:
         self.told: list[object] = []
 
     @contextmanager
-    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[_Turn]:
+    def slot(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[_Slot]:
         del sleep
         self.told.append(host)
         try:
-            yield _Turn(self.told)
+            yield _Slot(self.told)
         finally:
             self.told.append("left")
 
@@ -218,9 +218,9 @@ def test_closing_ends_a_wait_for_another_attempt(server: MrfServer) -> None:
         """Says when the second answer is there: what follows is the wait."""
 
         @contextmanager
-        def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[_Turn]:
-            with super().turn(host, sleep=sleep) as turn:
-                yield turn
+        def slot(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[_Slot]:
+            with super().slot(host, sleep=sleep) as slot:
+                yield slot
             if len(self.told) > 3:
                 is_waiting.set()
 

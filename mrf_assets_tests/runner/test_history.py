@@ -14,8 +14,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from mrf_assets.batches.statistics import BatchStatistics
 from mrf_assets.cli.status_view import status_lines
 from mrf_assets.definitions import defs
-from mrf_assets.defs.partitions import add_networks
-from mrf_assets.defs.pools import REGISTRY_POOL, limit_registry
+from mrf_assets.defs.partitions import REGISTRY_POOL, add_networks, limit_registry
 from mrf_assets.ingest.plan import PlannedBatch, TaskStore
 from mrf_assets.runner.history import all_statistics, batch_statistics, ensure_dagster_home
 from mrf_assets.submit.server import DagsterServer, ServerBackfill

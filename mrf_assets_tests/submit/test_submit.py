@@ -20,8 +20,7 @@ import pytest
 import requests
 
 from mrf_assets.cli.app import main
-from mrf_assets.defs.partitions import add_networks
-from mrf_assets.defs.pools import REGISTRY_POOL
+from mrf_assets.defs.partitions import REGISTRY_POOL, add_networks
 from mrf_assets.errors import SettingError
 from mrf_assets.fetch import open_url
 from mrf_assets.ingest.plan import TaskStore

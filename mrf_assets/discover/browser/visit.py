@@ -30,7 +30,7 @@ from mrf_assets.discover.values import (
 from mrf_assets.errors import FetchError
 from mrf_assets.fetch import Gate
 from mrf_assets.fetch.rate import retry_after_seconds
-from mrf_assets.fetch.rate.async_turn import host_turn
+from mrf_assets.fetch.rate.async_slot import host_slot
 from mrf_assets.urls import canonical_url
 from mrf_assets.urls.private_addresses import PRIVATE
 
@@ -185,12 +185,12 @@ class Visit:
         from playwright.async_api import Error  # noqa: PLC0415 - optional
 
         try:
-            async with host_turn(self.manners.gate, self.url) as turn:
+            async with host_slot(self.manners.gate, self.url) as slot:
                 self._has_turn.set()
                 answer = await page.goto(self.url, wait_until="domcontentloaded")
                 if answer is not None:
                     asked_seconds = retry_after_seconds(answer.headers.get("retry-after"))
-                    turn.answered(answer.status, retry_after_seconds=asked_seconds)
+                    slot.answered(answer.status, retry_after_seconds=asked_seconds)
         except Error as error:
             failed = VisitBroke if type(error).__name__ == _CLOSED else VisitFailed
             raise failed("failed", self._why_not_loaded(error)) from None

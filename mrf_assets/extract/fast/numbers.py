@@ -1,18 +1,24 @@
 """Plain decimal numbers out of JSON text, thousands at a time, exact.
 
 Plain is what payers write nearly always: 123.45, "432.0", -7. Anything else (exponents, more
-digits than fit 64 bits, other spellings) is told apart and left to `values`.
+digits than fit 64 bits, other spellings) is told apart and left to `RateMemo`, which sends each distinct
+spelling through `values` once.
 """
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from mrf_assets.extract.fast.exact import NotQuiteJsonError, quick
 from mrf_assets.extract.fast.splitter import Bytes, Positions
+from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.values import Values
 from mrf_assets.schema import RATE_TYPE
 
 _WINDOW = 22  # a sign's and a quote's place are gone; 8 digits, dot, 10 decimals, one to end with
@@ -21,6 +27,9 @@ _ZERO, _DOT, _MINUS, _QUOTE = b'0.-"'
 _ENDS_NUMBER = np.zeros(256, np.bool_)
 _ENDS_NUMBER[list(b",}] \t\n\r")] = True
 _POWERS = 10 ** np.arange(RATE_TYPE.scale + 1, dtype=np.int64)
+_SCALAR = re.compile(rb'(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|"[^"\\\x00-\x1f]*")(?=[,} \t\n\r])')
+_MAX_RATES = 200_000
+_WORD = 1 << 64
 
 
 class PlainNumbers(NamedTuple):
@@ -72,3 +81,49 @@ def _has_second_dot(is_dot: NDArray[np.bool_], length: Positions, has_dot: NDArr
     inside = np.arange(is_dot.shape[1]) < length[:, None]
     second: NDArray[np.bool_] = (is_dot & inside).sum(axis=1) > has_dot
     return second
+
+
+class OddRate(NamedTuple):
+    """A rate, and what it counts."""
+
+    low: int  # the rate times 10 ** scale, 128 bits in two words, both with a sign
+    high: int
+    counts: Tally | None
+
+
+class RateMemo:
+    """Spellings of rates, remembered."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, OddRate | None] = {}
+
+    def read(self, text: bytes, start: int) -> tuple[OddRate, int] | None:
+        """The rate that begins here, and where it ends; None if it has to be looked at in its price."""
+        spelling = _SCALAR.match(text, start)
+        if spelling is None:
+            return None
+        known = self._known.get(spelling[0], ...)
+        if known is ...:
+            if len(self._known) > _MAX_RATES:
+                self._known.clear()
+            known = self._known[spelling[0]] = _read(spelling[0])
+        return None if known is None else (known, spelling.end())
+
+
+def _read(spelling: bytes) -> OddRate | None:
+    counts = Tally()
+    try:
+        rate = Values(counts).rate(quick(spelling)[0], 0)
+    except NotQuiteJsonError:
+        return None
+    return None if rate is None else OddRate(*rate_words(rate), counts if counts.repairs else None)
+
+
+def rate_words(rate: Decimal) -> tuple[int, int]:
+    """Low and high word of a rate, which has the scale of its column."""
+    sign, digits, exponent = rate.as_tuple()
+    assert exponent == -RATE_TYPE.scale
+    unscaled = int("".join(map(str, digits)))
+    unscaled = -unscaled if sign else unscaled
+    low = unscaled & (_WORD - 1)
+    return low - _WORD if low >> 63 else low, unscaled >> 64

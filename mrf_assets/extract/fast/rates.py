@@ -17,7 +17,7 @@ from mrf_assets.extract.fast.columns import Head, RateIds, RateRows, joined_rows
 from mrf_assets.extract.fast.elements import Elements, Gap, Part, find_elements, joined
 from mrf_assets.extract.fast.exact import NotQuiteJsonError, located, located_elements, quick
 from mrf_assets.extract.fast.memo import UNKNOWN, PriceMemo, ProviderMemo, absorb_times, id_array
-from mrf_assets.extract.fast.rate_memo import RateMemo, rate_words
+from mrf_assets.extract.fast.numbers import RateMemo, rate_words
 from mrf_assets.extract.fast.spans import Ids, joined_spans
 from mrf_assets.extract.fast.splitter import Positions
 from mrf_assets.extract.interface import Reject, TableBatch, Tally

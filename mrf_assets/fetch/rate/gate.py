@@ -1,7 +1,7 @@
-"""Turns at a host, shared by all processes of one user on the machine.
+"""Slots at a host, shared by all processes of one user on the machine.
 
-One small file for each host holds its pace, who has a place, and who waits in line; it is read and
-written under the file's lock. Whoever waits looks again and again, in the order of arrival. Places of a process
+One small file for each host holds its pace, who has a slot, and who waits in the queue; it is read and
+written under the file's lock. Whoever waits looks again and again, in the order of arrival. Slots of a process
 that died are found by its lease.
 """
 
@@ -34,9 +34,9 @@ logger = logging.getLogger(__name__)
 
 _STATE_BYTES = 1 << 20
 _TOLD_AFTER_SECONDS = 5.0  # of waiting; then at twice as much, and so on
-_SHORTEST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.002, 0.25  # between two looks for a place
+_SHORTEST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.002, 0.25  # between two looks for a slot
 _LONGEST_SLEEP_SECONDS = 1.0
-_UNSEEN_SECONDS = 10.0  # a stopped process loses its place in line, so that the others go on
+_UNSEEN_SECONDS = 10.0  # a stopped process loses its place in the queue, so that the others go on
 _SERVER_ERRORS = range(500, 600)
 _STRANGE = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
 _SHOWN_CHARACTERS = 80
@@ -48,7 +48,7 @@ class _State:
 
     pace: Pace = field(default_factory=Pace)
     open: dict[str, float] = field(default_factory=dict)  # token: when it was answered, 0 before
-    line: dict[str, float] = field(default_factory=dict)  # token: when it looked last; the first waits longest
+    queue: dict[str, float] = field(default_factory=dict)  # token: when it looked last; the first waits longest
 
 
 class _HostFile:
@@ -93,9 +93,9 @@ class _HostFile:
             return _State()
         try:
             stored = orjson.loads(text)
-            return _State(Pace(**stored["pace"]), stored["open"], stored["line"])
+            return _State(Pace(**stored["pace"]), stored["open"], stored["queue"])
         except (ValueError, TypeError, KeyError):  # of another version
-            logger.warning("%s is not readable and is begun anew", self._path)
+            logger.warning("%s is not readable and is begun again", self._path)
             return _State()
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class _HostFile:
         self.close()
 
 
-class Turn:
+class HostSlot:
     """One request to a host, and the reading of its answer."""
 
     def __init__(self, gate: HostGate, host: str, token: str) -> None:
@@ -130,9 +130,9 @@ class Turn:
 class HostGate:
     """Lets requests to a host through: so many at a time, so many a second, none while it asks for a pause.
 
-    All processes that use the same folder share the counts. A process that holds one place gets a second even where
-    all are taken: a file's references are asked for while the file is open, and processes that each hold a place
-    would wait for each other. Made anew in another process when it is pickled.
+    All processes that use the same folder share the counts. A process that holds one slot gets a second even where
+    all are taken: a file's references are asked for while the file is open, and processes that each hold a slot
+    would wait for each other. Made again in another process when it is pickled.
 
     Args:
         state_dir: Folder of the shared state; made for its owner alone.
@@ -155,7 +155,7 @@ class HostGate:
         self._lock = threading.Lock()
         self._numbers = count(1)
         self._files: dict[str, _HostFile] = {}
-        self._held: set[Turn] = set()  # of all hosts
+        self._held: set[HostSlot] = set()  # of all hosts
         self._lease: Lease | None = None
         _gates.add(self)
 
@@ -163,8 +163,8 @@ class HostGate:
         return HostGate, (self.state_dir, self.limits)
 
     @contextmanager
-    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[Turn]:
-        """Wait until `host` may be asked; it has one place less until the block ends.
+    def slot(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[HostSlot]:
+        """Wait until `host` may be asked; it has one slot less until the block ends.
 
         Args:
             host: Name and port, in one spelling for one server.
@@ -174,19 +174,19 @@ class HostGate:
             SettingError: The folder of the shared state belongs to somebody else or cannot be made.
             StoreError: It cannot be written.
         """
-        turn = Turn(self, host, self._token())
+        slot = HostSlot(self, host, self._token())
         try:
-            self._wait(turn, sleep or self._sleep)
-            self._held.add(turn)
-            yield turn
+            self._wait(slot, sleep or self._sleep)
+            self._held.add(slot)
+            yield slot
         finally:
-            self._held.discard(turn)
+            self._held.discard(slot)
             with self._file(host).locked() as state:
-                state.open.pop(turn._token, None)  # noqa: SLF001
-                state.line.pop(turn._token, None)  # noqa: SLF001
+                state.open.pop(slot._token, None)  # noqa: SLF001
+                state.queue.pop(slot._token, None)  # noqa: SLF001
 
     def close(self) -> None:
-        """Give everything back; a later turn opens it again."""
+        """Give everything back; a later request opens it again."""
         with self._lock:
             for file in self._files.values():
                 file.close()
@@ -219,95 +219,95 @@ class HostGate:
                 self._files[host] = _HostFile(self.state_dir / f"{name}.json")
             return self._files[host]
 
-    def _wait(self, turn: Turn, sleep: Callable[[float], object]) -> None:
-        file = self._file(turn.host)
+    def _wait(self, slot: HostSlot, sleep: Callable[[float], object]) -> None:
+        file = self._file(slot.host)
         began = self._now()
         tell_at = _TOLD_AFTER_SECONDS
         while True:
             with file.locked() as state:
-                sleep_seconds, why = self._try(state, turn, began)
-            turn.waited_seconds = self._now() - began
+                sleep_seconds, why = self._try(state, slot, began)
+            slot.waited_seconds = self._now() - began
             if not why:
                 return
-            if turn.waited_seconds >= tell_at:
-                logger.info("%s: waiting for %.0f s: %s", _shown(turn.host), turn.waited_seconds, why)
-                tell_at = turn.waited_seconds * 2
+            if slot.waited_seconds >= tell_at:
+                logger.info("%s: waiting for %.0f s: %s", _shown(slot.host), slot.waited_seconds, why)
+                tell_at = slot.waited_seconds * 2
             sleep(sleep_seconds)
 
-    def _try(self, state: _State, turn: Turn, began: float) -> tuple[float, str]:
-        """Take a place, or (when to look again, why)."""
-        token, now, limits, pace = turn._token, self._now(), self.limits, state.pace  # noqa: SLF001
-        if state.line or len(state.open) >= pace.places_within(limits) or pace.is_stale(now):
+    def _try(self, state: _State, slot: HostSlot, began: float) -> tuple[float, str]:
+        """Take a slot, or (when to look again, why)."""
+        token, now, limits, pace = slot._token, self._now(), self.limits, state.pace  # noqa: SLF001
+        if state.queue or len(state.open) >= pace.slots_within(limits) or pace.is_stale(now):
             self._drop_dead(state, now)
-            pace.try_more_places(now, limits)
+            pace.try_more_slots(now, limits)
         if not state.open and pace.is_stale(now):
             pace = state.pace = Pace(last_used=now)
-        ahead = list(state.line).index(token) if token in state.line else len(state.line)
-        places = pace.places_within(limits)
+        ahead = list(state.queue).index(token) if token in state.queue else len(state.queue)
+        slots = pace.slots_within(limits)
         seconds = pace.seconds_to_start(now, limits, ahead)
-        if len(state.open) + ahead >= places:
+        if len(state.open) + ahead >= slots:
             if len(self._held) != 1:
-                state.line[token] = now
+                state.queue[token] = now
                 look = min(max((now - began) / 8, _SHORTEST_LOOK_SECONDS), _LONGEST_LOOK_SECONDS)
                 before = f", {ahead} wait before" if ahead else ""
-                return look, f"{len(state.open)} of {places} places are taken{before}"
+                return look, f"{len(state.open)} of {slots} slots are taken{before}"
             seconds = pace.seconds_to_start(now, limits)
         if seconds > 0:
-            state.line[token] = now
+            state.queue[token] = now
             pause = pace.paused_until - now
             rate = pace.rate_within(limits) or 0.0
             why = f"it asked for a pause, {pause:.0f} s more" if pause > 0 else f"{rate:.3g} starts a second"
             return min(seconds, _LONGEST_SLEEP_SECONDS), why
-        state.line.pop(token, None)
+        state.queue.pop(token, None)
         state.open[token] = 0.0
-        turn._cuts_at_start = pace.started(now, limits)  # noqa: SLF001
+        slot._cuts_at_start = pace.started(now, limits)  # noqa: SLF001
         return 0.0, ""
 
     def _drop_dead(self, state: _State, now: float) -> None:
-        """Free the places of the dead, and let the line go on without those who stopped looking."""
+        """Free the slots of the dead, and let the queue go on without those who stopped looking."""
         assert self._lease
         dead = {
             lease
-            for lease in {_lease_of(token) for token in (*state.open, *state.line)} - {self._lease.name}
+            for lease in {_lease_of(token) for token in (*state.open, *state.queue)} - {self._lease.name}
             if not is_alive(self.state_dir, lease)
         }
         for token in [token for token in state.open if _lease_of(token) in dead]:
             del state.open[token]
-        for token, seen in list(state.line.items()):
+        for token, seen in list(state.queue.items()):
             if _lease_of(token) in dead or not 0 <= now - seen <= _UNSEEN_SECONDS:
-                del state.line[token]
+                del state.queue[token]
 
-    def _answered(self, turn: Turn, status: int, retry_after_seconds: float | None) -> None:
-        token = turn._token  # noqa: SLF001
-        with self._file(turn.host).locked() as state:
+    def _answered(self, slot: HostSlot, status: int, retry_after_seconds: float | None) -> None:
+        token = slot._token  # noqa: SLF001
+        with self._file(slot.host).locked() as state:
             now, pace = self._now(), state.pace
             if status not in REFUSALS:
                 if token in state.open:
                     state.open[token] = now
                 if status not in _SERVER_ERRORS:
-                    pace.accepted(now, self.limits, cuts_at_start=turn._cuts_at_start)  # noqa: SLF001
+                    pace.accepted(now, self.limits, cuts_at_start=slot._cuts_at_start)  # noqa: SLF001
                 return
             long_answers = sum(0 < answered <= now - LONG_ANSWER_SECONDS for answered in state.open.values())
             cut = pace.refused(
                 now,
                 self.limits,
-                cuts_at_start=turn._cuts_at_start,  # noqa: SLF001
+                cuts_at_start=slot._cuts_at_start,  # noqa: SLF001
                 long_answers=long_answers,
             )
             if retry_after_seconds is not None and retry_after_seconds > 0:
                 pace.pause(now, retry_after_seconds)
-            pause, rate, places = pace.paused_until - now, pace.rate, pace.places_within(self.limits)
+            pause, rate, slots = pace.paused_until - now, pace.rate, pace.slots_within(self.limits)
         if cut:
             logger.info(
-                "%s answered %d: a pause of %.1f s, then %.3g starts a second and %d places",
-                _shown(turn.host), status, max(pause, 0.0), rate, places,
+                "%s answered %d: a pause of %.1f s, then %.3g starts a second and %d slots",
+                _shown(slot.host), status, max(pause, 0.0), rate, slots,
             )  # fmt: skip
 
 
 def host_gate(settings: Settings) -> HostGate:
     """The gate of this process for these settings; always the same one."""
     limits = HostLimits(
-        places=settings.host_concurrency,
+        slots=settings.host_concurrency,
         start_rate_per_second=settings.host_start_rate_per_second,
         adaptive=settings.adaptive_rate_limiting,
     )

@@ -1,6 +1,7 @@
 """How fast and how widely one host is asked: additive increase, multiplicative decrease.
 
-Pure arithmetic on times in seconds of one clock; `gate` keeps a `Pace` for each host in a file.
+Pure arithmetic on times in seconds of one clock; `gate` keeps a `Pace` for each host in a file. `backoff_seconds`
+is for those who have no host to ask: how long to wait before the next try.
 
 The start rate grows with every answer (quickly before the first refusal, as in TCP's slow start) and
 is cut at a refusal. The rate that was refused is remembered, as in CUBIC: growth is slow
@@ -11,6 +12,8 @@ cut no further: they tell of the old rate.
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 # Found with a simulated server (token buckets and fixed windows of 1 to 100 requests a second, round trips of
@@ -33,18 +36,19 @@ MAX_PAUSE_SECONDS = 60.0  # of ours, doubled at every refusal without an answer 
 MAX_RETRY_AFTER_SECONDS = 900.0  # who is asked for more gives up, and the others try
 CATCH_UP_SECONDS = 0.02  # starts missed by waking up late are made up for
 FORGET_SECONDS = 1800.0  # after such a silence a host is new to us
-FIRST_PLACE_WAIT_SECONDS = 60.0  # until a place that was taken away is tried again, doubled every time it fails
-MAX_PLACE_WAIT_SECONDS = 3600.0
+FIRST_SLOT_WAIT_SECONDS = 60.0  # until a slot that was taken away is tried again, doubled every time it fails
+MAX_SLOT_WAIT_SECONDS = 3600.0
 LONG_ANSWER_SECONDS = 2.0  # an answer open for longer may be what a host that limits connections objects to
 
 REFUSALS = (429, 503)  # too many requests; nginx' limit_req and limit_conn answer 503
+_MAX_DOUBLINGS = 62  # beyond it a float says nothing new
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostLimits:
     """What no host is asked beyond, and whether its answers change how it is asked."""
 
-    places: int = 6  # answers read at a time; what browsers open to one host, so what servers are built for
+    slots: int = 6  # answers read at a time; what browsers open to one host, so what servers are built for
     start_rate_per_second: float | None = None  # None: no ceiling
     adaptive: bool = True  # off: these limits alone, and pauses that the host asks for by Retry-After
 
@@ -60,9 +64,9 @@ class Pace:
     refusals_in_row: int = 0
     next_start: float = 0.0
     paused_until: float = 0.0
-    places: int | None = None  # fewer than the limit allows, after a refusal for the number of open answers
-    more_places_at: float = 0.0
-    place_wait_seconds: float = FIRST_PLACE_WAIT_SECONDS
+    slots: int | None = None  # fewer than the limit allows, after a refusal for the number of open answers
+    more_slots_at: float = 0.0
+    slot_wait_seconds: float = FIRST_SLOT_WAIT_SECONDS
     last_used: float = 0.0
 
     def is_stale(self, now: float) -> bool:
@@ -75,9 +79,9 @@ class Pace:
             return limits.start_rate_per_second
         return self.rate if limits.start_rate_per_second is None else min(self.rate, limits.start_rate_per_second)
 
-    def places_within(self, limits: HostLimits) -> int:
+    def slots_within(self, limits: HostLimits) -> int:
         """Answers that may be open at a time."""
-        return limits.places if self.places is None or not limits.adaptive else min(self.places, limits.places)
+        return limits.slots if self.slots is None or not limits.adaptive else min(self.slots, limits.slots)
 
     def seconds_to_start(self, now: float, limits: HostLimits, ahead: int = 0) -> float:
         """How long until one may start while `ahead` others go first; 0 is now."""
@@ -129,9 +133,9 @@ class Pace:
         was_burst = self.cuts == 1 and self.starts <= FREE_STARTS
         self.starts = max(self.starts, FREE_STARTS)
         # Hosts limit connections as well: suspected where slower did not help, or where one was tried just now.
-        tried_one_more = self.places is not None and long_answers + 1 >= self.places
+        tried_one_more = self.slots is not None and long_answers + 1 >= self.slots
         if long_answers and (self.refusals_in_row > 1 or tried_one_more):
-            self._take_places(now, long_answers)
+            self._take_slots(now, long_answers)
         if not was_burst:  # which says nothing of the rate
             self._cut()
         self.pause(now, self._pause_seconds)
@@ -162,17 +166,40 @@ class Pace:
         """Nobody starts for so long, at most MAX_RETRY_AFTER_SECONDS."""
         self.paused_until = max(self.paused_until, now + min(seconds, MAX_RETRY_AFTER_SECONDS))
 
-    def _take_places(self, now: float, long_answers: int) -> None:
-        if self.places is not None:
-            self.place_wait_seconds = min(self.place_wait_seconds * 2, MAX_PLACE_WAIT_SECONDS)
-        self.places = long_answers
-        self.more_places_at = now + self.place_wait_seconds
+    def _take_slots(self, now: float, long_answers: int) -> None:
+        if self.slots is not None:
+            self.slot_wait_seconds = min(self.slot_wait_seconds * 2, MAX_SLOT_WAIT_SECONDS)
+        self.slots = long_answers
+        self.more_slots_at = now + self.slot_wait_seconds
 
-    def try_more_places(self, now: float, limits: HostLimits) -> None:
-        """One place more, if the time for it has come."""
-        if self.places is None or now < self.more_places_at:
+    def try_more_slots(self, now: float, limits: HostLimits) -> None:
+        """One slot more, if the time for it has come."""
+        if self.slots is None or now < self.more_slots_at:
             return
-        self.places += 1
-        self.more_places_at = now + self.place_wait_seconds
-        if self.places >= limits.places:
-            self.places, self.place_wait_seconds = None, FIRST_PLACE_WAIT_SECONDS
+        self.slots += 1
+        self.more_slots_at = now + self.slot_wait_seconds
+        if self.slots >= limits.slots:
+            self.slots, self.slot_wait_seconds = None, FIRST_SLOT_WAIT_SECONDS
+
+
+def backoff_seconds(
+    attempt: int,
+    *,
+    base_seconds: float = 0.5,
+    cap_seconds: float = 30.0,
+    uniform: Callable[[float, float], float] = random.uniform,
+) -> float:
+    """Exponential backoff with full jitter: between 0 and `base_seconds` doubled for every failed try before.
+
+    Full jitter spreads those who failed together over the whole span; half of it would let them come
+    back together (AWS Architecture Blog, "Exponential Backoff And Jitter").
+
+    Args:
+        attempt: Which try has failed just now, from 1.
+        base_seconds: The longest wait after the first.
+        cap_seconds: The longest wait at all.
+        uniform: Draws between two numbers; tests hand in their own.
+    """
+    if attempt < 1:
+        raise ValueError(attempt)
+    return uniform(0.0, min(cap_seconds, base_seconds * 2.0 ** min(attempt - 1, _MAX_DOUBLINGS)))

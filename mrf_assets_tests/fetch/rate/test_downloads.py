@@ -12,11 +12,11 @@ import pytest
 
 from mrf_assets.errors import ConnectionLostError, ServerBusy
 from mrf_assets.fetch import FetchOptions, open_url
-from mrf_assets.fetch.rate import HostGate, HostLimits, Turn, host_gate
+from mrf_assets.fetch.rate import HostGate, HostLimits, Slot, host_gate
 from mrf_assets.settings import Settings
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
-ONE = HostLimits(places=1)
+ONE = HostLimits(slots=1)
 DEADLINE_SECONDS = 60
 
 
@@ -27,15 +27,15 @@ class WatchedGate:
         self.waiting = threading.Event()
         self._gate = gate
 
-    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> AbstractContextManager[Turn]:
-        """A turn of the gate behind it."""
+    def slot(self, host: str, *, sleep: Callable[[float], object] | None = None) -> AbstractContextManager[Slot]:
+        """A slot of the gate behind it."""
         assert sleep is not None
 
         def watched(seconds: float) -> None:
             self.waiting.set()
             sleep(seconds)
 
-        return self._gate.turn(host, sleep=watched)
+        return self._gate.slot(host, sleep=watched)
 
 
 class GateOfAnotherTime:
@@ -44,10 +44,10 @@ class GateOfAnotherTime:
     def __init__(self, gate: HostGate) -> None:
         self._gate = gate
 
-    def turn(self, host: str, *, sleep: Callable[[float], object] | None = None) -> AbstractContextManager[Turn]:
-        """A turn of the gate behind it."""
+    def slot(self, host: str, *, sleep: Callable[[float], object] | None = None) -> AbstractContextManager[Slot]:
+        """A slot of the gate behind it."""
         del sleep
-        return self._gate.turn(host)
+        return self._gate.slot(host)
 
 
 def test_all_downloads_of_a_process_share_its_gate(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_all_downloads_of_a_process_share_its_gate(tmp_path: Path) -> None:
 
 
 def test_a_download_keeps_its_place_until_it_is_closed(tmp_path: Path) -> None:
-    """Another process waits for it, and gets the place when the file is read."""
+    """Another process waits for it, and gets the slot when the file is read."""
     with MrfServer({"/a.json": b"{}", "/b.json": b"[]"}) as server:
         mine = FetchOptions(gate=HostGate(tmp_path, ONE))
         gate = WatchedGate(HostGate(tmp_path, ONE))

@@ -1,4 +1,4 @@
-"""Turns at a host, between threads, processes, and those that died."""
+"""Slots at a host, between threads, processes, and those that died."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mrf_assets_tests.token_bucket import ThrottledServer, TokenBucket
 
 HOST = "payer.example:443"
 SPAWN = mp.get_context("spawn")
-ONE = HostLimits(places=1)
+ONE = HostLimits(slots=1)
 
 
 class Clock:
@@ -57,7 +57,7 @@ class Stepper:
         self._wake.acquire()
 
     def wait_until_asleep(self) -> None:
-        """Until the gate has looked and found no place."""
+        """Until the gate has looked and found no slot."""
         assert self._asleep.acquire(timeout=60)
 
     def wake(self) -> None:
@@ -76,12 +76,12 @@ class Waiter:
         self._thread.start()
 
     def _run(self) -> None:
-        with self._gate.turn(HOST):
+        with self._gate.slot(HOST):
             self.inside.set()
             self._leave.wait()
 
     def leave(self) -> None:
-        """Give the place back and end."""
+        """Give the slot back and end."""
         self._leave.set()
         self._thread.join()
         self._gate.close()
@@ -92,12 +92,12 @@ def no_sleep(_seconds: float) -> None:
     raise AssertionError("had to wait")
 
 
-def take_and_keep(state_dir: Path, places: int, parent: Connection) -> None:
-    """In a process: take all places of the host, say so, and never leave them."""
-    gate = HostGate(state_dir, HostLimits(places=places))
+def take_and_keep(state_dir: Path, slots: int, parent: Connection) -> None:
+    """In a process: take all slots of the host, say so, and never leave them."""
+    gate = HostGate(state_dir, HostLimits(slots=slots))
     with ExitStack() as held:
-        for _ in range(places):
-            held.enter_context(gate.turn(HOST))
+        for _ in range(slots):
+            held.enter_context(gate.slot(HOST))
         parent.send("held")
         parent.recv()
 
@@ -108,10 +108,10 @@ def state_dir(tmp_path: Path) -> Path:
     return tmp_path / "hosts"
 
 
-def keeper(state_dir: Path, places: int) -> tuple[SpawnProcess, Connection]:
-    """A process that has taken all places, and keeps them while it and the pipe live."""
+def keeper(state_dir: Path, slots: int) -> tuple[SpawnProcess, Connection]:
+    """A process that has taken all slots, and keeps them while it and the pipe live."""
     ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=take_and_keep, args=(state_dir, places, theirs))
+    process = SPAWN.Process(target=take_and_keep, args=(state_dir, slots, theirs))
     process.start()
     assert ours.recv() == "held"
     return process, ours
@@ -127,28 +127,28 @@ def test_places_are_free_again_at_once_when_their_process_is_killed(state_dir: P
         process.kill()
         process.join()
 
-    with HostGate(state_dir, HostLimits(places=2), sleep=kill).turn(HOST):
+    with HostGate(state_dir, HostLimits(slots=2), sleep=kill).slot(HOST):
         assert 1 == len(looks)
 
 
 def test_a_process_that_holds_a_place_gets_a_second_and_no_third(state_dir: Path) -> None:
     """A file's references are asked for while the file is open."""
     gate = HostGate(state_dir, ONE, sleep=no_sleep)
-    with gate.turn(HOST), gate.turn(HOST), pytest.raises(AssertionError, match="had to wait"), gate.turn(HOST):
+    with gate.slot(HOST), gate.slot(HOST), pytest.raises(AssertionError, match="had to wait"), gate.slot(HOST):
         pass
 
 
 def test_two_processes_never_wait_for_each_others_host(state_dir: Path) -> None:
     """Each reads a file from the one host, and its references from the other."""
     gate, other = (HostGate(state_dir, ONE, sleep=no_sleep) for _ in range(2))
-    with gate.turn("a.example"), other.turn("b.example"), gate.turn("b.example"), other.turn("a.example"):
+    with gate.slot("a.example"), other.slot("b.example"), gate.slot("b.example"), other.slot("a.example"):
         pass
 
 
 def test_hosts_do_not_wait_for_each_other(state_dir: Path) -> None:
-    """Each has places of its own."""
+    """Each has slots of its own."""
     gate, other = (HostGate(state_dir, ONE, sleep=no_sleep) for _ in range(2))
-    with gate.turn(HOST), other.turn("other.example"):
+    with gate.slot(HOST), other.slot("other.example"):
         pass
 
 
@@ -156,17 +156,17 @@ def test_a_host_is_the_same_in_any_case(state_dir: Path) -> None:
     """Names of hosts have none."""
     gate, other = (HostGate(state_dir, ONE, sleep=no_sleep) for _ in range(2))
     with (
-        gate.turn("Payer.example"),
+        gate.slot("Payer.example"),
         pytest.raises(AssertionError, match="had to wait"),
-        other.turn("payer.EXAMPLE"),
+        other.slot("payer.EXAMPLE"),
     ):
         pass
 
 
 def test_who_came_first_goes_first(state_dir: Path) -> None:
-    """A place that becomes free is not for the one who looks first."""
+    """A slot that becomes free is not for the one who looks first."""
     clock = Clock()
-    with HostGate(state_dir, ONE, now=clock).turn(HOST):
+    with HostGate(state_dir, ONE, now=clock).slot(HOST):
         first = Waiter(state_dir, clock)
         first.stepper.wait_until_asleep()
         second = Waiter(state_dir, clock)
@@ -188,11 +188,11 @@ def test_who_came_first_goes_first(state_dir: Path) -> None:
 def test_the_line_goes_on_without_one_who_stopped_looking(state_dir: Path) -> None:
     """A process that was stopped by a signal does not hold the others up."""
     clock = Clock()
-    with HostGate(state_dir, ONE, now=clock).turn(HOST):
+    with HostGate(state_dir, ONE, now=clock).slot(HOST):
         stopped = Waiter(state_dir, clock)
         stopped.stepper.wait_until_asleep()
     clock.now += 11
-    with HostGate(state_dir, ONE, now=clock, sleep=no_sleep).turn(HOST):
+    with HostGate(state_dir, ONE, now=clock, sleep=no_sleep).slot(HOST):
         pass
 
     stopped.stepper.wake()
@@ -205,9 +205,9 @@ def test_the_line_goes_on_without_one_who_stopped_looking(state_dir: Path) -> No
 def test_retry_after_pauses_all_processes(state_dir: Path, status: int, adaptive: bool) -> None:
     """What one was told holds for all, adaptive or not."""
     clock, limits = Clock(), HostLimits(adaptive=adaptive)
-    with HostGate(state_dir, limits, now=clock).turn(HOST) as turn:
-        turn.answered(status, retry_after_seconds=30.0)
-    with HostGate(state_dir, limits, now=clock, sleep=clock.sleep).turn(HOST) as later:
+    with HostGate(state_dir, limits, now=clock).slot(HOST) as slot:
+        slot.answered(status, retry_after_seconds=30.0)
+    with HostGate(state_dir, limits, now=clock, sleep=clock.sleep).slot(HOST) as later:
         assert 1030.0 == pytest.approx(clock.now)
         assert 30.0 == pytest.approx(later.waited_seconds)
 
@@ -219,9 +219,9 @@ def test_a_host_cannot_ask_for_a_pause_without_end(state_dir: Path, asked: float
     """A month of silence is not what a batch waits for."""
     clock = Clock()
     gate = HostGate(state_dir, HostLimits(adaptive=False), now=clock, sleep=clock.sleep)
-    with gate.turn(HOST) as turn:
-        turn.answered(429, retry_after_seconds=asked)
-    with gate.turn(HOST):
+    with gate.slot(HOST) as slot:
+        slot.answered(429, retry_after_seconds=asked)
+    with gate.slot(HOST):
         assert waited == pytest.approx(clock.now - 1000.0)
 
 
@@ -230,9 +230,9 @@ def test_a_fixed_rate_is_kept_between_processes(state_dir: Path) -> None:
     clock, starts = Clock(), []
     limits = HostLimits(start_rate_per_second=2.0, adaptive=False)
     for _ in range(4):
-        with HostGate(state_dir, limits, now=clock, sleep=clock.sleep).turn(HOST) as turn:
+        with HostGate(state_dir, limits, now=clock, sleep=clock.sleep).slot(HOST) as slot:
             starts.append(clock.now - 1000.0)
-            turn.answered(429)
+            slot.answered(429)
 
     assert [0.0, 0.5, 1.0, 1.5] == pytest.approx(starts, abs=0.021)  # a start that was missed by 20 ms is made up for
 
@@ -240,9 +240,9 @@ def test_a_fixed_rate_is_kept_between_processes(state_dir: Path) -> None:
 def test_a_refusal_slows_down_all_processes(state_dir: Path) -> None:
     """Without Retry-After, half a second of silence."""
     clock = Clock()
-    with HostGate(state_dir, now=clock).turn(HOST) as turn:
-        turn.answered(429)
-    with HostGate(state_dir, now=clock, sleep=clock.sleep).turn(HOST):
+    with HostGate(state_dir, now=clock).slot(HOST) as slot:
+        slot.answered(429)
+    with HostGate(state_dir, now=clock, sleep=clock.sleep).slot(HOST):
         assert 0.5 == pytest.approx(clock.now - 1000.0)
 
 
@@ -252,17 +252,17 @@ def test_other_answers_slow_nobody_down(state_dir: Path, status: int) -> None:
     clock = Clock()
     gate = HostGate(state_dir, now=clock, sleep=no_sleep)
     for _ in range(FREE_STARTS):
-        with gate.turn(HOST) as turn:
-            turn.answered(status, retry_after_seconds=60.0)
+        with gate.slot(HOST) as slot:
+            slot.answered(status, retry_after_seconds=60.0)
 
 
 def test_a_long_wait_is_told_with_its_reason(state_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Which host, how long, and why; what a stranger named his host is shown without control characters."""
     clock = Clock()
     gate = HostGate(state_dir, now=clock, sleep=clock.sleep)
-    with gate.turn("evil\n\x1b[2Jhost") as turn:
-        turn.answered(429, retry_after_seconds=60.0)
-    with caplog.at_level(logging.INFO, "mrf_assets.fetch.rate"), gate.turn("evil\n\x1b[2Jhost"):
+    with gate.slot("evil\n\x1b[2Jhost") as slot:
+        slot.answered(429, retry_after_seconds=60.0)
+    with caplog.at_level(logging.INFO, "mrf_assets.fetch.rate"), gate.slot("evil\n\x1b[2Jhost"):
         pass
 
     told = [text for record in caplog.records if "waiting" in (text := record.getMessage())]
@@ -273,9 +273,9 @@ def test_a_long_wait_is_told_with_its_reason(state_dir: Path, caplog: pytest.Log
 def test_an_error_gives_the_place_back(state_dir: Path) -> None:
     """As does everything else that ends the block."""
     gate, other = (HostGate(state_dir, ONE, sleep=no_sleep) for _ in range(2))
-    with pytest.raises(KeyboardInterrupt), gate.turn(HOST):
+    with pytest.raises(KeyboardInterrupt), gate.slot(HOST):
         raise KeyboardInterrupt
-    with other.turn(HOST):
+    with other.slot(HOST):
         pass
 
 
@@ -287,9 +287,9 @@ def test_who_gives_up_waiting_leaves_the_line(state_dir: Path) -> None:
         raise KeyboardInterrupt
 
     held, waiting = HostGate(state_dir, ONE, now=clock), HostGate(state_dir, ONE, now=clock, sleep=interrupt)
-    with held.turn(HOST), pytest.raises(KeyboardInterrupt), waiting.turn(HOST):
+    with held.slot(HOST), pytest.raises(KeyboardInterrupt), waiting.slot(HOST):
         pass
-    with HostGate(state_dir, ONE, now=clock, sleep=no_sleep).turn(HOST):
+    with HostGate(state_dir, ONE, now=clock, sleep=no_sleep).slot(HOST):
         pass
 
 
@@ -308,28 +308,28 @@ def test_a_host_is_new_again_after_a_long_silence(state_dir: Path) -> None:
     process.kill()
     process.join()
     gate = HostGate(state_dir, now=clock, sleep=no_sleep)
-    with gate.turn(HOST) as turn:
-        turn.answered(429)
+    with gate.slot(HOST) as slot:
+        slot.answered(429)
     clock.now += FORGET_SECONDS + 1
     for _ in range(FREE_STARTS):
-        with gate.turn(HOST):
+        with gate.slot(HOST):
             pass
 
 
 def test_a_forked_child_is_a_process_of_its_own(state_dir: Path) -> None:
-    """It does not act for its parent: the parent's place is not its place."""
+    """It does not act for its parent: the parent's slot is not its slot."""
     fork = mp.get_context("fork")
     ours, theirs = fork.Pipe()
     gate = HostGate(state_dir, ONE, sleep=no_sleep)
 
     def child() -> None:
         try:
-            with gate.turn(HOST):
+            with gate.slot(HOST):
                 theirs.send("inside")
         except AssertionError as error:
             theirs.send(str(error))
 
-    with gate.turn(HOST):
+    with gate.slot(HOST):
         process = fork.Process(target=child)
         process.start()
         assert "had to wait" == ours.recv()
@@ -339,23 +339,23 @@ def test_a_forked_child_is_a_process_of_its_own(state_dir: Path) -> None:
 def test_a_cleaner_of_temporary_folders_does_no_harm(state_dir: Path) -> None:
     """All that is lost is what was learnt."""
     gate, other = (HostGate(state_dir, ONE, sleep=no_sleep) for _ in range(2))
-    with gate.turn(HOST):
+    with gate.slot(HOST):
         shutil.rmtree(state_dir)
-    with gate.turn(HOST), pytest.raises(AssertionError, match="had to wait"), other.turn(HOST):
+    with gate.slot(HOST), pytest.raises(AssertionError, match="had to wait"), other.slot(HOST):
         pass
 
 
 def test_a_state_that_cannot_be_read_is_begun_anew(state_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A later version may have written it."""
     gate = HostGate(state_dir, ONE, sleep=no_sleep)
-    with gate.turn(HOST):
+    with gate.slot(HOST):
         pass
     (file,) = state_dir.glob("*.json")
     file.write_text('{"pace": {"unheard_of": 1}}\n')
-    with gate.turn(HOST):
+    with gate.slot(HOST):
         pass
 
-    assert "is not readable and is begun anew" in caplog.text
+    assert "is not readable and is begun again" in caplog.text
 
 
 def test_the_dead_leave_no_files(state_dir: Path) -> None:
@@ -364,7 +364,7 @@ def test_the_dead_leave_no_files(state_dir: Path) -> None:
     process.kill()
     process.join()
     gate = HostGate(state_dir)
-    with gate.turn(HOST):
+    with gate.slot(HOST):
         assert 1 == len(list(state_dir.glob("*.lease")))
     gate.close()
 
@@ -373,7 +373,7 @@ def test_the_dead_leave_no_files(state_dir: Path) -> None:
 
 def test_nothing_in_the_folder_is_named_by_strangers_or_open_to_them(state_dir: Path) -> None:
     """The host's name is hashed; folder and files are the owner's alone."""
-    with HostGate(state_dir).turn("../../etc/passwd"):
+    with HostGate(state_dir).slot("../../etc/passwd"):
         names = sorted(path.name for path in state_dir.iterdir())
         modes = {path.stat().st_mode & 0o077 for path in (state_dir, *state_dir.iterdir())}
 
@@ -386,7 +386,7 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
     open_to_all = tmp_path / "open"
     open_to_all.mkdir()
     open_to_all.chmod(0o777)
-    with pytest.raises(SettingError, match="only you can write"), HostGate(open_to_all).turn(HOST):
+    with pytest.raises(SettingError, match="only you can write"), HostGate(open_to_all).slot(HOST):
         pass
 
 
@@ -394,7 +394,7 @@ def test_a_link_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     """In a shared temporary folder anybody can lay one."""
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(SettingError, match="only you can write"), HostGate(tmp_path / "link").turn(HOST):
+    with pytest.raises(SettingError, match="only you can write"), HostGate(tmp_path / "link").slot(HOST):
         pass
 
 
@@ -404,7 +404,7 @@ def test_all_of_a_process_go_through_one_gate(state_dir: Path) -> None:
     gate = host_gate(settings)
 
     assert gate is host_gate(replace(settings, output_dir=Path("elsewhere")))
-    assert HostLimits(places=2, start_rate_per_second=3.0, adaptive=True) == gate.limits
+    assert HostLimits(slots=2, start_rate_per_second=3.0, adaptive=True) == gate.limits
     assert state_dir == gate.state_dir
 
 
@@ -420,11 +420,11 @@ def ask_for_files(state_dir: Path, port: int, worker: int, parent: Connection) -
     attempts = []
     for number in range(FILES_EACH):
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            with gate.turn(f"127.0.0.1:{port}") as turn:
+            with gate.slot(f"127.0.0.1:{port}") as slot:
                 connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 connection.request("GET", f"/{worker}/{number}")
                 response = connection.getresponse()
-                turn.answered(response.status)
+                slot.answered(response.status)
                 body = response.read()
                 connection.close()
             if response.status == http.client.OK:
@@ -459,4 +459,4 @@ def test_eight_processes_lose_nothing_at_a_host_that_allows_twenty_a_second(stat
     print(f"\n{requests} requests, {refusals} answered 429 ({refusals / requests:.1%}), at most {most} attempts a file")  # noqa: T201
     assert [FILES_EACH] * WORKERS == [len(each) for each in attempts]
     assert refusals < 0.05 * requests
-    assert peak <= HostLimits().places
+    assert peak <= HostLimits().slots

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mrf_assets.fetch.rate.backoff import backoff_seconds
 from mrf_assets.fetch.rate.pace import (
     CUT,
     FIRST_RATE,
@@ -25,6 +24,7 @@ from mrf_assets.fetch.rate.pace import (
     MIN_RATE,
     HostLimits,
     Pace,
+    backoff_seconds,
 )
 from mrf_assets_tests.token_bucket import TokenBucket
 
@@ -48,11 +48,11 @@ class Host:
         events: list[tuple[float, int, str, int]] = []
         done = 0
         while done < requests:
-            while free and waiting and workers - free < LIMITS.places and not pace.seconds_to_start(self.now, LIMITS):
+            while free and waiting and workers - free < LIMITS.slots and not pace.seconds_to_start(self.now, LIMITS):
                 free, waiting = free - 1, waiting - 1
                 heapq.heappush(events, (self._later(), next(numbers), "arrives", pace.started(self.now, LIMITS)))
             wakes_up = [self.now + pace.seconds_to_start(self.now, LIMITS) + self._random.random() * 0.002]
-            can_start = free and waiting and workers - free < LIMITS.places
+            can_start = free and waiting and workers - free < LIMITS.slots
             self.now = min([event[0] for event in events[:1]] + (wakes_up if can_start else []))
             while events and events[0][0] <= self.now:
                 _, _, what, cuts = heapq.heappop(events)
@@ -132,7 +132,7 @@ def test_a_host_that_limits_nothing_is_soon_asked_as_fast_as_it_answers() -> Non
     host = Host(lambda _now: lambda: True, 0.05)
     host.ask(REQUESTS)
 
-    fastest_seconds = REQUESTS * 0.075 / LIMITS.places
+    fastest_seconds = REQUESTS * 0.075 / LIMITS.slots
     assert host.now < fastest_seconds + 3
 
 
@@ -171,25 +171,25 @@ def test_refusals_in_a_row_pause_longer_each_time() -> None:
 
 
 def test_a_host_that_refuses_a_third_download_is_asked_for_two() -> None:
-    """Slower does not help where connections are limited; two long answers are open, so two places it is."""
+    """Slower does not help where connections are limited; two long answers are open, so two slots it is."""
     pace = Pace()
     for _ in range(2):
         pace.refused(10.0, LIMITS, cuts_at_start=pace.started(10.0, LIMITS), long_answers=2)
 
-    assert 2 == pace.places_within(LIMITS)
+    assert 2 == pace.slots_within(LIMITS)
 
 
 def test_a_place_that_was_taken_away_is_tried_again_after_ever_longer_waits() -> None:
     """One refused request an hour in the end, where a host never allows more."""
-    pace, now = Pace(places=2, more_places_at=60.0), 0.0
+    pace, now = Pace(slots=2, more_slots_at=60.0), 0.0
     tries = []
     for _ in range(8):
-        now = pace.more_places_at
-        pace.try_more_places(now, LIMITS)
-        assert 3 == pace.places_within(LIMITS)
+        now = pace.more_slots_at
+        pace.try_more_slots(now, LIMITS)
+        assert 3 == pace.slots_within(LIMITS)
         pace.refused(now, LIMITS, cuts_at_start=pace.started(now, LIMITS), long_answers=2)
-        assert 2 == pace.places_within(LIMITS)
-        tries.append(pace.more_places_at - now)
+        assert 2 == pace.slots_within(LIMITS)
+        tries.append(pace.more_slots_at - now)
         pace.accepted(now, LIMITS, cuts_at_start=pace.cuts)
 
     assert [120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0, 3600.0] == tries
@@ -197,11 +197,11 @@ def test_a_place_that_was_taken_away_is_tried_again_after_ever_longer_waits() ->
 
 def test_all_places_come_back_where_nobody_objects() -> None:
     """A limit of last month does not last."""
-    pace = Pace(places=1, more_places_at=0.0)
+    pace = Pace(slots=1, more_slots_at=0.0)
     for now in range(0, 600, 60):
-        pace.try_more_places(float(now), LIMITS)
+        pace.try_more_slots(float(now), LIMITS)
 
-    assert LIMITS.places == pace.places_within(LIMITS)
+    assert LIMITS.slots == pace.slots_within(LIMITS)
 
 
 @pytest.mark.parametrize("now", [99.0, 100.0 + FORGET_SECONDS + 1])
@@ -212,11 +212,11 @@ def test_a_pace_is_stale_after_a_long_silence_and_after_a_boot(now: float) -> No
 
 def test_without_adaption_refusals_change_nothing() -> None:
     """The switch leaves the two limits alone."""
-    fixed = HostLimits(places=4, start_rate_per_second=2.0, adaptive=False)
+    fixed = HostLimits(slots=4, start_rate_per_second=2.0, adaptive=False)
     pace = Pace()
     pace.refused(0.0, fixed, cuts_at_start=pace.started(0.0, fixed), long_answers=3)
 
-    assert (4, 2.0, 0.5) == (pace.places_within(fixed), pace.rate_within(fixed), pace.seconds_to_start(0.0, fixed))
+    assert (4, 2.0, 0.5) == (pace.slots_within(fixed), pace.rate_within(fixed), pace.seconds_to_start(0.0, fixed))
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -232,10 +232,10 @@ class AnyHistory(RuleBasedStateMachine):
         """Any silence."""
         self.now += seconds
 
-    @rule(places=st.integers(1, 20), rate=st.none() | st.floats(0.001, 1e6), adaptive=st.booleans())
-    def another_process_has_other_limits(self, places: int, rate: float | None, adaptive: bool) -> None:
+    @rule(slots=st.integers(1, 20), rate=st.none() | st.floats(0.001, 1e6), adaptive=st.booleans())
+    def another_process_has_other_limits(self, slots: int, rate: float | None, adaptive: bool) -> None:
         """Settings may differ between processes that share a pace."""
-        self.limits = HostLimits(places=places, start_rate_per_second=rate, adaptive=adaptive)
+        self.limits = HostLimits(slots=slots, start_rate_per_second=rate, adaptive=adaptive)
 
     @rule()
     def start(self) -> None:
@@ -268,13 +268,13 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def look_for_a_place(self) -> None:
         """As the next in line does."""
-        self.pace.try_more_places(self.now, self.limits)
+        self.pace.try_more_slots(self.now, self.limits)
 
     @invariant()
     def bounds_hold(self) -> None:
         """Somebody may always start, sooner or later."""
         assert MIN_RATE / 20 <= self.pace.rate <= 1e6
-        assert 1 <= self.pace.places_within(self.limits) <= self.limits.places
+        assert 1 <= self.pace.slots_within(self.limits) <= self.limits.slots
         waits = [self.pace.seconds_to_start(self.now, self.limits, ahead) for ahead in range(4)]
         assert sorted(waits) == waits
         assert 0 <= waits[0] <= max(MAX_RETRY_AFTER_SECONDS, 20 / MIN_RATE) + 1e-6

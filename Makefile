@@ -3,21 +3,31 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# Of those on PATH and pyenv's.
+NEWEST_PYTHON ?= $(shell find $(subst :, ,$(PATH)) $(wildcard $(HOME)/.pyenv/versions/*/bin) -maxdepth 1 \
+	-name 'python3.[0-9][0-9]' 2>/dev/null | sed 's|.*/python3\.\(..\)$$|\1 &|' | sort | tail -1 | cut -d ' ' -f 2)
 
 # The tests start hundreds of processes; where this is set each of them compiles the package again, 0.3 s of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow fuzz soak ui bench bench-catalog docs lint clean
+.PHONY: demo test test-newest test-slow fuzz soak ui bench bench-catalog docs lint pins clean
 
-demo: $(VENV)/.installed  ## The main job on 22 made-up networks, then one query
+demo: $(VENV)/.demo  ## The main job on 22 made-up networks, then one query
 	$(BIN)/python examples/demo.py run
 
-ui: $(VENV)/.installed  ## The Dagster UI on the demo's data
+ui: $(VENV)/.demo  ## The Dagster UI on the demo's data
 	$(BIN)/python examples/demo.py ui
 
 test: lint  ## Everything that must hold before a commit lands
 	@# Three on two cores: a third of the time is spent waiting for Dagster, browsers and servers.
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" --durations=10
+
+test-newest:  ## `make test` on the newest Python of this machine
+	@newest=$$($(NEWEST_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	if $(PYTHON) -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$newest')"; \
+	then echo "Python $$newest is the newest on this machine, and \`make test\` uses it."; \
+	else $(MAKE) test VENV=$(VENV)-newest PYTHON=$(NEWEST_PYTHON); fi
 
 test-slow: $(VENV)/.installed  ## The tests that `make test` leaves out: the same facts at full size
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --durations=10
@@ -37,15 +47,28 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) $(VENV)-peer .dagster_home demo_data mrf_output
+	rm -rf $(VENV) $(VENV)-peer $(VENV)-newest .dagster_home demo_data mrf_output
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+pins: $(VENV)/.installed  ## Renew requirements-dev.txt and constraints.txt within the ranges of pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --no-annotate --custom-compile-command "make pins" \
+		--extra dev --generate-hashes --output-file requirements-dev.txt pyproject.toml
+	echo "# Made by \`make pins\`: the exact versions that the tests passed with." > constraints.txt
+	sed -n '/^[A-Za-z0-9].*==/{s/ *\\$$//;p}' requirements-dev.txt >> constraints.txt
+
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+
+# What the demo needs, without the tools of development.
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --constraint constraints.txt --editable '.[report,ui]'
+	touch $@
+
+$(VENV)/.installed: pyproject.toml requirements-dev.txt | $(BIN)/python
+	$(PIP) --require-hashes --requirement requirements-dev.txt
+	$(PIP) --no-deps --editable .
 	touch $@
 
 bench: $(VENV)/.installed  ## Speed and memory beside peers and limits; BENCH=--large for the 1.3 GB files too
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	test -d $(VENV)-peer || $(PYTHON) -m venv $(VENV)-peer
 	$(VENV)-peer/bin/pip install --quiet --disable-pip-version-check cms-mrf-extractor
 	$(BIN)/python -m benchmarks.bench_extract --peer $(abspath $(VENV)-peer/bin/mrf-extract) $(BENCH)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import apprise
+from mrf_assets.errors import InputError, MissingExtra, SettingError
 
-from mrf_assets.errors import SettingError
+if TYPE_CHECKING:
+    from apprise import NotifyBase
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,12 @@ class Alert:
 
 
 def check_alert_urls(alert_urls: str | None) -> None:
-    """Raise SettingError if one of the addresses is of no known kind; it is told by its place, as it is a secret."""
+    """Raise an error if alerts could not be sent.
+
+    Raises:
+        MissingExtra: There are addresses, and no apprise.
+        SettingError: An address is of no known kind; named by its position, as it is a secret.
+    """
     _services(alert_urls)
 
 
@@ -65,7 +71,7 @@ def send_alert(alert: Alert, alert_urls: str | None) -> bool:
     """
     try:
         services = _services(alert_urls)
-    except SettingError as error:
+    except InputError as error:
         logger.error("no alert was sent (%s): %s", alert.title, error)  # noqa: TRY400 - expected, and one line
         return False
     refused = [f"{number}. {service.service_name}" for number, service in services if not _told(service, alert)]
@@ -74,7 +80,9 @@ def send_alert(alert: Alert, alert_urls: str | None) -> bool:
     return not refused
 
 
-def _told(service: apprise.NotifyBase, alert: Alert) -> bool:
+def _told(service: NotifyBase, alert: Alert) -> bool:
+    import apprise  # noqa: PLC0415 - optional; `_services` has found it
+
     one = apprise.Apprise()
     one.add(service)
     title = _one_line(alert.title, _TITLE_CHARACTERS)
@@ -92,10 +100,17 @@ def _told(service: apprise.NotifyBase, alert: Alert) -> bool:
         return False
 
 
-def _services(alert_urls: str | None) -> list[tuple[int, apprise.NotifyBase]]:
+def _services(alert_urls: str | None) -> list[tuple[int, NotifyBase]]:
     """Number and service of each address; they are separated by white space."""
-    found: list[tuple[int, apprise.NotifyBase]] = []
-    for number, address in enumerate((alert_urls or "").split(), 1):
+    addresses = (alert_urls or "").split()
+    if not addresses:
+        return []
+    try:
+        import apprise  # noqa: PLC0415 - optional
+    except ModuleNotFoundError:
+        raise MissingExtra("MRF_ALERT_URLS", "apprise", "alerts") from None
+    found: list[tuple[int, NotifyBase]] = []
+    for number, address in enumerate(addresses, 1):
         service = apprise.Apprise.instantiate(address, suppress_exceptions=True)
         if not isinstance(service, apprise.NotifyBase):
             raise SettingError("alert_urls", f"address {number} is of no known kind; {_KINDS}")

@@ -9,7 +9,8 @@ this tree and stays a traceback.
     │   ├── SourceProblems    problems of an index, CSV or list, all at once
     │   ├── SettingError      a setting or flag that cannot be used
     │   ├── ListFileError     a whitelist that cannot be read
-    │   └── QueryError        SQL that DuckDB refuses
+    │   ├── QueryError        SQL that DuckDB refuses
+    │   └── MissingExtra      a package that a plain install leaves out
     ├── IndexShrunk           a watched index names far less than before: taken for broken
     ├── FetchError            a file could not be had                      (one network fails)
     │   ├── NotFoundAtSource
@@ -119,6 +120,18 @@ class QueryError(InputError):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+class MissingExtra(InputError):
+    """A feature needs a package that only an extra of ours installs."""
+
+    def __init__(self, feature: str, package: str, extra: str, alternative: str | None = None) -> None:
+        super().__init__(feature, package, extra, alternative)
+        self.feature, self.package, self.extra, self.alternative = feature, package, extra, alternative
+
+    def __str__(self) -> str:
+        instead = "" if self.alternative is None else f", or {self.alternative}"
+        return f"{self.feature} needs {self.package}: pip install 'mrf_assets[{self.extra}]'{instead}"
 
 
 class IndexShrunk(MrfError):

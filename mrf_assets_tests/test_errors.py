@@ -18,6 +18,8 @@ _EXAMPLES: list[MrfError] = [
     errors.SettingError("--workers", "must be at least 1"),
     errors.ListFileError("codes.txt", "no such file"),
     errors.QueryError("mine.sql", "no table rate"),
+    errors.MissingExtra("the report", "matplotlib", "report"),
+    errors.MissingExtra("a browser", "Playwright", "browser", "look without one"),
     errors.IndexShrunk(_URL, "files", 12, 1),
     errors.FetchError(_URL, "cannot be read"),
     errors.NotFoundAtSource(_URL, "HTTP 404"),

@@ -98,10 +98,10 @@ def _facts(changes: Changes) -> dict[str, Any]:
 @dg.asset(deps=[*TABLES, PROVIDER_DIRECTORY.name], group_name="answers", kinds={"html"}, owners=OWNERS)
 def report(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.MaterializeResult:  # type: ignore[type-arg]  # a file, no value
     """`report.html`: coverage, prices, spread, changes, quality, providers and run times, on one page."""
-    from mrf_assets.report import charts, write_report  # noqa: PLC0415 - imports matplotlib, 0.5 s
-
     end_with_run(context)
     try:
+        from mrf_assets.report import charts, write_report  # noqa: PLC0415 - imports matplotlib, 0.5 s
+
         made = write_report(ingestor.settings)
     except MrfError as error:
         raise dg.Failure(str(error), allow_retries=False) from None

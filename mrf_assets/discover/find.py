@@ -44,7 +44,7 @@ from mrf_assets.discover.values import (
     WayResult,
     merged,
 )
-from mrf_assets.errors import SettingError
+from mrf_assets.errors import MissingExtra, SettingError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.fetch.rate import host_gate
 from mrf_assets.settings import DiscoverySettings, Settings
@@ -160,7 +160,7 @@ class Discovery:
     def _made_pool(self, settings: Settings, looking: DiscoverySettings, options: FetchOptions) -> BrowserPool | None:
         try:
             browser = BrowserOptions.of(looking, refuse_private_addresses=settings.refuse_private_addresses)
-        except SettingError as error:
+        except (MissingExtra, SettingError) as error:
             if self._mode != "intelligent" or looking.chromium is not None:
                 raise
             self._no_browser = str(error)

@@ -1,4 +1,7 @@
-"""One page about what is published: figures out of the catalog -> charts -> one self-contained HTML file."""
+"""One page about what is published: figures out of the catalog -> charts -> one self-contained HTML file.
+
+Importing it without matplotlib raises MissingExtra.
+"""
 
 from mrf_assets.report.page import REPORT_NAME, Report, write_report
 

@@ -13,14 +13,18 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
+from mrf_assets.errors import MissingExtra
 from mrf_assets.quality.changes import Changes
 from mrf_assets.report.figures import CodePrices, Run, Spread
 from mrf_assets.report.providers import Providers
 from mrf_assets.text import printable
+
+try:
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+except ModuleNotFoundError:
+    raise MissingExtra("the report", "matplotlib", "report") from None
 
 INK, MUTED, FIRST, SECOND, THIRD, FOURTH = "#1b2129", "#6a7480", "#2f6fb3", "#c2571a", "#2b8a57", "#8a5fb0"
 COLORS = {INK: "ink", MUTED: "muted", FIRST: "first", SECOND: "second", THIRD: "third", FOURTH: "fourth"}

@@ -15,7 +15,7 @@ import pytest
 
 from mrf_assets.discover import Discovered, Discovery, Portal, PortalResult, Wanted
 from mrf_assets.discover.find import plain_options
-from mrf_assets.errors import SettingError
+from mrf_assets.errors import MissingExtra, SettingError
 from mrf_assets.fetch.rate import HostGate
 from mrf_assets.settings import DiscoverySettings, Settings
 from mrf_assets_tests.factory import gzipped, index, plans, render
@@ -416,7 +416,7 @@ def test_without_playwright_a_mode_that_needs_it_is_one_error(mode: str, monkeyp
     """Before anything is asked for."""
     _without_browser(monkeypatch)
 
-    with pytest.raises(SettingError, match=r"pip install 'mrf_assets\[browser\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'mrf_assets\[browser\]'"):
         look("https://p.example/", discovery_mode=mode, use_browser=True)
 
 

@@ -13,10 +13,9 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from mrf_assets.errors import SettingError
+from mrf_assets.errors import MissingExtra, SettingError
 from mrf_assets.settings import DiscoverySettings
 
-INSTALL = "pip install 'mrf_assets[browser]'"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _ROOT = 0
 
@@ -37,7 +36,8 @@ class BrowserOptions:
         """What the settings stand for.
 
         Raises:
-            SettingError: There is no Playwright, or no Chromium; it says what to install.
+            MissingExtra: There is no Playwright.
+            SettingError: There is no Chromium; it says what to install.
         """
         sandbox = settings.chromium_sandbox
         return cls(
@@ -55,10 +55,11 @@ def check_browser(chromium: Path | None) -> Path | None:
     """The Chromium to start; None is Playwright's own. Starts nothing.
 
     Raises:
-        SettingError: There is no Playwright, or no Chromium; it says what to install.
+        MissingExtra: There is no Playwright.
+        SettingError: There is no Chromium; it says what to install.
     """
     if find_spec("playwright") is None:
-        raise SettingError("browser", f"Playwright is not installed; {INSTALL}, or look without one: --no-browser")
+        raise MissingExtra("a browser", "Playwright", "browser", "look without one: --no-browser")
     if chromium is not None:
         found = shutil.which(chromium)
         if found is None:

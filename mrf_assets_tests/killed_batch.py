@@ -30,7 +30,7 @@ from mrf_assets.providers.lookup import (
     recover,
     start_over,
 )
-from mrf_assets.providers.lookup.ledger import Part
+from mrf_assets.providers.lookup.waiting_rows import Part
 
 _COLUMNS: dict[str, pa.DataType] = {"key": pa.string(), "round": pa.int64(), "at": pa.timestamp("us", tz="UTC")}
 SCHEMA = pa.schema(_COLUMNS)

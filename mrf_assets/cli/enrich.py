@@ -275,7 +275,7 @@ class _Run:
         self._bar.update(self._task, total=statistics.total, completed=done)
 
     def _progressed(self, run: Enrichment) -> None:
-        numbers, dollars = self._statistics, prices_of(self._settings).cost_of(self._statistics)
+        numbers, dollars = self._statistics, self._statistics.cost(prices_of(self._settings))
         counts, spent, names = counts_text(numbers), spent_text(numbers, dollars), run.names.as_text()
         if self._console.is_terminal:
             self._bar.further_lines = f"{counts}, {names}\n{spent}"

@@ -216,7 +216,7 @@ def _progress(context: dg.AssetExecutionContext, prices: Prices) -> Callable[[St
 
     def on_progress(statistics: Statistics) -> None:
         if line.is_due():
-            spent = spent_text(statistics, prices.cost_of(statistics))
+            spent = spent_text(statistics, statistics.cost(prices))
             context.log.info("%s; %s; %s", counts_text(statistics), spent, pace_text(statistics))
         if observation.is_due():
             facts = statistics.as_facts()

@@ -1,17 +1,19 @@
-"""Look up providers in NPPES: the engine of `batch` over the client of `nppes`."""
+"""Who the providers are: the engine of `lookup` over the registry of `nppes`.
 
-from mrf_assets.providers.alert import batch_lines, ended_alert, failed_alert, failures_hint
-from mrf_assets.providers.enrich import (
-    STAGES,
-    Enrichment,
-    EnrichOptions,
-    Estimate,
-    batch_options,
-    estimate,
-    prices_of,
-    tuning_hint,
-)
-from mrf_assets.providers.run_files import RunFiles
+In the order in which data flows:
+- npis, inputs: the NPIs of what is published, or of a file,
+- submitted_npis: a list that somebody submits,
+- names, fill_rates: how well a row answers the question,
+- run_files: progress, errors, report and alerts of a run,
+- estimate: what a run is to do, and what it takes,
+- enrich: a list of NPIs looked up,
+- registry: the registry's entries of the published NPIs, kept up to date,
+- directory, directory_rules: both joined, and rules over it.
+"""
+
+from mrf_assets.providers.enrich import Enrichment, tuning_hint
+from mrf_assets.providers.estimate import STAGES, EnrichOptions, Estimate, batch_options, estimate, prices_of
+from mrf_assets.providers.run_files import RunFiles, batch_lines, ended_alert, failed_alert, failures_hint
 
 __all__ = [
     "STAGES",

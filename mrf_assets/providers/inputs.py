@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from mrf_assets.errors import Problem, SettingError, SourceProblems
 from mrf_assets.providers.lookup import Failure, Item
+from mrf_assets.providers.npis import published_npis
 from mrf_assets.providers.nppes import npi_of, npi_problem
-from mrf_assets.providers.published import published_npis
 
 INVALID = "invalid_npi"
 PUBLISHED = "asset:providers"

@@ -1,4 +1,4 @@
-"""The NPIs of what is published, with how many prices name each."""
+"""The NPIs of what is published now, with how many prices name each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from mrf_assets.lake.duckdb_paths import pattern_of
+from mrf_assets.lake.store import Store
 from mrf_assets.schema import NPIS
 
 _LIMITS = {"memory_limit": "512MB"}
@@ -51,3 +52,10 @@ def npi_batches(networks: Iterable[tuple[str, Mapping[str, Sequence[Path]]]]) ->
         found = connection.sql(_ALL)
         for batch in () if found is None else found.to_arrow_reader(_ROWS_AT_ONCE):
             yield batch.cast(NPIS.arrow)
+
+
+def published_npis(lake: Path) -> Iterator[pa.RecordBatch]:
+    """`schema.NPIS` of the latest period of every network."""
+    store = Store(lake.absolute())
+    held = ((network, store.held_tables(network)) for network in store.networks())
+    return npi_batches((network, periods[max(periods)]) for network, periods in held if periods)

@@ -26,7 +26,7 @@ from mrf_assets.clock import SKEW_SECONDS
 from mrf_assets.errors import FetchError, SettingError, StoreError, StreamError
 from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.lake.reference_tables import Reference, write_table
-from mrf_assets.providers.enrich import prices_of
+from mrf_assets.providers.estimate import prices_of
 from mrf_assets.providers.inputs import INVALID
 from mrf_assets.providers.lookup import (
     Batch,
@@ -46,9 +46,9 @@ from mrf_assets.providers.lookup import (
     recover,
     renew,
 )
+from mrf_assets.providers.npis import published_npis
 from mrf_assets.providers.nppes import NppesClient, npi_problem
 from mrf_assets.providers.nppes.bulk import BulkRegistry, Probe
-from mrf_assets.providers.published import published_npis
 from mrf_assets.schema import NPI_REGISTRY, NPIS
 from mrf_assets.settings import EnrichSettings
 from mrf_assets.stream.decompress import Opener
@@ -129,7 +129,7 @@ class RegistryUpdate:
             result.invalid = ledger.reasons()[INVALID]
             drop_replaced(ledger, output, _KEY)
             result.rows = sum(part.rows for part in ledger.parts(ledger.name_of(output.path)))
-        result.cost_dollars = prices_of(self.settings).cost_of(result.statistics)
+        result.cost_dollars = result.statistics.cost(prices_of(self.settings))
         return result
 
     def _prepare(self, ledger: Ledger, output: Output) -> int:

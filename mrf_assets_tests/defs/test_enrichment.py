@@ -26,7 +26,7 @@ from mrf_assets.lake.reference_tables import Reference, write_table
 from mrf_assets.providers import batch_options
 from mrf_assets.providers.directory import write_directory
 from mrf_assets.providers.directory_rules import DIRECTORY_CHECKS
-from mrf_assets.providers.published import published_npis
+from mrf_assets.providers.npis import published_npis
 from mrf_assets.providers.registry import RegistryResult, RegistryUpdate
 from mrf_assets.schema import NPI_REGISTRY, NPIS, PROVIDER_DIRECTORY
 from mrf_assets.settings import EnrichSettings, Settings

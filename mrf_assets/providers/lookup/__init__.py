@@ -1,11 +1,17 @@
 """A batch of look-ups against a slow, rate-limited service: parallel, resumable, exact.
 
-Knows nothing of what is looked up. In the order in which an item passes: `values` (items and
-outcomes), `ledger` (what is to do), `limiter` and `pool` (the requests), `outputs` (the rows);
-`run` puts them together, `statistics`, `progress`, `cost` and `stop` go along.
+Knows nothing of what is looked up. In the order in which an item passes:
+- items: items, their outcomes, options, and the request to stop,
+- ledger_file, waiting_rows, ledger: what is to do, and the rows that wait for an output, in one SQLite file,
+- limiter, pool: the requests,
+- cost, statistics, budget: what the requests took, how it reads, and when it is enough,
+- cells, output_faults, parquet_output, csv_output, outputs: the rows,
+- run: a ledger and an output brought forward,
+- recovery: both in agreement, before and after a run.
 """
 
-from mrf_assets.providers.lookup.cost import Budget, Prices, dollars_text
+from mrf_assets.providers.lookup.budget import Budget
+from mrf_assets.providers.lookup.cost import Prices, dollars_text
 from mrf_assets.providers.lookup.items import (
     Answer,
     BatchOptions,
@@ -15,25 +21,15 @@ from mrf_assets.providers.lookup.items import (
     Outcome,
     Result,
     Row,
+    Stop,
     Unfinished,
 )
 from mrf_assets.providers.lookup.ledger import FailedItem, Ledger
 from mrf_assets.providers.lookup.outputs import Output, held, output_at
 from mrf_assets.providers.lookup.pool import Pool, in_thread, process_batch
-from mrf_assets.providers.lookup.progress import Pulse, counts_text, pace_text, spent_text
-from mrf_assets.providers.lookup.run import (
-    Batch,
-    BatchReport,
-    Fresh,
-    adopt,
-    drop_replaced,
-    failures_of,
-    recover,
-    renew,
-    start_over,
-)
-from mrf_assets.providers.lookup.statistics import Statistics
-from mrf_assets.providers.lookup.stop import Stop
+from mrf_assets.providers.lookup.recovery import Fresh, adopt, drop_replaced, recover, renew, start_over
+from mrf_assets.providers.lookup.run import Batch, BatchReport, failures_of
+from mrf_assets.providers.lookup.statistics import Pulse, Statistics, counts_text, pace_text, spent_text
 
 __all__ = [
     "Answer",

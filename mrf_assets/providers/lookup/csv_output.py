@@ -16,8 +16,8 @@ import pyarrow as pa
 from mrf_assets.errors import StoreError, UnexpectedRows
 from mrf_assets.files import as_store_errors, sync
 from mrf_assets.providers.lookup.cells import from_text, to_text
-from mrf_assets.providers.lookup.ledger import Part
 from mrf_assets.providers.lookup.output_faults import NEXT, READ_ROWS, nothing_left, unexpected, unreadable
+from mrf_assets.providers.lookup.waiting_rows import Part
 
 _CSV_NAME = "rows"
 _MAX_CELL_CHARACTERS = 2**31 - 1  # a raw answer may be of any length, and what was written must be readable

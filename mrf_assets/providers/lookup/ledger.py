@@ -1,56 +1,30 @@
-"""Which items are done, in one SQLite file, and the rows that wait to be written.
+"""Which items of a batch are to do, done or given up.
 
 An item's state and its row change in one transaction, so a crash loses both or neither.
-`parts` says what of each output is committed; what lies on the disk beyond that is a leftover
-of a crash, and its rows are still here: commits are on the disk (`sync`) before their rows are
-written anywhere else.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
-import os
 import sqlite3
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import orjson
 
 from mrf_assets.errors import StoreError
-from mrf_assets.files import as_sqlite_errors, sqlite_transaction, sync
+from mrf_assets.files import as_sqlite_errors, sync
 from mrf_assets.providers.lookup.items import Failure, Item, Outcome, Result, Row
+from mrf_assets.providers.lookup.ledger_file import LOCK_SUFFIX, open_ledger
+from mrf_assets.providers.lookup.waiting_rows import WaitingRows, put_in_line
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS items (
-    position INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, priority REAL NOT NULL, facts TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'running', 'done', 'failed')),
-    attempts INTEGER NOT NULL DEFAULT 0, reason TEXT, error TEXT, http_status INTEGER, last_updated TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS items_to_do ON items (state, priority DESC, position);
-CREATE TABLE IF NOT EXISTS waiting (position INTEGER PRIMARY KEY, output TEXT NOT NULL, rows INTEGER NOT NULL,
-    json BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS parts (output TEXT NOT NULL, name TEXT NOT NULL, rows INTEGER NOT NULL,
-    size_bytes INTEGER NOT NULL, PRIMARY KEY (output, name));
-"""
 _REASONS = "SELECT reason, count(*) FROM items WHERE state = 'failed' GROUP BY reason"
 _PAGE = 100  # rows of one statement
-_WAITING_ROWS = 1_000  # of one entry of `waiting`, with their JSON at most some 10 MB
-_LOCK_SUFFIX = ".lock"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A piece of an output that is committed."""
-
-    name: str
-    rows: int
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,63 +39,8 @@ class FailedItem:
     last_updated: str
 
 
-class Ledger:
+class Ledger(WaitingRows):
     """The state of one batch; one process at a time. Use as a context manager."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-
-    def __enter__(self) -> Self:
-        with self._refusals():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = self.path.with_name(self.path.name + _LOCK_SUFFIX).open("w")
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._lock.close()
-                raise StoreError(
-                    str(self.path), "another process works on this batch; wait for it, or give another --checkpoint"
-                ) from None
-            self._db = _open(self.path)
-            sync(self.path.parent)
-            return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._db.close()
-        self._lock.close()
-
-    def _refusals(self) -> AbstractContextManager[None]:
-        return as_sqlite_errors(self.path, "the batch cannot be kept")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._refusals(), sqlite_transaction(self._db):
-            yield self._db
-
-    def sync(self) -> None:
-        """Come back when all that is committed is on the disk; in any thread.
-
-        A power cut before that takes the last commits with it, and never makes the file inconsistent.
-        """
-        with self._refusals(), suppress(FileNotFoundError):  # what is not in the log is in the file, and on the disk
-            sync(self.path.with_name(self.path.name + "-wal"))
-
-    # Names of outputs.
-
-    def name_of(self, output: Path) -> str:
-        """How an output is called here: its way from this folder, so that both can be moved, or mounted elsewhere.
-
-        Where they have no folder in common, its whole path.
-        """
-        folder, place = self.path.parent.resolve(), output.parent.resolve() / output.name
-        common = Path(os.path.commonpath([folder, place]))
-        return str(place) if common == Path(common.anchor) else os.path.relpath(place, folder)
-
-    def place_of(self, name: str) -> Path:
-        """Where the output of that name is now."""
-        return Path(os.path.normpath(self.path.parent.resolve() / name))
-
-    # Items.
 
     def add(self, entries: Iterable[Item | Failure], *, replacing: str | None = None) -> int:
         """Take in items, and some that are given up without a try; returns how many.
@@ -277,7 +196,7 @@ class Ledger:
         rows = [outcome.row for outcome in outcomes if isinstance(outcome, Result)]
         now = _now()
         with self._transaction() as db:
-            _wait(db, output, rows)
+            put_in_line(db, output, rows)
             db.executemany(
                 "UPDATE items SET state = ?, attempts = attempts + ?, reason = ?, error = ?, http_status = ?, "
                 "last_updated = ? WHERE key = ?",
@@ -287,108 +206,18 @@ class Ledger:
     def carry(self, keys: Sequence[str], rows: Sequence[Row], output: str) -> None:
         """Take over rows of an earlier batch, which were looked up not long ago; `keys` are those of the rows."""
         with self._transaction() as db:
-            _wait(db, output, rows)
+            put_in_line(db, output, rows)
             db.executemany(
                 "UPDATE items SET state = 'done', reason = NULL, error = NULL, http_status = NULL, last_updated = ? "
                 "WHERE key = ?",
                 [(_now(), key) for key in keys],
             )
 
-    # Rows on their way into an output.
-
-    def waiting_rows(self, output: str) -> int:
-        """Rows of an output that are committed here, and not written there yet."""
-        with self._refusals():
-            (count,) = self._db.execute(
-                "SELECT coalesce(sum(rows), 0) FROM waiting WHERE output = ?", [output]
-            ).fetchone()
-        return int(count)
-
-    def waiting_until(self, output: str, most_rows: int) -> int:
-        """The position up to which the oldest waiting rows are to be written: so many, and what came with the last."""
-        rows, last = 0, -1
-        with self._refusals():
-            waiting = "SELECT position, rows FROM waiting WHERE output = ? ORDER BY position"
-            for position, count in self._db.execute(waiting, [output]):
-                rows, last = rows + count, position
-                if rows >= most_rows:
-                    break
-        return last
-
-    def waiting(self, output: str, until: int, page_rows: int) -> Generator[list[dict[str, Any]]]:
-        """Waiting rows up to a position, in pages; times are ISO 8601 texts.
-
-        Reads over a connection of its own, so that it can be used in any thread; it is to be closed in that one.
-        """
-        with self._refusals(), closing(sqlite3.connect(self.path)) as db:
-            page: list[dict[str, Any]] = []
-            waiting = "SELECT json FROM waiting WHERE output = ? AND position <= ? ORDER BY position"
-            for (data,) in db.execute(waiting, [output, until]):
-                page += orjson.loads(data)
-                if len(page) >= page_rows:
-                    yield page
-                    page = []
-            if page:
-                yield page
-
-    def written(self, output: str, part: Part, last: int) -> None:
-        """The waiting rows up to a position stand in an output now."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM waiting WHERE output = ? AND position <= ?", [output, last])
-            db.execute(
-                "INSERT INTO parts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, "
-                "size_bytes = excluded.size_bytes",
-                [output, part.name, part.rows, part.size_bytes],
-            )
-
-    def adopt(self, output: str, parts: Iterable[Part]) -> None:
-        """What stands in an output is of this batch now, whoever wrote it."""
-        with self._transaction() as db:
-            db.executemany("INSERT INTO parts VALUES (?, ?, ?, ?)", _part_rows(output, parts))
-
     def finish(self, keys: Iterable[str]) -> int:
         """These have their row already, and need no look-up; returns how many items that are."""
         done = "UPDATE items SET state = 'done', reason = NULL, error = NULL WHERE key = ? AND state <> 'done'"
         with self._transaction() as db:
             return db.executemany(done, ([key] for key in keys)).rowcount
-
-    def rewritten(self, output: str, parts: Iterable[Part], note: str) -> None:
-        """An output consists of these parts alone now; the note under this name says so until it is taken away."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM parts WHERE output = ?", [output])
-            db.executemany("INSERT INTO parts VALUES (?, ?, ?, ?)", _part_rows(output, parts))
-            db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", [note, output])
-
-    def outputs(self) -> list[str]:
-        """The names of all outputs that this batch was written to, or has rows for."""
-        with self._refusals():
-            return [
-                output
-                for (output,) in self._db.execute(
-                    "SELECT output FROM parts UNION SELECT output FROM waiting ORDER BY 1"
-                )
-            ]
-
-    def parts(self, output: str) -> list[Part]:
-        """What of an output is committed."""
-        with self._refusals():
-            rows = self._db.execute(
-                "SELECT name, rows, size_bytes FROM parts WHERE output = ? ORDER BY name", [output]
-            ).fetchall()
-        return [Part(name=name, rows=count, size_bytes=size) for name, count, size in rows]
-
-    # Notes.
-
-    def note(self, name: str, value: str) -> None:
-        """Keep a fact about the batch."""
-        with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", [name, value])
-
-    def noted(self, name: str) -> str | None:
-        """A fact about the batch."""
-        with self._refusals():
-            row = self._db.execute("SELECT value FROM notes WHERE name = ?", [name]).fetchone()
-        return None if row is None else str(row[0])
 
     @contextmanager
     def successor(self) -> Iterator[Ledger]:
@@ -406,41 +235,19 @@ class Ledger:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.close()
             if self.path.with_name(self.path.name + "-wal").exists():
-                self._db = _open(self.path)
+                self._db = open_ledger(self.path)
                 raise StoreError(
                     str(self.path), "is open in another program (sqlite3?); close it there, and start again"
                 )
             path.replace(self.path)
             sync(self.path.parent)
-            path.with_name(path.name + _LOCK_SUFFIX).unlink(missing_ok=True)
-            self._db = _open(self.path)
+            path.with_name(path.name + LOCK_SUFFIX).unlink(missing_ok=True)
+            self._db = open_ledger(self.path)
 
 
 def _looked_into(path: Path) -> AbstractContextManager[sqlite3.Connection]:
     has_log = path.with_name(path.name + "-wal").exists()
     return closing(sqlite3.connect(f"{path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}", uri=True))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("PRAGMA journal_mode=WAL")
-    # A commit does not wait for the disk, `sync` does, in another thread: with FULL the event loop stood still for 9 of
-    # 52 s while other programs wrote (20,000 look-ups), so for 1.4.
-    db.execute("PRAGMA synchronous=NORMAL")
-    db.execute("PRAGMA wal_autocheckpoint=10000")  # pages; a checkpoint waits for the disk
-    db.executescript(_SCHEMA)
-    return db
-
-
-def _wait(db: sqlite3.Connection, output: str, rows: Sequence[Row]) -> None:
-    # JSON, not Arrow: ten rows of 45 columns take a tenth of the time.
-    for first in range(0, len(rows), _WAITING_ROWS):
-        page = rows[first : first + _WAITING_ROWS]
-        db.execute("INSERT INTO waiting (output, rows, json) VALUES (?, ?, ?)", [output, len(page), orjson.dumps(page)])
-
-
-def _part_rows(output: str, parts: Iterable[Part]) -> Iterator[tuple[str, str, int, int]]:
-    return ((output, part.name, part.rows, part.size_bytes) for part in parts)
 
 
 def _entry(entry: Item | Failure, now: str) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import inf
 
 from mrf_assets.fetch.rate.pace import HostLimits, Pace
-from mrf_assets.providers.lookup.stop import Stop
+from mrf_assets.providers.lookup.items import Stop
 
 _MINUTE_SECONDS = 60.0
 _SMOOTHING = 0.2

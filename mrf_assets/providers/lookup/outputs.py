@@ -16,8 +16,8 @@ import pyarrow as pa
 from mrf_assets.errors import StoreError
 from mrf_assets.files import as_store_error, exclusive
 from mrf_assets.providers.lookup.csv_output import CsvFile
-from mrf_assets.providers.lookup.ledger import Part
 from mrf_assets.providers.lookup.parquet_output import ParquetParts
+from mrf_assets.providers.lookup.waiting_rows import Part
 
 
 class Output(Protocol):

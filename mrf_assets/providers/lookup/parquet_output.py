@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from mrf_assets.errors import StoreError, UnexpectedRows
 from mrf_assets.files import as_store_errors, sync
-from mrf_assets.providers.lookup.ledger import Part
 from mrf_assets.providers.lookup.output_faults import NEXT, READ_ROWS, nothing_left, unexpected, unreadable
+from mrf_assets.providers.lookup.waiting_rows import Part
 
 _PART = re.compile(r"\Apart-([0-9]{6})\.parquet\Z")
 _PARTIAL = ".new"

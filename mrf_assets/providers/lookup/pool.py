@@ -16,11 +16,21 @@ from typing import Final
 from mrf_assets.errors import LookUpFailed
 from mrf_assets.fetch.rate import HostLimits, backoff_seconds
 from mrf_assets.fetch.rate.pace import MAX_RATE, Pace
-from mrf_assets.providers.lookup.cost import Budget, Prices
-from mrf_assets.providers.lookup.items import Answer, BatchOptions, Failure, Item, LookUp, Outcome, Result, Unfinished
+from mrf_assets.providers.lookup.budget import Budget
+from mrf_assets.providers.lookup.cost import Prices
+from mrf_assets.providers.lookup.items import (
+    Answer,
+    BatchOptions,
+    Failure,
+    Item,
+    LookUp,
+    Outcome,
+    Result,
+    Stop,
+    Unfinished,
+)
 from mrf_assets.providers.lookup.limiter import Start, StartLimiter
 from mrf_assets.providers.lookup.statistics import Statistics
-from mrf_assets.providers.lookup.stop import Stop
 
 logger = logging.getLogger(__name__)
 

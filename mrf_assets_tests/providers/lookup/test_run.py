@@ -48,7 +48,7 @@ from mrf_assets.providers.lookup import (
     renew,
     start_over,
 )
-from mrf_assets.providers.lookup.ledger import Part
+from mrf_assets.providers.lookup.waiting_rows import Part
 from mrf_assets_tests import killed_batch
 from mrf_assets_tests.killed_batch import Around
 from mrf_assets_tests.providers.lookup.test_pool import Scripted, fast, items, lasting, passing, refusal

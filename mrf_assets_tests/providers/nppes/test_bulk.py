@@ -32,8 +32,9 @@ from mrf_assets.errors import (
 )
 from mrf_assets.fetch import open_url, probe
 from mrf_assets.providers.nppes.answers import read_answer
-from mrf_assets.providers.nppes.bulk import BulkRegistry, Written, read_listing, write_parquet
+from mrf_assets.providers.nppes.bulk import BulkRegistry, Written, write_parquet
 from mrf_assets.providers.nppes.bulk_archive import columns_of, npi_lines
+from mrf_assets.providers.nppes.bulk_listing import read_listing
 from mrf_assets.schema import NPI_REGISTRY
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.nppes_factory import (

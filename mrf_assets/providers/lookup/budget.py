@@ -1,0 +1,33 @@
+"""When a batch of look-ups has cost enough."""
+
+from __future__ import annotations
+
+import logging
+
+from mrf_assets.providers.lookup.cost import Prices, dollars_text
+from mrf_assets.providers.lookup.items import Stop
+from mrf_assets.providers.lookup.statistics import Statistics
+
+logger = logging.getLogger(__name__)
+
+
+_WARN_AT = 0.8
+
+
+class Budget:
+    """Warns at 80 % of the budget and stops the batch at 100 %; it can be resumed."""
+
+    def __init__(self, dollars: float | None, prices: Prices) -> None:
+        self.dollars, self.prices = dollars, prices
+        self._warned = False
+
+    def check(self, statistics: Statistics, stop: Stop) -> None:
+        """Compare what was spent with the budget."""
+        if self.dollars is None or stop.requested:
+            return
+        spent = statistics.cost(self.prices)
+        if spent >= self.dollars:
+            stop.request(f"the budget of {dollars_text(self.dollars)} is spent")
+        elif spent >= _WARN_AT * self.dollars and not self._warned:
+            self._warned = True
+            logger.warning("80 %% of the budget is spent: %s of %s", dollars_text(spent), dollars_text(self.dollars))

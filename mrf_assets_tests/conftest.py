@@ -20,7 +20,7 @@ from hypothesis import settings
 from mrf_assets.extract import Reader, Request, Tally, read_reference
 from mrf_assets.limits import Limits
 from mrf_assets.schema import TABLES
-from mrf_assets.stream.decompress import RawFile, TransferCounts
+from mrf_assets.stream.raw_file import RawFile, TransferCounts
 from mrf_assets_tests.factory import Document, render
 from mrf_assets_tests.progress import Progress
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mrf_assets.fetch import FetchOptions, open_url
-from mrf_assets.stream.decompress import Opener, RawFile
+from mrf_assets.stream.raw_file import Opener, RawFile
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 INDEX = "2026-11-01_acme_index.json"

@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.lake.store import Stage, Store, TableFile
+from mrf_assets.lake.stage import Stage, TableFile
+from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES, PLANS, PROVIDER_SETS, PROVIDERS, RATES, REJECTS, TABLES, Table
 
 Row = dict[str, Any]

@@ -51,12 +51,13 @@ from mrf_assets.ingest.pipeline import ingest, with_checked_arguments
 from mrf_assets.ingest.published_prices import networks_by_whitelists, published_prices
 from mrf_assets.ingest.results import NetworkResult
 from mrf_assets.lake.catalog import write_catalog
-from mrf_assets.lake.store import Store, row_counts
+from mrf_assets.lake.stage import row_counts
+from mrf_assets.lake.store import Store
 from mrf_assets.priority import Priority
 from mrf_assets.runner.console import print_warnings
 from mrf_assets.settings import Operations, Settings, dagster_home, unknown_variables
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
-from mrf_assets.stream.decompress import Opener
+from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.text import PrintableFormatter, printable, printable_json
 from mrf_assets.urls import file_name

@@ -19,7 +19,7 @@ import dagster as dg
 from mrf_assets.batches.manifest import NO_OUTPUT_FILES
 from mrf_assets.defs.plain import plain_metadata
 from mrf_assets.ingest.results import FileResult, NetworkResult, spent_on
-from mrf_assets.lake.store import row_counts
+from mrf_assets.lake.stage import row_counts
 from mrf_assets.schema import Table
 from mrf_assets.tasks import FileTask
 

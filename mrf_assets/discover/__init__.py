@@ -4,20 +4,16 @@ Read it in the order in which data flows:
 
     values        what is looked for, and what comes out: `FoundFile`, `PortalResult`
     portals       a list of portals -> addresses
-    names         an address -> what kind of file it is the address of, if of any
+    kinds         an address -> what kind of file it is the address of, if of any
     links         the text of a page -> the addresses in it
     answers       what a server answered (HTML, JSON, a listing, a list) -> files, and where more of them are named
-    profiles      a portal's address -> addresses that its family is known to answer
+    families      a portal's address -> addresses that its family is known to answer
     robots        what a host asks of programs
-    plain         those addresses and the page, over plain HTTP: `fetch`, with its manners and bounds
-    patience      when a look ends
-    turns         a turn at a host, for who lives in an event loop
-    browser       which Chromium there is
-    visit         one page in one context
-    guarded_proxy the browser's way out, where private addresses are refused
-    browser_pool  one Chromium, some contexts: pages as people see them
+    deadline      deadlines of a look, and how it is stopped
+    plain_http    those addresses and the page, over plain HTTP: `fetch`, with its manners and bounds
+    browser       the page as people see it, in Chromium
     find          the modes: which way is taken when
-    watch         what was found -> the registry of watched indexes
+    register      what was found -> the registry of watched indexes
     found_csv     the same -> a CSV
 
 All of it comes from strangers. Addresses may be signed: `canonical_url` is the only form that is shown; the CSV and the

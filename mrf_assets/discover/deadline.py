@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mrf_assets.errors import ServerBusy, TimeSpent
 from mrf_assets.fetch import Gate, Slot
-from mrf_assets.stream.decompress import Opener, RawFile
+from mrf_assets.stream.raw_file import Opener, RawFile
 from mrf_assets.urls import canonical_url
 
 

@@ -48,7 +48,7 @@ from mrf_assets.errors import MissingExtra, SettingError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.fetch.rate import host_gate
 from mrf_assets.settings import DiscoverySettings, Settings
-from mrf_assets.stream.decompress import Opener
+from mrf_assets.stream.raw_file import Opener
 from mrf_assets.urls import host_of
 from mrf_assets.urls.private_addresses import is_private_host
 

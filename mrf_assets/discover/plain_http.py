@@ -31,7 +31,8 @@ from mrf_assets.errors import (
     UnsupportedContent,
     UnsupportedUrl,
 )
-from mrf_assets.stream.decompress import Opener, RawFile, is_zlib
+from mrf_assets.stream.decompress import is_zlib
+from mrf_assets.stream.raw_file import Opener, RawFile
 from mrf_assets.urls import canonical_url
 
 logger = logging.getLogger(__name__)

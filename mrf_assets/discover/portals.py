@@ -12,7 +12,7 @@ from mrf_assets.errors import Problem, SourceProblems
 from mrf_assets.limits import Limits
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.locations import Unusable, shown, usable_location
-from mrf_assets.stream.decompress import Opener
+from mrf_assets.stream.raw_file import Opener
 from mrf_assets.urls import canonical_url
 
 _COLUMN, _PAYER = "portal_url", "payer"

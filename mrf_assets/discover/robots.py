@@ -14,7 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 from protego import Protego
 
 from mrf_assets.errors import MrfError, RobotsRefused
-from mrf_assets.stream.decompress import Opener, is_zlib
+from mrf_assets.stream.decompress import is_zlib
+from mrf_assets.stream.raw_file import Opener
 from mrf_assets.urls import canonical_url, host_of, server_of
 
 logger = logging.getLogger(__name__)

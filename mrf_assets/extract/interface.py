@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from mrf_assets.limits import Limits
-from mrf_assets.stream.decompress import Opener
+from mrf_assets.stream.raw_file import Opener
 from mrf_assets.whitelist import CodeWhitelist
 
 TableBatch = tuple[str, pa.RecordBatch]  # the name of a table of `schema`, and rows of it

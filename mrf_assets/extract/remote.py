@@ -24,7 +24,8 @@ from typing import NamedTuple
 from mrf_assets.errors import FetchError, LimitExceeded, MrfError, RemoteReferencesFailed
 from mrf_assets.extract.interface import Request, Tally
 from mrf_assets.extract.values import Json, Obj, Values
-from mrf_assets.stream.decompress import BLOCK_BYTES, open_json
+from mrf_assets.stream.decompress import open_json
+from mrf_assets.stream.raw_file import BLOCK_BYTES
 from mrf_assets.text import printable
 from mrf_assets.urls import canonical_url
 

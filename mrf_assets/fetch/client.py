@@ -40,7 +40,7 @@ from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.rate import retry_after_seconds
 from mrf_assets.fetch.retries import Retries, host_is_silent, note_answer, note_silence
 from mrf_assets.settings import certificates
-from mrf_assets.stream.decompress import TransferCounts
+from mrf_assets.stream.raw_file import TransferCounts
 from mrf_assets.urls import canonical_url, host_of, server_of
 from mrf_assets.urls.private_addresses import PRIVATE, is_private_address, is_private_host
 

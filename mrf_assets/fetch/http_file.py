@@ -35,7 +35,7 @@ from mrf_assets.fetch.client import Answer, Client, status_error
 from mrf_assets.fetch.opened import OpenedFile, Validators
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
-from mrf_assets.stream.decompress import BLOCK_BYTES, TransferCounts
+from mrf_assets.stream.raw_file import BLOCK_BYTES, TransferCounts
 from mrf_assets.urls import canonical_url
 from mrf_assets.urls.redaction import unescaped
 

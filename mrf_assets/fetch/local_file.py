@@ -10,7 +10,7 @@ from typing import IO
 
 from mrf_assets.errors import FetchError, NotFoundAtSource
 from mrf_assets.fetch.opened import OpenedFile, Validators
-from mrf_assets.stream.decompress import TransferCounts
+from mrf_assets.stream.raw_file import TransferCounts
 from mrf_assets.urls import canonical_url, local_path
 
 

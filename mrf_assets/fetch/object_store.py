@@ -30,7 +30,7 @@ from mrf_assets.errors import (
 from mrf_assets.fetch.opened import OpenedFile, Validators
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
-from mrf_assets.stream.decompress import TransferCounts
+from mrf_assets.stream.raw_file import TransferCounts
 from mrf_assets.urls import canonical_url, host_of, store_kind
 from mrf_assets.urls.private_addresses import is_private_host
 

@@ -20,7 +20,7 @@ from mrf_assets.fetch.local_file import local_validators, open_local
 from mrf_assets.fetch.opened import Validators
 from mrf_assets.fetch.options import DEFAULT_OPTIONS, FetchOptions
 from mrf_assets.fetch.spool import spooled
-from mrf_assets.stream.decompress import RawFile
+from mrf_assets.stream.raw_file import RawFile
 from mrf_assets.urls import canonical_url, is_remote, server_of, store_kind
 
 _SCHEMES = ("http://", "https://")

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from mrf_assets.errors import FetchError, TimeSpent
 from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.rate import backoff_seconds
-from mrf_assets.stream.decompress import TransferCounts
+from mrf_assets.stream.raw_file import TransferCounts
 from mrf_assets.text import printable
 
 logger = logging.getLogger(__name__)

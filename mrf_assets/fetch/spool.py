@@ -10,7 +10,7 @@ from typing import IO
 
 from mrf_assets.errors import StoreError
 from mrf_assets.files import as_store_error, is_full, require_room
-from mrf_assets.stream.decompress import BLOCK_BYTES, RawFile, TransferCounts
+from mrf_assets.stream.raw_file import BLOCK_BYTES, RawFile, TransferCounts
 
 _ROOM_EVERY_BLOCKS = 32
 

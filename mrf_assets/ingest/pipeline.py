@@ -1,4 +1,4 @@
-"""The road of one network: fetch, extract, audit, publish. All callers share it.
+"""Ingest one network: its files (`part`), their audit, their publication. All callers share it.
 
 `ingest` is what the Dagster assets, `mrf run` and `mrf extract` do with one partition key.
 """
@@ -6,46 +6,34 @@
 from __future__ import annotations
 
 import datetime as dt
-import gc
 import logging
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.errors import AccessRefused, MrfError, SettingError, WhitelistKeepsNothing
-from mrf_assets.extract import READERS, Reader, Request, Tally
-from mrf_assets.fetch import FetchOptions, Validators, open_url, probe
-from mrf_assets.files import as_store_errors, require_room
+from mrf_assets.errors import MrfError, SettingError, WhitelistKeepsNothing
+from mrf_assets.extract import READERS
+from mrf_assets.fetch import FetchOptions, Validators, probe
 from mrf_assets.ingest.parallel import in_processes
-from mrf_assets.ingest.plan import TaskStore
-from mrf_assets.ingest.provider_filter import kept_rows
-from mrf_assets.ingest.results import FileResult, NetworkResult, Progress, spent, spent_on, spent_together
-from mrf_assets.ingest.unchanged import UnchangedPart, plan_rows, unchanged_parts
-from mrf_assets.lake.store import PartWriter, Stage, Store, part_labels
+from mrf_assets.ingest.part import PartIngest, known_row, options_of
+from mrf_assets.ingest.results import FileResult, NetworkResult, Progress, spent_on, spent_together
+from mrf_assets.ingest.unchanged import UnchangedPart, unchanged_parts
+from mrf_assets.lake.stage import Stage
+from mrf_assets.lake.store import Store, part_labels
 from mrf_assets.quality.network_rules import audit
-from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, REJECTS
+from mrf_assets.schema import FILES, RATES, REJECTS
 from mrf_assets.settings import NETWORK_PATHS, Settings
-from mrf_assets.stream.decompress import DecompressedFile, Opener, TransferCounts, open_json, read_ahead
+from mrf_assets.stream.raw_file import TransferCounts
 from mrf_assets.tasks import FileTask
 from mrf_assets.whitelist import Whitelists
 
 logger = logging.getLogger(__name__)
-
-_WITH_PRICES = frozenset({"price", "rate", "item"})  # rejects that cost prices
-_COLLECT_EVERY = 500_000  # objects made
-# Tables of everything took 0.15 to 0.62 of the bytes of a gzip, and up to 0.1 of those of plain JSON: the shapes of
-# mrf_assets_tests/factory.py at 60 MB. What a whitelist keeps of a file cannot be told before.
-_TABLES_SHARE = {"gzip": 0.7, "zip": 0.7, "zlib": 0.7, "plain": 0.1}
-_ROOM_EVERY_BYTES = 32 << 20  # of JSON
 
 
 def settings_of(tasks: Iterable[FileTask], settings: Settings) -> Settings:
@@ -118,12 +106,12 @@ def ingest(
         standing: Sequence[UnchangedPart] = ()
         if settings.skip_unchanged:
             asked = partial(_said_of, fetch_options)
-            standing = unchanged_parts(store, parts, partial(_known_row, settings=settings, wanted=wanted), asked)
+            standing = unchanged_parts(store, parts, partial(known_row, settings=settings, wanted=wanted), asked)
         if standing:
             result = _as_published(network_id, standing, store, settings)
         else:
             with store.stage(network_id) as stage:
-                work = _Work(network_id, settings, wanted, reader, stage, fetch_options, progress_every_seconds)
+                work = PartIngest(network_id, settings, wanted, reader, stage, fetch_options, progress_every_seconds)
                 result = _ingested(work, parts, store, on_progress)
     seconds = time.monotonic() - started
     return replace(result, started=began, seconds=seconds, cpu_seconds=_cpu_seconds() - cpu_before)
@@ -136,7 +124,7 @@ def _warn_once(text: str) -> None:
 
 
 def _ingested(
-    work: _Work, parts: Sequence[tuple[FileTask, str]], store: Store, on_progress: Callable[[Progress], None]
+    work: PartIngest, parts: Sequence[tuple[FileTask, str]], store: Store, on_progress: Callable[[Progress], None]
 ) -> NetworkResult:
     """Read the parts and publish what passes its audit."""
     stage, settings = work.stage, work.settings
@@ -190,7 +178,7 @@ def _parquet_rows(path: Path) -> int:
 
 
 def _one_by_one(
-    work: _Work, parts: Sequence[tuple[FileTask, str]], on_progress: Callable[[Progress], None]
+    work: PartIngest, parts: Sequence[tuple[FileTask, str]], on_progress: Callable[[Progress], None]
 ) -> Iterator[FileResult]:
     """Every part; the error of one tells what the parts before it took, too."""
     so_far: dict[str, int] = {}
@@ -204,12 +192,8 @@ def _one_by_one(
         yield file
 
 
-def _options_of(task: FileTask, options: FetchOptions) -> FetchOptions:
-    return options.named_by(stranger=task.is_from_stranger)
-
-
 def _said_of(options: FetchOptions, task: FileTask) -> Validators | None:
-    return probe(task.url, _options_of(task, options))
+    return probe(task.url, options_of(task, options))
 
 
 def _cpu_seconds() -> float:
@@ -257,254 +241,3 @@ def _reasons(path: Path) -> dict[str, int]:
     """How often each reason stands in a file of rejects."""
     counts = pq.read_table(path, columns=["reason"])["reason"].value_counts()
     return {str(each["values"]): each["counts"].as_py() for each in counts}
-
-
-def _by_reason(rejects: Mapping[tuple[str, str], int]) -> dict[str, int]:
-    counts = Counter[str]()
-    for (_, reason), count in rejects.items():
-        counts[reason] += count
-    return dict(counts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What the files of one network share while they are ingested."""
-
-    network_id: str
-    settings: Settings
-    wanted: Whitelists
-    reader: Reader
-    stage: Stage
-    fetch_options: FetchOptions
-    progress_every_seconds: float
-
-    def ingest_file(self, part: tuple[FileTask, str], on_progress: Callable[[Progress], None]) -> FileResult:
-        """Stage the tables of one file, with the label of its names, and settle them into their period.
-
-        A link that is refused is renewed from the index once, and the file read from its start.
-        """
-        task, label = part
-        # Here too: a part in a process of its own must not bring a full disk home as a bug.
-        with as_store_errors(self.settings.output_dir.absolute()):
-            return self._ingest_renewed(task, label, on_progress)
-
-    def _ingest_renewed(self, task: FileTask, label: str, on_progress: Callable[[Progress], None]) -> FileResult:
-        try:
-            return self._ingest(task, label, on_progress)
-        except AccessRefused as refusal:
-            if refusal.url != task.canonical_url:  # of a remote reference
-                raise
-            # What it imports takes 20 ms of every start, and few links expire.
-            from mrf_assets.ingest.renewal import renewed_task  # noqa: PLC0415
-
-            plan = TaskStore.under(self.settings.output_dir)
-            renewed = renewed_task(task, refusal, plan, self._opener, limits=self.settings.limits)
-        logger.info("%s: the link was refused, and its index has a new one", self.network_id)
-        return self._ingest(renewed, label, on_progress)
-
-    @property
-    def _opener(self) -> Opener:
-        return partial(open_url, options=self.fetch_options)
-
-    def _ingest(self, task: FileTask, label: str, on_progress: Callable[[Progress], None]) -> FileResult:
-        started = time.monotonic()
-        tally, rejects = Tally(), Counter[tuple[str, str]]()
-        spool_dir = self.stage.directory if self.settings.spool_downloads else None
-        logger.info("%s: reading %s", self.network_id, task.canonical_url)
-        with (
-            self.stage.part(label) as writer,
-            open_url(task.url, replace(_options_of(task, self.fetch_options), spool_dir=spool_dir)) as raw,
-            _rare_collections(),
-            ExitStack() as reading,
-        ):
-            source = open_json(raw, limits=self.settings.limits)
-            reading.enter_context(_noting_what_is_spent(source))
-            blocks = read_ahead(source.blocks(), raw.close) if self.settings.read_ahead else source.blocks()
-            watched = self._watched(reading.enter_context(closing(blocks)), source, task, tally, on_progress)
-            request = Request(
-                url=task.canonical_url,
-                file_id=task.file_id,
-                codes=self.wanted.codes,
-                # Addresses in a file are its publisher's.
-                open_url=partial(open_url, options=self.fetch_options.named_by(stranger=not raw.is_private)),
-                provider_batch_rows=self.settings.provider_batch_size,
-                rate_batch_rows=self.settings.rate_batch_size,
-                spool_dir=self.stage.directory,
-                limits=self.settings.limits,
-            )
-            for table, batch in self.reader(watched, request, tally):
-                writer.write(table, batch)
-                if table == REJECTS.name:
-                    rejects.update(
-                        zip(*(batch.column(name).to_pylist() for name in ("dropped", "reason")), strict=True)
-                    )
-            tally.repairs.update(source.repairs)
-            period, period_source = _period(task, tally)
-            row = self._file_row(task, source, tally) | {"period_source": period_source, "providers_filtered": 0}
-            if not self._is_filtered:
-                self._close_part(writer, task, row)
-        if self._is_filtered:
-            self._filter_part(label, task, row, writer.rows[PROVIDERS.name])
-        self.stage.settle(label, period)
-        seconds = time.monotonic() - started
-        logger.info(
-            "%s: read %s: %d rate rows of %d prices, %d rejects, %.1f MB of JSON in %.1f s",
-            self.network_id, task.filename, row["rate_rows"], row["prices_read"], writer.rows[REJECTS.name],
-            source.json_size_bytes / 1e6, seconds,
-        )  # fmt: skip
-        return FileResult(
-            task=task,
-            period=period,
-            row=row,
-            rejects=_by_reason(rejects),
-            transfer=raw.transfer,
-            seconds=seconds,
-            price_rejects=_by_reason({key: count for key, count in rejects.items() if key[0] in _WITH_PRICES}),
-        )
-
-    def _watched(
-        self,
-        blocks: Iterator[bytes],
-        source: DecompressedFile,
-        task: FileTask,
-        tally: Tally,
-        on_progress: Callable[[Progress], None],
-    ) -> Iterator[bytes]:
-        """The blocks, with progress told every few seconds and the room on the disk looked at every few."""
-        started = told = time.monotonic()
-        looked_bytes = 0
-        for number, block in enumerate(blocks):
-            if number == 0 or source.json_size_bytes - looked_bytes >= _ROOM_EVERY_BYTES:
-                looked_bytes = source.json_size_bytes
-                self._require_room(source, read_bytes=source.size_bytes if number else 0)
-            yield block
-            now = time.monotonic()
-            if now - told >= self.progress_every_seconds:
-                told = now
-                on_progress(
-                    Progress(
-                        network_id=self.network_id,
-                        filename=task.filename,
-                        read_bytes=source.size_bytes,
-                        size_bytes=source.raw.size_bytes,
-                        json_bytes=source.json_size_bytes,
-                        rate_rows=tally.rate_rows,
-                        seconds=now - started,
-                    )
-                )
-
-    def _require_room(self, source: DecompressedFile, read_bytes: int) -> None:
-        """Room for the rest of a file, as far as it can be told, and for what is to stay free."""
-        coming = 0.0
-        if self.wanted.codes is None and source.raw.size_bytes is not None:
-            rest_bytes = max(source.raw.size_bytes - read_bytes, 0)
-            coming = rest_bytes * _TABLES_SHARE.get(source.container, 0) * (2 if self._is_filtered else 1)
-        require_room(self.settings.output_dir.absolute(), self.settings.min_free_bytes, int(coming))
-
-    def _file_row(self, task: FileTask, source: DecompressedFile, tally: Tally) -> dict[str, Any]:
-        return _known_row(task, settings=self.settings, wanted=self.wanted) | {
-            "container": source.container,
-            "size_bytes": source.size_bytes,
-            "json_size_bytes": source.json_size_bytes,
-            "sha256": source.sha256,
-            "etag": source.raw.etag,
-            "last_modified": source.raw.last_modified,
-            **tally.header,
-            "items_read": tally.items_read,
-            "items_kept": tally.items_kept,
-            "prices_read": tally.prices_read,
-            "rate_rows": tally.rate_rows,
-            "prices_rejected": tally.prices_rejected,
-            "prices_filtered": 0,
-            "provider_groups_read": tally.provider_groups_read,
-            "repairs": dict(sorted(tally.repairs.items())),
-            "ignored_keys": dict(sorted(tally.ignored_keys.items())),
-            "reader": self.settings.reader,
-        }
-
-    def _close_part(self, writer: PartWriter, task: FileTask, row: dict[str, Any]) -> None:
-        """Write what is known at the end only: the file's own row, and its plans."""
-        writer.write(FILES.name, pa.RecordBatch.from_pylist([row], schema=FILES.arrow))
-        if plans := plan_rows(task):
-            writer.write(PLANS.name, pa.RecordBatch.from_pylist(plans, schema=PLANS.arrow))
-
-    @property
-    def _is_filtered(self) -> bool:
-        return self.wanted.tins is not None or self.wanted.leaves_groups_out(self.settings)
-
-    def _batch_rows(self, table: str) -> int:
-        return self.settings.provider_batch_size if table == PROVIDERS.name else self.settings.rate_batch_size
-
-    def _filter_part(self, label: str, task: FileTask, row: dict[str, Any], provider_rows: int) -> None:
-        """Write the part once more, with the wanted providers alone."""
-        unfiltered = self.stage.set_aside(label)
-        tins, referenced_only = self.wanted.tins, self.wanted.leaves_groups_out(self.settings)
-        with self.stage.part(label) as writer:
-            for table, batch in kept_rows(unfiltered, self._batch_rows, tins=tins, referenced_only=referenced_only):
-                writer.write(table, batch)
-            row["providers_filtered"] = provider_rows - writer.rows[PROVIDERS.name]
-            row["prices_filtered"] = row["rate_rows"] - writer.rows[RATES.name]
-            row["rate_rows"] = writer.rows[RATES.name]
-            self._close_part(writer, task, row)
-        for path in unfiltered.values():
-            path.unlink()
-
-
-def _known_row(task: FileTask, *, settings: Settings, wanted: Whitelists) -> dict[str, Any]:
-    """What stands in a `files` row whatever the file's content is.
-
-    A setting that changes rows must leave a trace here: `unchanged` compares what is published with it.
-    """
-    identity, codes, tins = task.identity, wanted.codes, wanted.tins
-    return {
-        "file_id": task.file_id,
-        "source_url": task.canonical_url,
-        "mirror_urls": list(task.mirror_urls),
-        "filename": task.filename,
-        "part": identity.part,
-        "parts": identity.parts,
-        "network_scope": identity.scope,
-        "raw_network_id": identity.raw_id,
-        "variant": identity.variant,
-        "network_id_rule": identity.rule,
-        "network_id_rule_version": identity.rule_version,
-        "code_whitelist_sha256": None if codes is None else codes.sha256,
-        "tin_whitelist_sha256": None if tins is None else tins.sha256,
-        "referenced_groups_only": wanted.leaves_groups_out(settings),
-        "layout_version": LAYOUT_VERSION,
-    }
-
-
-@contextmanager
-def _noting_what_is_spent(source: DecompressedFile) -> Iterator[None]:
-    """On the error that ends it: a download that failed costs what it cost."""
-    try:
-        yield
-    except MrfError as error:
-        error.spent = spent_together(spent(source.size_bytes, source.raw.transfer), error.spent)
-        raise
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Readers make millions of tuples and no cycles; looking for some costs 13 to 30 % (benchmarks/NOTES.md)."""
-    before = gc.get_threshold()
-    gc.set_threshold(_COLLECT_EVERY, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-def _period(task: FileTask, tally: Tally) -> tuple[str, str]:
-    """(YYYY-MM, where it was taken from).
-
-    The header comes after name and index: `last_updated_on` 2020-08-27 stood in a file of September 2022.
-    """
-    if task.identity.period:
-        return task.identity.period, "name"
-    if task.index_period:
-        return task.index_period, "index"
-    if updated := tally.header.get("last_updated_on"):
-        return f"{updated.year:04d}-{updated.month:02d}", "last_updated_on"  # %Y does not pad the year 202
-    return f"{dt.datetime.now(tz=dt.UTC):%Y-%m}", "download"

@@ -15,7 +15,7 @@ from mrf_assets.errors import AccessRefused, MrfError
 from mrf_assets.ingest.plan import Renewal, TaskStore
 from mrf_assets.limits import Limits
 from mrf_assets.sources import SourceOptions, read_index
-from mrf_assets.stream.decompress import Opener
+from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask
 from mrf_assets.urls import canonical_url
 

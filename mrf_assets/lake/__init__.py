@@ -1,7 +1,9 @@
 """From record batches to published parquet, and the DuckDB views over it.
 
-store             parquet tables of a network, visible only when whole
+part_writer       record batches -> the parquet files of one part
 generations       publications one after another, without mixing two of them for a reader
+stage             what one run is about to publish, and the one step that shows it
+store             the output folder: whose turn it is, what is published, what is removed
 reference_tables  tables of no single network, such as the registry of providers
 duckdb_paths      paths as DuckDB takes them
 views             the SQL of the views

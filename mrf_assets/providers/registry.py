@@ -51,7 +51,7 @@ from mrf_assets.providers.nppes import NppesClient, npi_problem
 from mrf_assets.providers.nppes.bulk import BulkRegistry, Probe
 from mrf_assets.schema import NPI_REGISTRY, NPIS
 from mrf_assets.settings import EnrichSettings
-from mrf_assets.stream.decompress import Opener
+from mrf_assets.stream.raw_file import Opener
 from mrf_assets.text import printable
 
 logger = logging.getLogger(__name__)

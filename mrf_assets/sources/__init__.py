@@ -2,19 +2,16 @@
 
 Read it in the order in which data flows:
 
-    options      what a caller may say: `SourceOptions`, `SourceKind`
-    tally        what was found: `SourceTally`
-    locations    a location in a source -> a file's address, or why it is none
-    values       a text in a source -> a clean plan or month
+    options      what a caller may say, and what was found: `SourceOptions`, `SourceTally`
+    locations    a text of a source -> a file's address (or why it is none), a plan, a month
     spool        files and plans in a temporary database -> network ids -> tasks
-    json_bytes   an index's bytes -> JSON events; errors with their byte
-    index        tables of contents -> tasks
-    lines        a text file -> numbered lines; problems told all at once
+    index_json   tables of contents -> tasks
+    lines        a text file -> numbered lines; problems reported all at once
     lists        URL lists and single URLs -> tasks
     csv_rows     CSVs -> tasks
     files        files that Python code names -> tasks
 
-Downloads are the opener's business, the files' content is `extract`'s.
+Downloads are the opener's business, JSON events are `stream`'s, the files' content is `extract`'s.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ from mrf_assets.sources.files import SourceFile, read_files
 from mrf_assets.sources.index_json import read_index
 from mrf_assets.sources.lists import read_url, read_urls
 from mrf_assets.sources.options import SourceKind, SourceOptions, SourceTally, check_options
-from mrf_assets.stream.decompress import Opener
+from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask
 
 __all__ = [

@@ -15,7 +15,7 @@ from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.lists import Filling, read_list
 from mrf_assets.sources.locations import PLAN_FIELDS, absolute_path, clean_plan, month_of, own_location, shown
 from mrf_assets.sources.options import SourceOptions, SourceTally
-from mrf_assets.stream.decompress import Opener
+from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask
 from mrf_assets.urls import holds_address, host_of, is_remote, local_path, shown_text
 from mrf_assets.urls.private_addresses import is_private_host

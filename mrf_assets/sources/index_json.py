@@ -15,8 +15,9 @@ from mrf_assets.network_id import identify
 from mrf_assets.sources.locations import PLAN_FIELDS, Unusable, clean_plan, month_of, own_location, usable_location
 from mrf_assets.sources.options import SourceOptions, SourceTally
 from mrf_assets.sources.spool import Spool, temporary_spool
-from mrf_assets.stream.decompress import Opener, open_json
+from mrf_assets.stream.decompress import open_json
 from mrf_assets.stream.json_events import Event, TooDeepError, json_events
+from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.urls import canonical_url
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 
 from mrf_assets.errors import Problem, SourceProblems
 from mrf_assets.limits import Limits
-from mrf_assets.stream.decompress import Opener, open_json
+from mrf_assets.stream.decompress import open_json
+from mrf_assets.stream.raw_file import Opener
 
 _LINE_BYTES = 1 << 20
 _MAX_PROBLEMS = 1000

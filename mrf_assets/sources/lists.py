@@ -19,7 +19,7 @@ from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.locations import Unusable, absolute_path, own_location, shown, usable_location
 from mrf_assets.sources.options import SourceKind, SourceOptions, SourceTally
 from mrf_assets.sources.spool import Spool, temporary_spool
-from mrf_assets.stream.decompress import Opener, RawFile
+from mrf_assets.stream.raw_file import Opener, RawFile
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.urls import canonical_url, holds_address
 

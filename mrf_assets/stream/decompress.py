@@ -1,31 +1,25 @@
 """From the bytes of a file to decompressed blocks.
 
-`fetch` opens files (an `Opener`), readers consume blocks. What a file is, its first bytes
+`fetch` opens files (`raw_file`), readers consume blocks. What a file is, its first bytes
 decide and never its name: payers serve HTML with status 200, gzip without `.gz`, gzip in
 gzip, and UHC several gzip members in one file.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Generator, Iterable, Iterator
+from typing import Literal
 
 from isal import igzip_lib
 
 from mrf_assets.errors import CorruptArchive, EmptyFile, LimitExceeded, TruncatedFile, UnsupportedContent
 from mrf_assets.limits import MIB, Limits
+from mrf_assets.stream.raw_file import BLOCK_BYTES, RawFile
 from mrf_assets.urls import is_remote
 
-BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 512  # enough to know a file by
-_BLOCKS_AHEAD = 8
-_LEFT_AFTER_SECONDS = 0.1  # how soon a full queue notices that nobody reads it any more
 _DEFAULT_LIMITS = Limits()
 _ANY_INFLATION_BYTES = 64 * MIB  # a small file of equal rows may shrink to nearly nothing
 _GZIP = b"\x1f\x8b"
@@ -52,69 +46,6 @@ _UNSUPPORTED = {
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
-
-
-@dataclass(slots=True, kw_only=True)
-class TransferCounts:
-    """What it took to get one file; grows while it is read."""
-
-    requests: int = 0  # sent, of any kind; reads of the local disk are none
-    retries: int = 0  # attempts after a failed one
-    resumes: int = 0  # of them, those that went on in the middle
-    restarts: int = 0  # of them, those that read the beginning again, and found it the same
-    rate_limited: int = 0  # answers 429
-    unescaped: int = 0  # 1 where the address was refused as written, and taken without its HTML escapes
-
-    @property
-    def spent(self) -> dict[str, int]:
-        """What is told of it in run metadata, by its names there."""
-        return {"requests": self.requests, "retries": self.retries, "rate_limited": self.rate_limited}
-
-
-class RawFile(Protocol):
-    """An opened file as it is published: compressed bytes and what the server says of them."""
-
-    @property
-    def url(self) -> str:
-        """Canonical: safe to show."""
-
-    @property
-    def size_bytes(self) -> int | None:
-        """Announced size, where known."""
-
-    @property
-    def etag(self) -> str | None:
-        """HTTP ETag, where given."""
-
-    @property
-    def last_modified(self) -> str | None:
-        """HTTP Last-Modified, where given."""
-
-    @property
-    def content_encoding(self) -> str | None:
-        """HTTP Content-Encoding of the bytes that are handed out, in lower case, where given."""
-
-    @property
-    def is_private(self) -> bool:
-        """Whether it came from our own disk or from a private address: what it names may be of our own network, too."""
-
-    @property
-    def sha256(self) -> str:
-        """Hex digest of the bytes that were handed out; kept below, where a restarted download is compared with it."""
-
-    @property
-    def transfer(self) -> TransferCounts:
-        """What it has taken so far."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes; empty at the end."""
-
-    def close(self) -> None:
-        """Stop: a read that waits in another thread ends soon, with an error."""
-
-
-Opener = Callable[[str], AbstractContextManager[RawFile]]
-_Ahead = queue.Queue[bytes | BaseException | None]  # blocks, then what ended them
 
 
 class _Readable(ABC):
@@ -386,59 +317,6 @@ class DecompressedFile:
         """Whether a member of a zip is what is looked for; its first bytes decide."""
         text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
         return bool(head) and (self._expect == "text" or text.startswith((b"{", b"[", b"\x1f\x8b")))
-
-
-def read_ahead(
-    blocks: Iterator[bytes], hang_up: Callable[[], None], most_blocks: int = _BLOCKS_AHEAD
-) -> Generator[bytes]:
-    """The same blocks, made in a thread of their own while the last ones are worked on.
-
-    igzip lets go of Python's lock, so fetching and decompressing overlap with extraction where a
-    core is free. Errors come out where their block would have.
-
-    Args:
-        blocks: What is read.
-        hang_up: Ends the wait for a block that does not come; called where the blocks are left early, by an interrupt
-            or an error, before the thread is waited for.
-        most_blocks: Made before they are asked for.
-    """
-    ahead: _Ahead = queue.Queue(most_blocks)
-    is_left = threading.Event()
-    thread = threading.Thread(target=_make_ahead, args=(blocks, ahead, is_left), name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        yield from _taken(ahead)
-    except BaseException:
-        is_left.set()
-        hang_up()
-        raise
-    finally:
-        thread.join()
-
-
-def _make_ahead(blocks: Iterator[bytes], ahead: _Ahead, is_left: threading.Event) -> None:
-    def hand_over(what: bytes | BaseException | None) -> None:
-        while not is_left.is_set():
-            with suppress(queue.Full):
-                ahead.put(what, timeout=_LEFT_AFTER_SECONDS)
-                return
-
-    try:
-        for block in blocks:
-            hand_over(block)
-            if is_left.is_set():
-                return
-    except BaseException as error:  # noqa: BLE001 - raised again where the blocks are used
-        hand_over(error)
-    else:
-        hand_over(None)
-
-
-def _taken(ahead: _Ahead) -> Iterator[bytes]:
-    while (made := ahead.get()) is not None:
-        if isinstance(made, BaseException):
-            raise made
-        yield made
 
 
 def open_json(raw: RawFile, *, expect: Expected = "json", limits: Limits = _DEFAULT_LIMITS) -> DecompressedFile:

@@ -22,7 +22,7 @@ from mrf_assets.fetch import FetchOptions, Gate, Slot, Validators, open_url
 from mrf_assets.ingest.plan import TaskStore, plain
 from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_index
-from mrf_assets.stream.decompress import RawFile
+from mrf_assets.stream.raw_file import RawFile
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.text import printable
 from mrf_assets.urls import canonical_url, host_of

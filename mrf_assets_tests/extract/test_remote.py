@@ -16,7 +16,7 @@ from mrf_assets.errors import LimitExceeded, NotFoundAtSource, RemoteReferencesF
 from mrf_assets.extract import Reader, Request, read_fast, read_reference
 from mrf_assets.extract.remote import RemoteGroups
 from mrf_assets.limits import Limits
-from mrf_assets.stream.decompress import RawFile
+from mrf_assets.stream.raw_file import RawFile
 from mrf_assets_tests.conftest import FakeOpener, Reading, read_document
 from mrf_assets_tests.factory import Document, gzipped, remote_document, render
 

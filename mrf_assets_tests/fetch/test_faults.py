@@ -40,7 +40,7 @@ from mrf_assets.ingest.results import NetworkResult
 from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES
 from mrf_assets.settings import Settings
-from mrf_assets.stream.decompress import TransferCounts
+from mrf_assets.stream.raw_file import TransferCounts
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.factory import document, gzipped, render
 from mrf_assets_tests.mrf_server import HTML_PAGE, Answer, MrfServer

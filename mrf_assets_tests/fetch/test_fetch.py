@@ -25,7 +25,7 @@ from mrf_assets.errors import (
     UnsupportedUrl,
 )
 from mrf_assets.fetch import FetchOptions, Validators, open_url, probe
-from mrf_assets.stream.decompress import TransferCounts
+from mrf_assets.stream.raw_file import TransferCounts
 from mrf_assets_tests.mrf_server import Answer, Gate, MrfServer
 
 _DATA = b'{"in_network":[' + b"1," * 100_000 + b"1]}"

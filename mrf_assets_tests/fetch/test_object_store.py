@@ -21,7 +21,7 @@ from mrf_assets.errors import (
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.fetch.object_store import azure_account, is_in_private_store
 from mrf_assets.sources import read_source
-from mrf_assets.stream.decompress import TransferCounts
+from mrf_assets.stream.raw_file import TransferCounts
 
 _DATA = bytes(range(256)) * 50_000  # of two pieces
 _KEY = "2026/ä b?c.json.gz"

@@ -21,7 +21,7 @@ from mrf_assets.lake.store import Store
 from mrf_assets.limits import Limits
 from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, read_index
-from mrf_assets.stream.decompress import RawFile
+from mrf_assets.stream.raw_file import RawFile
 from mrf_assets.tasks import FileTask
 from mrf_assets.urls import canonical_url
 from mrf_assets_tests.dagster_fixtures import Place, key

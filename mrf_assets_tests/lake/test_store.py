@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrf_assets.errors import StoreError
-from mrf_assets.lake.store import PartWriter, Store, _replace_in_two_steps, part_labels, row_counts
+from mrf_assets.lake.part_writer import PartWriter
+from mrf_assets.lake.stage import _replace_in_two_steps, row_counts
+from mrf_assets.lake.store import Store, part_labels
 from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES, TABLES
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets_tests.table_rows import LABEL, batch, plain_name, publish_generation, row, stage_generation

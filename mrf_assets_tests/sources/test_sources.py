@@ -41,7 +41,7 @@ from mrf_assets.sources import (
     read_urls,
 )
 from mrf_assets.sources.locations import Unusable, usable_location
-from mrf_assets.stream.decompress import Opener, RawFile, TransferCounts
+from mrf_assets.stream.raw_file import Opener, RawFile, TransferCounts
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets_tests.conftest import FakeFile, FakeOpener
 

@@ -27,7 +27,9 @@ from mrf_assets.errors import (
     UnsupportedContent,
 )
 from mrf_assets.limits import Limits
-from mrf_assets.stream.decompress import BLOCK_BYTES, Expected, open_json, read_ahead
+from mrf_assets.stream.decompress import Expected, open_json
+from mrf_assets.stream.raw_file import BLOCK_BYTES
+from mrf_assets.stream.read_ahead import read_ahead
 from mrf_assets_tests.conftest import FakeFile
 from mrf_assets_tests.factory import gzipped, gzipped_with_bad_crc, seeded, with_byte, zipped
 

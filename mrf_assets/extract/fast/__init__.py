@@ -2,13 +2,15 @@
 
 Each module is a step further from the bytes:
 
-    splitter         blocks -> brackets outside of strings (numpy)
+    scanner          where the brackets outside of strings are (numpy)
+    splitter         blocks -> brackets one after the other, and the text between them
     spans            spans of bytes, and which of them are equal
-    numbers          plain rates out of text, all at once
-    npis             the same for lists of NPIs
     exact            a piece of JSON -> the values that the oracle sees
+    numbers          rates out of text: plain ones all at once, each other spelling once
+    npis             the same for lists of NPIs
     elements         text of items -> elements, prices, rates, by position
-    memo             spelling -> what it means, learnt once
+    memo             a spelling -> what it means, learnt once
+    price_memo       the same for prices
     columns          ids and numbers -> record batches
     rates            text of items -> rows of rates
     provider_groups  text of plain groups -> rows of providers

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mrf_assets.extract.fast.memo import PriceMemo
+from mrf_assets.extract.fast.price_memo import PriceMemo
 from mrf_assets.extract.fast.spans import Ids, buffer_of
 from mrf_assets.extract.interface import TableBatch
 from mrf_assets.extract.rows import MAX_BATCH_BYTES, ProviderRow

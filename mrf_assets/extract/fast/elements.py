@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrf_assets.extract.fast.numbers import PlainNumbers, plain_numbers
+from mrf_assets.extract.fast.scanner import PADDING, Bytes, Positions, Scanner, pairs_of_level
 from mrf_assets.extract.fast.spans import begins_with, follows_key, skip_space
-from mrf_assets.extract.fast.splitter import PADDING, Bytes, Positions, Scanner, pairs_of_level
 
 _PRICES_KEY, _RATE_KEY = b'"negotiated_prices"', b'"negotiated_rate"'
 _RATE_KEY_TAIL = len(b'"negotiated')

@@ -16,8 +16,8 @@ import orjson
 
 from mrf_assets.extract.fast.columns import Head
 from mrf_assets.extract.fast.elements import is_comma
+from mrf_assets.extract.fast.scanner import Brackets
 from mrf_assets.extract.fast.spans import follows_key
-from mrf_assets.extract.fast.splitter import Brackets
 from mrf_assets.extract.rows import CODE_KEYS
 from mrf_assets.schema import RATES
 

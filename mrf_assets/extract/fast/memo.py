@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,38 +21,23 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mrf_assets.extract.fast.exact import NotQuiteJsonError, quick
+from mrf_assets.extract.fast.scanner import Positions
 from mrf_assets.extract.fast.spans import Ids, Spans, distinct
-from mrf_assets.extract.fast.splitter import Positions
 from mrf_assets.extract.interface import Tally
 from mrf_assets.extract.rows import (
-    PRICE_KEYS,
-    PRICE_NAMES,
-    PriceRow,
     RateElement,
-    price_row,
-    price_value,
     rate_providers,
 )
 from mrf_assets.extract.values import Obj, Values, id_of_sorted
-from mrf_assets.schema import RATES
 
 UNKNOWN = -1  # the id of spellings that have to be looked at one by one
 _MAX_BYTES = 64 << 20  # of spellings and what they mean; then the memo starts anew
-_ENTRY_BYTES = 700
+ENTRY_BYTES = 700
 _MAX_PER_SPAN = 4  # spellings known for each to look up; with more, Arrow spends its time on those
-_NO_OFFSET = -1
-# Stands for what is cut out; no file can know it.
-_RATE_MARK = secrets.randbits(59) + (1 << 59)
 _PRICES_MARK = secrets.token_hex(8)
-_RATE_PLACE = 1  # in a PriceRow
 _QUOTED_MARK = f'"{_PRICES_MARK}"'.encode()
 _MAX_NAMES = 100_000
 _QUOTES_OF_KEYS = 4  # of an element with references and prices
-
-
-Cleaned = tuple[int, Counter[str] | None]  # id of a value, and the repairs it took
-
-
 _Known = tuple[int, int]  # id, and where in the spelling something was cut out; plain, so the collector skips it
 
 
@@ -107,7 +91,7 @@ class SpellingMemo(ABC):
             spellings = [found.contents[nth] for nth in new]
             learnt = self._remember(spellings, first_cuts[new].tolist(), is_shallow=is_shallow)
             self._known.update(zip(spellings, learnt, strict=True))
-            self._bytes += 2 * sum(map(len, spellings)) + _ENTRY_BYTES * len(spellings)
+            self._bytes += 2 * sum(map(len, spellings)) + ENTRY_BYTES * len(spellings)
             self._spellings.append(pa.array(spellings, pa.binary()))
             self._entries = np.concatenate((self._entries, learnt))
             for nth, known in zip(new, learnt, strict=True):
@@ -169,141 +153,6 @@ def absorb_times(tally: Tally, other: Tally, times: int) -> None:
         tally.repair(kind, times * count)
     for path, count in other.ignored_keys.items():
         tally.ignore(path, times * count)
-
-
-class Interned:
-    """Distinct values of one column; the id of null is 0."""
-
-    def __init__(self, kind: pa.DataType) -> None:
-        self._kind = kind
-        self._ids: dict[Any, int] = {None: 0}
-        self._values: list[Any] = [None]
-        self._raw: dict[Any, Cleaned] = {}
-        self._array: pa.Array[Any] | None = None
-
-    def id(self, value: Any) -> int:  # noqa: ANN401 - text, date or list
-        """The id of a value."""
-        key = tuple(value) if isinstance(value, list) else value
-        known = self._ids.get(key)
-        if known is None:
-            known = self._ids[key] = len(self._values)
-            self._values.append(value)
-            self._array = None
-        return known
-
-    def known(self, raw: object) -> Cleaned | None:
-        """What is remembered of a value as it came."""
-        if isinstance(raw, list):
-            return self._raw.get(tuple(raw)) if all(type(each) is str for each in raw) else None
-        return self._raw.get(raw) if raw is None or isinstance(raw, str) else None
-
-    def remember(self, raw: object, known: Cleaned) -> None:
-        """Remember a value as it came, if it is text or texts: 1, true and 1.0 are equal, and not the same."""
-        if isinstance(raw, list):
-            if all(type(each) is str for each in raw):
-                self._raw[tuple(raw)] = known
-        elif raw is None or isinstance(raw, str):
-            self._raw[raw] = known
-
-    def array(self) -> pa.Array[Any]:
-        """The values by id."""
-        if self._array is None or len(self._array) != len(self._values):
-            self._array = pa.array(self._values, self._kind)
-        return self._array
-
-
-class PriceMemo(SpellingMemo):
-    """Prices without their rate, as ids of the values of each column."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._row_ids: dict[tuple[int, ...], int] = {}
-        self._spare = Tally()  # counts nothing: thousands of values are clean
-        self._start()
-
-    def _start(self) -> None:
-        fields = list(RATES.arrow)[-8:]
-        self.columns = [Interned(field.type) for nth, field in enumerate(fields) if nth != _RATE_PLACE]
-        self._rows: list[tuple[int, ...]] = []  # by id, the ids of the columns
-        self.rejects: dict[int, list[tuple[str, str, str, str]]] = {}  # by id, without their offset
-        self._table: NDArray[np.int64] | None = None
-
-    def clear(self) -> None:
-        """Forget everything, once it is settled: ids are void."""
-        super().clear()
-        self._row_ids.clear()
-        self._start()
-
-    def row_ids(self) -> NDArray[np.int64]:
-        """For each id, the ids of the values of the columns."""
-        if self._table is None or len(self._table) != len(self._rows):
-            self._table = np.array(self._rows, np.int64).reshape(-1, len(self.columns))
-        return self._table
-
-    def id_of_row(self, row: PriceRow) -> int:
-        """The id of a price that was read elsewhere; it counts nothing."""
-        key = self._interned(row)
-        known = self._row_ids.get(key)
-        if known is None:
-            known = self._row_ids[key] = self._add(key)
-            self.tallies.append(None)
-            self._bytes += _ENTRY_BYTES
-        return known
-
-    def _interned(self, row: PriceRow) -> tuple[int, ...]:
-        values = (*row[:_RATE_PLACE], *row[_RATE_PLACE + 1 :])
-        return tuple(column.id(value) for column, value in zip(self.columns, values, strict=True))
-
-    def _add(self, key: tuple[int, ...]) -> int:
-        self._rows.append(key)
-        return len(self._rows) - 1
-
-    def _mended(self, spelling: bytes, cut: int) -> bytes:
-        return b"%b%d%b" % (spelling[:cut], _RATE_MARK, spelling[cut:])
-
-    def _learn(self, value: Obj, tally: Tally) -> bool:
-        if value.get("negotiated_rate") != _RATE_MARK:
-            return False
-        key = self._read_quickly(value, tally)
-        if key is None:
-            row = price_row(value, Values(tally), _NO_OFFSET)
-            if row is None:
-                return False
-            key = self._interned(row)
-        if tally.rejects:
-            self.rejects[len(self._rows)] = [reject[1:] for reject in tally.rejects]
-            tally.rejects.clear()
-        self._add(key)
-        return True
-
-    def _read_quickly(self, value: Obj, tally: Tally) -> tuple[int, ...] | None:
-        """What `price_row` and `_interned` give, where each value came before in its column."""
-        if not value.keys() <= PRICE_KEYS:
-            return None
-        key, repairs = [], list[Counter[str]]()
-        for name, column in zip(PRICE_NAMES, self.columns, strict=True):
-            raw = value.get(name)
-            known = column.known(raw) or self._read_value(name, column, raw)
-            if known is None:
-                return None
-            key.append(known[0])
-            if known[1]:
-                repairs.append(known[1])
-        for each in repairs:
-            tally.repairs.update(each)
-        return tuple(key)
-
-    def _read_value(self, name: str, column: Interned, raw: object) -> Cleaned | None:
-        """One value, cleaned; None if it is rejected."""
-        tally = self._spare
-        value = price_value(name, raw, Values(tally), _NO_OFFSET)
-        if tally.rejects or tally.repairs:
-            self._spare = Tally()
-        if tally.rejects:
-            return None
-        known = column.id(value), tally.repairs or None
-        column.remember(raw, known)
-        return known
 
 
 class ProviderMemo(SpellingMemo):

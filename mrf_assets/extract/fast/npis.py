@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mrf_assets.extract.fast.scanner import Bytes, Positions
 from mrf_assets.extract.fast.spans import IS_SPACE, content_of, joined_spans
-from mrf_assets.extract.fast.splitter import Bytes, Positions
 
 _ZERO, _COMMA, _CLOSE, _QUOTE, _SPACE = b'0,]" '
 _MAX_DIGITS = 18

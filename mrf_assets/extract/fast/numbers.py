@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from mrf_assets.extract.fast.exact import NotQuiteJsonError, quick
-from mrf_assets.extract.fast.splitter import Bytes, Positions
+from mrf_assets.extract.fast.scanner import Bytes, Positions
 from mrf_assets.extract.interface import Tally
 from mrf_assets.extract.values import Values
 from mrf_assets.schema import RATE_TYPE

@@ -18,8 +18,8 @@ from mrf_assets.extract.fast.columns import Groups, ProviderRows
 from mrf_assets.extract.fast.exact import NotQuiteJsonError, is_crowded, located_elements, quick
 from mrf_assets.extract.fast.npis import PlainLists, plain_lists
 from mrf_assets.extract.fast.provider_groups import LIST_MARK, Plain, read_plain, taken_lists
+from mrf_assets.extract.fast.scanner import PADDING, Brackets, Scanner, pairs_of_level
 from mrf_assets.extract.fast.spans import follows_key
-from mrf_assets.extract.fast.splitter import PADDING, Brackets, Scanner, pairs_of_level
 from mrf_assets.extract.interface import TableBatch, Tally
 from mrf_assets.extract.oracle.reader import FileReader
 from mrf_assets.extract.rows import GROUP_KEYS, REFERENCE_KEYS, content_of_entries

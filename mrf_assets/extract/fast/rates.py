@@ -16,10 +16,11 @@ import numpy as np
 from mrf_assets.extract.fast.columns import Head, RateIds, RateRows, joined_rows, reordered
 from mrf_assets.extract.fast.elements import Elements, Gap, Part, find_elements, joined
 from mrf_assets.extract.fast.exact import NotQuiteJsonError, located, located_elements, quick
-from mrf_assets.extract.fast.memo import UNKNOWN, PriceMemo, ProviderMemo, absorb_times, id_array
+from mrf_assets.extract.fast.memo import UNKNOWN, ProviderMemo, absorb_times, id_array
 from mrf_assets.extract.fast.numbers import RateMemo, rate_words
+from mrf_assets.extract.fast.price_memo import PriceMemo
+from mrf_assets.extract.fast.scanner import Positions
 from mrf_assets.extract.fast.spans import Ids, joined_spans
-from mrf_assets.extract.fast.splitter import Positions
 from mrf_assets.extract.interface import Reject, TableBatch, Tally
 from mrf_assets.extract.oracle.reader import FileReader
 from mrf_assets.extract.rows import RateElement, rate_element

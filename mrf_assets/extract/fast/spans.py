@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mrf_assets.extract.fast.splitter import BACKSLASH, Bytes, Positions
+from mrf_assets.extract.fast.scanner import BACKSLASH, Bytes, Positions
 
 Ids = NDArray[np.int64]
 Spans = pa.BinaryArray

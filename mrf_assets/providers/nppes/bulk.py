@@ -31,7 +31,7 @@ from mrf_assets.providers.nppes.bulk_archive import NpiLines, columns_of, corrup
 from mrf_assets.providers.nppes.bulk_columns import COLUMNS, EXPRESSIONS, REPAIRS
 from mrf_assets.providers.nppes.bulk_listing import BulkFile, read_listing
 from mrf_assets.schema import NPI_REGISTRY
-from mrf_assets.stream.decompress import Opener
+from mrf_assets.stream.raw_file import Opener
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from mrf_assets.errors import MalformedJson, TruncatedFile
-from mrf_assets.extract.fast.splitter import BracketStream, Scanner, UnmatchedBracketError
+from mrf_assets.extract.fast.scanner import Scanner, UnmatchedBracketError
+from mrf_assets.extract.fast.splitter import BracketStream
 from mrf_assets_tests.conftest import blocks_of
 
 _Found = tuple[int, int, int]  # offset, kind, level

@@ -17,5 +17,6 @@ Each module is a step further from the bytes:
     providers        text of provider references -> rows
     items            items that stand in one block, many at a time
     held_item        one item until its end is seen
+    item_reader      brackets -> the text of wanted items
     reader           the document: blocks in, record batches out
 """

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from mrf_assets.errors import MalformedJson, TruncatedFile
 from mrf_assets.extract.interface import Tally
-from mrf_assets.extract.oracle.reader import Cursor
+from mrf_assets.extract.oracle.cursor import Cursor
 from mrf_assets.extract.values import Json, Obj
 from mrf_assets.limits import CONTAINER_VALUES, Limits
 from mrf_assets.stream.json_offsets import Event, json_events

@@ -6,15 +6,15 @@ It is the oracle of every faster reader and their fallback. Memory is bounded by
 
 from __future__ import annotations
 
-import pickle
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from mrf_assets.errors import LimitExceeded, NotInNetworkFile
 from mrf_assets.extract.interface import Reject, Request, TableBatch, Tally, TooManyRejectsError
+from mrf_assets.extract.oracle.cursor import Cursor
+from mrf_assets.extract.oracle.waiting import Waiting
 from mrf_assets.extract.remote import RemoteGroups
 from mrf_assets.extract.rows import (
     HEAD_KEYS,
@@ -28,7 +28,6 @@ from mrf_assets.extract.rows import (
     reference_rows,
 )
 from mrf_assets.extract.values import Json, Obj, Values
-from mrf_assets.limits import CONTAINER_VALUES, Limits, too_long, too_many
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES, REJECTS
 from mrf_assets.stream.json_offsets import Event, json_events
 from mrf_assets.stream.surrogates import mended
@@ -53,116 +52,6 @@ OTHER_KINDS = {
 _REFERENCES_AHEAD = 64  # read before the first of them is written, where addresses have to be fetched
 _AHEAD_BYTES = 4 << 20
 _BESIDE_KEY_BYTES = 6  # quotes, colon, comma, and brackets of what is passed over
-_CONTAINERS = frozenset({"start_map", "start_array"})
-_T = TypeVar("_T")
-
-
-class Cursor:
-    """The events of one file, pulled one by one."""
-
-    def __init__(self, events: Iterator[Event], url: str, limits: Limits) -> None:
-        self._events, self._url, self._limits = events, url, limits
-        self.offset = 0  # of the last event
-        self._values = 0  # in the value at hand
-
-    def next(self) -> Event:
-        """The next event."""
-        event = next(self._events)
-        self.offset = event[0]
-        return event
-
-    def members(self) -> Iterator[str]:
-        """The keys of the object just opened; the caller takes each value before it asks on."""
-        while (event := self.next())[1] != "end_map":
-            yield event[2]
-
-    def elements(self, first: Event) -> Iterator[Event]:
-        """The first event of each element of a list; a value that is no list is its own only element."""
-        if first[1] != "start_array":
-            if first[1] != "null":
-                yield first
-            return
-        while (event := self.next())[1] != "end_array":
-            yield event
-
-    def value(self, first: Event, tally: Tally, begin: int = -1) -> Json:
-        """The whole value that `first` begins, or one inside of a value that begins at `begin`."""
-        offset, event, scalar = first
-        if begin < 0:
-            begin, self._values = offset, 0
-        elif offset - begin > self._limits.max_element_bytes:
-            raise self.too_long(begin)
-        self._values += CONTAINER_VALUES if event in _CONTAINERS else 1
-        if self._values > self._limits.max_element_values:
-            raise too_many(self._url, self._limits, begin)
-        if event == "start_map":
-            held = Obj(offset)
-            for key in self.members():
-                if key in held:
-                    tally.repair("duplicate_key")
-                held[key] = self.value(self.next(), tally, begin)
-            return held
-        if event == "start_array":
-            return [self.value(element, tally, begin) for element in self.elements(first)]
-        return scalar
-
-    def too_long(self, begin: int) -> LimitExceeded:
-        """The error of what begins there and cannot be held."""
-        return too_long(self._url, self._limits, begin)
-
-    def finish(self) -> None:
-        """Read to the end, so that what follows the document is found."""
-        for _ in self._events:
-            pass
-
-    def skip(self, first: Event) -> None:
-        """Pass over the value that `first` begins."""
-        depth = 0
-        event = first[1]
-        while True:
-            if event in ("start_map", "start_array"):
-                depth += 1
-            elif event in ("end_map", "end_array"):
-                depth -= 1
-            if depth == 0:
-                return
-            event = self.next()[1]
-
-
-class _Waiting(Generic[_T]):
-    """What one item has to keep until its end, on disk beyond a number of rows."""
-
-    def __init__(self, request: Request) -> None:
-        self._most, self._dir = request.item_rows_in_memory, request.spool_dir
-        self._held: list[_T] = []
-        self._rows = 0
-        self._spool: Any = None
-
-    def add(self, thing: _T, rows: int) -> None:
-        self._held.append(thing)
-        self._rows += rows
-        if self._rows >= self._most:
-            self._spool = self._spool or tempfile.TemporaryFile(dir=self._dir)  # noqa: SIM115 - closed by close()
-            pickle.dump(self._held, self._spool)
-            self._held, self._rows = [], 0
-
-    def take(self, things: list[_T]) -> None:
-        """Move them here, a row each."""
-        for thing in things:
-            self.add(thing, 1)
-        things.clear()
-
-    def __iter__(self) -> Iterator[_T]:
-        if self._spool is not None:
-            end = self._spool.tell()
-            self._spool.seek(0)
-            while self._spool.tell() < end:
-                yield from pickle.load(self._spool)  # noqa: S301 - written by this process, in an unnamed file
-        yield from self._held
-
-    def close(self) -> None:
-        if self._spool is not None:
-            self._spool.close()
 
 
 class FileReader:
@@ -342,7 +231,7 @@ class FileReader:
         # An item that turns out not to be wanted leaves no trace, so it is counted apart.
         counted = Tally()
         values, head = Values(counted), Obj(first[0])
-        with closing(_Waiting[RateElement](self.request)) as held, closing(_Waiting[Reject](self.request)) as rejects:
+        with closing(Waiting[RateElement](self.request)) as held, closing(Waiting[Reject](self.request)) as rejects:
             is_skipped = self._item_members(head, values, held, rejects)
             if not self._wanted(head):
                 return
@@ -357,7 +246,7 @@ class FileReader:
             self.tally.absorb(counted)
             yield from self._write_item(columns, held)
 
-    def _item_members(self, head: Obj, values: Values, held: _Waiting[RateElement], rejects: _Waiting[Reject]) -> bool:
+    def _item_members(self, head: Obj, values: Values, held: Waiting[RateElement], rejects: Waiting[Reject]) -> bool:
         """Fill the head and hold the rates; true if rates were passed over, as the code is not wanted."""
         is_skipped, has_rates, beside = False, False, 0  # bytes beside rates, about
         for key in self.cursor.members():
@@ -387,7 +276,7 @@ class FileReader:
                 self.cursor.skip(event)
         return is_skipped
 
-    def _hold(self, first: Event, values: Values, item_offset: int, held: _Waiting[RateElement]) -> None:
+    def _hold(self, first: Event, values: Values, item_offset: int, held: Waiting[RateElement]) -> None:
         rate = self.cursor.value(first, values.tally)
         if isinstance(rate, Obj):
             read = rate_element(rate, values)

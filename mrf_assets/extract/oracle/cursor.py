@@ -1,0 +1,85 @@
+"""A cursor over JSON events: members, elements, whole values, what is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mrf_assets.errors import LimitExceeded
+from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.values import Json, Obj
+from mrf_assets.limits import CONTAINER_VALUES, Limits, too_long, too_many
+from mrf_assets.stream.json_offsets import Event
+
+_CONTAINERS = frozenset({"start_map", "start_array"})
+
+
+class Cursor:
+    """The events of one file, pulled one by one."""
+
+    def __init__(self, events: Iterator[Event], url: str, limits: Limits) -> None:
+        self._events, self._url, self._limits = events, url, limits
+        self.offset = 0  # of the last event
+        self._values = 0  # in the value at hand
+
+    def next(self) -> Event:
+        """The next event."""
+        event = next(self._events)
+        self.offset = event[0]
+        return event
+
+    def members(self) -> Iterator[str]:
+        """The keys of the object just opened; the caller takes each value before it asks on."""
+        while (event := self.next())[1] != "end_map":
+            yield event[2]
+
+    def elements(self, first: Event) -> Iterator[Event]:
+        """The first event of each element of a list; a value that is no list is its own only element."""
+        if first[1] != "start_array":
+            if first[1] != "null":
+                yield first
+            return
+        while (event := self.next())[1] != "end_array":
+            yield event
+
+    def value(self, first: Event, tally: Tally, begin: int = -1) -> Json:
+        """The whole value that `first` begins, or one inside of a value that begins at `begin`."""
+        offset, event, scalar = first
+        if begin < 0:
+            begin, self._values = offset, 0
+        elif offset - begin > self._limits.max_element_bytes:
+            raise self.too_long(begin)
+        self._values += CONTAINER_VALUES if event in _CONTAINERS else 1
+        if self._values > self._limits.max_element_values:
+            raise too_many(self._url, self._limits, begin)
+        if event == "start_map":
+            held = Obj(offset)
+            for key in self.members():
+                if key in held:
+                    tally.repair("duplicate_key")
+                held[key] = self.value(self.next(), tally, begin)
+            return held
+        if event == "start_array":
+            return [self.value(element, tally, begin) for element in self.elements(first)]
+        return scalar
+
+    def too_long(self, begin: int) -> LimitExceeded:
+        """The error of what begins there and cannot be held."""
+        return too_long(self._url, self._limits, begin)
+
+    def finish(self) -> None:
+        """Read to the end, so that what follows the document is found."""
+        for _ in self._events:
+            pass
+
+    def skip(self, first: Event) -> None:
+        """Pass over the value that `first` begins."""
+        depth = 0
+        event = first[1]
+        while True:
+            if event in ("start_map", "start_array"):
+                depth += 1
+            elif event in ("end_map", "end_array"):
+                depth -= 1
+            if depth == 0:
+                return
+            event = self.next()[1]

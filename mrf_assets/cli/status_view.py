@@ -12,7 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mrf_assets.batches.statistics import BatchStatistics, JobStatistics
+from mrf_assets.batches.jobs import JobStatistics
+from mrf_assets.batches.statistics import BatchStatistics
 from mrf_assets.providers.lookup import dollars_text
 from mrf_assets.text import printable
 

@@ -12,8 +12,9 @@ import dagster as dg
 # Not exported.
 from dagster._core.execution.backfill import PartitionBackfill
 
+from mrf_assets.batches.jobs import OtherRun
 from mrf_assets.batches.manifest import NetworkRecord
-from mrf_assets.batches.statistics import BatchStatistics, OtherRun, count, latest_runs
+from mrf_assets.batches.statistics import BatchStatistics, count, latest_runs
 from mrf_assets.defs.processes import LOST, is_orphan
 from mrf_assets.schema import TABLES
 from mrf_assets.settings import Operations

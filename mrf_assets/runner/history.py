@@ -21,8 +21,9 @@ import yaml
 from dagster._core.execution.backfill import PartitionBackfill
 from dagster._core.scheduler.instigation import InstigatorType, SensorInstigatorData
 
+from mrf_assets.batches.jobs import PlatformStatistics, count_jobs
 from mrf_assets.batches.manifest import NetworkRecord, build_manifest
-from mrf_assets.batches.statistics import BatchStatistics, FollowUp, PlatformStatistics, count_jobs, together
+from mrf_assets.batches.statistics import BatchStatistics, FollowUp, together
 from mrf_assets.defs.partitions import limit_registry
 from mrf_assets.defs.processes import WORKER_TAG
 from mrf_assets.defs.run_records import (

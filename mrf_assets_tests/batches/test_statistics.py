@@ -12,17 +12,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mrf_assets.batches.jobs import OtherRun, count_jobs
 from mrf_assets.batches.manifest import NetworkRecord
-from mrf_assets.batches.statistics import (
-    BatchStatistics,
-    OtherRun,
-    Running,
-    batch_alert,
-    cost_of,
-    count,
-    count_jobs,
-    together,
-)
+from mrf_assets.batches.statistics import BatchStatistics, Running, batch_alert, cost_of, count, together
 from mrf_assets.cli.status_view import StatusView, duration, job_lines, progress_line, status_lines
 from mrf_assets.settings import Operations
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from mrf_assets.errors import SettingError
 from mrf_assets.priority import Priority
 from mrf_assets.settings import machine_path
 
@@ -38,3 +40,18 @@ class PriorityName(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click has it
         """The priority."""
         return value if isinstance(value, Priority) else Priority[super().convert(value, param, ctx)]
+
+
+def named_values(flag: str, pairs: Sequence[str]) -> dict[str, str]:
+    """The values of a flag that is given as name=value, any number of times; the last of a name counts.
+
+    Raises:
+        SettingError: A text of another form.
+    """
+    values: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise SettingError(flag, f"{pair!r} is not of the form name=value")
+        values[name] = value
+    return values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.cli.options import RAW_TEXT_HELP, TAXONOMY_CODES_HELP, LocalPath
+from mrf_assets.cli.options import RAW_TEXT_HELP, TAXONOMY_CODES_HELP, LocalPath, named_values
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.files import as_store_error, atomic_write
 from mrf_assets.lake.catalog import connect, write_catalog
@@ -98,7 +98,7 @@ def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> 
     ):
         if not connection.execute("SELECT * FROM networks LIMIT 1").fetchall():
             click.echo(f"Nothing is published in {settings.output_dir}.", err=True)
-        given = asked.bind(_given(flags["params"]), _parameters(asked))
+        given = asked.bind(named_values("--param", flags["params"]), _parameters(asked))
         for hint in _hints(connection, asked, given):
             click.echo(f"Hint: {printable(hint)}", err=True)
         if flags["name"] is not None and "whitelist" in given:
@@ -141,16 +141,6 @@ def _parameters(asked: Query) -> set[str]:
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryError(asked.name, f"holds {len(statements)} statement(s); ask with one SELECT")
     return set(statements[0].named_parameters)
-
-
-def _given(params: Sequence[str]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for param in params:
-        name, equals, value = param.partition("=")
-        if not equals or not name:
-            raise SettingError("--param", f"{param!r} is not of the form name=value")
-        given[name] = value
-    return given
 
 
 @contextmanager

@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from mrf_assets import submit as submission
-from mrf_assets.cli.options import PriorityName
-from mrf_assets.errors import SettingError
+from mrf_assets.cli.options import PriorityName, named_values
 from mrf_assets.priority import Priority
 from mrf_assets.submit import JobResults, JobStatus, results, wait_for_results
 from mrf_assets.submit.server import DEFAULT_URL
@@ -71,7 +70,7 @@ def submit(
     it failed.
     """
     job_id = submission.submit(
-        identifiers, job, search_type=search_type, mode=mode, priority=priority, parameters=_given(params), url=url
+        identifiers, job, search_type=search_type, mode=mode, priority=priority, parameters=_parameters(params), url=url
     )
     click.echo(f"Submitted enhanced batch collection job: {job_id}")
     if until_end:
@@ -140,15 +139,13 @@ def _row_line(row: Mapping[str, Any]) -> str:
     return f"  {row['npi']}: {' '.join(names) or 'no name'}, {row.get('status')}"
 
 
-def _given(params: Sequence[str]) -> dict[str, Any]:
+def _parameters(params: Sequence[str]) -> dict[str, Any]:
     """name=value pairs; a value that is JSON is what JSON says, any other a text."""
-    given: dict[str, Any] = {}
-    for param in params:
-        name, equals, value = param.partition("=")
-        if not equals or not name:
-            raise SettingError("--param", f"{param!r} is not of the form name=value")
-        try:
-            given[name] = json.loads(value)
-        except ValueError:
-            given[name] = value
-    return given
+    return {name: _json_or_text(value) for name, value in named_values("--param", params).items()}
+
+
+def _json_or_text(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

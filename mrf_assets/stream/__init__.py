@@ -7,5 +7,5 @@ read_ahead    the same blocks, made by a thread while the ones before them are r
 surrogates    lone surrogates in JSON, replaced
 yajl_errors   where yajl says that the JSON is wrong
 json_events   events of an index
-json_offsets  events with their byte offsets
+json_offsets  events of any file, with their byte offsets
 """

@@ -16,7 +16,7 @@ from mrf_assets.errors import MalformedJson, TruncatedFile
 from mrf_assets.limits import Limits, too_deep, too_long
 from mrf_assets.stream.yajl_errors import error_position
 
-Event = tuple[int, str, Any]  # byte offset (exact for start_map, else of the brace that follows), event, value
+OffsetEvent = tuple[int, str, Any]  # byte offset (exact for start_map, else of the brace that follows), event, value
 
 # A stretch without any brace is cut: a piece of [[[[ has an event of 100 bytes in each of its bytes. Not into small
 # pieces: with each one the parser looks again at all of a text or number that goes on.
@@ -26,7 +26,7 @@ _DEFAULT_LIMITS = Limits()
 _BOM = b"\xef\xbb\xbf"
 
 
-def json_events(blocks: Iterable[bytes], url: str, limits: Limits = _DEFAULT_LIMITS) -> Iterator[Event]:
+def events_with_offsets(blocks: Iterable[bytes], url: str, limits: Limits = _DEFAULT_LIMITS) -> Iterator[OffsetEvent]:
     """Yield `(byte_offset, event, value)`; a byte order mark is skipped and told as the event `byte_order_mark`.
 
     The parser holds a text until its end, so a stretch without any bracket has a bound, wherever it stands.
@@ -73,7 +73,7 @@ class _Nothing:
 
 
 def check_json(blocks: Iterable[bytes], url: str) -> None:
-    """Raise as `json_events` does where the blocks are no JSON, three times as fast: no event is looked at.
+    """Raise as `events_with_offsets` does where the blocks are no JSON, three times as fast: no event is looked at.
 
     Raises:
         TruncatedFile: The JSON ended before its closing bracket.

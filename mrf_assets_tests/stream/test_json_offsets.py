@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, strategies as st
 
 from mrf_assets.errors import ExtractError, MalformedJson, MrfError, TruncatedFile
-from mrf_assets.stream.json_offsets import Event, json_events
+from mrf_assets.stream.json_offsets import OffsetEvent, events_with_offsets
 from mrf_assets_tests.conftest import blocks_of
 from mrf_assets_tests.factory import document, render, with_byte
 from mrf_assets_tests.strategies import rendered_documents
@@ -33,9 +33,9 @@ _documents = st.builds(
 )
 
 
-def _events(data: bytes, cuts: list[int] | None = None) -> list[Event]:
+def _events(data: bytes, cuts: list[int] | None = None) -> list[OffsetEvent]:
     borders = [0, *sorted(min(cut, len(data)) for cut in cuts or []), len(data)]
-    return list(json_events([data[start:end] for start, end in pairwise(borders)], _URL))
+    return list(events_with_offsets([data[start:end] for start, end in pairwise(borders)], _URL))
 
 
 def _braces(data: bytes) -> Iterator[int]:
@@ -75,7 +75,7 @@ def test_one_byte_at_a_time_is_enough() -> None:
     """The smallest blocks give the same events as one."""
     data = render(document(seed=3), pretty=True)
 
-    assert _events(data) == list(json_events(blocks_of(data, 1), _URL))
+    assert _events(data) == list(events_with_offsets(blocks_of(data, 1), _URL))
 
 
 def test_offsets_never_go_back() -> None:
@@ -88,7 +88,7 @@ def test_offsets_never_go_back() -> None:
 @pytest.mark.parametrize("block_bytes", [1, 2, 100])
 def test_a_byte_order_mark_is_told_and_counted_in(block_bytes: int) -> None:
     """It is no JSON, and offsets are those of the file as it is."""
-    events = list(json_events(blocks_of(b'\xef\xbb\xbf{"a":{}}', block_bytes), _URL))
+    events = list(events_with_offsets(blocks_of(b'\xef\xbb\xbf{"a":{}}', block_bytes), _URL))
 
     assert (0, "byte_order_mark", None) == events[0]
     assert [3, 8] == [offset for offset, event, _ in events if event == "start_map"]
@@ -100,7 +100,7 @@ def test_a_stretch_without_braces_is_handed_over_in_parts() -> None:
     data = b'{"npi":[' + numbers + b'],"tin":{"x":[' + numbers + b"!]}}"
 
     with pytest.raises(MalformedJson) as error:
-        list(json_events(blocks_of(data, 1 << 20), _URL))
+        list(events_with_offsets(blocks_of(data, 1 << 20), _URL))
     assert data.index(b"!") <= error.value.byte_offset <= data.index(b"!") + 1
 
 
@@ -170,7 +170,7 @@ _BROKEN = {
 def test_malformed_json_is_told_with_its_offset(before: bytes, token: bytes, after: bytes, block_bytes: int) -> None:
     """The offset points at the offending token, or right behind it."""
     with pytest.raises(MalformedJson) as error:
-        list(json_events(blocks_of(before + token + after, block_bytes), _URL))
+        list(events_with_offsets(blocks_of(before + token + after, block_bytes), _URL))
 
     assert len(before) <= error.value.byte_offset <= len(before + token)
 
@@ -183,7 +183,7 @@ def test_an_offset_is_that_of_the_file_not_of_the_piece(name: str, block_bytes: 
     before = b'\xef\xbb\xbf{"x":[' + b'{"a":"{{"},' * 40 + before
 
     with pytest.raises(MalformedJson) as error:
-        list(json_events(blocks_of(before + token + after, block_bytes), _URL))
+        list(events_with_offsets(blocks_of(before + token + after, block_bytes), _URL))
 
     assert len(before) <= error.value.byte_offset <= len(before + token)
 

@@ -17,7 +17,7 @@ from mrf_assets.extract.interface import Tally
 from mrf_assets.extract.oracle.cursor import Cursor
 from mrf_assets.extract.values import Json, Obj
 from mrf_assets.limits import CONTAINER_VALUES, Limits
-from mrf_assets.stream.json_offsets import Event, json_events
+from mrf_assets.stream.json_offsets import OffsetEvent, events_with_offsets
 
 Segment = tuple[int, bytes]  # byte offset in the file, text
 
@@ -117,7 +117,7 @@ def located_elements(segments: Sequence[Segment], url: str, tally: Tally, limits
     return elements
 
 
-def located_events(segments: Iterable[Segment], url: str, *, is_whole: bool = True) -> Iterator[Event]:
+def located_events(segments: Iterable[Segment], url: str, *, is_whole: bool = True) -> Iterator[OffsetEvent]:
     """Events of ijson over segments of a file, with offsets in the file.
 
     Raises:
@@ -140,7 +140,7 @@ def located_events(segments: Iterable[Segment], url: str, *, is_whole: bool = Tr
         return offsets[nth] + place - starts[nth] if nth >= 0 else place
 
     try:
-        for place, event, value in json_events(blocks(), url, _BOUNDED):
+        for place, event, value in events_with_offsets(blocks(), url, _BOUNDED):
             yield in_file(place), event, value
     except MalformedJson as error:
         raise MalformedJson(url, in_file(error.byte_offset), error.reason) from None

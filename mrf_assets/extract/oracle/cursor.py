@@ -8,7 +8,7 @@ from mrf_assets.errors import LimitExceeded
 from mrf_assets.extract.interface import Tally
 from mrf_assets.extract.values import Json, Obj
 from mrf_assets.limits import CONTAINER_VALUES, Limits, too_long, too_many
-from mrf_assets.stream.json_offsets import Event
+from mrf_assets.stream.json_offsets import OffsetEvent
 
 _CONTAINERS = frozenset({"start_map", "start_array"})
 
@@ -16,12 +16,12 @@ _CONTAINERS = frozenset({"start_map", "start_array"})
 class Cursor:
     """The events of one file, pulled one by one."""
 
-    def __init__(self, events: Iterator[Event], url: str, limits: Limits) -> None:
+    def __init__(self, events: Iterator[OffsetEvent], url: str, limits: Limits) -> None:
         self._events, self._url, self._limits = events, url, limits
         self.offset = 0  # of the last event
         self._values = 0  # in the value at hand
 
-    def next(self) -> Event:
+    def next(self) -> OffsetEvent:
         """The next event."""
         event = next(self._events)
         self.offset = event[0]
@@ -32,7 +32,7 @@ class Cursor:
         while (event := self.next())[1] != "end_map":
             yield event[2]
 
-    def elements(self, first: Event) -> Iterator[Event]:
+    def elements(self, first: OffsetEvent) -> Iterator[OffsetEvent]:
         """The first event of each element of a list; a value that is no list is its own only element."""
         if first[1] != "start_array":
             if first[1] != "null":
@@ -41,7 +41,7 @@ class Cursor:
         while (event := self.next())[1] != "end_array":
             yield event
 
-    def value(self, first: Event, tally: Tally, begin: int = -1) -> Json:
+    def value(self, first: OffsetEvent, tally: Tally, begin: int = -1) -> Json:
         """The whole value that `first` begins, or one inside of a value that begins at `begin`."""
         offset, event, scalar = first
         if begin < 0:
@@ -71,7 +71,7 @@ class Cursor:
         for _ in self._events:
             pass
 
-    def skip(self, first: Event) -> None:
+    def skip(self, first: OffsetEvent) -> None:
         """Pass over the value that `first` begins."""
         depth = 0
         event = first[1]

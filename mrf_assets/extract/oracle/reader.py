@@ -29,7 +29,7 @@ from mrf_assets.extract.rows import (
 )
 from mrf_assets.extract.values import Json, Obj, Values
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES, REJECTS
-from mrf_assets.stream.json_offsets import Event, json_events
+from mrf_assets.stream.json_offsets import OffsetEvent, events_with_offsets
 from mrf_assets.stream.surrogates import mended
 
 _HEADER_TEXTS = (
@@ -122,7 +122,7 @@ class FileReader:
         self.tally.repair("duplicate_key", key in header)
         header[key] = value
 
-    def _section(self, one: Callable[[Event], Iterator[TableBatch]], first: Event) -> Iterator[TableBatch]:
+    def _section(self, one: Callable[[OffsetEvent], Iterator[TableBatch]], first: OffsetEvent) -> Iterator[TableBatch]:
         if first[1] not in ("start_array", "null"):
             self.tally.repair("scalar_for_list")
         for element in self.cursor.elements(first):
@@ -152,7 +152,7 @@ class FileReader:
             yield from self.rejects.add(reject)
         self.tally.rejects.clear()
 
-    def _reference(self, first: Event) -> Iterator[TableBatch]:
+    def _reference(self, first: OffsetEvent) -> Iterator[TableBatch]:
         """Read one reference; it is written when those that are read ahead are enough to fetch side by side."""
         self.tally.provider_groups_read += 1
         reference = self.cursor.value(first, self.tally)
@@ -215,14 +215,14 @@ class FileReader:
     def _parse(self, blocks: Iterable[bytes], url: str, offset: int, tally: Tally) -> Json:
         """A remote document, which has no offsets in the file: the reference's stand for all."""
         limits = self.request.limits
-        events = json_events(mended(blocks, tally.repairs), url, limits)
+        events = events_with_offsets(mended(blocks, tally.repairs), url, limits)
         cursor = Cursor(((offset, *event[1:]) for event in events), url, limits)
         first = cursor.next()
         document = cursor.value(cursor.next() if first[1] == "byte_order_mark" else first, tally)
         cursor.finish()  # a truncated group is no group
         return document
 
-    def _item(self, first: Event) -> Iterator[TableBatch]:
+    def _item(self, first: OffsetEvent) -> Iterator[TableBatch]:
         self.tally.items_read += 1
         if first[1] != "start_map":
             value = self.cursor.value(first, self.tally)
@@ -276,7 +276,7 @@ class FileReader:
                 self.cursor.skip(event)
         return is_skipped
 
-    def _hold(self, first: Event, values: Values, item_offset: int, held: Waiting[RateElement]) -> None:
+    def _hold(self, first: OffsetEvent, values: Values, item_offset: int, held: Waiting[RateElement]) -> None:
         rate = self.cursor.value(first, values.tally)
         if isinstance(rate, Obj):
             read = rate_element(rate, values)
@@ -346,7 +346,7 @@ def read_reference(blocks: Iterable[bytes], request: Request, tally: Tally) -> I
         LimitExceeded: It goes beyond what a setting allows.
         RemoteReferencesFailed: Most of its remote provider references could not be had.
     """
-    events = json_events(mended(blocks, tally.repairs), request.url, request.limits)
+    events = events_with_offsets(mended(blocks, tally.repairs), request.url, request.limits)
     reader = FileReader(Cursor(events, request.url, request.limits), request, tally)
     with reader.reading():
         yield from reader.read()

@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/.demo  ## The main job on 22 made-up networks, then one query
 	$(BIN)/python examples/demo.py run
 
-ui: $(VENV)/.demo  ## The Dagster UI on the demo's data
+ui: $(VENV)/.ui  ## The Dagster UI on the demo's data
 	$(BIN)/python examples/demo.py ui
 
 test: lint  ## Everything that must hold before a commit lands
@@ -58,9 +58,10 @@ pins: $(VENV)/.installed  ## Renew requirements-dev.txt and constraints.txt with
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# What the demo needs, without the tools of development.
-$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --constraint constraints.txt --editable '.[report,ui]'
+# As users install it, without the tools of development.
+$(VENV)/.ui: EXTRAS = [report,ui]
+$(VENV)/.demo $(VENV)/.ui: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --constraint constraints.txt --editable '.$(EXTRAS)'
 	touch $@
 
 $(VENV)/.installed: pyproject.toml requirements-dev.txt | $(BIN)/python

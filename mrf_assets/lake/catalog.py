@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +22,28 @@ from tempfile import TemporaryDirectory, gettempdir
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.files import atomic_write
 from mrf_assets.lake.duckdb_paths import pattern_of
-from mrf_assets.lake.generations import PublishedFile, published_files
+from mrf_assets.lake.generations import published_files
+from mrf_assets.lake.layouts import (
+    Layout,
+    Locate,
+    layout_of,
+    layout_of_derived,
+    literal,
+    one_line,
+    path_literal,
+    select_changes,
+    select_directory,
+    select_table,
+)
 from mrf_assets.lake.reference_tables import Reference
 from mrf_assets.lake.views import (
     CHANGES,
-    DERIVED,
     FLAGGED,
     NETWORKS,
-    PLACE,
     PROVIDER_TAXONOMIES,
     TAXONOMY_CODES,
     VIEWS,
@@ -42,22 +51,12 @@ from mrf_assets.lake.views import (
     View,
     table_docs,
 )
-from mrf_assets.schema import PROVIDER_DIRECTORY as DIRECTORY, RATE_CHANGES, TABLES, Table
+from mrf_assets.schema import PROVIDER_DIRECTORY as DIRECTORY, TABLES, Table
 from mrf_assets.settings import machine_path
 
 logger = logging.getLogger(__name__)
 
 CATALOG_NAME = "catalog.duckdb"
-_HIVE = "hive_partitioning = true, hive_types = {'network_id': VARCHAR, 'period': VARCHAR}, file_row_number = true"
-_SQL_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.int64(): "BIGINT",
-    pa.int32(): "INTEGER",
-    pa.bool_(): "BOOLEAN",
-    pa.date32(): "DATE",
-    pa.float64(): "DOUBLE",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
-}
 # The oldest that DuckDB 1.0 to 1.4 read; they refuse what DuckDB 2 writes by default.
 _STORAGE_VERSION = "v1.0.0"
 # A missing file is all that DuckDB can report of an old catalog: its path says what to do.
@@ -66,8 +65,6 @@ _NO_GHOSTS = (
     "No ghost rates are judged here: give `mrf catalog --taxonomy-codes FILE`, and materialize provider_directory."
 )
 _ROOT = "lake_root"  # the macro with the place that the paths of a catalog for elsewhere begin with
-_Layout = tuple[tuple[str, str], ...]  # (column, Arrow type)
-_Locate = Callable[[Path], str]  # a file of the output folder -> its path as SQL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,20 +148,20 @@ def write_catalog(
 
 def _write_database(path: Path, output_dir: Path, root: str | None) -> Catalog:
     def here(file: Path) -> str:
-        return _path_literal(output_dir / ".mrf" / _REMEDY / ".." / ".." / file.relative_to(output_dir))
+        return path_literal(output_dir / ".mrf" / _REMEDY / ".." / ".." / file.relative_to(output_dir))
 
     def elsewhere(file: Path) -> str:
-        return f"{_ROOT}() || {_literal('/' + pattern_of(file.relative_to(output_dir)))}"
+        return f"{_ROOT}() || {literal('/' + pattern_of(file.relative_to(output_dir)))}"
 
     with duckdb.connect() as connection:
-        connection.execute(f"ATTACH {_literal(str(path))} AS written (STORAGE_VERSION '{_STORAGE_VERSION}')")
+        connection.execute(f"ATTACH {literal(str(path))} AS written (STORAGE_VERSION '{_STORAGE_VERSION}')")
         connection.execute("USE written")
         if root is None:
             return define_views(connection, output_dir, locate=here)
         # DuckDB makes no view over files that are not there: the place changes when the views are made.
-        connection.execute(f"CREATE MACRO {_ROOT}() AS {_path_literal(output_dir)}")
+        connection.execute(f"CREATE MACRO {_ROOT}() AS {path_literal(output_dir)}")
         made = define_views(connection, output_dir, locate=elsewhere, held=False)
-        connection.execute(f"CREATE OR REPLACE MACRO {_ROOT}() AS {_literal(pattern_of(root.rstrip('/')))}")
+        connection.execute(f"CREATE OR REPLACE MACRO {_ROOT}() AS {literal(pattern_of(root.rstrip('/')))}")
         return made
 
 
@@ -174,14 +171,14 @@ def define_views(
     taxonomy_codes: Path | None = None,
     networks: Sequence[str] | None = None,
     *,
-    locate: _Locate | None = None,
+    locate: Locate | None = None,
     held: bool = True,
 ) -> Catalog:
     """Make all views in a database, with their comments.
 
     `held` reads files where they stay for the grace time, else where they are published.
     """
-    locate = locate or _path_literal
+    locate = locate or path_literal
     kept = Reference(output_dir).taxonomy_codes
     taxonomy_codes = kept if taxonomy_codes is None and kept.exists() else taxonomy_codes
     files = published_files(output_dir.absolute(), networks, held=held)
@@ -192,23 +189,27 @@ def define_views(
     with _refusals(output_dir):
         connection.execute("BEGIN")
         for table in TABLES.values():
-            of_table = [(_layout_of(file), file) for file in files if file.table == table.name]
+            of_table = [(layout_of(file), file) for file in files if file.table == table.name]
             current = [(layout, file) for layout, file in of_table if file.period == latest[file.network_id]]
             of_today = "Of the latest published period of each network."
             _create_view(
-                connection, table.name, _union(table, current, locate), f"{table.grain} {of_today}", table_docs(table)
+                connection,
+                table.name,
+                select_table(table, current, locate),
+                f"{table.grain} {of_today}",
+                table_docs(table),
             )
             history = f"{table.name}_history"
             of_all = "Of every published period: say which, or group by it."
             _create_view(
-                connection, history, _union(table, of_table, locate), f"{table.grain} {of_all}", table_docs(table)
+                connection, history, select_table(table, of_table, locate), f"{table.grain} {of_all}", table_docs(table)
             )
         _create_changes(connection, output_dir.absolute() / "reference" / CHANGES.name, locate)
         directory = Reference(output_dir.absolute()).directory
-        had = _layout_of_derived(directory, "materialize provider_directory again") if directory.exists() else None
+        had = layout_of_derived(directory, "materialize provider_directory again") if directory.exists() else None
         source = None if had is None else locate(directory)
         _create_taxonomies(connection, source, taxonomy_codes)
-        _create_view(connection, DIRECTORY.name, _directory(source, had), DIRECTORY.grain, _docs_of(DIRECTORY))
+        _create_view(connection, DIRECTORY.name, select_directory(source, had), DIRECTORY.grain, _docs_of(DIRECTORY))
         for view in VIEWS:
             _create_view(connection, view.name, view.sql, view.grain, view.columns)
         if taxonomy_codes is None or source is None:
@@ -224,15 +225,11 @@ def _refusals(output_dir: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException as error:
-        raise QueryError("the views", f"need more memory ({_line(error)}); raise MRF_QUERY_MEMORY_MB") from error
+        raise QueryError("the views", f"need more memory ({one_line(error)}); raise MRF_QUERY_MEMORY_MB") from error
     except (duckdb.IOException, duckdb.InvalidInputException) as error:
         raise StoreError(
-            str(output_dir), f"a published file cannot be read ({_line(error)}); ingest its network again"
+            str(output_dir), f"a published file cannot be read ({one_line(error)}); ingest its network again"
         ) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _create_networks(
@@ -255,21 +252,15 @@ def _create_table(connection: duckdb.DuckDBPyConnection, view: View, rows: pa.Ta
     _comment(connection, "TABLE", view.name, view.grain, view.columns)
 
 
-def _create_changes(connection: duckdb.DuckDBPyConnection, folder: Path, locate: _Locate) -> None:
+def _create_changes(connection: duckdb.DuckDBPyConnection, folder: Path, locate: Locate) -> None:
     """Over the files that are there now; one that is written anew is replaced in one step."""
-    paths: dict[_Layout, list[str]] = {}
+    paths: dict[Layout, list[str]] = {}
     for path in sorted(folder.glob(f"network_id=*/{CHANGES.name}.parquet")):
-        if (layout := _layout_of_derived(path, "run `mrf changes` for its network")) is not None:
+        if (layout := layout_of_derived(path, "run `mrf changes` for its network")) is not None:
             paths.setdefault(layout, []).append(locate(path))
-    selected = [_select_changes(*of_one) for of_one in paths.items()]
-    sql = "\nUNION ALL\n".join(selected or [f"{_select_changes((), ())} WHERE false"])
+    selected = [select_changes(*of_one) for of_one in paths.items()]
+    sql = "\nUNION ALL\n".join(selected or [f"{select_changes((), ())} WHERE false"])
     _create_view(connection, CHANGES.name, sql, CHANGES.grain, CHANGES.columns)
-
-
-def _select_changes(layout: _Layout, paths: Sequence[str]) -> str:
-    columns = ", ".join(_converted(it.name, it.type, dict(layout)) for it in RATE_CHANGES.columns)
-    source = f" FROM read_parquet([{', '.join(paths)}], hive_partitioning = false)" if paths else ""
-    return f"SELECT {columns}{source}"
 
 
 def _create_taxonomies(connection: duckdb.DuckDBPyConnection, directory: str | None, codes: Path | None) -> None:
@@ -320,97 +311,10 @@ def _create_view(connection: duckdb.DuckDBPyConnection, name: str, sql: str, gra
 
 
 def _comment(connection: duckdb.DuckDBPyConnection, kind: str, name: str, grain: str, columns: Docs) -> None:
-    connection.execute(f"COMMENT ON {kind} {name} IS {_literal(grain)}")
+    connection.execute(f"COMMENT ON {kind} {name} IS {literal(grain)}")
     for column, doc in columns.items():
-        connection.execute(f"COMMENT ON COLUMN {name}.{column} IS {_literal(doc)}")
-
-
-def _union(table: Table, files: Iterable[tuple[_Layout, PublishedFile]], locate: _Locate) -> str:
-    """SQL of a table's rows in files that may have been written with other columns or types."""
-    paths: dict[_Layout, list[str]] = {}
-    for layout, file in files:
-        paths.setdefault(layout, []).append(locate(file.path))
-    return "\nUNION ALL\n".join(_select(table, *of_one) for of_one in paths.items()) if paths else _nothing(table)
-
-
-def _select(table: Table, layout: _Layout, paths: Sequence[str]) -> str:
-    """An older layout gets null for what it lacks, and today's types."""
-    had = dict(layout)
-    sources = [
-        column.name if had.get(column.name) == str(column.type) else _converted(column.name, column.type, had)
-        for column in table.columns
-    ]
-    derived = [f"{it.sql} AS {name}" for name, it in DERIVED.get(table.name, {}).items()]
-    listed = ", ".join(paths)
-    inner = f"SELECT {', '.join((*PLACE, *sources))}, file_row_number FROM read_parquet([{listed}], {_HIVE})"  # noqa: S608 - names of `schema`, paths as literals
-    columns = ", ".join((*PLACE, *(column.name for column in table.columns), *derived))
-    return f"SELECT {columns} FROM ({inner})"  # noqa: S608 - the same
-
-
-def _converted(name: str, kind: pa.DataType, had: dict[str, str]) -> str:
-    return f"CAST({name if name in had else 'NULL'} AS {_sql_type(kind)}) AS {name}"
-
-
-def _nothing(table: Table) -> str:
-    columns = ", ".join(f"CAST(NULL AS {_sql_type(column.type)}) AS {column.name}" for column in table.columns)
-    derived = "".join(f", {it.sql} AS {name}" for name, it in DERIVED.get(table.name, {}).items())
-    place = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in PLACE)
-    inner = f"SELECT {place}, {columns}, CAST(NULL AS BIGINT) AS file_row_number WHERE false"
-    return f"SELECT * EXCLUDE (file_row_number){derived} FROM ({inner})"  # noqa: S608 - names of `schema`
-
-
-def _directory(path: str | None, layout: _Layout | None) -> str:
-    """SQL of the provider directory; of no rows where there is none."""
-    source = "(SELECT 1) WHERE false" if path is None else f"read_parquet({path})"
-    columns = ", ".join(_converted(column.name, column.type, dict(layout or ())) for column in DIRECTORY.columns)
-    return f"SELECT {columns} FROM {source}"  # noqa: S608 - names of `schema`, the path as a literal
+        connection.execute(f"COMMENT ON COLUMN {name}.{column} IS {literal(doc)}")
 
 
 def _docs_of(table: Table) -> Docs:
     return {column.name: column.doc for column in table.columns}
-
-
-def _sql_type(kind: pa.DataType) -> str:
-    """DuckDB's name of a type of `schema`."""
-    if isinstance(kind, pa.MapType):
-        return f"MAP({_sql_type(kind.key_type)}, {_sql_type(kind.item_type)})"
-    if isinstance(kind, pa.ListType):
-        return f"{_sql_type(kind.value_type)}[]"
-    if isinstance(kind, pa.StructType):
-        return f"STRUCT({', '.join(f'{field.name} {_sql_type(field.type)}' for field in kind)})"
-    if isinstance(kind, pa.Decimal128Type):
-        return f"DECIMAL({kind.precision}, {kind.scale})"
-    return _SQL_TYPES[kind]
-
-
-def _layout(schema: pa.Schema) -> _Layout:
-    return tuple((field.name, str(field.type)) for field in schema)
-
-
-_LAYOUTS = {table.name: _layout(table.arrow) for table in TABLES.values()}
-
-
-def _layout_of(file: PublishedFile) -> _Layout:
-    if file.is_of_this_layout:
-        return _LAYOUTS[file.table]
-    try:
-        return _layout(pq.read_schema(file.path))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(str(file.path), f"cannot be read ({error}); ingest its network again") from error
-
-
-def _layout_of_derived(path: Path, remedy: str) -> _Layout | None:
-    """None, with a warning, for a file that cannot be read."""
-    try:
-        return _layout(pq.read_schema(path))
-    except (OSError, pa.ArrowInvalid) as error:
-        logger.warning("%s cannot be read and is left out (%s); %s", path, _line(error), remedy)
-    return None
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _path_literal(path: Path) -> str:
-    return _literal(pattern_of(path))

@@ -2,6 +2,11 @@
 
 No driver binary is needed: Playwright speaks to the Chromium that is installed (`MRF_CHROMIUM`, else the one on PATH,
 else the one that `playwright install chromium` brings).
+
+page     what is asked of a page, and why one could not be looked at
+visit    one page in one context
+proxy    the browser's way out, where private addresses are refused
+pool     one Chromium, some contexts
 """
 
 from __future__ import annotations

@@ -20,8 +20,9 @@ from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from mrf_assets.discover.browser import BrowserOptions, user_agent
+from mrf_assets.discover.browser.page import RendererCrashed, VisitBroke, VisitFailed
 from mrf_assets.discover.browser.proxy import GuardedProxy
-from mrf_assets.discover.browser.visit import Manners, RendererCrashed, Visit, VisitBroke, VisitFailed
+from mrf_assets.discover.browser.visit import Manners, Visit
 from mrf_assets.discover.values import PAGE_KINDS, PageAnswer, PageFailure, PageFound, PageKind
 from mrf_assets.errors import SettingError
 from mrf_assets.fetch import OPEN_GATE, Gate

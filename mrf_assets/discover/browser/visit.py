@@ -12,9 +12,21 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mrf_assets.discover.answers import read_answer
+from mrf_assets.discover.browser.page import (
+    MAX_TEXT,
+    RendererCrashed,
+    VisitBroke,
+    VisitFailed,
+    answer_or_failure,
+    close_page,
+    playwright_error,
+    reason_of,
+    text_of_frame,
+    within,
+)
 from mrf_assets.discover.kinds import kind_of
 from mrf_assets.discover.links import Reading, read_page
 from mrf_assets.discover.plain_http import BY_HAND
@@ -25,7 +37,6 @@ from mrf_assets.discover.values import (
     PageFailure,
     PageFound,
     PageKind,
-    Status,
 )
 from mrf_assets.errors import FetchError
 from mrf_assets.fetch import Gate
@@ -35,13 +46,12 @@ from mrf_assets.urls import canonical_url
 from mrf_assets.urls.private_addresses import PRIVATE
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Download, Frame, Page, Request, Response, Route
+    from playwright.async_api import BrowserContext, Download, Page, Request, Response, Route
 
 logger = logging.getLogger(__name__)
 
 _REFUSED = frozenset({401, 403, 406, 407, 409, 429, 440, 451})
 _NOT_FETCHED = frozenset({"image", "media", "font"})
-_MAX_TEXT = 8 << 20  # characters of one frame
 _MAX_FRAMES = 20
 _MAX_ANSWERS = 50  # of scripts, that are read
 _CLOSED = "TargetClosedError"  # Playwright's, which it does not export: page, context or browser is gone
@@ -52,39 +62,15 @@ _MAX_FILES = 20_000  # that a page asks for, by whatever way
 _SETTLE_SHARE = 0.4  # of the time for a page, that scripts get to fill it
 _CLICK_SECONDS = 2.0
 _ANSWER_SECONDS, _LAST_ANSWER_SECONDS = 0.5, 3.0  # for a file to be asked for after a press
-_CLOSE_SECONDS = 5.0
 _DECIDE_SECONDS = 2.0
-_ERROR = re.compile(r"net::(ERR_[A-Z_]+)")
 _DATA_TYPES = re.compile(r"json|xml|text/plain")
 _CHALLENGES = re.compile(r"_Incapsula_Resource|/cdn-cgi/challenge-platform|cf-chl-|px-captcha|captcha-delivery\.com")
-# The text of a frame as its scripts have left it, cut where it is too long; a page may have put its own functions here,
-# so whatever comes is a stranger's text.
-_TEXT_OF_FRAME = "most => { const d = document.documentElement; return d ? d.outerHTML.slice(0, most) : ''; }"
 _CLICKABLE = (
     "button:visible, [role=button]:visible, a:not([href]):visible, a[href='#']:visible, a[href^='javascript:']:visible"
 )
 _WORTH_A_CLICK = re.compile(
     r"\bindex|table of contents|in.network|machine.readable|\bmrf|download|transparency|allowed amount", re.IGNORECASE
 )
-
-
-class VisitFailed(Exception):
-    """The page could not be looked at; its context is as good as before."""
-
-    def __init__(self, status: Status, reason: str) -> None:
-        super().__init__(status, reason)
-        self.status, self.reason = status, reason
-
-
-class VisitBroke(VisitFailed):
-    """The page could not be looked at, and its context should go."""
-
-
-class RendererCrashed(VisitBroke):
-    """The process that draws the page is gone."""
-
-    def __init__(self) -> None:
-        super().__init__("failed", "the page brought its browser down; try it in another one")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -176,7 +162,7 @@ class Visit:
             "downloads": self._of_downloads,
         }
         for kind in (kind for kind in looks if kind in kinds):
-            self._found[kind] = await _value_of(looks[kind](page))
+            self._found[kind] = await answer_or_failure(looks[kind](page))
         await self._decide()
         if not any(isinstance(each, PageFound) and each.files for each in self._found.values()):
             await self._raise_challenge(page)
@@ -208,7 +194,7 @@ class Visit:
     def _why_not_loaded(self, error: Exception) -> str:
         if self.is_guarded and any(map(self.manners.is_refused, (self.url, self._led_to))):
             return PRIVATE
-        return _reason(error)
+        return reason_of(error)
 
     async def _settle(self, page: Page, share: float) -> None:
         """Give scripts time, until the network is silent."""
@@ -221,7 +207,7 @@ class Visit:
         """Wait until what was asked for is aborted: a page that is closed with a request under way lets it through."""
         self._all_decided.clear()
         if self._undecided:
-            await _within(self._all_decided, _DECIDE_SECONDS)
+            await within(self._all_decided, _DECIDE_SECONDS)
 
     # --- what the page does -----------------------------------------------------------------
 
@@ -229,7 +215,7 @@ class Visit:
         """What it asks for counts; it is closed with the visit, or at once where there are many."""
         self._popups += 1
         if self._popups > _MAX_POPUPS:
-            closing = asyncio.ensure_future(_close(opened))
+            closing = asyncio.ensure_future(close_page(opened))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
@@ -249,7 +235,7 @@ class Visit:
 
     async def _on_request(self, route: Route) -> None:
         request = route.request
-        with contextlib.suppress(_playwright_error()):  # the page is gone meanwhile
+        with contextlib.suppress(playwright_error()):  # the page is gone meanwhile
             logger.debug("%s: asks for %s", canonical_url(self.url), canonical_url(request.url))
             if self._may_be_fetched(request):
                 await route.continue_()
@@ -298,8 +284,8 @@ class Visit:
         more: dict[str, None] = {}
         for frame in page.frames[:_MAX_FRAMES]:
             try:
-                text = await _text_of(frame)
-            except _playwright_error():
+                text = await text_of_frame(frame)
+            except playwright_error():
                 if frame is page.main_frame:
                     raise
                 notes["a frame went away before it was read"] = None
@@ -307,8 +293,8 @@ class Visit:
             base = frame.url if frame.url.startswith("http") else page.url  # about:srcdoc is its page's
             reading = await asyncio.to_thread(read_page, text, base, BROWSER_WAY)
             files |= reading.files
-            if len(text) >= _MAX_TEXT:
-                notes[f"a page is longer than {_MAX_TEXT} characters, the rest was not read"] = None
+            if len(text) >= MAX_TEXT:
+                notes[f"a page is longer than {MAX_TEXT} characters, the rest was not read"] = None
             more |= reading.more
             _tell(reading, notes)
         if len(page.frames) > _MAX_FRAMES:
@@ -328,7 +314,7 @@ class Visit:
                 continue
             try:
                 body = await response.body()
-            except _playwright_error():  # Chromium keeps no more than some 20 MB of one
+            except playwright_error():  # Chromium keeps no more than some 20 MB of one
                 unread += 1
                 continue
             reading = await asyncio.to_thread(read_answer, response.url, body[:_MAX_ANSWER_BYTES], BROWSER_WAY)
@@ -362,27 +348,16 @@ class Visit:
             self._has_seen_file.clear()
             try:
                 await buttons.nth(number).click(timeout=_CLICK_SECONDS * 1000, no_wait_after=True)
-            except _playwright_error():  # covered, or gone
+            except playwright_error():  # covered, or gone
                 continue
             is_last = number + 1 == count  # a later press may be faster than what an earlier one asked for
-            await _within(self._has_seen_file, _LAST_ANSWER_SECONDS if is_last else _ANSWER_SECONDS)
+            await within(self._has_seen_file, _LAST_ANSWER_SECONDS if is_last else _ANSWER_SECONDS)
         for url, file in self._network.files.items():
             self._downloads.files.setdefault(url, file)
 
     async def _raise_challenge(self, page: Page) -> None:
-        if _CHALLENGES.search(await _text_of(page.main_frame)):
+        if _CHALLENGES.search(await text_of_frame(page.main_frame)):
             raise VisitFailed("blocked", f"the page asks whether a person looks at it; {BY_HAND}")
-
-
-async def _within(event: asyncio.Event, seconds: float) -> None:
-    """Wait for it, for so long."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
-
-
-async def _text_of(frame: Frame) -> str:
-    text: Any = await frame.evaluate(_TEXT_OF_FRAME, _MAX_TEXT)
-    return text[:_MAX_TEXT] if isinstance(text, str) else ""
 
 
 def _tell(reading: Reading, notes: dict[str, None]) -> None:
@@ -391,31 +366,3 @@ def _tell(reading: Reading, notes: dict[str, None]) -> None:
         notes[reading.note] = None
     if reading.unusable:
         notes[f"{reading.unusable} address(es) cannot or must not be followed"] = None
-
-
-async def _value_of(looking: Awaitable[PageAnswer]) -> PageAnswer:
-    """What it gives; an error of the browser as a value."""
-    try:
-        return await looking
-    except _playwright_error() as error:
-        return PageFailure(status="failed", reason=_reason(error))
-
-
-async def _close(page: Page) -> None:
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(page.close(), _CLOSE_SECONDS)
-
-
-def _playwright_error() -> type[Exception]:
-    from playwright.async_api import Error  # noqa: PLC0415 - optional
-
-    return Error
-
-
-def _reason(error: Exception) -> str:
-    """Why a page could not be had. Playwright's texts hold addresses with their signatures."""
-    found = _ERROR.search(str(error))
-    if found is None:
-        return f"could not be looked at ({type(error).__name__}); try again"
-    told = found[1].removeprefix("ERR_").replace("_", " ").lower()
-    return f"could not be loaded ({told}); check the address and the network"

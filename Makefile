@@ -50,8 +50,8 @@ clean:
 	rm -rf $(VENV) $(VENV)-peer $(VENV)-newest .dagster_home demo_data mrf_output
 
 pins: $(VENV)/.installed  ## Renew requirements-dev.txt and constraints.txt within the ranges of pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --universal --no-annotate --custom-compile-command "make pins" \
-		--extra dev --generate-hashes --output-file requirements-dev.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --no-annotate \
+		--custom-compile-command "make pins" --extra dev --generate-hashes --output-file requirements-dev.txt pyproject.toml
 	echo "# Made by \`make pins\`: the exact versions that the tests passed with." > constraints.txt
 	sed -n '/^[A-Za-z0-9].*==/{s/ *\\$$//;p}' requirements-dev.txt >> constraints.txt
 

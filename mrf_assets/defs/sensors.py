@@ -17,7 +17,7 @@ from mrf_assets.defs.resources import config_of
 from mrf_assets.priority import PRIORITY_TAG
 from mrf_assets.settings import IndexWatching, Operations, Settings
 from mrf_assets.text import printable_lines
-from mrf_assets.watch.memory import Offer
+from mrf_assets.watch.offers import Offer
 from mrf_assets.watch.tick import IndexWatch
 
 _TAG_CHARACTERS = 250

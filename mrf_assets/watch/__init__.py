@@ -1,7 +1,9 @@
 """Watched indexes: what changed since the last look.
 
     registry     the file of watched indexes that people write
-    memory       what was seen of each, in SQLite: rows, statuses, offers
+    listing      what one index names, taken down while it is read
+    offers       what Dagster is told, and whether it heard
+    memory       what was seen of each index, in SQLite
     reader       one index -> its tasks and its plan
     tick         one look at every index that is due -> the networks to run
 

@@ -13,14 +13,10 @@ offered again, with the same run keys, which Dagster does not start twice.
 from __future__ import annotations
 
 import fcntl
-import json
-import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
-from itertools import groupby
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +24,8 @@ from mrf_assets.clock import SKEW_SECONDS
 from mrf_assets.fetch import Validators
 from mrf_assets.files import as_sqlite_errors, sqlite_transaction
 from mrf_assets.urls import canonical_url
+from mrf_assets.watch.listing import READ_ONCE_MORE, Listing, renew_versions
+from mrf_assets.watch.offers import PENDING, Offer, make_offers, settle_cursor
 from mrf_assets.watch.registry import RegisteredIndex
 
 _SCHEMA = """
@@ -56,39 +54,6 @@ CREATE TABLE IF NOT EXISTS file (
 ) WITHOUT ROWID;
 """
 
-_READING = """
-CREATE TEMP TABLE listed (network_id TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TEMP TABLE seen (
-    network_id TEXT, file_id TEXT, facts TEXT, host TEXT, period TEXT, PRIMARY KEY (network_id, file_id)
-) WITHOUT ROWID;
-CREATE TEMP TABLE changed (network_id TEXT PRIMARY KEY) WITHOUT ROWID;
-"""
-
-_CHANGED = """
-INSERT INTO changed
-SELECT network_id FROM (SELECT network_id, file_id, facts FROM seen EXCEPT SELECT network_id, file_id, facts FROM file)
-UNION
-SELECT network_id FROM (
-    SELECT network_id, file_id, facts FROM file WHERE network_id IN (SELECT network_id FROM seen)
-    EXCEPT SELECT network_id, file_id, facts FROM seen
-)
-"""
-
-# What Dagster should know of a network now: its version, or that it is gone.
-RETIRED = "retired"
-_STATE = f"CASE WHEN retired_at IS NULL THEN version WHEN told IS NOT NULL THEN '{RETIRED}' END"
-_PENDING = f"offered_tick IS NULL AND told IS NOT ({_STATE}) AND ({_STATE}) IS NOT NULL"
-
-_OFFERS = f"""
-SELECT network_id, name, payer, address, priority, ({_STATE}) AS state, version, generation, reason, batch_id,
-       host, period, network.files, told, requested, partition_tick
-FROM network JOIN source_index ON name = index_name AND is_registered
-WHERE {_PENDING} ORDER BY retired_at IS NULL, priority DESC, network.rowid LIMIT ?
-"""  # noqa: S608 - our own
-
-# Of "SELECTION.REST" what is kept is "SELECTION.": it is no request, and what was read stays known.
-_READ_ONCE_MORE = "request = substr(request, 1, instr(request, '.'))"
-
 _BUSY_SECONDS = 60.0
 _SETTLING = ".settling"  # no index is called so
 
@@ -108,61 +73,6 @@ class IndexStatus:
     failures: int  # in a row
     error: str | None  # of the last of them
     is_alerted: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What Dagster is told of one network."""
-
-    network_id: str
-    index_name: str
-    payer: str
-    source: str  # canonical address of the index
-    priority: int
-    version: str  # 16 hex digits; the data version of the network's files
-    reason: str  # "new", "files" (added, removed, renamed or other plans), "content", "retired", "revived"
-    batch_id: str
-    host: str
-    period: str | None
-    files: int
-    is_retired: bool
-    run_key: str | None  # None: nothing is to run
-
-    @property
-    def needs_run(self) -> bool:
-        """Whether its data are to be made anew."""
-        return self.run_key is not None
-
-
-class Reading:
-    """An index while it is read anew: what it names, before any of it counts."""
-
-    def __init__(self, connection: sqlite3.Connection, index_name: str) -> None:
-        self._connection, self.index_name = connection, index_name
-        self.listed_files = 0  # those of other indexes' networks counted
-        self.networks_settled = 0
-
-    def claim(self, network_id: str) -> bool:
-        """Note that the index names a network; False where another index has it: the first one keeps it."""
-        self._connection.execute("INSERT OR IGNORE INTO listed VALUES (?)", (network_id,))
-        row = self._connection.execute(
-            "SELECT 1 FROM network JOIN source_index ON name = index_name AND is_registered"
-            " WHERE network_id = ? AND index_name != ? AND retired_at IS NULL",
-            (network_id, self.index_name),
-        ).fetchone()
-        return row is None
-
-    def add(self, network_id: str, file_id: str, facts: str, host: str, period: str | None) -> None:
-        """Take one file of a network that is ours; equal `facts` are an equal file."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?)", (network_id, file_id, facts, host, period)
-        )
-
-    @property
-    def networks(self) -> int:
-        """How many it names so far."""
-        (count,) = self._connection.execute("SELECT count(*) FROM listed").fetchone()
-        return int(count)
 
 
 class IndexStore:
@@ -196,7 +106,7 @@ class IndexStore:
             gone = "(SELECT name FROM source_index WHERE NOT is_registered)"
             # Another index may name them too: it is read once more, to take them over.
             connection.execute(
-                f"UPDATE source_index SET {_READ_ONCE_MORE} WHERE name IN"  # noqa: S608 - our own
+                f"UPDATE source_index SET {READ_ONCE_MORE} WHERE name IN"  # noqa: S608 - our own
                 " (SELECT DISTINCT other.index_name FROM listing"
                 " JOIN network USING (network_id) JOIN listing other USING (network_id)"
                 f" WHERE listing.index_name IN {gone} AND network.index_name = listing.index_name)"
@@ -278,79 +188,14 @@ class IndexStore:
             )
 
     @contextmanager
-    def reading(self, name: str) -> Iterator[Reading]:
-        """Take down what an index names; `settle` makes it count.
+    def reading(self, name: str) -> Iterator[Listing]:
+        """Take down what an index names; `listing.settle` makes it count.
 
         One at a time, over all processes: two indexes that name one new network must not both get it.
         """
         with self._lock_file(_SETTLING) as handle, self._connect() as connection:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            connection.executescript(_READING)
-            yield Reading(connection, name)
-
-    def settle(
-        self, reading: Reading, *, request: str, validators: Validators, digest: str | None, batch_id: str, now: float
-    ) -> None:
-        """Make a reading count, all of it at once: changed networks, new ones, those that left."""
-        connection, name = reading._connection, reading.index_name  # noqa: SLF001 - one unit
-        networks, files = reading.networks, reading.listed_files
-        connection.execute("BEGIN IMMEDIATE")  # rolled back where the connection is closed before the commit
-        connection.execute("DELETE FROM listing WHERE index_name = ?", (name,))
-        connection.execute("INSERT INTO listing SELECT ?, network_id FROM listed", (name,))
-        connection.execute(_CHANGED)
-        connection.execute("INSERT OR IGNORE INTO network (network_id) SELECT network_id FROM changed")
-        connection.execute(
-            "DELETE FROM file WHERE network_id IN (SELECT network_id FROM changed)"
-            " AND (network_id, file_id) NOT IN (SELECT network_id, file_id FROM seen)"
-        )
-        connection.execute(
-            "INSERT INTO file (network_id, file_id, facts) SELECT network_id, file_id, seen.facts FROM seen"
-            " WHERE network_id IN (SELECT network_id FROM changed) ON CONFLICT DO UPDATE SET facts = excluded.facts"
-        )
-        connection.execute(
-            "UPDATE network SET retired_at = NULL, reason = 'revived', batch_id = ?"
-            " WHERE retired_at IS NOT NULL AND network_id IN (SELECT network_id FROM seen)",
-            (batch_id,),
-        )
-        connection.execute(
-            "UPDATE network SET index_name = ?, host = found.host, period = found.period, files = found.files FROM"
-            " (SELECT network_id, min(host) AS host, max(period) AS period, count(*) AS files FROM seen"
-            " GROUP BY 1) found WHERE found.network_id = network.network_id",
-            (name,),
-        )
-        _renew(connection, "files", batch_id)
-        self._retire(connection, name, batch_id, now)
-        connection.execute(
-            "UPDATE source_index SET request = ?, etag = ?, last_modified = ?, size_bytes = ?, sha256 = ?,"
-            " polled_at = ?, read_at = ?, reading_since = NULL, networks = ?, files = ?,"
-            " failures = 0, error = NULL, is_alerted = 0 WHERE name = ?",
-            (
-                *(request, validators.etag, validators.last_modified, validators.size_bytes, digest),
-                *(now, now, networks, files, name),
-            ),
-        )
-        connection.execute("COMMIT")
-        reading.networks_settled = networks
-
-    @staticmethod
-    def _retire(connection: sqlite3.Connection, name: str, batch_id: str, now: float) -> None:
-        """What an index no longer names is retired, unless another one names it: that takes it over when it is read."""
-        left = (
-            "index_name = ? AND retired_at IS NULL AND NOT EXISTS"
-            " (SELECT 1 FROM listed WHERE listed.network_id = network.network_id)"
-        )
-        named = "EXISTS (SELECT 1 FROM listing WHERE listing.network_id = network.network_id)"
-        connection.execute(
-            f"UPDATE source_index SET {_READ_ONCE_MORE} WHERE name IN"  # noqa: S608 - our own
-            " (SELECT DISTINCT listing.index_name FROM listing"
-            f" JOIN network ON listing.network_id = network.network_id WHERE network.{left})",
-            (name,),
-        )
-        connection.execute(f"UPDATE network SET index_name = NULL WHERE {left} AND {named}", (name,))  # noqa: S608 - our own
-        connection.execute(
-            f"UPDATE network SET retired_at = ?, reason = 'retired', batch_id = ? WHERE {left}",  # noqa: S608 - our own
-            (now, batch_id, name),
-        )
+            yield Listing(connection, name)
 
     # Files are asked about.
 
@@ -383,63 +228,19 @@ class IndexStore:
             if is_changed:
                 connection.execute("CREATE TEMP TABLE changed (network_id TEXT PRIMARY KEY)")
                 connection.execute("INSERT INTO changed VALUES (?)", (network_id,))
-                _renew(connection, "content", batch_id)
+                renew_versions(connection, "content", batch_id)
 
     # Dagster is told.
 
     def settle_cursor(self, cursor: str | None) -> None:
-        """Count as told what was offered up to a cursor; a cursor that is none of ours asks for everything anew."""
+        """Count as told what was offered up to a cursor, as `offers.settle_cursor`."""
         with self._transaction() as connection:
-            store_id, last_tick = _memory(connection)
-            tick = _tick_of(cursor, store_id)
-            connection.execute(
-                "UPDATE network SET told = offered, requested = CASE WHEN offered_run THEN offered ELSE requested END,"
-                " offered = NULL, offered_tick = NULL WHERE offered_tick <= ?",
-                (tick,),
-            )
-            connection.execute("UPDATE network SET offered = NULL, offered_tick = NULL WHERE offered_tick IS NOT NULL")
-            connection.execute("UPDATE network SET partition_tick = NULL WHERE partition_tick > ?", (tick,))
-            if tick == 0 and last_tick > 0:
-                connection.execute("UPDATE network SET told = NULL, requested = NULL")
+            settle_cursor(connection, cursor)
 
     def offer(self, *, runs: int, networks: int, partitions: int) -> tuple[str, list[Offer], list[str]]:
-        """What Dagster should be told next, at most so much of it.
-
-        Returns:
-            The cursor to return, tellings in order of priority, and the partition keys to add first.
-        """
+        """What Dagster should be told next, as `offers.make_offers`."""
         with self._transaction() as connection:
-            store_id, last_tick = _memory(connection)
-            tick = last_tick + 1
-            offers: list[Offer] = []
-            keys: list[str] = []
-            connection.row_factory = sqlite3.Row
-            for row in connection.execute(_OFFERS, (networks,)).fetchall():
-                needs_run = row["state"] not in (RETIRED, row["requested"])
-                if needs_run and runs == 0:
-                    continue
-                runs -= needs_run
-                if row["partition_tick"] is None and row["state"] != RETIRED:
-                    keys.append(row["network_id"])
-                offers.append(_offer(row, store_id, needs_run=needs_run))
-            connection.executemany(
-                "UPDATE network SET offered = ?, offered_run = ?, offered_tick = ? WHERE network_id = ?",
-                [(RETIRED if it.is_retired else it.version, int(it.needs_run), tick, it.network_id) for it in offers],
-            )
-            rows = connection.execute(
-                "SELECT network_id FROM network WHERE partition_tick IS NULL AND retired_at IS NULL"
-                " AND index_name IS NOT NULL AND offered_tick IS NULL LIMIT ?",
-                (max(partitions - len(keys), 0),),
-            )
-            keys += [row[0] for row in rows]
-            connection.executemany(
-                "UPDATE network SET partition_tick = ? WHERE network_id = ?", [(tick, key) for key in keys]
-            )
-            if offers or keys:
-                connection.execute("UPDATE memory SET last_tick = ?", (tick,))
-            else:
-                tick = last_tick
-        return json.dumps({"store": store_id, "tick": tick}), offers, keys
+            return make_offers(connection, runs=runs, networks=networks, partitions=partitions)
 
     # People are told.
 
@@ -447,7 +248,7 @@ class IndexStore:
         """Every index, by name."""
         with self._connect() as connection:
             rows = connection.execute(
-                f"SELECT name, networks, source_index.files, count(retired_at), ifnull(sum({_PENDING}), 0), polled_at,"  # noqa: S608 - our own
+                f"SELECT name, networks, source_index.files, count(retired_at), ifnull(sum({PENDING}), 0), polled_at,"  # noqa: S608 - our own
                 " read_at, reading_since, failures, error, is_alerted"
                 " FROM source_index LEFT JOIN network ON index_name = name GROUP BY name ORDER BY name"
             ).fetchall()
@@ -486,57 +287,3 @@ class IndexStore:
 
     def _refusals(self) -> AbstractContextManager[None]:
         return as_sqlite_errors(self._path, "the memory of indexes cannot be kept")
-
-
-def _memory(connection: sqlite3.Connection) -> tuple[str, int]:
-    row = connection.execute("SELECT store_id, last_tick FROM memory").fetchone()
-    if row is None:
-        row = secrets.token_hex(4), 0
-        connection.execute("INSERT INTO memory VALUES (?, ?)", row)
-    return str(row[0]), int(row[1])
-
-
-def _tick_of(cursor: str | None, store_id: str) -> int:
-    """The tick that a cursor brings back; 0 for none, and for another store's."""
-    try:
-        found = json.loads(cursor or "{}")
-        return int(found["tick"]) if found["store"] == store_id else 0
-    except (ValueError, TypeError, KeyError):  # edited by hand in the UI
-        return 0
-
-
-def _renew(connection: sqlite3.Connection, reason: str, batch_id: str) -> None:
-    """Give the networks of the table `changed` the versions that their files have now."""
-    rows = connection.execute(
-        "SELECT network_id, file_id, facts, mark FROM file WHERE network_id IN (SELECT network_id FROM changed)"
-        " ORDER BY network_id, file_id"
-    )
-    versions = (
-        (sha256(json.dumps([row[1:] for row in files]).encode()).hexdigest()[:16], network_id)
-        for network_id, files in groupby(rows, key=lambda row: row[0])
-    )
-    connection.executemany(
-        "UPDATE network SET generation = generation + (version != ?1), batch_id = ?4,"
-        " reason = CASE version WHEN '' THEN 'new' ELSE ?3 END, version = ?1 WHERE network_id = ?2",
-        ((version, network_id, reason, batch_id) for version, network_id in versions),
-    )
-
-
-def _offer(row: sqlite3.Row, store_id: str, *, needs_run: bool) -> Offer:
-    return Offer(
-        network_id=row["network_id"],
-        index_name=row["name"],
-        payer=row["payer"],
-        source=row["address"],
-        priority=row["priority"],
-        version=row["version"],
-        reason=row["reason"],
-        batch_id=row["batch_id"],
-        host=row["host"],
-        period=row["period"],
-        files=row["files"],
-        is_retired=row["state"] == RETIRED,
-        # The store's id: a folder that was emptied is filled anew, though Dagster knows the version. The
-        # generation: a version that comes back after another one is made anew.
-        run_key=f"{row['network_id']}@{row['version']}.{store_id}.{row['generation']}" if needs_run else None,
-    )

@@ -26,7 +26,8 @@ from mrf_assets.stream.raw_file import RawFile
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.text import printable
 from mrf_assets.urls import canonical_url, host_of
-from mrf_assets.watch.memory import IndexStatus, IndexStore, Reading
+from mrf_assets.watch.listing import Listing, settle
+from mrf_assets.watch.memory import IndexStatus, IndexStore
 from mrf_assets.watch.registry import RegisteredIndex
 from mrf_assets.whitelist import read_code_whitelist
 
@@ -150,9 +151,7 @@ def _read(
             before = next(it for it in store.statuses() if it.name == index.name) if is_comparable else None
             watched = _watched(tasks, index, reading, before)
             TaskStore.under(settings.output_dir).save(watched)
-            store.settle(
-                reading, request=request, validators=_validators(file), digest=digest, batch_id=batch_id, now=now()
-            )
+            settle(reading, request=request, validators=_validators(file), digest=digest, batch_id=batch_id, now=now())
         logger.info("index %s: read, %d networks, %d files", index.name, reading.networks_settled, reading.listed_files)
     except NotModified:
         store.unchanged(index.name, now())
@@ -163,7 +162,7 @@ def _validators(file: RawFile) -> Validators:
 
 
 def _watched(
-    tasks: Iterator[FileTask], index: RegisteredIndex, reading: Reading, before: IndexStatus | None
+    tasks: Iterator[FileTask], index: RegisteredIndex, reading: Listing, before: IndexStatus | None
 ) -> Iterator[FileTask]:
     """The tasks that are this index's own, taken down as they pass.
 

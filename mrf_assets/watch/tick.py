@@ -29,7 +29,8 @@ from mrf_assets.schema import FILES
 from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.tasks import FileTask
 from mrf_assets.urls import canonical_url
-from mrf_assets.watch.memory import IndexStatus, IndexStore, Offer
+from mrf_assets.watch.memory import IndexStatus, IndexStore
+from mrf_assets.watch.offers import Offer
 from mrf_assets.watch.reader import is_unmodified, new_batch_id, quick_options, read_registered, request_digest
 from mrf_assets.watch.registry import RegisteredIndex, read_registry
 

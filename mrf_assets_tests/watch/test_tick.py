@@ -20,7 +20,8 @@ from mrf_assets.fetch import FetchOptions, Validators, probe
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.settings import IndexWatching, Settings
-from mrf_assets.watch.memory import IndexStore, Offer
+from mrf_assets.watch.memory import IndexStore
+from mrf_assets.watch.offers import Offer
 from mrf_assets.watch.reader import read_registered
 from mrf_assets.watch.registry import RegisteredIndex, add_index, remove_index
 from mrf_assets.watch.tick import Alert, Ask, IndexWatch, Tick

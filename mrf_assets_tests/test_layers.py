@@ -2,9 +2,12 @@
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -18,6 +21,8 @@ ORDER = [name for names in LAYERS.values() for name in names]
 STAGES = set(LAYERS["stages"]) - {"network_id"}  # a rule set that needs no file
 DAGSTER_HOMES = {"defs", "definitions", "runner"}
 CLICK_HOMES = {"cli", "runner"}
+MAX_LINES, MAX_MEDIAN_LINES = 400, 150
+HOMONYMS = {"Budget", "Failure"}  # of a batch of networks, and of a look-up of NPIs, which never meet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,9 @@ class Source:
     path: str
     module: str  # the name that its layer lists
     imports: frozenset[str]
+    imported_names: frozenset[str]  # with their modules
+    names: frozenset[str]  # public, defined at the top level
+    lines: int
     reads_environment: int
     sets_environment: int
 
@@ -37,6 +45,23 @@ def _imports(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
+
+
+def _imported_names(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _names(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
 def _reads_environment(node: ast.AST) -> bool:
@@ -50,9 +75,16 @@ def _source(path: Path) -> Source:
         path=str(path.relative_to(PACKAGE)),
         module=path.relative_to(PACKAGE).parts[0].removesuffix(".py"),
         imports=frozenset(_imports(tree)),
+        imported_names=frozenset(_imported_names(tree)),
+        names=frozenset(name for name in _names(tree) if not name.startswith("_") and name != "logger"),
+        lines=text.count("\n"),
         reads_environment=sum(map(_reads_environment, ast.walk(tree))),
         sets_environment=sum("os.environ[" in line and "] = " in line for line in text.splitlines()),
     )
+
+
+def _module_of(path: str) -> str:
+    return f"mrf_assets.{path.removesuffix('.py').replace('/', '.')}".removesuffix(".__init__")
 
 
 def _own(module: str) -> str | None:
@@ -106,3 +138,29 @@ def test_the_environment_is_read_in_settings_alone(sources: list[Source]) -> Non
     """Nothing but `settings` reads environment variables."""
     others = [it for it in sources if it.module != "settings"]
     assert [] == [it.path for it in others if it.reads_environment != it.sets_environment]
+
+
+def test_no_modules_import_each_other(sources: list[Source]) -> None:
+    """Nor in a larger circle, nor later in a function."""
+    modules = {_module_of(it.path) for it in sources}
+    imports = {
+        _module_of(it.path): {name if name in modules else name.rpartition(".")[0] for name in it.imported_names}
+        & modules
+        for it in sources
+    }
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names them
+
+
+def test_a_public_name_has_one_home(sources: list[Source]) -> None:
+    """Whoever searches for a name finds one definition; commands, jobs and assets are named after what they run."""
+    homes = defaultdict(list)
+    for it in sources:
+        for name in it.names - HOMONYMS if it.module not in LAYERS["shells"] else ():
+            homes[name].append(it.path)
+    assert {} == {name: paths for name, paths in homes.items() if len(paths) > 1}
+
+
+def test_a_module_can_be_read_in_one_sitting(sources: list[Source]) -> None:
+    """One idea, and at most 400 lines; most have less than 150."""
+    assert [] == [f"{it.path} has {it.lines} lines" for it in sources if it.lines > MAX_LINES]
+    assert median(it.lines for it in sources) < MAX_MEDIAN_LINES

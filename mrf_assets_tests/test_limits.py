@@ -12,7 +12,7 @@ import pytest
 
 from mrf_assets.errors import LimitExceeded, ListFileError, MrfError, SourceProblems, UnsupportedContent
 from mrf_assets.extract import Reader, Request, Tally, read_fast, read_reference
-from mrf_assets.extract.interface import excerpt
+from mrf_assets.extract.interface import excerpt_of_value
 from mrf_assets.limits import MIB, Limits
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
 from mrf_assets.stream.decompress import open_json
@@ -242,12 +242,12 @@ def test_an_integer_that_python_refuses_is_told_with_its_place(reader: str) -> N
 @pytest.mark.parametrize("text", ["://" * 700_000, "1" * 2_000_000 + "x", "://" + "a" * 2_000_000, "?" * 2_000_000])
 def test_an_excerpt_takes_no_longer_for_a_long_text(text: str) -> None:
     """Patterns that take the square of the length would need days for these."""
-    assert len(excerpt(text)) <= 200
+    assert len(excerpt_of_value(text)) <= 200
 
 
 def test_a_password_that_is_longer_than_what_is_looked_at_is_not_shown() -> None:
     """The `@` that ends it is far away."""
-    assert "https://" == excerpt("https://user:" + "S3cr3t" * 10_000 + "@mrf.example/")
+    assert "https://" == excerpt_of_value("https://user:" + "S3cr3t" * 10_000 + "@mrf.example/")
 
 
 @_readers

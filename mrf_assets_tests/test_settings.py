@@ -9,10 +9,11 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from mrf_assets.discover import MODES
+from mrf_assets.discover import DiscoveryMode
 from mrf_assets.errors import SettingError
 from mrf_assets.extract import READERS
 from mrf_assets.limits import Limits
@@ -585,7 +586,7 @@ def test_every_field_of_the_discovery_is_read_from_the_environment() -> None:
 
 def test_the_modes_of_the_discovery_are_those_that_it_knows() -> None:
     """Settings come before it, and may not ask it."""
-    assert MODES == DISCOVERY_MODES
+    assert get_args(DiscoveryMode) == DISCOVERY_MODES
 
 
 def test_the_defaults_of_the_discovery_are_those_asked_for() -> None:

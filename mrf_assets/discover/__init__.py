@@ -29,12 +29,11 @@ from mrf_assets.discover.portals import read_portals
 from mrf_assets.discover.register import watch_found
 from mrf_assets.discover.values import (
     KINDS,
-    MODES,
     PAGE_KINDS,
     STATUSES,
+    DiscoveryMode,
     FoundFile,
     Kind,
-    Mode,
     PageAnswer,
     PageFailure,
     PageFound,
@@ -48,16 +47,15 @@ from mrf_assets.discover.values import (
 
 __all__ = [
     "KINDS",
-    "MODES",
     "PAGE_KINDS",
     "STATUSES",
     "BrowserOptions",
     "BrowserPool",
     "Discovered",
     "Discovery",
+    "DiscoveryMode",
     "FoundFile",
     "Kind",
-    "Mode",
     "PageAnswer",
     "PageFailure",
     "PageFound",

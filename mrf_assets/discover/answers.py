@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from xml.parsers import expat
 
 from mrf_assets.discover.kinds import kind_of
-from mrf_assets.discover.links import Reading, address, read_page
+from mrf_assets.discover.links import PageReading, address, read_page
 from mrf_assets.discover.values import FoundFile, Kind
 from mrf_assets.errors import MrfError
 from mrf_assets.limits import Limits
@@ -38,7 +38,7 @@ _HEALTHSPARQ_KINDS: dict[str, Kind] = {
 _CIGNA_KINDS: dict[str, Kind] = {"TOC": "table_of_contents"}
 
 
-def read_answer(url: str, body: bytes, way: str) -> Reading:
+def read_portal_answer(url: str, body: bytes, way: str) -> PageReading:
     """What the answer of `url` names; whatever it is, reading it ends, and what is odd becomes a note.
 
     Args:
@@ -89,8 +89,8 @@ def _kind_of_json(head: bytes) -> Kind | None:
 # --- JSON ---------------------------------------------------------------------------------------
 
 
-def _read_json(url: str, body: bytes, way: str) -> Reading:
-    reading = Reading.empty()
+def _read_json(url: str, body: bytes, way: str) -> PageReading:
+    reading = PageReading.empty()
     if (file := itself(url, body[: 1 << 16], way)) is not None:
         reading.files[url] = file
         return reading
@@ -102,7 +102,7 @@ def _read_json(url: str, body: bytes, way: str) -> Reading:
     return reading
 
 
-def _take_object(reading: Reading, record: dict[str, str], above: dict[str, str], url: str, way: str) -> None:
+def _take_object(reading: PageReading, record: dict[str, str], above: dict[str, str], url: str, way: str) -> None:
     """The files that one object names: by the fields of a known family, else by any text that looks like an address."""
     if location := record.get("filePath"):  # HealthSparq; relative to the folder of its metadata
         kind = _HEALTHSPARQ_KINDS.get(record.get("fileSchema", ""))
@@ -196,8 +196,8 @@ class _Listing:
         self._text = ""
 
 
-def _read_listing(url: str, body: bytes, way: str) -> Reading:
-    reading, listing = Reading.empty(), _Listing()
+def _read_listing(url: str, body: bytes, way: str) -> PageReading:
+    reading, listing = PageReading.empty(), _Listing()
     try:
         listing.parser.Parse(body, True)
     except (expat.ExpatError, _NoListing) as error:  # cut off, or no XML from some place on: names before it count
@@ -234,9 +234,9 @@ def _signature(query: str) -> str:
 # --- lists --------------------------------------------------------------------------------------
 
 
-def _read_list(url: str, body: bytes, way: str) -> Reading:
+def _read_list(url: str, body: bytes, way: str) -> PageReading:
     """A list in plain text, an address or a name in each line; further columns are passed over."""
-    reading = Reading.empty()
+    reading = PageReading.empty()
     for line in body.decode("utf-8", "replace").splitlines():
         for text in re.split(r"[,\t|]", line[:_LONGEST_TEXT], maxsplit=8):
             if location := text.strip().strip("\"'"):

@@ -26,7 +26,7 @@ _MONTHS_BACK = 2  # this one and those before; payers are late
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Candidate:
     """One address to read for a portal."""
 
     url: str
@@ -39,10 +39,10 @@ def is_template(url: str) -> bool:
     return bool(_PLACEHOLDER.search(url))
 
 
-def asks(portal_url: str, today: dt.date) -> list[Ask]:
+def candidates(portal_url: str, today: dt.date) -> list[Candidate]:
     """What to read of known families for a portal, in order; nothing for a portal of no known family."""
     return [
-        Ask(url, way, enough=way == "monthly_template")
+        Candidate(url, way, enough=way == "monthly_template")
         for way, profile in _PROFILES
         for url in profile(portal_url, today)
     ]

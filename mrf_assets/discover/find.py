@@ -32,8 +32,8 @@ from mrf_assets.discover.values import (
     BROWSER_WAY,
     PAGE_KINDS,
     PAGE_WAY,
+    DiscoveryMode,
     FoundFile,
-    Mode,
     PageAnswer,
     PageFailure,
     PageFound,
@@ -140,7 +140,7 @@ class Discovery:
         open_url: Opener | None = None,
         today: dt.date | None = None,
     ) -> None:
-        self._mode: Mode = looking.discovery_mode  # type: ignore[assignment]  # the settings check it
+        self._mode: DiscoveryMode = looking.discovery_mode  # type: ignore[assignment]  # the settings check it
         self._wanted, self._on_result = wanted or Wanted(), on_result
         self._at_a_time = looking.scraper_pool_size if looking.enable_parallel_scraping else 1
         self._patience = _patience_of(looking)

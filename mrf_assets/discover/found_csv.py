@@ -16,7 +16,7 @@ from mrf_assets.files import as_store_error, atomic_write
 from mrf_assets.spreadsheets import disarmed
 from mrf_assets.text import percent_escaped, printable
 
-COLUMNS = ("file_url", "kind", "payer", "portal", "way", "status", "reason", "found_at")
+_COLUMNS = ("file_url", "kind", "payer", "portal", "way", "status", "reason", "found_at")
 
 
 def write_found(results: Iterable[PortalResult], path: Path, *, raw_text: bool = False) -> int:
@@ -34,7 +34,7 @@ def write_found(results: Iterable[PortalResult], path: Path, *, raw_text: bool =
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(COLUMNS)
+                writer.writerow(_COLUMNS)
                 for row in _rows(results):
                     files += bool(row[0])
                     writer.writerow([_line(text) if raw_text else disarmed(_line(text)) for text in row])

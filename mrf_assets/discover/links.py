@@ -34,7 +34,7 @@ _LISTS = re.compile(
 
 
 @dataclass(slots=True)
-class Reading:
+class PageReading:
     """What one answer named; grows while it is read."""
 
     files: dict[str, FoundFile]
@@ -43,7 +43,7 @@ class Reading:
     note: str = ""  # what is odd about the answer, for a person
 
     @classmethod
-    def empty(cls) -> Reading:
+    def empty(cls) -> PageReading:
         """Nothing yet."""
         return cls({}, {})
 
@@ -88,9 +88,9 @@ def _is_followed(url: str, base: str) -> bool:
         return False
 
 
-def read_page(text: str, base: str, way: str) -> Reading:
+def read_page(text: str, base: str, way: str) -> PageReading:
     """The files and lists that the text of a page at `base` names."""
-    reading = Reading.empty()
+    reading = PageReading.empty()
     if found := _BASE.search(text):
         base = address(html.unescape(found[1]), base) or base
     for location in _locations(text):

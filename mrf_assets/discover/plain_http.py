@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import unquote, urlsplit
 
-from mrf_assets.discover.answers import itself, read_answer
+from mrf_assets.discover.answers import itself, read_portal_answer
 from mrf_assets.discover.deadline import Deadline, Patience
-from mrf_assets.discover.families import Ask, asks, is_template
-from mrf_assets.discover.links import Reading
+from mrf_assets.discover.families import Candidate, candidates, is_template
+from mrf_assets.discover.links import PageReading
 from mrf_assets.discover.robots import Robots, robots_refused
 from mrf_assets.discover.values import MAX_FILES, PAGE_WAY, FoundFile, Portal, Status, WayResult
 from mrf_assets.errors import (
@@ -79,7 +79,7 @@ class _Looking:
         else:
             self.further_notes += 1
 
-    def take(self, reading: Reading) -> None:
+    def take(self, reading: PageReading) -> None:
         """What one answer named, as far as there is room."""
         for url, file in reading.files.items():
             if len(self.files) >= MAX_FILES and url not in self.files:
@@ -128,54 +128,54 @@ class PlainLooks:
 
     def families(self, portal: Portal) -> list[WayResult]:
         """One result for each known family that the portal's address is of."""
-        questions: dict[str, list[Ask]] = {}
-        for ask in asks(portal.url, self._today):
-            questions.setdefault(ask.way, []).append(ask)
+        questions: dict[str, list[Candidate]] = {}
+        for candidate in candidates(portal.url, self._today):
+            questions.setdefault(candidate.way, []).append(candidate)
         return [self._look(way, of_way, are_guesses=True) for way, of_way in questions.items()]
 
     def page(self, portal: Portal) -> WayResult | None:
         """What the portal's own page names; None for a template, which is no page."""
         if is_template(portal.url):
             return None
-        return self._look(PAGE_WAY, [Ask(portal.url, PAGE_WAY)], are_guesses=False)
+        return self._look(PAGE_WAY, [Candidate(portal.url, PAGE_WAY)], are_guesses=False)
 
     def lists(self, urls: Iterable[str], way: str, *, are_from_stranger: bool) -> WayResult:
         """What the lists name that a page refers to."""
-        asks_of_page = [Ask(url, way) for url in urls]
-        return self._look(way, asks_of_page, are_guesses=True, are_from_stranger=are_from_stranger)
+        candidates_of_page = [Candidate(url, way) for url in urls]
+        return self._look(way, candidates_of_page, are_guesses=True, are_from_stranger=are_from_stranger)
 
     def _look(
-        self, way: str, questions: Iterable[Ask], *, are_guesses: bool, are_from_stranger: bool = False
+        self, way: str, questions: Iterable[Candidate], *, are_guesses: bool, are_from_stranger: bool = False
     ) -> WayResult:
         looking, seen = _Looking(way, {}, {}), set[str]()
-        waiting = deque((ask, are_from_stranger) for ask in questions)
+        waiting = deque((candidate, are_from_stranger) for candidate in questions)
         first, unread, deadline = len(waiting), 0, self._patience.deadline()
         while waiting:
-            ask, is_from_stranger = waiting.popleft()
-            if ask.url in seen:
+            candidate, is_from_stranger = waiting.popleft()
+            if candidate.url in seen:
                 continue
             if len(seen) >= MAX_QUESTIONS or deadline.is_over:
                 unread += len(waiting) + 1
                 break
-            seen.add(ask.url)
+            seen.add(candidate.url)
             is_named = len(seen) > first
             try:
-                reading, is_private = self._read(ask, deadline, is_from_stranger=is_from_stranger)
+                reading, is_private = self._read(candidate, deadline, is_from_stranger=is_from_stranger)
             except MrfError as error:
                 looking.failed(error, passed_over=_OF_NAMED if is_named else _OF_GUESSES if are_guesses else ())
                 continue
             looking.take(reading)
-            if ask.enough and reading.files:
+            if candidate.enough and reading.files:
                 break
             room = max(0, _MAX_WAITING - len(waiting))
             unread += max(0, len(reading.more) - room)
-            waiting.extend((Ask(url, way), not is_private) for url in islice(reading.more, room))
+            waiting.extend((Candidate(url, way), not is_private) for url in islice(reading.more, room))
         if unread:
             why = ": there is no time left; raise MRF_SCRAPER_TIMEOUT_SECONDS" if deadline.is_over else ""
             looking.note(f"{unread} more lists or pages of lists were not read{why}")
         return looking.result
 
-    def _read(self, ask: Ask, deadline: Deadline, *, is_from_stranger: bool) -> tuple[Reading, bool]:
+    def _read(self, candidate: Candidate, deadline: Deadline, *, is_from_stranger: bool) -> tuple[PageReading, bool]:
         """What one address names, and whether it is of our own network, which may name more of that.
 
         Raises:
@@ -184,23 +184,23 @@ class PlainLooks:
             UnsupportedUrl: It is not of the web; what strangers write never opens our own disk or a store.
             UnsupportedContent: A damaged gzip.
         """
-        if not _is_of_web(ask.url):
-            raise UnsupportedUrl(canonical_url(ask.url), "is no address of the web; check who named it")
-        if not self._robots.allow(ask.url, is_from_stranger=is_from_stranger):
-            raise robots_refused(ask.url)
+        if not _is_of_web(candidate.url):
+            raise UnsupportedUrl(canonical_url(candidate.url), "is no address of the web; check who named it")
+        if not self._robots.allow(candidate.url, is_from_stranger=is_from_stranger):
+            raise robots_refused(candidate.url)
         opener = self._open_named if is_from_stranger else self._open_url
-        logger.debug("%s is asked for (%s)", canonical_url(ask.url), ask.way)
-        with opener(ask.url) as raw:
+        logger.debug("%s is asked for (%s)", canonical_url(candidate.url), candidate.way)
+        with opener(candidate.url) as raw:
             # A fake of tests has no redirects to tell.
-            url = getattr(raw, "answered_url", ask.url)
-            is_led = url != ask.url
+            url = getattr(raw, "answered_url", candidate.url)
+            is_led = url != candidate.url
             if is_led and not self._robots.allow(url, is_from_stranger=is_from_stranger or not raw.is_private):
                 raise robots_refused(url)
             body = _Body(raw, deadline)
-            if (file := itself(ask.url, body.head(), ask.way)) is not None:
-                return Reading({file.url: file}, {}), raw.is_private
+            if (file := itself(candidate.url, body.head(), candidate.way)) is not None:
+                return PageReading({file.url: file}, {}), raw.is_private
             whole = body.whole()
-        reading = read_answer(url, whole, ask.way)
+        reading = read_portal_answer(url, whole, candidate.way)
         if body.is_cut and not reading.note:
             reading.note = f"{canonical_url(url)} is longer than {_MAX_BYTES >> 20} MiB, the rest was not read"
         return reading, raw.is_private

@@ -11,12 +11,11 @@ from typing import Literal, get_args
 from mrf_assets.urls import canonical_url, host_of
 
 Kind = Literal["table_of_contents", "in_network", "allowed_amounts", "reference", "document"]
-Mode = Literal["intelligent", "parallel_all", "scraping_only"]
+DiscoveryMode = Literal["intelligent", "parallel_all", "scraping_only"]
 Status = Literal["found", "nothing", "blocked", "failed"]
 PageKind = Literal["links", "network", "downloads"]  # of what a page in a browser shows
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-MODES: tuple[Mode, ...] = get_args(Mode)
 STATUSES: tuple[Status, ...] = get_args(Status)
 PAGE_KINDS: tuple[PageKind, ...] = get_args(PageKind)
 MAX_FILES = 200_000  # of one portal; UHC's names 86,514

@@ -76,7 +76,7 @@ class Tally:
         """
         if len(self.rejects) >= _MAX_REJECTS:
             raise TooManyRejectsError(byte_offset)
-        self.rejects.append((byte_offset, dropped, path, reason, excerpt(value)))
+        self.rejects.append((byte_offset, dropped, path, reason, excerpt_of_value(value)))
 
     def repair(self, kind: str, times: int = 1) -> None:
         """Count a repair; one that was not made leaves no entry."""
@@ -111,7 +111,7 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def excerpt(value: object) -> str:
+def excerpt_of_value(value: object) -> str:
     """The value as text, lists and objects as compact JSON; at most 200 characters, addresses without query."""
     text = (
         value

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mrf_assets.extract.interface import TableBatch
-from mrf_assets.extract.values import CodeShape, Json, Obj, Values, are_plain_npis, content_id, id_of_sorted
+from mrf_assets.extract.values import Json, ListedCodeShape, Obj, Values, are_plain_npis, content_id, id_of_sorted
 from mrf_assets.schema import MODIFIER_SHAPE, PLACE_SHAPE, RATES, Table
 
 # provider_group_id, npi, tin_type, tin_value, business_name, network_names, is_inline
@@ -46,8 +46,8 @@ PRICE_NAMES = (  # in the order of a PriceRow, the rate left out
 PRICE_KEYS = frozenset({"negotiated_rate", *PRICE_NAMES})
 _PRICES = "negotiated_prices"
 _WORDS = RATES.words
-_PLACE = CodeShape(re.compile(rf"\A(?:{PLACE_SHAPE})\Z"), width=2)
-_MODIFIER = CodeShape(re.compile(rf"\A(?:{MODIFIER_SHAPE})\Z"), width=0)
+_PLACE = ListedCodeShape(re.compile(rf"\A(?:{PLACE_SHAPE})\Z"), width=2)
+_MODIFIER = ListedCodeShape(re.compile(rf"\A(?:{MODIFIER_SHAPE})\Z"), width=0)
 CODE_KEYS = frozenset({"billing_code_type", "billing_code_type_version", "billing_code", "description"})
 HEAD_KEYS = frozenset(
     {

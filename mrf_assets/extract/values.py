@@ -75,7 +75,7 @@ class Obj(dict[str, Json]):
         self.offset = offset
 
 
-class CodeShape(NamedTuple):
+class ListedCodeShape(NamedTuple):
     """How the codes of a list look."""
 
     pattern: re.Pattern[str]
@@ -151,12 +151,12 @@ class Values:
                 self.tally.reject(offset, "value", path, "not_text", entry)
         return kept
 
-    def listed_codes(self, value: Json, shape: CodeShape, path: str, offset: int) -> list[str] | None:
+    def listed_codes(self, value: Json, shape: ListedCodeShape, path: str, offset: int) -> list[str] | None:
         """Places of service or modifiers: as `texts`, each in the schema's form where that is what was meant."""
         texts = self.texts(value, path, offset, number_width=shape.width)
         return None if texts is None else list(chain.from_iterable(self._split(text, shape) for text in texts))
 
-    def _split(self, text: str, shape: CodeShape) -> Iterator[str]:
+    def _split(self, text: str, shape: ListedCodeShape) -> Iterator[str]:
         """The codes of one text, which may be joined by commas."""
         pieces = text.split(",")
         self.tally.repair("joined_codes_split", len(pieces) > 1)

@@ -79,7 +79,7 @@ for _name in ("connectionpool", "connection", "poolmanager", "response", "util.r
     logging.getLogger(f"urllib3.{_name}").addFilter(_WithoutSecrets())
 
 
-class Answer:
+class HttpAnswer:
     """An answer whose body is not read yet. Holds a place of its host until it is closed."""
 
     def __init__(self, response: requests.Response, slot: ExitStack, *, is_private: bool) -> None:
@@ -194,7 +194,7 @@ class Client:
         self.is_private = False  # the answer came from a private address
         self._session = _Session()
 
-    def answer(self, method: str, headers: dict[str, str] | None = None) -> Answer:
+    def answer(self, method: str, headers: dict[str, str] | None = None) -> HttpAnswer:
         """The first answer that is neither lost nor busy.
 
         Raises:
@@ -229,7 +229,7 @@ class Client:
                 note_silence(self._server)
             raise
 
-    def _ask(self, method: str, headers: dict[str, str]) -> Answer:
+    def _ask(self, method: str, headers: dict[str, str]) -> HttpAnswer:
         """The head of one answer, after redirects.
 
         Raises:
@@ -265,7 +265,7 @@ class Client:
             )  # fmt: skip
         return target
 
-    def _ask_one(self, method: str, url: str, headers: dict[str, str], *, is_from_stranger: bool) -> Answer:
+    def _ask_one(self, method: str, url: str, headers: dict[str, str], *, is_from_stranger: bool) -> HttpAnswer:
         if not url.lower().startswith(_SCHEMES):
             raise UnsupportedUrl(self.shown, "redirects out of http and https, which is not followed")
         refused = self._options.refuse_private_addresses
@@ -286,10 +286,10 @@ class Client:
             is_private = _is_private(
                 response, host, has_proxy=select_proxy(str(request.url), ways["proxies"]) is not None
             )
-            answer = Answer(response, ExitStack(), is_private=is_private)
+            answer = HttpAnswer(response, ExitStack(), is_private=is_private)
             self._counts.rate_limited += answer.status == _TOO_MANY
             slot.answered(answer.status, retry_after_seconds=answer.retry_after_seconds)
-            return Answer(response, held.pop_all(), is_private=is_private)
+            return HttpAnswer(response, held.pop_all(), is_private=is_private)
 
     def _prepared(self, method: str, url: str, headers: dict[str, str]) -> tuple[requests.PreparedRequest, str]:
         """A request as it is sent, and the host that it goes to."""

@@ -31,7 +31,7 @@ from mrf_assets.errors import (
     ServerBusy,
     SourceChanged,
 )
-from mrf_assets.fetch.client import Answer, Client, status_error
+from mrf_assets.fetch.client import Client, HttpAnswer, status_error
 from mrf_assets.fetch.opened import OpenedFile, Validators
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
@@ -65,7 +65,7 @@ class HttpFile(OpenedFile):
         self._client = Client(url, options, self.transfer, self._retries, sleep=self._sleep)
         self._window_limit_seconds = options.read_seconds
         self._window_seconds, self._window_bytes = 0.0, 0
-        self._answer: Answer | None = None
+        self._answer: HttpAnswer | None = None
         self._end: int | None = None  # of the body that is being read, in bytes of the file
         self._offset = 0  # bytes handed out
         self._progress_at = 0  # bytes handed out when the connection was last lost
@@ -172,7 +172,7 @@ class HttpFile(OpenedFile):
             size = min(size, self._end - self._offset)
         return self._piece(self._answer, size) if size else b""
 
-    def _piece(self, answer: Answer, size: int) -> bytes:
+    def _piece(self, answer: HttpAnswer, size: int) -> bytes:
         """What one call of the socket gives: a loop that waits for a whole block would let a drip pass for life."""
         before = self._retries.spent_seconds
         try:
@@ -204,13 +204,13 @@ class HttpFile(OpenedFile):
         if answer is not None:
             answer.close()
 
-    def _use(self, answer: Answer, end: int | None) -> None:
+    def _use(self, answer: HttpAnswer, end: int | None) -> None:
         self._answer, self._end, self._broken = answer, end, None
         self._window_seconds, self._window_bytes = 0.0, 0
 
     # --- from one body to the next ----------------------------------------------------------
 
-    def _begin(self, answer: Answer) -> None:
+    def _begin(self, answer: HttpAnswer) -> None:
         """Take an answer from byte 0 on as the file."""
         end = self._end_from_0(answer)
         self.validators = answer.validators
@@ -223,7 +223,7 @@ class HttpFile(OpenedFile):
             self._md5 = None if expected is None else (expected, self._md5[1])
         self._use(answer, end)
 
-    def _end_from_0(self, answer: Answer) -> int | None:
+    def _end_from_0(self, answer: HttpAnswer) -> int | None:
         """Where an answer ends that begins at byte 0, as far as it says so: 200, or 206 though no range was asked for.
 
         Raises:
@@ -283,7 +283,7 @@ class HttpFile(OpenedFile):
         self._trusts_ranges = False
         return False
 
-    def _continues(self, answer: Answer) -> bool:
+    def _continues(self, answer: HttpAnswer) -> bool:
         """Take the answer if it is the rest of the very file."""
         part, told, known = answer.range, answer.validators, self.validators
         if part is None or part[0] != self._offset:
@@ -305,7 +305,7 @@ class HttpFile(OpenedFile):
     def _restart(self) -> None:
         self._skip_known(self._client.answer("GET"))
 
-    def _skip_known(self, answer: Answer) -> None:
+    def _skip_known(self, answer: HttpAnswer) -> None:
         """Take an answer from byte 0 on, and pass over what was handed out, which has to be the same."""
         if self._offset == 0:
             self._begin(answer)
@@ -355,7 +355,7 @@ def open_http(url: str, options: FetchOptions, if_changed_from: Validators | Non
     return file
 
 
-def _md5_of(answer: Answer) -> bytes | None:
+def _md5_of(answer: HttpAnswer) -> bytes | None:
     """The checksum of the whole body; what is no MD5 is as good as none."""
     try:
         digest = base64.b64decode(answer.header("Content-MD5") or "", validate=True)

@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 
 from mrf_assets.errors import MrfError, PartDied
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 Message = TypeVar("Message")
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 _PACKAGE = logging.getLogger("mrf_assets")
 
@@ -81,11 +81,11 @@ def _child(parent: Connection, work: Callable[[Any, Callable[[Any], None]], Any]
 
 
 def in_processes(
-    work: Callable[[Item, Callable[[Message], None]], Result],
-    items: Sequence[Item],
+    work: Callable[[_Item, Callable[[Message], None]], _Result],
+    items: Sequence[_Item],
     processes: int,
     on_message: Callable[[Message], None],
-) -> list[Result]:
+) -> list[_Result]:
     """`work` on every item, at most `processes` at a time; results in the order of the items.
 
     `work` and all that crosses must be picklable; what it hands to its second argument comes to
@@ -98,7 +98,7 @@ def in_processes(
     context = mp.get_context("spawn")
     waiting = list(enumerate(items))[::-1]
     busy: dict[Connection, tuple[int, SpawnProcess]] = {}
-    results: dict[int, Result] = {}
+    results: dict[int, _Result] = {}
     try:
         while waiting or busy:
             while waiting and len(busy) < processes:

@@ -93,7 +93,7 @@ class TaskStore:
                 # Files of one structure share thousands of plans: each distinct list is kept once, and told
                 # apart from the one before by identity, for sources hand the same tuple on.
                 if task.plans is not last[0]:
-                    plans = json.dumps([plain(plan) for plan in task.plans])
+                    plans = json.dumps([plain_value(plan) for plan in task.plans])
                     last = task.plans, _digest(plans)
                     connection.execute("INSERT OR IGNORE INTO plan_sets VALUES (?, ?)", [last[1], plans])
                 connection.execute(
@@ -318,7 +318,7 @@ def _moved(task: FileTask, *, entry: FileTask) -> FileTask:
 
 def _row(task: FileTask) -> str:
     """A task without its plans, which are kept apart."""
-    row = plain(task) | {"identity": plain(task.identity)}
+    row = plain_value(task) | {"identity": plain_value(task.identity)}
     del row["plans"]
     return json.dumps(row)
 
@@ -333,7 +333,7 @@ def _locked(file: IO[str]) -> bool:
     return False
 
 
-def plain(value: FileTask | NetworkIdentity | Plan) -> dict[str, Any]:
+def plain_value(value: FileTask | NetworkIdentity | Plan) -> dict[str, Any]:
     """A value's fields by name; `asdict` copies all that is in them, and took a third of reading a large index."""
     return {name: getattr(value, name) for name in value.__slots__}
 

@@ -27,7 +27,7 @@ _PROBES_AT_ONCE = 8  # of one network; how many one host gets is the limiter's b
 _PERIOD_OUTSIDE = ("name", "index")  # sources of a period that are known before the file is read
 _FAILED_REFERENCES = "remote_reference_failed"
 
-Probe = Callable[[FileTask], Validators | None]
+ProbeFile = Callable[[FileTask], Validators | None]
 Parts = Mapping[str, Mapping[str, TableFile]]  # label -> table -> its file
 
 
@@ -52,7 +52,10 @@ def plan_rows(task: FileTask) -> list[dict[str, Any]]:
 
 
 def unchanged_parts(
-    store: Store, parts: Sequence[tuple[FileTask, str]], known: Callable[[FileTask], Mapping[str, Any]], probe: Probe
+    store: Store,
+    parts: Sequence[tuple[FileTask, str]],
+    known: Callable[[FileTask], Mapping[str, Any]],
+    probe: ProbeFile,
 ) -> list[UnchangedPart]:
     """The parts of one network as they are published; empty unless every one of them is unchanged.
 
@@ -106,7 +109,7 @@ def _would_be_written_again(standing: UnchangedPart, known: Mapping[str, Any]) -
     )
 
 
-def _all_the_same(standing: Sequence[UnchangedPart], probe: Probe) -> bool:
+def _all_the_same(standing: Sequence[UnchangedPart], probe: ProbeFile) -> bool:
     """Whether the servers say so of every file; the first that does not ends the asking."""
     with ThreadPoolExecutor(max(min(_PROBES_AT_ONCE, len(standing)), 1), thread_name_prefix="probe") as pool:
         answers = [pool.submit(probe, part.task) for part in standing]

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 _SAFE_KEY = re.compile(r"\A[a-z0-9][a-z0-9_.~=-]*\Z")
 _PERIOD = re.compile(r"\A[0-9]{4}-[0-9]{2}\Z")
 
-GRACE_SECONDS: Final = 3_600.0
+READERS_GRACE_SECONDS: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,9 @@ class TableFile:
 class Stage:
     """What one run is about to publish for one network; gone when the run ends."""
 
-    def __init__(self, root: Path, network_id: str, directory: Path, grace_seconds: float = GRACE_SECONDS) -> None:
+    def __init__(
+        self, root: Path, network_id: str, directory: Path, grace_seconds: float = READERS_GRACE_SECONDS
+    ) -> None:
         self._root, self.network_id, self.directory = root, network_id, directory
         self._grace_seconds = grace_seconds
 

@@ -30,7 +30,7 @@ from mrf_assets.lake.generations import (
     purge_expired,
 )
 from mrf_assets.lake.stage import (
-    GRACE_SECONDS,
+    READERS_GRACE_SECONDS,
     Stage,
     TableFile,
     network_dir,
@@ -57,7 +57,7 @@ def part_labels(tasks: Sequence[FileTask]) -> dict[str, str]:
 class Store:
     """The output folder."""
 
-    def __init__(self, root: Path, grace_seconds: float = GRACE_SECONDS) -> None:
+    def __init__(self, root: Path, grace_seconds: float = READERS_GRACE_SECONDS) -> None:
         self.root = root
         self._grace_seconds = grace_seconds
 

@@ -40,7 +40,7 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class NetworkPrices:
     """Dollars of one network for one code and class."""
 
     network_id: str
@@ -59,7 +59,7 @@ class CodePrices:
     billing_code_type: str | None
     billing_code: str | None
     billing_class: str | None
-    networks: Sequence[Prices]
+    networks: Sequence[NetworkPrices]
 
     @property
     def title(self) -> str:
@@ -215,7 +215,7 @@ def _code_prices(connection: duckdb.DuckDBPyConnection, codes: Sequence[str], mo
             code,
             billing_class,
             [
-                Prices(network_id, count, *quantiles)
+                NetworkPrices(network_id, count, *quantiles)
                 for network_id, count, quantiles in connection.execute(
                     _PRICES_SQL, {"kind": kind, "code": code, "class": billing_class}
                 ).fetchall()

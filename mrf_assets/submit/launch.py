@@ -31,7 +31,7 @@ _TAG_CHARACTERS = 250
 _TOLD = 20
 
 Callback = Callable[[JobResults], None]
-OnProgress = Callable[[JobStatus], None]
+OnStatus = Callable[[JobStatus], None]
 SearchType = Literal["network", "npi"]  # what identifiers are
 
 
@@ -45,7 +45,7 @@ def submit(
     parameters: Mapping[str, Any] | None = None,
     url: str = DEFAULT_URL,
     callback: Callback | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnStatus | None = None,
 ) -> str:
     """Start a job on a running Dagster; gives its id at once.
 
@@ -180,7 +180,7 @@ def _short(text: str) -> str:
     return text
 
 
-def _tell(job_id: str, url: str, callback: Callback | None, on_progress: OnProgress | None) -> None:
+def _tell(job_id: str, url: str, callback: Callback | None, on_progress: OnStatus | None) -> None:
     told: JobStatus | None = None
 
     def tell(status: JobStatus) -> None:

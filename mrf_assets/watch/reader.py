@@ -19,7 +19,7 @@ from itertools import chain, islice
 
 from mrf_assets.errors import IndexShrunk, MrfError, NotModified, TimeSpent
 from mrf_assets.fetch import FetchOptions, Gate, Slot, Validators, open_url
-from mrf_assets.ingest.plan import TaskStore, plain
+from mrf_assets.ingest.plan import TaskStore, plain_value
 from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_index
 from mrf_assets.stream.raw_file import RawFile
@@ -178,7 +178,7 @@ def _watched(
         if not reading.claim(task.network_id):
             continue
         if task.plans is not last[0]:
-            last = task.plans, sha256(json.dumps([plain(plan) for plan in task.plans]).encode()).hexdigest()
+            last = task.plans, sha256(json.dumps([plain_value(plan) for plan in task.plans]).encode()).hexdigest()
         identity, period = task.identity, task.identity.period or task.index_period
         # All that is published of a file and that its index says. Plans too: they are a table.
         facts = [identity.rule_version, period, identity.part, identity.parts, task.mirror_urls, codes, last[1]]

@@ -44,7 +44,7 @@ _PARTITIONS_AT_ONCE = 25_000  # keys added in a tick: 0.5 s
 _FIRST_RETRY_SECONDS = 60.0  # after a failure; then twice as long each time, at most the poll interval
 _MAX_DOUBLINGS = 20
 
-Alert = Callable[[str, Sequence[str]], bool]  # takes title and lines; whether people were told
+SendAlert = Callable[[str, Sequence[str]], bool]  # takes title and lines; whether people were told
 Ask = Callable[[str, FetchOptions], Validators | None]  # what a file's place says of it now
 Clock = Callable[[], float]  # seconds since 1970
 
@@ -82,7 +82,7 @@ class IndexWatch:
         self._read: Readings = read or read_in_processes
         self._store = IndexStore.under(settings.output_dir)
 
-    def tick(self, cursor: str | None, *, queued_runs: int = 0, alert: Alert | None = None) -> Tick:
+    def tick(self, cursor: str | None, *, queued_runs: int = 0, alert: SendAlert | None = None) -> Tick:
         """Look at everything that is due.
 
         Args:
@@ -236,7 +236,7 @@ class IndexWatch:
             noted.append((task.file_id, mark))
         self._store.probed(network_id, noted, is_changed=is_changed, batch_id=batch_id, now=self._now())
 
-    def _tell_failures(self, alert: Alert, statuses: Sequence[IndexStatus]) -> None:
+    def _tell_failures(self, alert: SendAlert, statuses: Sequence[IndexStatus]) -> None:
         failing = [status for status in statuses if status.error is not None and not status.is_alerted]
         if not failing:
             return

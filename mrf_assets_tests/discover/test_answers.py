@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from mrf_assets.discover.answers import itself, read_answer
+from mrf_assets.discover.answers import itself, read_portal_answer
 from mrf_assets_tests.factory import document, index, plans, render
 from mrf_assets_tests.portal_server import INDEX, RATES, SECRET, SIGNED, listing_of_azure, listing_of_s3
 
@@ -20,7 +20,7 @@ def _read(body: Any, url: str = _URL) -> dict[str, str]:  # noqa: ANN401 - JSON,
     """Address -> kind."""
     if not isinstance(body, str | bytes):
         body = json.dumps(body)
-    reading = read_answer(url, body.encode() if isinstance(body, str) else body, "x")
+    reading = read_portal_answer(url, body.encode() if isinstance(body, str) else body, "x")
     return {file.url: file.kind for file in reading.files.values()}
 
 
@@ -87,7 +87,7 @@ def test_any_json_is_searched_for_addresses() -> None:
 
 def test_json_that_breaks_off_names_what_came_before() -> None:
     """And says where it broke."""
-    reading = read_answer(_URL, json.dumps([{"url": f"/{INDEX}"}, {"url": f"/2{INDEX}"}])[:-10].encode(), "x")
+    reading = read_portal_answer(_URL, json.dumps([{"url": f"/{INDEX}"}, {"url": f"/2{INDEX}"}])[:-10].encode(), "x")
 
     assert {f"https://p.example/{INDEX}"} <= set(reading.files)
     assert "ended early" in reading.note
@@ -96,7 +96,7 @@ def test_json_that_breaks_off_names_what_came_before() -> None:
 def test_a_bucket_of_s3_names_its_files_and_its_next_page() -> None:
     """Keys are below the bucket, whatever folder was asked for."""
     url = "https://acme.s3.amazonaws.com/?list-type=2&prefix=mrf%2F"
-    reading = read_answer(
+    reading = read_portal_answer(
         url, listing_of_s3(f"mrf/{INDEX}", "mrf/readme.txt", "mrf/a b_index.json", token="t/1=").encode(), "x"
     )
 
@@ -111,7 +111,7 @@ def test_a_bucket_of_s3_names_its_files_and_its_next_page() -> None:
 def test_a_container_of_azure_names_its_files_and_its_next_page() -> None:
     """With the signature that opened the listing, which opens the blobs, too."""
     url = "https://acme.blob.core.windows.net/mrf?restype=container&comp=list&sv=1&sig=abc"
-    reading = read_answer(url, listing_of_azure(f"november/{INDEX}", "x.txt", marker="m").encode(), "x")
+    reading = read_portal_answer(url, listing_of_azure(f"november/{INDEX}", "x.txt", marker="m").encode(), "x")
 
     assert [f"https://acme.blob.core.windows.net/mrf/november/{INDEX}?sv=1&sig=abc"] == list(reading.files)
     assert [f"{url}&marker=m"] == list(reading.more)
@@ -119,7 +119,7 @@ def test_a_container_of_azure_names_its_files_and_its_next_page() -> None:
 
 def test_the_last_page_of_a_listing_has_no_next() -> None:
     """An empty marker is none."""
-    assert not read_answer(_URL, listing_of_azure(INDEX).encode(), "x").more
+    assert not read_portal_answer(_URL, listing_of_azure(INDEX).encode(), "x").more
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_last_page_of_a_listing_has_no_next() -> None:
 def test_a_listing_with_a_document_type_is_not_read(attack: str) -> None:
     """No entity expands, and nothing is fetched."""
     body = listing_of_s3(INDEX).replace("<ListBucketResult", f"{attack}<ListBucketResult", 1)
-    reading = read_answer(_URL, body.encode(), "x")
+    reading = read_portal_answer(_URL, body.encode(), "x")
 
     assert not reading.files
     assert "a document type" in reading.note
@@ -140,7 +140,7 @@ def test_a_listing_with_a_document_type_is_not_read(attack: str) -> None:
 
 def test_a_listing_that_breaks_off_names_what_came_before() -> None:
     """As JSON does."""
-    reading = read_answer(_URL, listing_of_s3(INDEX, "b")[:-30].encode(), "x")
+    reading = read_portal_answer(_URL, listing_of_s3(INDEX, "b")[:-30].encode(), "x")
 
     assert [f"{_FOLDER}/latest.json/{INDEX}"] == list(reading.files)
     assert "breaks off" in reading.note
@@ -149,7 +149,7 @@ def test_a_listing_that_breaks_off_names_what_came_before() -> None:
 @pytest.mark.parametrize("encoding", ["gb18030", "foo", "base64", "idna", "utf-7"])
 def test_a_listing_in_an_odd_encoding_is_read_to_its_end(encoding: str) -> None:
     """What Python's XML makes of it is an error of many kinds, and for a person a note."""
-    reading = read_answer(_URL, f'<?xml version="1.0" encoding="{encoding}"?><ListBucketResult>'.encode(), "x")
+    reading = read_portal_answer(_URL, f'<?xml version="1.0" encoding="{encoding}"?><ListBucketResult>'.encode(), "x")
 
     assert not reading.files
     assert reading.note
@@ -159,8 +159,8 @@ def test_a_bucket_of_s3s_first_version_goes_on_behind_its_last_name() -> None:
     """It says that there is more, and where only to whoever asked for folders."""
     body = listing_of_s3(f"1_{INDEX}", f"2_{INDEX}").replace("<Name>", "<IsTruncated>true</IsTruncated><Name>")
 
-    reading = read_answer("https://acme.s3.amazonaws.com/?prefix=a", body.encode(), "x")
-    second = read_answer("https://acme.s3.amazonaws.com/?list-type=2", body.encode(), "x")
+    reading = read_portal_answer("https://acme.s3.amazonaws.com/?prefix=a", body.encode(), "x")
+    second = read_portal_answer("https://acme.s3.amazonaws.com/?list-type=2", body.encode(), "x")
 
     assert [f"https://acme.s3.amazonaws.com/?prefix=a&marker=2_{INDEX}"] == list(reading.more)
     assert not second.more
@@ -186,7 +186,7 @@ def test_a_page_is_read_as_a_page() -> None:
 def test_a_page_without_end_is_read_to_a_bound() -> None:
     """Eight MiB of it, and the rest is told."""
     body = b"<html>" + b" " * (8 << 20) + f'<a href="{INDEX}">'.encode()
-    reading = read_answer(_URL, body, "x")
+    reading = read_portal_answer(_URL, body, "x")
 
     assert not reading.files
     assert "longer than 8 MiB" in reading.note
@@ -228,7 +228,7 @@ def test_a_file_is_known_by_its_beginning(head: bytes, kind: str) -> None:
 
 def test_a_found_address_is_not_shown_with_its_signature() -> None:
     """Neither by `shown` nor in any repr."""
-    (file,) = read_answer(_URL, json.dumps([f"/{INDEX}{SIGNED}"]).encode(), "x").files.values()
+    (file,) = read_portal_answer(_URL, json.dumps([f"/{INDEX}{SIGNED}"]).encode(), "x").files.values()
 
     assert SECRET in file.url
     assert SECRET not in file.shown + repr(file)
@@ -250,5 +250,5 @@ _JSON: Any = st.recursive(
 def test_any_answer_is_read_to_its_end(body: bytes) -> None:
     """Nothing that a server sends is a traceback; what comes out is an address of the web."""
     for cut in (body, body[: len(body) // 2]):
-        for url in read_answer(_URL, cut, "x").files:
+        for url in read_portal_answer(_URL, cut, "x").files:
             assert url.startswith(("http://", "https://"))

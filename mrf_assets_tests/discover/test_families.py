@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 from hypothesis import given, strategies as st
 
-from mrf_assets.discover.families import asks
+from mrf_assets.discover.families import candidates
 
 _TODAY = dt.date(2026, 1, 22)
 _SPARQ = "https://mrf.healthsparq.com"
@@ -52,23 +52,23 @@ _SPARQ = "https://mrf.healthsparq.com"
 )  # fmt: skip
 def test_a_family_is_known_by_its_address(portal: str, expected: list[str]) -> None:
     """And nobody else's."""
-    assert expected == [ask.url for ask in asks(portal, _TODAY)]
+    assert expected == [candidate.url for candidate in candidates(portal, _TODAY)]
 
 
 def test_a_template_is_asked_for_this_month_and_those_before() -> None:
     """Payers are late; the first that is there is enough."""
-    found = asks("https://p.example/{yyyy}/{yyyy}-{mm}-01_acme_index.json", _TODAY)
+    found = candidates("https://p.example/{yyyy}/{yyyy}-{mm}-01_acme_index.json", _TODAY)
 
     assert [
         "https://p.example/2026/2026-01-01_acme_index.json",
         "https://p.example/2025/2025-12-01_acme_index.json",
         "https://p.example/2025/2025-11-01_acme_index.json",
-    ] == [ask.url for ask in found]
-    assert all(ask.enough for ask in found)
+    ] == [candidate.url for candidate in found]
+    assert all(candidate.enough for candidate in found)
 
 
 @given(st.sampled_from(["p.example", "a.s3.amazonaws.com", "a.blob.core.windows.net", "www.cigna.com"]), st.text())
 def test_whatever_stands_behind_the_host_is_no_traceback(host: str, text: str) -> None:
     """`read_portals` lets no host through that is none."""
-    for ask in asks(f"https://{host}/{text}", _TODAY):
-        assert ask.url.startswith("https://")
+    for candidate in candidates(f"https://{host}/{text}", _TODAY):
+        assert candidate.url.startswith("https://")

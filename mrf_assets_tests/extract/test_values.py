@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from mrf_assets.extract.interface import Tally
-from mrf_assets.extract.values import CodeShape, Json, Obj, Values, content_id, number_text, provider_set_id
+from mrf_assets.extract.values import Json, ListedCodeShape, Obj, Values, content_id, number_text, provider_set_id
 from mrf_assets.schema import MODIFIER_SHAPE, PLACE_SHAPE, RATES
 
 _PATH, _OFFSET = "a.path", 81
@@ -171,8 +171,8 @@ def test_texts(texts: list[str] | None, noted: str | None, value: Json) -> None:
     _expect(texts, noted, _Converted(lambda values: values.texts(value, _PATH, _OFFSET, number_width=2)))
 
 
-_PLACE = CodeShape(re.compile(rf"(?:{PLACE_SHAPE})\Z"), width=2)
-_MODIFIER = CodeShape(re.compile(rf"(?:{MODIFIER_SHAPE})\Z"), width=0)
+_PLACE = ListedCodeShape(re.compile(rf"(?:{PLACE_SHAPE})\Z"), width=2)
+_MODIFIER = ListedCodeShape(re.compile(rf"(?:{MODIFIER_SHAPE})\Z"), width=0)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ _MODIFIER = CodeShape(re.compile(rf"(?:{MODIFIER_SHAPE})\Z"), width=0)
         (["none"], None, _MODIFIER, ["none"]),
     ],
 )
-def test_listed_codes(codes: list[str] | None, noted: str | None, shape: CodeShape, value: Json) -> None:
+def test_listed_codes(codes: list[str] | None, noted: str | None, shape: ListedCodeShape, value: Json) -> None:
     """Places of service and modifiers get the schema's form; what cannot be one stays as it is."""
     _expect(codes, noted, _Converted(lambda values: values.listed_codes(value, shape, _PATH, _OFFSET)))
 

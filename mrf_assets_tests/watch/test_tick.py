@@ -24,7 +24,7 @@ from mrf_assets.watch.memory import IndexStore
 from mrf_assets.watch.offers import Offer
 from mrf_assets.watch.reader import read_registered
 from mrf_assets.watch.registry import RegisteredIndex, add_index, remove_index
-from mrf_assets.watch.tick import Alert, Ask, IndexWatch, Tick
+from mrf_assets.watch.tick import Ask, IndexWatch, SendAlert, Tick
 from mrf_assets_tests.dagster_fixtures import SECRET, Payer, key
 from mrf_assets_tests.factory import document, index, plans, render
 from mrf_assets_tests.mrf_server import Answer, MrfServer
@@ -47,7 +47,7 @@ class Watched:
     watching: IndexWatching = field(init=False)
     is_dead: bool = False  # the process that reads an index dies at once
     ask: Ask = probe
-    alert: Alert | None = None
+    alert: SendAlert | None = None
 
     def __post_init__(self) -> None:
         self.watching = IndexWatching(index_registry=self.root / "indexes.toml")

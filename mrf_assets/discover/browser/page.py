@@ -61,7 +61,7 @@ async def answer_or_failure(looking: Awaitable[PageAnswer]) -> PageAnswer:
     try:
         return await looking
     except playwright_error() as error:
-        return PageFailure(status="failed", reason=reason_of(error))
+        return PageFailure(status="failed", reason=browser_reason(error))
 
 
 async def close_page(page: Page) -> None:
@@ -77,7 +77,7 @@ def playwright_error() -> type[Exception]:
     return Error
 
 
-def reason_of(error: Exception) -> str:
+def browser_reason(error: Exception) -> str:
     """Why a page could not be had. Playwright's texts hold addresses with their signatures."""
     found = _ERROR.search(str(error))
     if found is None:

@@ -14,21 +14,21 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mrf_assets.discover.answers import read_answer
+from mrf_assets.discover.answers import read_portal_answer
 from mrf_assets.discover.browser.page import (
     MAX_TEXT,
     RendererCrashed,
     VisitBroke,
     VisitFailed,
     answer_or_failure,
+    browser_reason,
     close_page,
     playwright_error,
-    reason_of,
     text_of_frame,
     within,
 )
 from mrf_assets.discover.kinds import kind_of
-from mrf_assets.discover.links import Reading, read_page
+from mrf_assets.discover.links import PageReading, read_page
 from mrf_assets.discover.plain_http import BY_HAND
 from mrf_assets.discover.values import (
     BROWSER_WAY,
@@ -93,8 +93,8 @@ class Visit:
     url: str
     manners: Manners
     is_guarded: bool = False  # what the page names must not be of our own network
-    _network: Reading = field(default_factory=Reading.empty)
-    _downloads: Reading = field(default_factory=Reading.empty)
+    _network: PageReading = field(default_factory=PageReading.empty)
+    _downloads: PageReading = field(default_factory=PageReading.empty)
     _answers: list[Response] = field(default_factory=list)
     _unread: int = 0  # answers of scripts
     _is_clicking: bool = False
@@ -194,7 +194,7 @@ class Visit:
     def _why_not_loaded(self, error: Exception) -> str:
         if self.is_guarded and any(map(self.manners.is_refused, (self.url, self._led_to))):
             return PRIVATE
-        return reason_of(error)
+        return browser_reason(error)
 
     async def _settle(self, page: Page, share: float) -> None:
         """Give scripts time, until the network is silent."""
@@ -259,7 +259,7 @@ class Visit:
             return False
         return True
 
-    def _note_file(self, reading: Reading, url: str) -> None:
+    def _note_file(self, reading: PageReading, url: str) -> None:
         if len(reading.files) < _MAX_FILES:
             reading.add(url, self.url, BROWSER_WAY)
         else:
@@ -317,7 +317,7 @@ class Visit:
             except playwright_error():  # Chromium keeps no more than some 20 MB of one
                 unread += 1
                 continue
-            reading = await asyncio.to_thread(read_answer, response.url, body[:_MAX_ANSWER_BYTES], BROWSER_WAY)
+            reading = await asyncio.to_thread(read_portal_answer, response.url, body[:_MAX_ANSWER_BYTES], BROWSER_WAY)
             files |= reading.files
             more |= reading.more
             _tell(reading, notes)
@@ -360,7 +360,7 @@ class Visit:
             raise VisitFailed("blocked", f"the page asks whether a person looks at it; {BY_HAND}")
 
 
-def _tell(reading: Reading, notes: dict[str, None]) -> None:
+def _tell(reading: PageReading, notes: dict[str, None]) -> None:
     """What is odd about an answer, into the notes of all."""
     if reading.note:
         notes[reading.note] = None

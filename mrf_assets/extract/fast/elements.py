@@ -24,7 +24,7 @@ _STRIDE = 1 << 16
 _DEEPEST = 50  # levels below an element that the quick parsers take
 
 
-class Part(NamedTuple):
+class ListPart(NamedTuple):
     """Text of one `negotiated_rates` list, cut behind an element."""
 
     offset: int  # in the file
@@ -44,7 +44,7 @@ class Gap(NamedTuple):
     is_last: bool  # nor behind it
 
 
-class Prices(NamedTuple):
+class PriceSpans(NamedTuple):
     """The prices of the regular elements."""
 
     elements: Positions  # index of the element
@@ -63,12 +63,12 @@ class Elements(NamedTuple):
     is_regular: NDArray[np.bool_]
     list_starts: Positions  # of the prices, inside the brackets; for regular elements
     list_stops: Positions
-    prices: Prices
+    prices: PriceSpans
     gaps: list[Gap]
     is_shallow: bool
 
 
-def find_elements(text: bytes, parts: Sequence[Part]) -> Elements:
+def find_elements(text: bytes, parts: Sequence[ListPart]) -> Elements:
     """Find elements and prices in the joined text of the parts, PADDING behind it."""
     data = np.frombuffer(text, np.uint8)
     found = Scanner().scan(text)
@@ -107,14 +107,14 @@ def find_elements(text: bytes, parts: Sequence[Part]) -> Elements:
 
     chosen = np.flatnonzero(is_regular[owners])
     rate_starts = rate_starts[chosen]
-    prices = Prices(
+    prices = PriceSpans(
         owners[chosen], price_starts[chosen], price_stops[chosen], rate_starts, plain_numbers(data, rate_starts)
     )
     is_shallow = bool(found.levels.max(initial=0) < _DEEPEST)
     return Elements(starts, stops, part_of, is_regular, list_starts, list_stops, prices, gaps, is_shallow)
 
 
-def joined(parts: Sequence[Part]) -> bytes:
+def joined(parts: Sequence[ListPart]) -> bytes:
     """The text of the parts as `find_elements` wants it."""
     return b"".join([*(part.text for part in parts), PADDING])
 
@@ -187,7 +187,7 @@ def _gaps(
     *,
     starts: Positions,
     stops: Positions,
-    parts: Sequence[Part],
+    parts: Sequence[ListPart],
     part_stops: Positions,
     part_of: Positions,
 ) -> list[Gap]:

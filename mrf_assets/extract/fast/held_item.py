@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-from mrf_assets.extract.fast.elements import Part
+from mrf_assets.extract.fast.elements import ListPart
 from mrf_assets.extract.fast.exact import Segment, is_crowded
 from mrf_assets.extract.interface import Request
 
@@ -24,7 +24,7 @@ class HeldItem:
         self._limits, self._dir = request.limits, request.spool_dir
         self._most_bytes = request.item_rows_in_memory * _BYTES_PER_ROW
         self._order: list[int] = []  # for each piece of head, how many parts stand before it
-        self._parts: list[Part] = []  # the text of those on disk is empty
+        self._parts: list[ListPart] = []  # the text of those on disk is empty
         self._spooled: list[int] = []  # lengths of the parts on disk: the first ones
         self._held_bytes = 0
         self._spool: IO[bytes] | None = None
@@ -36,7 +36,7 @@ class HeldItem:
         self.is_crowded |= 2 * self.head_bytes > self._limits.max_element_values  # as in `is_crowded`
         self._order.append(len(self._parts))
 
-    def add_part(self, part: Part) -> None:
+    def add_part(self, part: ListPart) -> None:
         """Take a part of a list of rates."""
         self._parts.append(part)
         self._held_bytes += len(part.text)
@@ -54,7 +54,7 @@ class HeldItem:
             self._parts[index] = part._replace(text=b"")
         self._held_bytes = 0
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[ListPart]:
         """The parts of the rates, in order."""
         if self._spool is not None:
             self._spool.seek(0)

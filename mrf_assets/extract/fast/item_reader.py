@@ -15,7 +15,7 @@ import orjson
 
 from mrf_assets.errors import LimitExceeded, MalformedJson, MrfError, TruncatedFile
 from mrf_assets.extract.fast.columns import ProviderRows, SetRows
-from mrf_assets.extract.fast.elements import Part
+from mrf_assets.extract.fast.elements import ListPart
 from mrf_assets.extract.fast.exact import Segment, is_crowded, located, located_events, located_members, members
 from mrf_assets.extract.fast.held_item import HeldItem
 from mrf_assets.extract.fast.items import (
@@ -182,7 +182,7 @@ class ItemReader(FileReader):
             tally.items_read += 1
             if columns is not None and codes is not None and not codes.wants(columns[1], columns[3]):
                 continue
-            part = Part(base + list_start, text[list_start:list_stop], begins=True, ends=True)
+            part = ListPart(base + list_start, text[list_start:list_stop], begins=True, ends=True)
             if columns is not None and not is_crowded(part.text, self.request.limits):
                 tally.items_kept += 1
                 if items.is_full:
@@ -252,10 +252,10 @@ class ItemReader(FileReader):
         while (end := self._stream.step(opening.level)) is None:
             cut = self._stream.last_close(opening.level + 1)
             if cut > position:
-                item.add_part(Part(position, self._stream.text(position, cut), begins, ends=False))
+                item.add_part(ListPart(position, self._stream.text(position, cut), begins, ends=False))
                 position, begins = cut, False
                 self._keep(position, self._context)
-        item.add_part(Part(position, self._stream.text(position, end.offset), begins, ends=True))
+        item.add_part(ListPart(position, self._stream.text(position, end.offset), begins, ends=True))
         return end.offset
 
     def _is_unwanted(self, item: HeldItem) -> bool:

@@ -71,7 +71,7 @@ class Interned:
 
 
 class PriceMemo(SpellingMemo):
-    """Prices without their rate, as ids of the values of each column."""
+    """PriceSpans without their rate, as ids of the values of each column."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mrf_assets.extract.fast.columns import Head, RateIds, RateRows, joined_rows, reordered
-from mrf_assets.extract.fast.elements import Elements, Gap, Part, find_elements, joined
+from mrf_assets.extract.fast.elements import Elements, Gap, ListPart, find_elements, joined
 from mrf_assets.extract.fast.exact import NotQuiteJsonError, located, located_elements, quick
 from mrf_assets.extract.fast.memo import UNKNOWN, ProviderMemo, absorb_times, id_array
 from mrf_assets.extract.fast.numbers import RateMemo, rate_words
@@ -81,15 +81,15 @@ class ItemBatches:
         self._start()
 
     def _start(self) -> None:
-        self._parts: list[Part] = []
+        self._parts: list[ListPart] = []
         self._items: list[KeptItem] = []  # of each part
         self._ends_item: list[bool] = []
         self._part_starts: list[int] = []  # in the joined text
         self._bytes = 0
 
-    def add(self, item: KeptItem, parts: Iterable[Part]) -> Iterator[TableBatch]:
+    def add(self, item: KeptItem, parts: Iterable[ListPart]) -> Iterator[TableBatch]:
         """Take an item; yield what became full."""
-        last = Part(item.offset, b"", begins=True, ends=True)  # of an item without rates
+        last = ListPart(item.offset, b"", begins=True, ends=True)  # of an item without rates
         for nth, part in enumerate(parts):
             if nth:
                 yield from self._add_part(item, last)
@@ -97,7 +97,7 @@ class ItemBatches:
         yield from self._add_part(item, last)
         self._ends_item[-1] = True
 
-    def _add_part(self, item: KeptItem, part: Part) -> Iterator[TableBatch]:
+    def _add_part(self, item: KeptItem, part: ListPart) -> Iterator[TableBatch]:
         if self.is_full:
             yield from self.read()
         self._take(item, part, ends_item=False)
@@ -107,11 +107,11 @@ class ItemBatches:
         """True if it is time to `read`."""
         return max(self._bytes, len(self._parts) * _MIN_PART_BYTES) >= self._batch_bytes
 
-    def take_whole(self, item: KeptItem, part: Part) -> None:
+    def take_whole(self, item: KeptItem, part: ListPart) -> None:
         """Take an item that is one part; `add` for those who ask themselves whether it `is_full`."""
         self._take(item, part, ends_item=True)
 
-    def _take(self, item: KeptItem, part: Part, *, ends_item: bool) -> None:
+    def _take(self, item: KeptItem, part: ListPart, *, ends_item: bool) -> None:
         self._parts.append(part)
         self._items.append(item)
         self._ends_item.append(ends_item)

@@ -1,6 +1,6 @@
 """What is to be ingested, as values: the file, its place in a network, the plans that use it.
 
-`sources` makes them (`read_files` out of addresses alone), `network_id` names them, `pipeline` works them off.
+`sources` makes them (`read_files` out of addresses alone), `network_id` names them, `ingest` works them off.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _ENDED = [BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.COMPLETED_FAILED,
     "became of its single networks.",
 )
 def enrich_after_backfill(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """The cursor holds the backfills that it is done with (`submission.followed`), while they are looked at.
+    """The cursor holds the backfills that it is done with (`submit.followed`), while they are looked at.
 
     A backfill gets there once its run is seen: what a daemon that dies requests and does not start is requested
     again, and the run key keeps it from being started twice. It stays there when the run is deleted.

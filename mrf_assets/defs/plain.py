@@ -1,4 +1,4 @@
-"""Texts of strangers on their way into Dagster's records and its UI: see `characters`."""
+"""Texts of strangers on their way into Dagster's records and its UI: see `text`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sensor of indexes: what `index_watch` finds, in Dagster's words."""
+"""The sensor of indexes: what `watch.tick` finds, in Dagster's words."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A portal's address -> addresses that its family is known to answer: one small rule per family.
 
-Pure functions of the address; `plain` asks, `answers` reads. What a family's answers look like is known by shape, so
-that a page which merely refers to one of these lists is understood as well. Evidence: the resolvers of public projects
-(DoltHub's, healthcare-mrf-api's and others'), as of 2026; a family that moves costs one question without an answer, and
-the page itself is read all the same.
+Pure functions of the address; `plain_http` asks, `answers` reads. What a family's answers look like is known by
+shape, so that a page which merely refers to one of these lists is understood as well. Evidence: the resolvers of
+public projects (DoltHub's, healthcare-mrf-api's and others'), as of 2026; a family that moves costs one question
+without an answer, and the page itself is read all the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""All rules over what is published: those of every ingest, those that compare, and those of drift."""
+"""All rules over what is published: those of every ingest, those that compare, and those of drift.
+
+network_rules  SQL over the tables of one network and period
+lake_rules     what needs groups, months or other networks, over the views of the catalog
+changes        month over month: what changed, and whether it drifted
+"""
 
 from __future__ import annotations
 

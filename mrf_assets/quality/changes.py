@@ -160,7 +160,7 @@ DRIFT_CHECKS = tuple(_DRIFT_CHECKS.values())  # without thresholds
 
 
 def drift_checks(settings: Settings) -> list[Check]:
-    """The rules of drift with the thresholds of the settings; for `catalog_checks.audit_catalog`."""
+    """The rules of drift with the thresholds of the settings; for `lake_rules.audit_catalog`."""
     return [replace(check, threshold=getattr(settings, name)) for name, check in _DRIFT_CHECKS.items()]
 
 

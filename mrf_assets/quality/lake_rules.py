@@ -1,6 +1,6 @@
 """The second set of quality rules: what needs groups, months or other networks, over the views of the catalog.
 
-The first set, `checks`, runs in every ingest and stays cheap. These run on demand. A rule selects the rows
+The first set, `network_rules`, runs in every ingest and stays cheap. These run on demand. A rule selects the rows
 that offend, each with its `network_id`, and every network is judged on its own. Rules see the latest period of
 each network, and networks only as the views show them; thresholds stand beside the rules, with their source
 (format.md: Turquoise Health's method, runs over real files that peers published).

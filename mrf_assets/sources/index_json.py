@@ -1,6 +1,6 @@
 """CMS tables of contents -> tasks.
 
-Events come from `json_bytes`; files and plans go into the `spool`. What payers write otherwise
+Events come from `json_events`; files and plans go into the `spool`. What payers write otherwise
 than CMS wants is repaired and counted, or reported and passed over; it never stops the rest.
 """
 

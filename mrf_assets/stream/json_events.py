@@ -1,6 +1,6 @@
 """The bytes of an index -> JSON events, with errors that say at which byte.
 
-Events are ijson's `(event, value)`; what they mean is `index`'s business, decompression `stream`'s.
+Events are ijson's `(event, value)`; what they mean is `index_json`'s business, decompression `decompress`'s.
 """
 
 from __future__ import annotations

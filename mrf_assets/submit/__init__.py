@@ -7,8 +7,14 @@
     job_id = submit(["1234567893"], "enrich_npis", search_type="npi", on_progress=lambda status: print(status.line))
     wait_for_results(job_id).rows
 
-The id is Dagster's own: of a run, or of a backfill where the job has one partition for each network. All is told by the
-webserver (`dagster_server`); whoever has the id may ask, from any process and machine.
+The id is Dagster's own: of a run, or of a backfill where the job has one partition for each network. The
+webserver answers everything; whoever has the id may ask, from any process and machine.
+
+    names     what jobs, tags and sensors are called
+    server    a running webserver, asked over GraphQL
+    states    the state of a job, out of its runs and its backfill
+    launch    start a job
+    follow    how it goes, and what came of it
 """
 
 from mrf_assets.submit.follow import JobResults, JobRun, results, status, wait, wait_for_results

@@ -2,7 +2,7 @@
 
 One SQLite file holds, per index, when and how it was read; per network, which version it has and what
 Dagster was told of it; per file, what tells its version. Links are not here: the plan has them
-(`task_store`). The file is readable by its owner alone.
+(`ingest.plan`). The file is readable by its owner alone.
 
 Dagster takes over what a tick returns after the tick has ended, or never, if the daemon is killed
 between. So a telling is first *offered* under a tick number that only the returned cursor carries;

@@ -1,7 +1,7 @@
 """Read one watched index: what it names now goes into the plan, what has changed into the memory.
 
 An index that cannot be read, is empty or has shrunk absurdly changes nothing. What follows from
-changes is `index_watch`'s business.
+changes is `tick`'s business.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 
 `mrf index add` and `remove` edit the same file and leave comments as they are. Addresses may
 be signed, so whoever writes the file makes it readable by its owner alone. What became of an
-index is kept elsewhere (`index_store`).
+index is kept elsewhere (`memory`).
 """
 
 from __future__ import annotations

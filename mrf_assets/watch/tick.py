@@ -2,7 +2,7 @@
 
 `IndexWatch.tick` is all that the sensor does; it knows nothing of Dagster. Its time has a bound: an
 index is read by a process of its own, which goes on where a tick ends, and the next tick takes over
-what it found. What is known between ticks stands in `index_store`.
+what it found. What is known between ticks stands in `memory`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 # Found with a simulated server (token buckets and fixed windows of 1 to 100 requests a second, round trips of
-# 2 to 200 ms) so that refusals stay near 2 % and nine tenths of what is allowed is used; test_hosts_pace.py holds it.
+# 2 to 200 ms) so that refusals stay near 2 % and nine tenths of what is allowed is used; test_pace.py holds it.
 FIRST_RATE = 10.0  # starts per second with a host that was never asked
 FREE_STARTS = 3  # a first index, file and reference wait for nothing
 MAX_RATE = 1000.0

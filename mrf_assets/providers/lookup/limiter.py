@@ -1,6 +1,6 @@
 """When the next request may start: one turnstile for all workers of a process.
 
-The arithmetic is that of downloads (`hosts.pace`). Here the state needs no file, for one process talks
+The arithmetic is that of downloads (`fetch.rate.pace`). Here the state needs no file, for one process talks
 to a service; and answers that take much longer than they did slow the starts, for a service that queues
 instead of refusing is heard too.
 """

@@ -27,6 +27,7 @@ from mrf_assets.extract.fast.splitter import BracketStream
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.urls.address import Address
 
 BLOCK_BYTES = 1 << 20
 _START_SECONDS = time.process_time()  # of Python and the imports, which every contender has
@@ -62,7 +63,7 @@ def ours(reader: str) -> Callable[[Path, Path, Path | None], dict[str, float]]:
 
     def run(file: Path, out: Path, whitelist: Path | None) -> dict[str, float]:
         identity = NetworkIdentity(rule="explicit", rule_version=1, scope="b", raw_id="b", period="2026-11")
-        task = FileTask(url=str(file), network_id="b", identity=identity)
+        task = FileTask(address=Address(str(file)), network_id="b", identity=identity)
         # Without the thread that saves wall time where a core is free: it costs CPU time.
         settings = Settings(output_dir=out, cpt_whitelist=whitelist, reader=reader, read_ahead=False)
         result = ingest("b", [task], settings)

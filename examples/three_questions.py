@@ -28,6 +28,7 @@ from mrf_assets.lake.queries import shipped
 from mrf_assets.quality.changes import write_changes
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import document, render
 
 CODES = [("CPT", "70450"), ("CPT", "99213"), ("CPT", "73721"), ("HCPCS", "G0463"), ("MS-DRG", "470")]
@@ -128,7 +129,7 @@ def make_lake(folder: Path) -> Path:
             source = folder / f"{network}-{period}.json"
             source.write_bytes(render(made))
             identity = NetworkIdentity(rule="explicit", rule_version=1, scope="demo", raw_id=network, period=period)
-            task = FileTask(url=str(source), network_id=f"demo~{network}", identity=identity)
+            task = FileTask(address=Address(str(source)), network_id=f"demo~{network}", identity=identity)
             ingest(task.network_id, [task], Settings(output_dir=folder / "lake")).require_published()
     return folder / "lake"
 

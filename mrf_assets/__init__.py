@@ -2,7 +2,7 @@
 
 Read it in this order; a line imports from the lines above it alone, and stages import no other stage.
 
-words     errors, text, limits, settings, schema, whitelist, urls, tasks, priority
+words     text, urls, errors, limits, settings, schema, whitelist, tasks, priority
           Values; no I/O but for the lists of a whitelist.
 tools     startup, clock, spreadsheets, files, alerts, tls, stream
           They know no payer.

@@ -9,7 +9,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mrf_assets.urls import canonical_url, file_name
+from mrf_assets.urls import file_name
+from mrf_assets.urls.address import Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +43,13 @@ class NetworkIdentity:
 class FileTask:
     """One machine-readable file to ingest."""
 
-    url: str  # may carry a signature: a secret, never stored outside the task store
+    address: Address  # its `real` is stored in the task store alone
     network_id: str  # the partition key
     identity: NetworkIdentity
     position: int = 1  # counted from 1, in the order of the source
     output_prefix: str = ""  # a label for manifest and log names
     description: str | None = None  # the index's words for the file
-    index_url: str | None = None  # the index that names the file, where one does; signed as `url` may be
+    index_address: Address | None = None  # of the index that names the file, where one does
     index_period: str | None = None  # YYYY-MM of the index, for files whose own address tells no period
     plans: tuple[Plan, ...] = ()
     mirror_urls: tuple[str, ...] = ()  # canonical; the same file under other addresses
@@ -56,14 +57,9 @@ class FileTask:
     is_from_stranger: bool = False  # named by a source that is neither a file of ours nor in our own network
 
     @property
-    def canonical_url(self) -> str:
-        """The URL without secrets: the file's identity and the only form that is shown."""
-        return canonical_url(self.url)
-
-    @property
     def file_id(self) -> str:
-        """16 hex digits that name this file in every table; the same for every signature of its URL."""
-        return file_id_of(self.canonical_url)
+        """16 hex digits that name this file in every table; the same for every signature of its address."""
+        return file_id_of(self.address.shown)
 
     @property
     def period(self) -> str | None:
@@ -78,7 +74,7 @@ class FileTask:
     @property
     def filename(self) -> str:
         """The published name; for display only."""
-        return file_name(self.canonical_url)
+        return file_name(self.address.shown)
 
 
 def file_id_of(address: str) -> str:

@@ -21,6 +21,7 @@ from mrf_assets.extract import Reader, Request, Tally, read_reference
 from mrf_assets.limits import Limits
 from mrf_assets.schema import TABLES
 from mrf_assets.stream.raw_file import RawFile, TransferCounts
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import Document, render
 from mrf_assets_tests.progress import Progress
 
@@ -140,9 +141,9 @@ def _new_to_all_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
-def closed_door(url: str) -> AbstractContextManager[RawFile]:
+def closed_door(address: Address) -> AbstractContextManager[RawFile]:
     """Opener of tests that open nothing."""
-    pytest.fail(f"opened {url}")
+    pytest.fail(f"opened {address}")
 
 
 def blocks_of(data: bytes, block_bytes: int) -> Iterator[bytes]:
@@ -237,8 +238,9 @@ class FakeOpener:
         self.open_now = 0
 
     @contextmanager
-    def __call__(self, url: str) -> Iterator[RawFile]:
+    def __call__(self, address: Address) -> Iterator[RawFile]:
         """Open one address."""
+        url = address.real
         self.opened.append(url)
         found = self._files[url]
         if isinstance(found, Exception):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.stream.raw_file import Opener, RawFile
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 INDEX = "2026-11-01_acme_index.json"
@@ -94,7 +95,8 @@ def led_to(server: MrfServer, options: FetchOptions | None = None) -> Opener:
     given = options or FetchOptions(max_retries=0, read_seconds=60, connect_seconds=60)
 
     @contextmanager
-    def opener(url: str) -> Iterator[RawFile]:
+    def opener(address: Address) -> Iterator[RawFile]:
+        url = address.real
         parts = urlsplit(url)
         asked = url if url.startswith(server.base_url) else server.url(f"{parts.path}?{parts.query}")
         with open_url(asked, given) as raw:

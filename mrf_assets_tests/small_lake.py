@@ -15,6 +15,7 @@ from typing import Any
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import Code, Document, document, render
 
 CODES: tuple[Code, ...] = (("CPT", "99213"), ("CPT", "70450"), ("HCPCS", "A0001"), ("MS-DRG", "470"), ("RC", "510"))
@@ -116,7 +117,7 @@ def _publish(root: Path, network: str, period: str, made: Document, plans: tuple
     source = root / f"{network}-{period}.json"
     source.write_bytes(render(made))
     identity = NetworkIdentity(rule="explicit", rule_version=1, scope="t", raw_id=network, period=period)
-    task = FileTask(url=str(source), network_id=network, identity=identity, plans=plans)
+    task = FileTask(address=Address(str(source)), network_id=network, identity=identity, plans=plans)
     ingest(network, [task], Settings(output_dir=root / "lake")).require_published()
 
 

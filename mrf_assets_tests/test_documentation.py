@@ -17,6 +17,7 @@ from mrf_assets.providers.nppes.bulk_columns import REPAIRS
 from mrf_assets.providers.registry import write_npis
 from mrf_assets.settings import DiscoverySettings, EnrichSettings, Settings, dagster_home
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import document, render
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +33,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
         source = root / f"{name}.json"
         source.write_bytes(render(document(seed=ord(name), codes=[("CPT", "99213"), ("CPT", "70450")])))
         identity = NetworkIdentity(rule="explicit", rule_version=1, scope="t", raw_id=name, period="2026-11")
-        task = FileTask(url=str(source), network_id=f"t~{name}", identity=identity)
+        task = FileTask(address=Address(str(source)), network_id=f"t~{name}", identity=identity)
         ingest(task.network_id, [task], Settings(output_dir=root / "lake")).require_published()
     write_npis(root / "lake")
     write_directory(root / "lake")

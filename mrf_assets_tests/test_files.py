@@ -31,6 +31,7 @@ from mrf_assets.lake.reference_tables import write_table
 from mrf_assets.lake.store import Store
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.dagster_fixtures import Payer, Place, key
 from mrf_assets_tests.factory import document, render, skewed, write_large
 from mrf_assets_tests.mrf_server import Answer, MrfServer
@@ -87,7 +88,7 @@ def _task(url: str, part: int = 1, parts: int = 1) -> FileTask:
     identity = NetworkIdentity(
         rule="explicit", rule_version=1, scope="Acme", raw_id="Acme", period="2026-11", part=part, parts=parts
     )
-    return FileTask(url=url, network_id="acme", identity=identity)
+    return FileTask(address=Address(url), network_id="acme", identity=identity)
 
 
 def _leftovers(output: Path) -> list[Path]:

@@ -115,7 +115,7 @@ def _entries(record: NetworkRecord, tasks: Sequence[FileTask], output_dir: Path)
         {
             "file_id": task.file_id,
             "index": task.position,
-            "source_url": task.canonical_url,
+            "source_url": str(task.address),
             "filename": task.filename,
             "output_prefix": task.output_prefix,
         }

@@ -121,7 +121,7 @@ def _tell_kept(tasks: Sequence[FileTask], settings: Settings, *, err: bool) -> N
 
 def _sizes(tasks: Sequence[FileTask], probes: Probes) -> list[int | None]:
     with ThreadPoolExecutor(_SIZES_AT_ONCE) as pool:
-        told = pool.map(lambda task: probes(task.url, is_from_stranger=task.is_from_stranger), tasks)
+        told = pool.map(lambda task: probes(task.address, is_from_stranger=task.is_from_stranger), tasks)
         return [None if validators is None else validators.size_bytes for validators in told]
 
 
@@ -186,7 +186,7 @@ def _task_line(task: FileTask, size: int | None, priority: int | None) -> dict[s
         "period": task.identity.period or task.index_period,
         "part": task.identity.part,
         "parts": task.identity.parts,
-        "url": task.canonical_url,
+        "url": str(task.address),
         "size_bytes": size,
         "plans": len(task.plans),
         "rule": task.identity.rule,

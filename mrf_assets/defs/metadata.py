@@ -32,7 +32,7 @@ def task_facts(tasks: Sequence[FileTask], tags: Mapping[str, str]) -> dict[str, 
     first = tasks[0]
     return {
         "index": first.position,
-        "url": first.canonical_url,
+        "url": str(first.address),
         "filename": first.filename,
         "network_id": first.network_id,
         "prefix": first.output_prefix,
@@ -130,7 +130,7 @@ def _planned_file(task: FileTask) -> dict[str, Any]:
     return {
         "file_id": task.file_id,
         "index": task.position,
-        "source_url": task.canonical_url,
+        "source_url": str(task.address),
         "filename": task.filename,
         "output_prefix": task.output_prefix,
     }

@@ -16,6 +16,7 @@ from mrf_assets.errors import ServerBusy, TimeSpent
 from mrf_assets.fetch import Gate, Slot
 from mrf_assets.stream.raw_file import Opener, RawFile
 from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,13 @@ class Patience:
         """The same, where `stop` ends what is read."""
 
         @contextmanager
-        def opened(url: str) -> Iterator[RawFile]:
-            with open_url(url) as raw:
+        def opened(address: Address) -> Iterator[RawFile]:
+            with open_url(address) as raw:
                 with self._lock:
                     self._open.add(raw)
                 try:
                     if self._stopped.is_set():
-                        raise TimeSpent(canonical_url(url), "was stopped")
+                        raise TimeSpent(address, "was stopped")
                     yield raw
                 finally:
                     with self._lock:

@@ -34,6 +34,7 @@ from mrf_assets.errors import (
 from mrf_assets.stream.decompress import is_zlib
 from mrf_assets.stream.raw_file import Opener, RawFile
 from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 
 logger = logging.getLogger(__name__)
 
@@ -190,9 +191,9 @@ class PlainLooks:
             raise robots_refused(candidate.url)
         opener = self._open_named if is_from_stranger else self._open_url
         logger.debug("%s is asked for (%s)", canonical_url(candidate.url), candidate.way)
-        with opener(candidate.url) as raw:
+        with opener(Address(candidate.url)) as raw:
             # A fake of tests has no redirects to tell.
-            url = getattr(raw, "answered_url", candidate.url)
+            url = getattr(raw, "answered", Address(candidate.url)).real
             is_led = url != candidate.url
             if is_led and not self._robots.allow(url, is_from_stranger=is_from_stranger or not raw.is_private):
                 raise robots_refused(url)

@@ -14,6 +14,7 @@ from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.locations import Unusable, shown, usable_location
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 
 _COLUMN, _PAYER = "portal_url", "payer"
 _LONGEST_PAYER = 120  # characters
@@ -42,7 +43,7 @@ def read_portals(addresses: Iterable[str], location: str | None, open_url: Opene
     for address in addresses:
         add("PORTAL", address.strip())
     if location is not None:
-        for number, url, payer in _rows(numbered_lines(location, open_url, problems, Limits())):
+        for number, url, payer in _rows(numbered_lines(Address(location), open_url, problems, Limits())):
             add(number, url, payer)
     problems.settle()
     if not found:

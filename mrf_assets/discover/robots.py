@@ -17,6 +17,7 @@ from mrf_assets.errors import MrfError, RobotsRefused
 from mrf_assets.stream.decompress import is_zlib
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.urls import canonical_url, host_of, server_of
+from mrf_assets.urls.address import Address
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Robots:
     def _ask(self, url: str, open_url: Opener) -> Protego:
         text = b""
         try:
-            with open_url(url) as raw:
+            with open_url(Address(url)) as raw:
                 while len(text) < _MAX_BYTES and (block := raw.read(_MAX_BYTES - len(text))):
                     text += block
             if text.startswith(_GZIP) or is_zlib(text):  # some send it packed to whoever did not ask for that

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from mrf_assets.errors.base import MrfError
+from mrf_assets.urls.address import Address
 
 
 class FetchError(MrfError):
     """A file could not be had from where it is published."""
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
-        self.url, self.reason = url, reason
+    def __init__(self, url: Address | str, reason: str) -> None:
+        super().__init__(str(url), reason)
+        self.url, self.reason = str(url), reason
 
     def __str__(self) -> str:
         return f"{self.url}: {self.reason}"
@@ -71,9 +72,9 @@ class NotModified(FetchError):
 class StreamError(MrfError):
     """The bytes are not the file that they claim to be."""
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
-        self.url, self.reason = url, reason
+    def __init__(self, url: Address | str, reason: str) -> None:
+        super().__init__(str(url), reason)
+        self.url, self.reason = str(url), reason
 
     def __str__(self) -> str:
         return f"{self.url}: {self.reason}"
@@ -94,9 +95,9 @@ class CorruptArchive(StreamError):
 class TruncatedFile(StreamError):
     """The file ended before its end."""
 
-    def __init__(self, url: str, byte_offset: int, what: str) -> None:
-        MrfError.__init__(self, url, byte_offset, what)
-        self.url, self.byte_offset, self.what = url, byte_offset, what
+    def __init__(self, url: Address | str, byte_offset: int, what: str) -> None:
+        MrfError.__init__(self, str(url), byte_offset, what)
+        self.url, self.byte_offset, self.what = str(url), byte_offset, what
 
     def __str__(self) -> str:
         return (
@@ -108,9 +109,9 @@ class TruncatedFile(StreamError):
 class LimitExceeded(StreamError):
     """A file goes beyond what a setting allows; real ones stay far below."""
 
-    def __init__(self, url: str, setting: str, what: str, byte_offset: int | None = None) -> None:
-        MrfError.__init__(self, url, setting, what, byte_offset)
-        self.url, self.setting, self.what, self.byte_offset = url, setting, what, byte_offset
+    def __init__(self, url: Address | str, setting: str, what: str, byte_offset: int | None = None) -> None:
+        MrfError.__init__(self, str(url), setting, what, byte_offset)
+        self.url, self.setting, self.what, self.byte_offset = str(url), setting, what, byte_offset
 
     def __str__(self) -> str:
         where = "" if self.byte_offset is None else f", from byte {self.byte_offset} of the decompressed file"
@@ -127,9 +128,9 @@ class ExtractError(MrfError):
 class MalformedJson(ExtractError):
     """Not JSON from some byte on."""
 
-    def __init__(self, url: str, byte_offset: int, reason: str) -> None:
-        super().__init__(url, byte_offset, reason)
-        self.url, self.byte_offset, self.reason = url, byte_offset, reason
+    def __init__(self, url: Address | str, byte_offset: int, reason: str) -> None:
+        super().__init__(str(url), byte_offset, reason)
+        self.url, self.byte_offset, self.reason = str(url), byte_offset, reason
 
     def __str__(self) -> str:
         return (
@@ -141,9 +142,9 @@ class MalformedJson(ExtractError):
 class NotInNetworkFile(ExtractError):
     """Valid JSON of another kind."""
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
-        self.url, self.reason = url, reason
+    def __init__(self, url: Address | str, reason: str) -> None:
+        super().__init__(str(url), reason)
+        self.url, self.reason = str(url), reason
 
     def __str__(self) -> str:
         return f"{self.url}: {self.reason}"
@@ -152,9 +153,9 @@ class NotInNetworkFile(ExtractError):
 class RemoteReferencesFailed(ExtractError):
     """Most of the provider groups that a file keeps elsewhere could not be had."""
 
-    def __init__(self, url: str, failed: int, addresses: int, reasons: tuple[str, ...]) -> None:
-        super().__init__(url, failed, addresses, reasons)
-        self.url, self.failed, self.addresses, self.reasons = url, failed, addresses, reasons
+    def __init__(self, url: Address | str, failed: int, addresses: int, reasons: tuple[str, ...]) -> None:
+        super().__init__(str(url), failed, addresses, reasons)
+        self.url, self.failed, self.addresses, self.reasons = str(url), failed, addresses, reasons
 
     def __str__(self) -> str:
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mrf_assets.errors.base import MrfError
+from mrf_assets.urls.address import Address
 
 _TOLD = 20  # problems listed in full before "and n more"
 
@@ -27,9 +28,9 @@ class Problem:
 class SourceProblems(InputError):
     """An index, CSV or URL list has problems; all of them are told at once."""
 
-    def __init__(self, source: str, problems: tuple[Problem, ...]) -> None:
-        super().__init__(source, problems)
-        self.source, self.problems = source, problems
+    def __init__(self, source: Address | str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(str(source), problems)
+        self.source, self.problems = str(source), problems
 
     def __str__(self) -> str:
         listed = "; ".join(map(str, self.problems[:_TOLD]))
@@ -85,9 +86,9 @@ class MissingExtra(InputError):
 class IndexShrunk(MrfError):
     """A watched index names so much less than before that it is taken for broken."""
 
-    def __init__(self, url: str, what: str, before: int, now: int) -> None:
-        super().__init__(url, what, before, now)
-        self.url, self.what, self.before, self.now = url, what, before, now
+    def __init__(self, url: Address | str, what: str, before: int, now: int) -> None:
+        super().__init__(str(url), what, before, now)
+        self.url, self.what, self.before, self.now = str(url), what, before, now
 
     def __str__(self) -> str:
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mrf_assets.errors.base import MrfError
+from mrf_assets.urls.address import Address
 
 
 class PartDied(MrfError):
@@ -135,9 +136,9 @@ class LookUpFailed(MrfError):
 class SubmissionRefused(MrfError):
     """A Dagster server answered, and not with what it was asked for."""
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
-        self.url, self.reason = url, reason
+    def __init__(self, url: Address | str, reason: str) -> None:
+        super().__init__(str(url), reason)
+        self.url, self.reason = str(url), reason
 
     def __str__(self) -> str:
         return f"Dagster at {self.url} refused: {self.reason}; its log says more"

@@ -27,7 +27,7 @@ from mrf_assets.extract.values import Json, Obj, Values
 from mrf_assets.stream.decompress import open_json
 from mrf_assets.stream.raw_file import BLOCK_BYTES
 from mrf_assets.text import printable
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ class RemoteGroups:
             # A file of a stranger must not make us read local files.
             if not location.lower().startswith(("http://", "https://")):
                 raise FetchError(_shown(location), "not an http(s) address")
-            with self._request.open_url(location) as raw, partial.open("wb") as file:
+            with self._request.open_url(Address(location)) as raw, partial.open("wb") as file:
                 digest, size_bytes = hashlib.sha256(), 0
                 unpacked = open_json(raw, limits=self._limits)
                 for block in unpacked.blocks():
@@ -230,4 +230,4 @@ class RemoteGroups:
 
 
 def _shown(location: str) -> str:
-    return canonical_url(location)[:_SHOWN_CHARACTERS]
+    return str(Address(location))[:_SHOWN_CHARACTERS]

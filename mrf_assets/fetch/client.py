@@ -41,7 +41,8 @@ from mrf_assets.fetch.rate import retry_after_seconds
 from mrf_assets.fetch.retries import Retries, host_is_silent, note_answer, note_silence
 from mrf_assets.settings import certificates
 from mrf_assets.stream.raw_file import TransferCounts
-from mrf_assets.urls import canonical_url, host_of, server_of
+from mrf_assets.urls import server_of
+from mrf_assets.urls.address import Address
 from mrf_assets.urls.private_addresses import PRIVATE, is_private_address, is_private_host
 
 _HEADERS = {"User-Agent": f"mrf_assets/{version('mrf_assets')}", "Accept-Encoding": "identity", "Accept": "*/*"}
@@ -183,13 +184,18 @@ class Client:
     """Asks for one file; knows its address, and shows it without its secrets."""
 
     def __init__(
-        self, url: str, options: FetchOptions, counts: TransferCounts, retries: Retries, *, sleep: Wait | None = None
+        self,
+        address: Address,
+        options: FetchOptions,
+        counts: TransferCounts,
+        retries: Retries,
+        *,
+        sleep: Wait | None = None,
     ) -> None:
-        self.shown = canonical_url(url)
-        self._url, self._options, self._counts, self._retries = url, options, counts, retries
+        self._address, self._options, self._counts, self._retries = address, options, counts, retries
         self._sleep = sleep  # while others have the slots
-        self._server = server_of(url)
-        self.answered_url = url  # redirects followed; may be signed
+        self._server = address.server
+        self.answered = address  # redirects followed
         self._has_told_downgrade = False
         self.is_private = False  # the answer came from a private address
         self._session = _Session()
@@ -214,7 +220,7 @@ class Client:
                     return answer
                 answer.discard()
                 self._retries.pause(
-                    status_error(self.shown, answer.status),
+                    status_error(self._address, answer.status),
                     asked_seconds=answer.retry_after_seconds,
                     is_rate_limit=answer.status == _TOO_MANY,
                 )
@@ -236,41 +242,41 @@ class Client:
             ConnectionLostError: No answer; worth another try.
             AddressRefused, UnsupportedUrl, UntrustedServer: Not worth one.
         """
-        url, is_from_stranger = self._url, self._options.is_from_stranger
+        address, is_from_stranger = self._address, self._options.is_from_stranger
         for _ in range(_MAX_REDIRECTS + 1):
-            answer = self._ask_one(method, url, headers, is_from_stranger=is_from_stranger)
+            answer = self._ask_one(method, address, headers, is_from_stranger=is_from_stranger)
             location = answer.header("Location")
             if answer.status not in _REDIRECTS or location is None:
-                self.answered_url, self.is_private = url, answer.is_private
+                self.answered, self.is_private = address, answer.is_private
                 return answer
             answer.discard()
             is_from_stranger = is_from_stranger or not answer.is_private
             self._retries.check_time()
-            url = self._led_to(url, location)
-        raise UnsupportedUrl(self.shown, f"redirects more than {_MAX_REDIRECTS} times; get a newer index")
+            address = self._led_to(address, location)
+        raise UnsupportedUrl(self._address, f"redirects more than {_MAX_REDIRECTS} times; get a newer index")
 
-    def _led_to(self, url: str, location: str) -> str:
+    def _led_to(self, address: Address, location: str) -> Address:
         """Where a redirect leads."""
         try:
             # Headers are Latin-1 to http.client, addresses UTF-8 to those who send them.
-            target = urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
+            target = urljoin(address.real, location.encode("latin-1").decode("utf-8", "replace"))
         except ValueError:
-            raise UnsupportedUrl(self.shown, "redirects to what is no address; get a newer index") from None
-        is_downgrade = url.lower().startswith("https://") and target.lower().startswith("http://")
+            raise UnsupportedUrl(self._address, "redirects to what is no address; get a newer index") from None
+        is_downgrade = address.real.lower().startswith("https://") and target.lower().startswith("http://")
         if is_downgrade and not self._has_told_downgrade:
             self._has_told_downgrade = True
             logger.warning(
                 "%s redirects from https to http, to %s: nothing proves that what comes is the payer's; tell the payer",
-                self.shown, host_of(target),
+                self._address, Address(target).host,
             )  # fmt: skip
-        return target
+        return Address(target)
 
-    def _ask_one(self, method: str, url: str, headers: dict[str, str], *, is_from_stranger: bool) -> HttpAnswer:
-        if not url.lower().startswith(_SCHEMES):
-            raise UnsupportedUrl(self.shown, "redirects out of http and https, which is not followed")
+    def _ask_one(self, method: str, address: Address, headers: dict[str, str], *, is_from_stranger: bool) -> HttpAnswer:
+        if not address.real.lower().startswith(_SCHEMES):
+            raise UnsupportedUrl(self._address, "redirects out of http and https, which is not followed")
         refused = self._options.refuse_private_addresses
         is_refused = is_from_stranger if refused is None else refused
-        request, host = self._prepared(method, url, headers)
+        request, host = self._prepared(method, address.real, headers)
         if is_refused and is_private_host(host):
             raise self._refused()
         with ExitStack() as held:
@@ -302,7 +308,7 @@ class Client:
             prepared = self._session.prepare_request(request)
             return prepared, connected_host(url, str(prepared.url))
         except ValueError:  # requests' InvalidURL, InvalidSchema; urllib3's LocationParseError
-            raise UnsupportedUrl(self.shown, "is not a usable address; check it") from None
+            raise UnsupportedUrl(self._address, "is not a usable address; check it") from None
 
     def _sent(
         self, request: requests.PreparedRequest, ways: Mapping[str, Any], *, is_refused: bool
@@ -320,10 +326,10 @@ class Client:
         except PrivateAddress:
             raise self._refused() from None
         except (ValueError, requests.exceptions.RequestException, HTTPError, OSError) as error:
-            raise connection_failure(self.shown, error, select_proxy(str(request.url), ways["proxies"])) from None
+            raise connection_failure(self._address, error, select_proxy(str(request.url), ways["proxies"])) from None
 
     def _refused(self) -> AddressRefused:
-        return AddressRefused(self.shown, PRIVATE)
+        return AddressRefused(self._address, PRIVATE)
 
 
 def _is_private(response: requests.Response, host: str, *, has_proxy: bool) -> bool:
@@ -336,19 +342,19 @@ def _is_busy(status: int) -> bool:
     return status in _BUSY or (status >= _SERVER_ERRORS and status != _NOT_IMPLEMENTED)
 
 
-def status_error(shown: str, status: int) -> FetchError:
+def status_error(address: Address | str, status: int) -> FetchError:
     """The error that an answer stands for."""
     if status in _GONE:
-        return NotFoundAtSource(shown, f"HTTP {status}, the file is not there; get a newer index or drop the address")
+        return NotFoundAtSource(address, f"HTTP {status}, the file is not there; get a newer index or drop the address")
     if status == _PROXY_LOGIN:
         return HttpStatusError(
-            shown, f"HTTP {status}, the proxy asks for a login; put it into http_proxy or https_proxy"
+            address, f"HTTP {status}, the proxy asks for a login; put it into http_proxy or https_proxy"
         )
     if status in _REFUSED:
-        return AccessRefused(shown, f"HTTP {status}, access refused; a signed link expires: get a newer index")
+        return AccessRefused(address, f"HTTP {status}, access refused; a signed link expires: get a newer index")
     if _is_busy(status):
-        return ServerBusy(shown, f"HTTP {status}; try again later")
-    return HttpStatusError(shown, f"HTTP {status}, which is no file; open the address in a browser")
+        return ServerBusy(address, f"HTTP {status}; try again later")
+    return HttpStatusError(address, f"HTTP {status}, which is no file; open the address in a browser")
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -9,6 +9,7 @@ import requests
 
 from mrf_assets.errors import ConnectionLostError, FetchError, HttpStatusError, UnsupportedUrl, UntrustedServer
 from mrf_assets.urls import host_of
+from mrf_assets.urls.address import Address
 
 _NOT_VALID_NOW = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _OF_ANOTHER_HOST = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -16,31 +17,31 @@ _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
 _CHECK_PROXY = "check http_proxy, https_proxy and no_proxy"
 
 
-def connection_failure(shown: str, error: Exception, proxy: str | None) -> FetchError:
+def connection_failure(address: Address, error: Exception, proxy: str | None) -> FetchError:
     """The error of a request that had no answer.
 
     Args:
-        shown: The address that was asked for.
+        address: The address that was asked for.
         error: What the client raised; its text holds the address with its signature, and is not told.
         proxy: The proxy that was to ask, where there is one; may hold a login.
     """
     causes = _causes(error)
     untrusted = next((each for each in causes if isinstance(each, ssl.SSLCertVerificationError)), None)
     if untrusted is not None:
-        return UntrustedServer(shown, _why_untrusted(untrusted))
+        return UntrustedServer(address, _why_untrusted(untrusted))
     if isinstance(error, requests.exceptions.InvalidHeader):
         return HttpStatusError(
-            shown, "the server announces two different lengths; tell the payer, or download it by hand"
+            address, "the server announces two different lengths; tell the payer, or download it by hand"
         )
     if isinstance(error, requests.exceptions.ProxyError) and proxy is not None:
         status = next((found[1] for each in causes if (found := _TUNNEL.search(str(each)))), None)
         how = type(error).__name__ if status is None else f"HTTP {status}"
-        return ConnectionLostError(shown, f"the proxy {_host(proxy)} gave no connection ({how}); {_CHECK_PROXY}")
+        return ConnectionLostError(address, f"the proxy {_host(proxy)} gave no connection ({how}); {_CHECK_PROXY}")
     if isinstance(error, ValueError):
         if proxy is not None:
-            return FetchError(shown, f"the proxy of the environment cannot be used; {_CHECK_PROXY}")
-        return UnsupportedUrl(shown, "is not a usable address; check it")
-    return ConnectionLostError(shown, f"no answer ({type(error).__name__}); check the address and the network")
+            return FetchError(address, f"the proxy of the environment cannot be used; {_CHECK_PROXY}")
+        return UnsupportedUrl(address, "is not a usable address; check it")
+    return ConnectionLostError(address, f"no answer ({type(error).__name__}); check the address and the network")
 
 
 def _why_untrusted(error: ssl.SSLCertVerificationError) -> str:

@@ -36,7 +36,7 @@ from mrf_assets.fetch.opened import OpenedFile, Validators
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.stream.raw_file import BLOCK_BYTES, TransferCounts
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 from mrf_assets.urls.redaction import unescaped
 
 logger = logging.getLogger(__name__)
@@ -57,12 +57,12 @@ class _Broken(Exception):
 class HttpFile(OpenedFile):
     """One file over http(s), as a `RawFile`. `open` sends the first request."""
 
-    def __init__(self, url: str, options: FetchOptions) -> None:
-        super().__init__(canonical_url(url), Validators(), TransferCounts())
+    def __init__(self, address: Address, options: FetchOptions) -> None:
+        super().__init__(address, Validators(), TransferCounts())
         self._closed = threading.Event()
         self._reading = threading.Lock()
-        self._retries = Retries(self.url, options, self.transfer, options.wait or self._sleep)
-        self._client = Client(url, options, self.transfer, self._retries, sleep=self._sleep)
+        self._retries = Retries(address, options, self.transfer, options.wait or self._sleep)
+        self._client = Client(address, options, self.transfer, self._retries, sleep=self._sleep)
         self._window_limit_seconds = options.read_seconds
         self._window_seconds, self._window_bytes = 0.0, 0
         self._answer: HttpAnswer | None = None
@@ -75,9 +75,9 @@ class HttpFile(OpenedFile):
         self._broken: _Broken | None = None
 
     @property
-    def answered_url(self) -> str:
-        """Where the answer came from, redirects followed; may be signed: not to be shown."""
-        return self._client.answered_url
+    def answered(self) -> Address:
+        """Where the answer came from, redirects followed."""
+        return self._client.answered
 
     @property
     def is_private(self) -> bool:  # type: ignore[override]  # known when it has answered
@@ -333,7 +333,7 @@ class HttpFile(OpenedFile):
             raise ChecksumMismatch(self.url, "is not what its Content-MD5 says; run it again, and tell the payer")
 
 
-def open_http(url: str, options: FetchOptions, if_changed_from: Validators | None = None) -> HttpFile:
+def open_http(address: Address, options: FetchOptions, if_changed_from: Validators | None = None) -> HttpFile:
     """The file at an address, opened: at the address as written, else at what its HTML escapes stand for.
 
     An index made by a web page's template has `&amp;` in its links; some servers know a parameter of that name.
@@ -341,12 +341,12 @@ def open_http(url: str, options: FetchOptions, if_changed_from: Validators | Non
     Raises:
         FetchError: As `HttpFile.open` says.
     """
-    file = HttpFile(url, options)
+    file = HttpFile(address, options)
     try:
         file.open(if_changed_from)
     except (NotFoundAtSource, HttpStatusError) as refusal:
-        meant = unescaped(url)
-        if meant == url or isinstance(refusal, ServerBusy):
+        meant = Address(unescaped(address.real))
+        if meant == address or isinstance(refusal, ServerBusy):
             raise
         logger.info("%s: refused as written, and asked for without its HTML escapes", file.url)
         file = HttpFile(meant, options)
@@ -364,32 +364,32 @@ def _md5_of(answer: HttpAnswer) -> bytes | None:
     return digest if len(digest) == _MD5_BYTES else None
 
 
-def probe_http(url: str, options: FetchOptions) -> Validators:
+def probe_http(address: Address, options: FetchOptions) -> Validators:
     """By a HEAD, or a 1-byte GET where that is refused; FetchError where neither tells.
 
     Where the address is refused as written, what its HTML escapes stand for is asked.
     """
     try:
-        return _probed_at(url, options)
+        return _probed_at(address, options)
     except (NotFoundAtSource, HttpStatusError) as refusal:
-        if (meant := unescaped(url)) == url or isinstance(refusal, ServerBusy):
+        if (meant := Address(unescaped(address.real))) == address or isinstance(refusal, ServerBusy):
             raise
         return _probed_at(meant, options)
 
 
-def _probed_at(url: str, options: FetchOptions) -> Validators:
+def _probed_at(address: Address, options: FetchOptions) -> Validators:
     counts = TransferCounts()
-    client = Client(url, options, counts, Retries(canonical_url(url), options, counts, options.wait or time.sleep))
+    client = Client(address, options, counts, Retries(address, options, counts, options.wait or time.sleep))
     with client.answer("HEAD") as head:
         told = head.validators if head.status == requests.codes.ok else None
     if told is not None and told.size_bytes:
         return told
     if head.status in _GONE:
-        raise status_error(client.shown, head.status)
+        raise status_error(address, head.status)
     # A link that is signed for GET refuses HEAD with 403; S3 gave no length to HEAD in 2022.
     with client.answer("GET", {"Range": "bytes=0-0"}) as answer:
         if answer.status in (requests.codes.ok, requests.codes.partial_content):
             return answer.validators
     if told is None:
-        raise status_error(client.shown, answer.status)
+        raise status_error(address, answer.status)
     return told

@@ -11,7 +11,8 @@ from typing import IO
 from mrf_assets.errors import FetchError, NotFoundAtSource
 from mrf_assets.fetch.opened import OpenedFile, Validators
 from mrf_assets.stream.raw_file import TransferCounts
-from mrf_assets.urls import canonical_url, local_path
+from mrf_assets.urls import local_path
+from mrf_assets.urls.address import Address
 
 
 class LocalFile(OpenedFile):
@@ -19,8 +20,8 @@ class LocalFile(OpenedFile):
 
     is_private = True
 
-    def __init__(self, url: str, file: IO[bytes], validators: Validators, transfer: TransferCounts) -> None:
-        super().__init__(url, validators, transfer)
+    def __init__(self, address: Address, file: IO[bytes], validators: Validators, transfer: TransferCounts) -> None:
+        super().__init__(address, validators, transfer)
         self._file = file
 
     def read(self, size: int, /) -> bytes:
@@ -34,23 +35,23 @@ class LocalFile(OpenedFile):
 
 
 @contextmanager
-def open_local(location: str) -> Iterator[LocalFile]:
+def open_local(address: Address) -> Iterator[LocalFile]:
     """Open a path or a `file://` URL.
 
     Raises:
         NotFoundAtSource: No such file.
         FetchError: Not to be read.
     """
-    with _translate_errors(location):
-        file = local_path(location).open("rb")
+    with _translate_errors(address):
+        file = local_path(address.real).open("rb")
     with file:
-        yield LocalFile(canonical_url(location), file, _validators(os.fstat(file.fileno())), TransferCounts())
+        yield LocalFile(address, file, _validators(os.fstat(file.fileno())), TransferCounts())
 
 
-def local_validators(location: str) -> Validators:
+def local_validators(address: Address) -> Validators:
     """What the disk says of a file; errors as those of `open_local`."""
-    with _translate_errors(location):
-        return _validators(local_path(location).stat())
+    with _translate_errors(address):
+        return _validators(local_path(address.real).stat())
 
 
 def _validators(facts: os.stat_result) -> Validators:
@@ -62,12 +63,11 @@ def _validators(facts: os.stat_result) -> Validators:
 
 
 @contextmanager
-def _translate_errors(location: str) -> Iterator[None]:
-    shown = canonical_url(location)
+def _translate_errors(address: Address) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise NotFoundAtSource(shown, "no such file; check the path") from None
+        raise NotFoundAtSource(address, "no such file; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise FetchError(shown, f"cannot be read ({reason}); check the path and its permissions") from None
+        raise FetchError(address, f"cannot be read ({reason}); check the path and its permissions") from None

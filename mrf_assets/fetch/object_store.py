@@ -31,7 +31,8 @@ from mrf_assets.fetch.opened import OpenedFile, Validators
 from mrf_assets.fetch.options import FetchOptions
 from mrf_assets.fetch.retries import Retries
 from mrf_assets.stream.raw_file import TransferCounts
-from mrf_assets.urls import canonical_url, host_of, store_kind
+from mrf_assets.urls import host_of
+from mrf_assets.urls.address import Address
 from mrf_assets.urls.private_addresses import is_private_host
 
 _PIECE_BYTES = 1 << 23  # a request each
@@ -43,11 +44,11 @@ _REFUSALS = re.compile(r"ACCESS_DENIED|HTTP status 40[13]\b|PERMISSION_DENIED|UN
 class StoreFile(OpenedFile):
     """An opened object, as a `RawFile`; a read that fails is tried again where it was."""
 
-    def __init__(self, url: str, options: FetchOptions, transfer: TransferCounts) -> None:
-        super().__init__(canonical_url(url), Validators(), transfer)
-        self.is_private = is_in_private_store(url, options)
-        self._options, self._retries = options, Retries(self.url, options, transfer, options.wait or time.sleep)
-        self._system, self._path = _located(url, options)
+    def __init__(self, address: Address, options: FetchOptions, transfer: TransferCounts) -> None:
+        super().__init__(address, Validators(), transfer)
+        self.is_private = is_in_private_store(address, options)
+        self._options, self._retries = options, Retries(address, options, transfer, options.wait or time.sleep)
+        self._system, self._path = _located(address, options)
         self._file: NativeFile | None = None
         self._offset, self._held = 0, memoryview(b"")
         self._reopen()
@@ -129,7 +130,7 @@ class StoreFile(OpenedFile):
 
 
 @contextmanager
-def open_store(url: str, options: FetchOptions) -> Iterator[StoreFile]:
+def open_store(address: Address, options: FetchOptions) -> Iterator[StoreFile]:
     """Open an object of a store that the settings allow.
 
     Raises:
@@ -138,21 +139,23 @@ def open_store(url: str, options: FetchOptions) -> Iterator[StoreFile]:
         SourceChanged: The object was replaced while it was read.
         UnsupportedUrl: A store that the settings do not allow, or an address that is none.
     """
-    with options.gate.slot(host_of(url)), closing(StoreFile(url, options, TransferCounts())) as file:
+    with options.gate.slot(address.host), closing(StoreFile(address, options, TransferCounts())) as file:
         yield file
 
 
-def _located(url: str, options: FetchOptions) -> tuple[fs.FileSystem, str]:
+def _located(address: Address, options: FetchOptions) -> tuple[fs.FileSystem, str]:
     """The file system that the settings describe, and the path in it."""
-    shown, kind = canonical_url(url), store_kind(url)
+    kind = address.store_kind
     if kind not in options.object_stores:
-        raise UnsupportedUrl(shown, f"is in an object store of kind {kind}, which the setting object_stores leaves out")
-    parts = urlsplit(url)
+        raise UnsupportedUrl(
+            address, f"is in an object store of kind {kind}, which the setting object_stores leaves out"
+        )
+    parts = urlsplit(address.real)
     path = unquote(parts.path)
     if parts.query or parts.fragment or not parts.hostname or not path.strip("/"):
-        raise UnsupportedUrl(shown, "is no object's address; s3://bucket/key, with options in the settings, is one")
+        raise UnsupportedUrl(address, "is no object's address; s3://bucket/key, with options in the settings, is one")
     if kind == "az":
-        account = azure_account(shown, parts.hostname, parts.username, options.object_store_account)
+        account = azure_account(address, parts.hostname, parts.username, options.object_store_account)
         return fs.AzureFileSystem(account_name=account), f"{parts.username or parts.hostname}{path}"
     return _bucket_system(kind, parts.hostname, options), f"{parts.hostname}{path}"
 
@@ -176,19 +179,19 @@ def _bucket_system(kind: str, bucket: str, options: FetchOptions) -> fs.FileSyst
     )
 
 
-def is_in_private_store(url: str, options: FetchOptions) -> bool:
+def is_in_private_store(address: Address, options: FetchOptions) -> bool:
     """Whether an object lies in a store of our own network; Azure's are never asked at the endpoint of the settings."""
     endpoint = options.object_store_endpoint
-    return endpoint is not None and store_kind(url) in {"s3", "gs"} and is_private_host(host_of(endpoint))
+    return endpoint is not None and address.store_kind in {"s3", "gs"} and is_private_host(host_of(endpoint))
 
 
-def azure_account(shown: str, host: str, container: str | None, account: str | None) -> str:
+def azure_account(address: Address, host: str, container: str | None, account: str | None) -> str:
     """`abfs://container@account.dfs.core.windows.net/file` names its account, `az://container/file` does not."""
     named = _AZURE_HOST.match(host)
     if container is not None:
         account = named[1] if named else None
     if account is None:
-        raise UnsupportedUrl(shown, "names no Azure account; set object_store_account")
+        raise UnsupportedUrl(address, "names no Azure account; set object_store_account")
     return account
 
 

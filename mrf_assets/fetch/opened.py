@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from mrf_assets.stream.raw_file import TransferCounts
+from mrf_assets.urls.address import Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +53,8 @@ class OpenedFile:
 
     is_private = False
 
-    def __init__(self, url: str, validators: Validators, transfer: TransferCounts) -> None:
-        self.url, self.validators, self.transfer = url, validators, transfer
+    def __init__(self, address: Address, validators: Validators, transfer: TransferCounts) -> None:
+        self.url, self.validators, self.transfer = str(address), validators, transfer
         self.content_encoding: str | None = None  # HTTP's, in lower case
         self._digest = hashlib.sha256()
 

@@ -21,7 +21,7 @@ from mrf_assets.fetch.opened import Validators
 from mrf_assets.fetch.options import DEFAULT_OPTIONS, FetchOptions
 from mrf_assets.fetch.spool import spooled
 from mrf_assets.stream.raw_file import RawFile
-from mrf_assets.urls import canonical_url, is_remote, server_of, store_kind
+from mrf_assets.urls.address import Address
 
 _SCHEMES = ("http://", "https://")
 _MAX_SILENCES = 3  # in a row, before a host is given up
@@ -30,7 +30,7 @@ _OF_THE_HOST = (ConnectionLostError, ServerBusy, TimeSpent, UntrustedServer)  # 
 
 @contextmanager
 def open_url(
-    url: str, options: FetchOptions = DEFAULT_OPTIONS, *, if_changed_from: Validators | None = None
+    address: Address | str, options: FetchOptions = DEFAULT_OPTIONS, *, if_changed_from: Validators | None = None
 ) -> Iterator[RawFile]:
     """Open an http(s) URL, an object of a store, a `file://` URL or a local path for one pass over its bytes.
 
@@ -47,8 +47,9 @@ def open_url(
         UntrustedServer, AddressRefused, UnsupportedUrl, HttpStatusError: What no attempt changes.
         StoreError: No room for a spooled download.
     """
-    with _opened(url, options, if_changed_from) as raw:
-        if options.spool_dir is not None and is_remote(url):
+    address = Address.of(address)
+    with _opened(address, options, if_changed_from) as raw:
+        if options.spool_dir is not None and address.is_remote:
             with spooled(raw, options.spool_dir, options.min_free_bytes) as on_disk:
                 yield on_disk
         else:
@@ -56,41 +57,39 @@ def open_url(
 
 
 @contextmanager
-def _opened(url: str, options: FetchOptions, if_changed_from: Validators | None) -> Iterator[RawFile]:
-    if not is_remote(url):
-        with open_local(url) as local:
-            _require_change(url, local.validators, if_changed_from)
+def _opened(address: Address, options: FetchOptions, if_changed_from: Validators | None) -> Iterator[RawFile]:
+    if not address.is_remote:
+        with open_local(address) as local:
+            _require_change(address, local.validators, if_changed_from)
             yield local
-    elif url.lower().startswith(_SCHEMES):
+    elif address.real.lower().startswith(_SCHEMES):
         # Of a start, requests takes an eighth; who reads the disk has no use for it.
         from mrf_assets.fetch.http_file import open_http  # noqa: PLC0415
 
-        with closing(open_http(url, options, if_changed_from)) as remote:
+        with closing(open_http(address, options, if_changed_from)) as remote:
             yield remote
-    elif store_kind(url) is not None:
+    elif address.store_kind is not None:
         from mrf_assets.fetch.object_store import open_store  # noqa: PLC0415 - pyarrow's file systems
 
-        with open_store(url, options) as stored:
-            _require_change(url, stored.validators, if_changed_from)
+        with open_store(address, options) as stored:
+            _require_change(address, stored.validators, if_changed_from)
             yield stored
     else:
-        raise UnsupportedUrl(
-            canonical_url(url), "only http, https, file://, local paths and object stores (s3, gs, az) are read"
-        )
+        raise UnsupportedUrl(address, "only http, https, file://, local paths and object stores (s3, gs, az) are read")
 
 
-def _require_change(url: str, now: Validators, before: Validators | None) -> None:
+def _require_change(address: Address, now: Validators, before: Validators | None) -> None:
     if before is not None and now.same_as(before):
-        raise NotModified(canonical_url(url), "has not changed since it was last read")
+        raise NotModified(address, "has not changed since it was last read")
 
 
-def probe(url: str, options: FetchOptions = DEFAULT_OPTIONS) -> Validators | None:
+def probe(address: Address | str, options: FetchOptions = DEFAULT_OPTIONS) -> Validators | None:
     """What is said of the file now: by a HEAD, a 1-byte GET where that is refused, the store, or the disk.
 
     None where nothing can be learned: whoever then reads the file learns why.
     """
     try:
-        return _probed(url, options)
+        return _probed(Address.of(address), options)
     except FetchError:
         return None
 
@@ -104,15 +103,15 @@ class Probes:
         self._silences = Counter[str]()  # by server, since its last answer
         self.not_asked = Counter[str]()  # files of servers that were given up, by server
 
-    def __call__(self, url: str, *, is_from_stranger: bool = False) -> Validators | None:
+    def __call__(self, address: Address, *, is_from_stranger: bool = False) -> Validators | None:
         """As `probe`; None without a question where the host is given up."""
-        server = server_of(url)
+        server = address.server
         with self._lock:
             if self._silences[server] >= _MAX_SILENCES:
                 self.not_asked[server] += 1
                 return None
         try:
-            found = _probed(url, self._options.named_by(stranger=is_from_stranger))
+            found = _probed(address, self._options.named_by(stranger=is_from_stranger))
         except _OF_THE_HOST:
             with self._lock:
                 self._silences[server] += 1
@@ -124,14 +123,14 @@ class Probes:
         return found
 
 
-def _probed(url: str, options: FetchOptions) -> Validators:
-    if not is_remote(url):
-        return local_validators(url)
-    if store_kind(url):
+def _probed(address: Address, options: FetchOptions) -> Validators:
+    if not address.is_remote:
+        return local_validators(address)
+    if address.store_kind:
         from mrf_assets.fetch.object_store import open_store  # noqa: PLC0415 - as in `_opened`
 
-        with open_store(url, options) as file:
+        with open_store(address, options) as file:
             return file.validators
     from mrf_assets.fetch.http_file import probe_http  # noqa: PLC0415 - as in `_opened`
 
-    return probe_http(url, options)
+    return probe_http(address, options)

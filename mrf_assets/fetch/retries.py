@@ -18,6 +18,7 @@ from mrf_assets.fetch.options import FetchOptions, Wait
 from mrf_assets.fetch.rate import backoff_seconds
 from mrf_assets.stream.raw_file import TransferCounts
 from mrf_assets.text import printable
+from mrf_assets.urls.address import Address
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ class Retries:
     set the count back; the total time, and 500 retries, bound it all the same.
     """
 
-    def __init__(self, shown: str, options: FetchOptions, counts: TransferCounts, wait: Wait) -> None:
-        self._shown, self._options, self._counts, self._wait = shown, options, counts, wait
+    def __init__(self, address: Address, options: FetchOptions, counts: TransferCounts, wait: Wait) -> None:
+        self._address, self._options, self._counts, self._wait = address, options, counts, wait
         self._failures = 0  # since the last progress
         self.spent_seconds = 0.0  # asking, reading and waiting; not what is done with the bytes
 
@@ -88,7 +89,7 @@ class Retries:
         """Raise TimeSpent where no time is left."""
         if self.spent_seconds > self._options.total_seconds:
             raise TimeSpent(
-                self._shown,
+                self._address,
                 f"not read within {self._options.total_seconds:.0f} s; raise total_timeout_seconds, or try again later",
             )
 

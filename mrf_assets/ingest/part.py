@@ -81,7 +81,7 @@ class PartIngest:
         try:
             return self._ingest(task, label, on_progress)
         except AccessRefused as refusal:
-            if refusal.url != task.canonical_url:  # of a remote reference
+            if refusal.url != str(task.address):  # of a remote reference
                 raise
             # What it imports takes 20 ms of every start, and few links expire.
             from mrf_assets.ingest.renewal import renewed_task  # noqa: PLC0415
@@ -99,10 +99,10 @@ class PartIngest:
         started = time.monotonic()
         tally, rejects = Tally(), Counter[tuple[str, str]]()
         spool_dir = self.stage.directory if self.settings.spool_downloads else None
-        logger.info("%s: reading %s", self.network_id, task.canonical_url)
+        logger.info("%s: reading %s", self.network_id, task.address)
         with (
             self.stage.part(label) as writer,
-            open_url(task.url, replace(options_of(task, self.fetch_options), spool_dir=spool_dir)) as raw,
+            open_url(task.address, replace(options_of(task, self.fetch_options), spool_dir=spool_dir)) as raw,
             _rare_collections(),
             ExitStack() as reading,
         ):
@@ -111,7 +111,7 @@ class PartIngest:
             blocks = read_ahead(source.blocks(), raw.close) if self.settings.read_ahead else source.blocks()
             watched = self._watched(reading.enter_context(closing(blocks)), source, task, tally, on_progress)
             request = Request(
-                url=task.canonical_url,
+                url=str(task.address),
                 file_id=task.file_id,
                 codes=self.wanted.codes,
                 # Addresses in a file are its publisher's.
@@ -247,7 +247,7 @@ def known_row(task: FileTask, *, settings: Settings, wanted: Whitelists) -> dict
     identity, codes, tins = task.identity, wanted.codes, wanted.tins
     return {
         "file_id": task.file_id,
-        "source_url": task.canonical_url,
+        "source_url": str(task.address),
         "mirror_urls": list(task.mirror_urls),
         "filename": task.filename,
         "part": identity.part,

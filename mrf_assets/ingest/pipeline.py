@@ -193,7 +193,7 @@ def _one_by_one(
 
 
 def _said_of(options: FetchOptions, task: FileTask) -> Validators | None:
-    return probe(task.url, options_of(task, options))
+    return probe(task.address, options_of(task, options))
 
 
 def _cpu_seconds() -> float:

@@ -26,7 +26,7 @@ from typing import IO, Any
 from mrf_assets.errors import SettingError, StoreError
 from mrf_assets.files import as_sqlite_error, as_sqlite_errors
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan, file_id_of
-from mrf_assets.urls import canonical_url, host_of, is_remote
+from mrf_assets.urls.address import Address
 from mrf_assets.urls.private_addresses import is_private_host
 
 _SCHEMA = """
@@ -80,16 +80,18 @@ class TaskStore:
     def save(self, tasks: Iterable[FileTask]) -> dict[str, int]:
         """Replace the plans of the networks that occur; returns network_id -> number of files, in order."""
         saved: dict[str, int] = {}
-        indexes = set[str | None]()  # they were read just now
+        indexes = set[Address]()  # they were read just now
         last: tuple[tuple[Plan, ...] | None, str] = (None, "")
         with self._connect() as connection, connection:
             for task in tasks:
                 if task.network_id not in saved:
                     connection.execute("DELETE FROM files WHERE network_id = ?", [task.network_id])
                 saved[task.network_id] = saved.get(task.network_id, 0) + 1
-                if task.index_url not in indexes:
-                    indexes.add(task.index_url)
-                    connection.execute("DELETE FROM renewals WHERE index_sha256 = ?", [_digest(task.index_url or "")])
+                if task.index_address is not None and task.index_address not in indexes:
+                    indexes.add(task.index_address)
+                    connection.execute(
+                        "DELETE FROM renewals WHERE index_sha256 = ?", [_digest(task.index_address.real)]
+                    )
                 # Files of one structure share thousands of plans: each distinct list is kept once, and told
                 # apart from the one before by identity, for sources hand the same tuple on.
                 if task.plans is not last[0]:
@@ -202,9 +204,9 @@ class TaskStore:
             return [key for (key,) in connection.execute("SELECT DISTINCT network_id FROM files ORDER BY 1")]
 
     @contextmanager
-    def renewing(self, index_url: str) -> Iterator[None]:
+    def renewing(self, index_address: Address) -> Iterator[None]:
         """One at a time for each index, over all processes; the others wait."""
-        path = self.path.with_name(f"index-{_digest(index_url)[:16]}.lock")
+        path = self.path.with_name(f"index-{_digest(index_address.real)[:16]}.lock")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.open("w")
@@ -214,26 +216,26 @@ class TaskStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def renewal(self, index_url: str) -> Renewal | None:
+    def renewal(self, index_address: Address) -> Renewal | None:
         """When an index was read again; None where it was not since its files were planned."""
         with self._connect() as connection:
             row = connection.execute(
-                "SELECT read_time, failure, missing FROM renewals WHERE index_sha256 = ?", [_digest(index_url)]
+                "SELECT read_time, failure, missing FROM renewals WHERE index_sha256 = ?", [_digest(index_address.real)]
             ).fetchone()
         return row and Renewal(read_time=row[0], failure=row[1], missing=frozenset(json.loads(row[2])))
 
-    def renew(self, index_url: str, entries: Iterable[FileTask], read_time: float) -> None:
+    def renew(self, index_address: Address, entries: Iterable[FileTask], read_time: float) -> None:
         """Give the planned files of an index the links of its present `entries`.
 
         An entry is the same file if its address is, signatures aside; else if it alone is the same part
         of the same network and period, which then has moved.
         """
-        by_address, by_place = self._planned_of(index_url)
-        links: dict[int, str] = {}
+        by_address, by_place = self._planned_of(index_address)
+        links: dict[int, Address] = {}
         moved: dict[int, list[FileTask]] = {}
         for entry in entries:
-            if (rowid := by_address.get(entry.canonical_url)) is not None:
-                links[rowid] = entry.url
+            if (rowid := by_address.get(entry.address.shown)) is not None:
+                links[rowid] = entry.address
             elif (rowid := by_place.get(entry.place)) is not None:
                 moved.setdefault(rowid, []).append(entry)
         there = {rowid: found[0] for rowid, found in moved.items() if rowid not in links and len(found) == 1}
@@ -247,19 +249,19 @@ class TaskStore:
                 self._change(connection, rowid, partial(_moved, entry=entry))
             connection.execute(
                 "INSERT OR REPLACE INTO renewals VALUES (?, ?, NULL, ?)",
-                [_digest(index_url), read_time, json.dumps(missing)],
+                [_digest(index_address.real), read_time, json.dumps(missing)],
             )
 
-    def _planned_of(self, index_url: str) -> tuple[dict[str, int], dict[tuple[object, ...], int]]:
+    def _planned_of(self, index_address: Address) -> tuple[dict[str, int], dict[tuple[object, ...], int]]:
         """Where the files of an index stand: rowid by address, and by place."""
         by_address: dict[str, int] = {}
         by_place: dict[tuple[object, ...], int] = {}
         with self._connect() as connection:
             for rowid, row in connection.execute(
-                "SELECT rowid, task FROM files WHERE json_extract(task, '$.index_url') = ?", [index_url]
+                "SELECT rowid, task FROM files WHERE json_extract(task, '$.index_address') = ?", [index_address.real]
             ):
                 task = _task(json.loads(row), ())
-                by_address[task.canonical_url] = by_place[task.place] = rowid
+                by_address[task.address.shown] = by_place[task.place] = rowid
         return by_address, by_place
 
     @staticmethod
@@ -271,11 +273,12 @@ class TaskStore:
             "UPDATE files SET task = ? WHERE rowid = ?", [_row(change(_task(json.loads(row[0]), ()))), rowid]
         )
 
-    def fail_renewal(self, index_url: str, failure: str, read_time: float) -> None:
+    def fail_renewal(self, index_address: Address, failure: str, read_time: float) -> None:
         """Note why an index could not be read again."""
         with self._connect() as connection, connection:
             connection.execute(
-                "INSERT OR REPLACE INTO renewals VALUES (?, ?, ?, '[]')", [_digest(index_url), read_time, failure]
+                "INSERT OR REPLACE INTO renewals VALUES (?, ?, ?, '[]')",
+                [_digest(index_address.real), read_time, failure],
             )
 
     @contextmanager
@@ -297,9 +300,9 @@ def _digest(text: str) -> str:
 # What was planned anew while the index was read again is another file, and stays as it is.
 
 
-def _linked(task: FileTask, *, link: str) -> FileTask:
+def _linked(task: FileTask, *, link: Address) -> FileTask:
     """The file with the link that the index has now."""
-    return replace(task, url=link) if task.canonical_url == canonical_url(link) else task
+    return replace(task, address=link) if task.address.shown == link.shown else task
 
 
 def _moved(task: FileTask, *, entry: FileTask) -> FileTask:
@@ -310,7 +313,7 @@ def _moved(task: FileTask, *, entry: FileTask) -> FileTask:
         entry,
         position=task.position,
         output_prefix=task.output_prefix,
-        index_url=task.index_url,
+        index_address=task.index_address,
         plans=task.plans,
         extra_args=task.extra_args,
     )
@@ -318,7 +321,12 @@ def _moved(task: FileTask, *, entry: FileTask) -> FileTask:
 
 def _row(task: FileTask) -> str:
     """A task without its plans, which are kept apart."""
-    row = plain_value(task) | {"identity": plain_value(task.identity)}
+    index = task.index_address
+    row = plain_value(task) | {
+        "identity": plain_value(task.identity),
+        "address": task.address.real,
+        "index_address": None if index is None else index.real,
+    }
     del row["plans"]
     return json.dumps(row)
 
@@ -340,12 +348,14 @@ def plain_value(value: FileTask | NetworkIdentity | Plan) -> dict[str, Any]:
 
 def _task(row: dict[str, Any], plans: tuple[Plan, ...]) -> FileTask:
     identity = NetworkIdentity(**row.pop("identity"))
-    index_url = row["index_url"] or ""
+    index = None if row["index_address"] is None else Address(row["index_address"])
     known = {
         # Of plans that were made before it was noted.
-        "is_from_stranger": is_remote(index_url) and not is_private_host(host_of(index_url)),
+        "is_from_stranger": index is not None and index.is_remote and not is_private_host(index.host),
         **row,
         "identity": identity,
+        "address": Address(row["address"]),
+        "index_address": index,
         "mirror_urls": tuple(row["mirror_urls"]),
         "plans": plans,
     }

@@ -17,7 +17,7 @@ from mrf_assets.limits import Limits
 from mrf_assets.sources import SourceOptions, read_index
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +40,19 @@ def renewed_task(
     Raises:
         AccessRefused: There is none, and why; or the file came from no index.
     """
-    index_url = task.index_url
-    if index_url is None:
+    index_address = task.index_address
+    if index_address is None:
         raise refusal
-    with plan.renewing(index_url):
+    with plan.renewing(index_address):
         planned = _planned(task, plan)
-        renewal = plan.renewal(index_url)
+        renewal = plan.renewal(index_address)
         is_stale = renewal is None or is_due(renewal.read_time, _FRESH_SECONDS, now())
-        if planned.url == task.url and is_stale:
-            _read_again(index_url, plan, open_url, limits, now)
-            planned, renewal = _planned(task, plan), plan.renewal(index_url)
-    if planned.url == task.url:
+        if planned.address == task.address and is_stale:
+            _read_again(index_address, plan, open_url, limits, now)
+            planned, renewal = _planned(task, plan), plan.renewal(index_address)
+    if planned.address == task.address:
         answer = refusal.reason.partition(";")[0]
-        raise AccessRefused(task.canonical_url, f"{answer}; {_why_no_link(task, renewal)}")
+        raise AccessRefused(task.address, f"{answer}; {_why_no_link(task, renewal)}")
     return planned
 
 
@@ -64,20 +64,21 @@ def _planned(task: FileTask, plan: TaskStore) -> FileTask:
     return (same or moved or [task])[0]
 
 
-def _read_again(index_url: str, plan: TaskStore, open_url: Opener, limits: Limits, now: Callable[[], float]) -> None:
-    logger.info("a link was refused; reading its index again: %s", canonical_url(index_url))
+def _read_again(
+    index_address: Address, plan: TaskStore, open_url: Opener, limits: Limits, now: Callable[[], float]
+) -> None:
+    logger.info("a link was refused; reading its index again: %s", index_address)
     try:
-        plan.renew(index_url, read_index(index_url, open_url, SourceOptions(limits=limits)), now())
+        plan.renew(index_address, read_index(index_address, open_url, SourceOptions(limits=limits)), now())
     except MrfError as error:
-        plan.fail_renewal(index_url, str(error), now())
+        plan.fail_renewal(index_address, str(error), now())
 
 
 def _why_no_link(task: FileTask, renewal: Renewal | None) -> str:
-    shown = canonical_url(task.index_url or "")
     if renewal is None:  # planned anew in between
         return "it was planned anew meanwhile; run it again"
     if renewal.failure:
         return f"and its index cannot be read again ({renewal.failure}): run it over a newer address of the index"
     if task.file_id in renewal.missing:
-        return f"and its index {shown} names it no longer: run it over the index again"
-    return f"and its index {shown} still has the same link: try again later, or ask the payer"
+        return f"and its index {task.index_address} names it no longer: run it over the index again"
+    return f"and its index {task.index_address} still has the same link: try again later, or ask the payer"

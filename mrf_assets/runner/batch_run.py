@@ -39,7 +39,7 @@ from mrf_assets.runner.workers import (
 )
 from mrf_assets.settings import Operations, Settings
 from mrf_assets.tasks import FileTask
-from mrf_assets.urls import canonical_url, host_of
+from mrf_assets.urls import canonical_url
 
 _TAG_CHARACTERS = 250  # an index's address in a run tag
 
@@ -268,7 +268,7 @@ class BatchRun:
         log_file = _log_file(log_dir, network_id)
         (first, *_) = self.plan.load(network_id)
         tags = self.batch.tags | {
-            "mrf/host": host_of(first.url) or "local",
+            "mrf/host": first.address.host or "local",
             PRIORITY_TAG: str(self.planned.priorities[network_id]),
             **({"mrf/log_file": log_file} if log_file else {}),
         }

@@ -17,7 +17,8 @@ from mrf_assets.sources.locations import PLAN_FIELDS, absolute_path, clean_plan,
 from mrf_assets.sources.options import SourceOptions, SourceTally
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask
-from mrf_assets.urls import holds_address, host_of, is_remote, local_path, shown_text
+from mrf_assets.urls import holds_address, host_of, local_path, shown_text
+from mrf_assets.urls.address import Address
 from mrf_assets.urls.private_addresses import is_private_host
 
 _DELIMITERS = ",;\t|"
@@ -29,7 +30,7 @@ _NO_FILE = ("nothing", "blocked", "failed")  # into `status`, where a portal nam
 
 
 def read_csv(
-    location: str, open_url: Opener, options: SourceOptions | None = None, tally: SourceTally | None = None
+    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceTally | None = None
 ) -> Iterator[FileTask]:
     """Yield the files of a CSV: column `file_url`, and where wanted the plan's and the file's own.
 
@@ -46,14 +47,14 @@ def read_csv(
         FetchError, StreamError: From the opener and the stream.
         StoreError: The temporary disk is full.
     """
-    location = own_location(location)
+    address = own_location(Address.of(location))
 
     def fill(filling: Filling) -> None:
         _fill_from_csv(
-            filling, numbered_lines(location, filling.noting(open_url), filling.problems, filling.options.limits)
+            filling, numbered_lines(address, filling.noting(open_url), filling.problems, filling.options.limits)
         )
 
-    return read_list("csv", location, options, tally, fill)
+    return read_list("csv", address, options, tally, fill)
 
 
 def _fill_from_csv(filling: Filling, lines: Iterator[tuple[int, str]]) -> None:
@@ -124,7 +125,7 @@ def _fill_from_row(filling: Filling, line: int, columns: list[str], row: list[st
         filling.problems.add(line, f"has the period {shown(period)}; YYYY-MM was expected")
         return
     arguments = {name: text for name in NETWORK_ARGUMENTS if (text := known.get(name))}
-    if arguments and is_remote(filling.location):  # not for strangers: what we read at home, how much memory we take
+    if arguments and filling.address.is_remote:  # not for strangers: what we read at home, how much memory we take
         filling.problems.add(
             line,
             f"has a {next(iter(arguments))}; a CSV that came over the web may choose no settings; download it, look at "
@@ -132,7 +133,7 @@ def _fill_from_row(filling: Filling, line: int, columns: list[str], row: list[st
         )
         return
     for name in (it for it in NETWORK_PATHS if it in arguments and not holds_address(arguments[it])):
-        arguments[name] = absolute_path(local_path(filling.location).parent / arguments[name])
+        arguments[name] = absolute_path(local_path(filling.address.real).parent / arguments[name])
     has_plan = any(known.get(name) for name in PLAN_FIELDS)
     plans = [clean_plan(known, filling.tally)] if has_plan else []
     filling.add(line, url, plans, known={**known, "period": month}, extra_args=arguments)

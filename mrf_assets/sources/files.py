@@ -13,6 +13,7 @@ from mrf_assets.sources.lists import Filling, read_list
 from mrf_assets.sources.locations import absolute_path, month_of, shown
 from mrf_assets.sources.options import SourceOptions, SourceTally
 from mrf_assets.tasks import FileTask, Plan
+from mrf_assets.urls.address import Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ def read_files(
         for number, file in enumerate(files, start=1):
             _fill_from_file(filling, f"file {number}", file)
 
-    return read_list("files", absolute_path(Path("input")), options, tally, fill)
+    return read_list("files", Address(absolute_path(Path("input"))), options, tally, fill)
 
 
 def _fill_from_file(filling: Filling, where: str, file: SourceFile) -> None:

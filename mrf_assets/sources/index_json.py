@@ -19,7 +19,7 @@ from mrf_assets.stream.decompress import open_json
 from mrf_assets.stream.json_events import Event, TooDeepError, json_events
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask, Plan
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 
 _HEADER = ("reporting_entity_name", "reporting_entity_type", "version", "last_updated_on")
 _ALLOWED = ("allowed_amount_file", "allowed_amount_files")  # Anthem: at the root; HCSC: an array
@@ -34,7 +34,7 @@ _NO_INDEX = {
 
 
 def read_index(
-    location: str, open_url: Opener, options: SourceOptions | None = None, tally: SourceTally | None = None
+    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceTally | None = None
 ) -> Iterator[FileTask]:
     """Yield the in-network files of a CMS table of contents (schema v1 or v2, whatever it claims).
 
@@ -54,25 +54,25 @@ def read_index(
 
     Source: CMSgov/price-transparency-guide, table-of-contents, v1.0.0 to v2.2.0.
     """
-    options, tally, location = options or SourceOptions(), tally or SourceTally(), own_location(location)
-    shown = canonical_url(location)
+    options, tally = options or SourceOptions(), tally or SourceTally()
+    address = own_location(Address.of(location))
     with temporary_spool(options) as spool:
-        with open_url(location) as raw:
+        with open_url(address) as raw:
             tally.is_from_stranger = not raw.is_private
             file = open_json(raw, limits=options.limits)
-            with json_events(file.blocks(), shown, tally.repairs, options.limits) as events:
-                _Index(location, spool, tally, options).read(events)
+            with json_events(file.blocks(), str(address), tally.repairs, options.limits) as events:
+                _Index(address, spool, tally, options).read(events)
             tally.repairs.update(file.repairs)
         spool.count_allowed_amounts(tally)
-        tally.index_period = identify(location).period or month_of(tally.last_updated_on)
+        tally.index_period = identify(address.real).period or month_of(tally.last_updated_on)
         spool.assign(tally)
         if not tally.files:
-            raise SourceProblems(shown, _why_no_file(tally))
+            raise SourceProblems(address, _why_no_file(tally))
         if not tally.tasks:
             what = f"no structure with in-network files has a plan with {options.match!r} in it; try less text"
-            raise SourceProblems(shown, (Problem("match", what),))
+            raise SourceProblems(address, (Problem("match", what),))
         for task in spool.tasks(tally.index_period):
-            yield replace(task, index_url=location, is_from_stranger=tally.is_from_stranger)
+            yield replace(task, index_address=address, is_from_stranger=tally.is_from_stranger)
 
 
 def _why_no_file(tally: SourceTally) -> tuple[Problem, ...]:
@@ -83,8 +83,8 @@ def _why_no_file(tally: SourceTally) -> tuple[Problem, ...]:
 class _Index:
     """One pass over a table of contents: each method takes one JSON value off the events."""
 
-    def __init__(self, location: str, spool: Spool, tally: SourceTally, options: SourceOptions) -> None:
-        self._base = location
+    def __init__(self, address: Address, spool: Spool, tally: SourceTally, options: SourceOptions) -> None:
+        self._address = address
         self._spool, self._tally, self._options = spool, tally, options
         self._is_index = False
         self._wanted = (options.match or "").casefold()
@@ -113,7 +113,7 @@ class _Index:
             raise self._fail(f"is no table of contents: reporting_structure is missing, its keys are {found}")
 
     def _fail(self, what: str) -> SourceProblems:
-        return SourceProblems(canonical_url(self._base), (Problem("root", what),))
+        return SourceProblems(self._address, (Problem("root", what),))
 
     def _enough(self) -> bool:
         return self._options.structures is not None and self._tally.structures >= self._options.structures
@@ -209,7 +209,7 @@ class _Index:
         if location != location.strip():
             self._tally.repairs["location_trimmed"] += 1
         try:
-            return self._usable(location.strip(), self._base), entry.get("description")
+            return self._usable(location.strip(), self._address.real), entry.get("description")
         except Unusable as reason:
             self._tally.report(where, str(reason))
             return None, None

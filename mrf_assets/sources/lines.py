@@ -11,6 +11,7 @@ from mrf_assets.errors import Problem, SourceProblems
 from mrf_assets.limits import Limits
 from mrf_assets.stream.decompress import open_json
 from mrf_assets.stream.raw_file import Opener
+from mrf_assets.urls.address import Address
 
 _LINE_BYTES = 1 << 20
 _MAX_PROBLEMS = 1000
@@ -19,7 +20,7 @@ _MAX_PROBLEMS = 1000
 class Problems:
     """Collects what is wrong with a list, to tell all of it at once."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: Address | str) -> None:
         self._source, self._found = source, list[Problem]()
 
     def add(self, where: int | str, what: str) -> None:
@@ -36,9 +37,9 @@ class Problems:
             raise SourceProblems(self._source, tuple(self._found))
 
 
-def numbered_lines(location: str, open_url: Opener, problems: Problems, limits: Limits) -> Iterator[tuple[int, str]]:
+def numbered_lines(address: Address, open_url: Opener, problems: Problems, limits: Limits) -> Iterator[tuple[int, str]]:
     """Number, from 1, and text of each line with its end; lines that are not UTF-8 are problems."""
-    with open_url(location) as raw:
+    with open_url(address) as raw:
         blocks = open_json(raw, expect="text", limits=limits).blocks()
         for number, line in enumerate(_split(blocks), start=1):
             if len(line) > _LINE_BYTES:

@@ -21,11 +21,12 @@ from mrf_assets.sources.options import SourceKind, SourceOptions, SourceTally
 from mrf_assets.sources.spool import Spool, temporary_spool
 from mrf_assets.stream.raw_file import Opener, RawFile
 from mrf_assets.tasks import FileTask, Plan
-from mrf_assets.urls import canonical_url, holds_address
+from mrf_assets.urls import holds_address
+from mrf_assets.urls.address import Address
 
 
 def read_urls(
-    location: str, open_url: Opener, options: SourceOptions | None = None, tally: SourceTally | None = None
+    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceTally | None = None
 ) -> Iterator[FileTask]:
     """Yield the files of a list: one URL or path per line; blank lines and lines that begin with `#` are skipped.
 
@@ -38,19 +39,17 @@ def read_urls(
         FetchError, StreamError: From the opener and the stream.
         StoreError: The temporary disk is full.
     """
-    location = own_location(location)
+    address = own_location(Address.of(location))
 
     def fill(filling: Filling) -> None:
-        for number, text in numbered_lines(
-            location, filling.noting(open_url), filling.problems, filling.options.limits
-        ):
+        for number, text in numbered_lines(address, filling.noting(open_url), filling.problems, filling.options.limits):
             entry = text.strip()
             if entry.startswith(("{", "[")):  # a whole index in one line would pass as a path, and be shown as one
                 filling.problems.add(number, "is JSON and no URL; ingest an index with --source index")
             elif entry and not entry.startswith("#"):
                 filling.add(number, entry, filling.options.plans)
 
-    return read_list("urls", location, options, tally, fill)
+    return read_list("urls", address, options, tally, fill)
 
 
 def read_url(
@@ -62,7 +61,7 @@ def read_url(
         SourceProblems: Not an address of a file.
     """
     location = location.strip()
-    beside = absolute_path(Path("input"))  # relative paths are taken from the working folder
+    beside = Address(absolute_path(Path("input")))  # relative paths are taken from the working folder
 
     def fill(filling: Filling) -> None:
         filling.add("--input", location, filling.options.plans)
@@ -75,7 +74,7 @@ class Filling:
     """A list while it is read."""
 
     kind: SourceKind | Literal["files"]
-    location: str
+    address: Address  # its own
     options: SourceOptions
     spool: Spool
     tally: SourceTally
@@ -85,8 +84,8 @@ class Filling:
         """The same, which notes whose the list is."""
 
         @contextmanager
-        def opened(location: str) -> Iterator[RawFile]:
-            with open_url(location) as raw:
+        def opened(address: Address) -> Iterator[RawFile]:
+            with open_url(address) as raw:
                 self.tally.is_from_stranger = not raw.is_private
                 yield raw
 
@@ -113,7 +112,7 @@ class Filling:
                 self.problems.add(where, f"has the address {shown(text)} as its {name}; is a column out of place?")
                 return
         try:
-            url = usable_location(location, self.location)
+            url = usable_location(location, self.address.real)
             # A single file is read all the same, and its error says what it is.
             if self.kind != "url" and names_allowed_amounts(url):
                 self.spool.allowed_amount_file(url)
@@ -143,21 +142,21 @@ def _why_no_file(tally: SourceTally) -> str:
 
 def read_list(
     kind: SourceKind | Literal["files"],
-    location: str,
+    address: Address,
     options: SourceOptions | None,
     tally: SourceTally | None,
     fill: Callable[[Filling], None],
 ) -> Iterator[FileTask]:
     """Fill a spool with `fill`; tell its problems all at once, or yield the tasks."""
     options, tally = options or SourceOptions(), tally or SourceTally()
-    shown = canonical_url(location) if kind in {"csv", "urls"} else kind
-    problems = Problems(shown)
+    source = address if kind in {"csv", "urls"} else kind
+    problems = Problems(source)
     with temporary_spool(options) as spool:
-        fill(Filling(kind=kind, location=location, options=options, spool=spool, tally=tally, problems=problems))
+        fill(Filling(kind=kind, address=address, options=options, spool=spool, tally=tally, problems=problems))
         problems.settle()
         spool.count_allowed_amounts(tally)
         spool.assign(tally)
         if not tally.files:
-            raise SourceProblems(shown, (Problem("line 1", _why_no_file(tally)),))
+            raise SourceProblems(source, (Problem("line 1", _why_no_file(tally)),))
         for task in spool.tasks(None):
             yield replace(task, is_from_stranger=tally.is_from_stranger)

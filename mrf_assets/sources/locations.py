@@ -17,6 +17,7 @@ from mrf_assets.errors import SettingError
 from mrf_assets.sources.options import SourceTally
 from mrf_assets.tasks import Plan
 from mrf_assets.urls import canonical_url, fault_of, is_remote, local_path, store_kind
+from mrf_assets.urls.address import Address
 from mrf_assets.urls.redaction import has_secrets, plain
 
 _SHOWN_CHARS = 120
@@ -134,15 +135,15 @@ def absolute_path(path: Path) -> str:
     return abspath(path)  # noqa: PTH100 - as the docstring says
 
 
-def own_location(location: str) -> str:
+def own_location(address: Address) -> Address:
     """A source's location as the user gave it; local ones absolute, so that file ids do not hang on the shell.
 
     Raises:
         SettingError: Neither an address nor a path.
     """
-    if (is_remote(location) or not _exists(local_path(location))) and (fault := fault_of(location)):
-        raise SettingError("--input", f"{shown(location)} {fault}")
-    return location if is_remote(location) else absolute_path(local_path(location))
+    if (address.is_remote or not _exists(local_path(address.real))) and (fault := fault_of(address.real)):
+        raise SettingError("--input", f"{shown(address.real)} {fault}")
+    return address if address.is_remote else Address(absolute_path(local_path(address.real)))
 
 
 def clean_plan(raw: Mapping[str, str | None], tally: SourceTally) -> Plan:

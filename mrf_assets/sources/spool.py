@@ -23,6 +23,7 @@ from mrf_assets.sources.locations import PLAN_FIELDS, Unusable, shown
 from mrf_assets.sources.options import EXAMPLES, SourceOptions, SourceTally
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
 from mrf_assets.urls import canonical_url, shown_text, unshown_differences
+from mrf_assets.urls.address import Address
 
 _TABLES = """
 CREATE TABLE file (
@@ -264,7 +265,7 @@ class Spool:
             canonical, url, _, named, period, network_id, parts, *_ = members[0]
             prefix = next((member[7] for member in members if member[7]), self._options.prefix)
             yield FileTask(
-                url=url,
+                address=Address(url),
                 network_id=network_id,
                 identity=replace(_identity(canonical, named, period), parts=parts),
                 position=position,

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from mrf_assets.urls.address import Address
+
 BLOCK_BYTES = 1 << 20
 
 
@@ -69,4 +71,4 @@ class RawFile(Protocol):
         """Stop: a read that waits in another thread ends soon, with an error."""
 
 
-Opener = Callable[[str], AbstractContextManager[RawFile]]
+Opener = Callable[[Address], AbstractContextManager[RawFile]]

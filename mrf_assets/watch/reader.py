@@ -25,7 +25,8 @@ from mrf_assets.sources import SourceOptions, SourceTally, read_index
 from mrf_assets.stream.raw_file import RawFile
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.text import printable
-from mrf_assets.urls import canonical_url, host_of
+from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 from mrf_assets.watch.listing import Listing, settle
 from mrf_assets.watch.memory import IndexStatus, IndexStore
 from mrf_assets.watch.registry import RegisteredIndex
@@ -131,8 +132,8 @@ def _read(
     opened: list[RawFile] = []
 
     @contextmanager
-    def remembered(url: str) -> Iterator[RawFile]:
-        with open_url(url, FetchOptions.of(settings), if_changed_from=known) as raw:
+    def remembered(address: Address) -> Iterator[RawFile]:
+        with open_url(address, FetchOptions.of(settings), if_changed_from=known) as raw:
             opened.append(raw)
             yield raw
 
@@ -182,7 +183,7 @@ def _watched(
         identity, period = task.identity, task.identity.period or task.index_period
         # All that is published of a file and that its index says. Plans too: they are a table.
         facts = [identity.rule_version, period, identity.part, identity.parts, task.mirror_urls, codes, last[1]]
-        reading.add(task.network_id, task.file_id, _digest(facts), host_of(task.url) or "local", period)
+        reading.add(task.network_id, task.file_id, _digest(facts), task.address.host or "local", period)
         yield replace(task, extra_args=arguments) if arguments else task
     reading.listed_files = listed_files
     if before is not None:

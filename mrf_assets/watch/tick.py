@@ -28,7 +28,7 @@ from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES
 from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.tasks import FileTask
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 from mrf_assets.watch.memory import IndexStatus, IndexStore
 from mrf_assets.watch.offers import Offer
 from mrf_assets.watch.reader import is_unmodified, new_batch_id, quick_options, read_registered, request_digest
@@ -45,7 +45,7 @@ _FIRST_RETRY_SECONDS = 60.0  # after a failure; then twice as long each time, at
 _MAX_DOUBLINGS = 20
 
 SendAlert = Callable[[str, Sequence[str]], bool]  # takes title and lines; whether people were told
-Ask = Callable[[str, FetchOptions], Validators | None]  # what a file's place says of it now
+Ask = Callable[[Address, FetchOptions], Validators | None]  # what a file's place says of it now
 Clock = Callable[[], float]  # seconds since 1970
 
 
@@ -176,7 +176,7 @@ class IndexWatch:
         with ThreadPoolExecutor(_PROBES_AT_ONCE, thread_name_prefix="probe") as pool:
             asked = {
                 (network_id, task.file_id): pool.submit(
-                    self._said_of, task.url, options.named_by(stranger=task.is_from_stranger)
+                    self._said_of, task.address, options.named_by(stranger=task.is_from_stranger)
                 )
                 for network_id, tasks in due.items()
                 for task in random.sample(tasks, len(tasks))  # of a network with too many, others every time
@@ -188,12 +188,12 @@ class IndexWatch:
                 said = {file_id: it.result() for file_id, it in answers.items() if it.done() and not it.cancelled()}
                 self._compare(network_id, tasks, said, store, batch_id)
 
-    def _said_of(self, url: str, options: FetchOptions) -> Validators | None:
+    def _said_of(self, address: Address, options: FetchOptions) -> Validators | None:
         try:
-            return self._ask(url, options)
+            return self._ask(address, options)
         except Exception as error:  # noqa: BLE001 - one server's answer must not end the ticks of all payers
             # The type alone: the text may hold the address with its signature.
-            logger.error("%s: no answer that can be read (%s)", canonical_url(url), type(error).__name__)  # noqa: TRY400
+            logger.error("%s: no answer that can be read (%s)", address, type(error).__name__)  # noqa: TRY400
             return None
 
     def _due_files(self, indexes: Sequence[RegisteredIndex]) -> dict[str, list[FileTask]]:

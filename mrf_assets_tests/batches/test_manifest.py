@@ -13,6 +13,7 @@ import pytest
 from mrf_assets.batches.manifest import GrowingManifest, NetworkRecord, build_manifest, write_manifest
 from mrf_assets.errors import StoreError
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.dagster_fixtures import wait_for
 
 OUTPUT = Path("/data/out")
@@ -34,7 +35,7 @@ ENTRY_KEYS = {
 
 def _task(position: int = 1, *, network_id: str = "acme", query: str = "", **changes: Any) -> FileTask:  # noqa: ANN401 - fields of FileTask
     return FileTask(
-        url=f"https://mrf.example/{position}.json.gz{query}",
+        address=Address(f"https://mrf.example/{position}.json.gz{query}"),
         network_id=network_id,
         identity=NetworkIdentity(rule="explicit", rule_version=1, scope="x", raw_id=network_id),
         position=position,

@@ -29,6 +29,7 @@ from mrf_assets.providers.lookup import BatchOptions, Statistics, dollars_text
 from mrf_assets.schema import ENRICHED
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import document, render
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.nppes_factory import bulk_row, bulk_zip, deactivated_bulk_row, listing, make_npis, provider
@@ -825,7 +826,7 @@ def test_what_is_published_is_an_input(desk: Desk) -> None:
     published = document(seed=5, codes=[("CPT", "99213"), ("CPT", "70450")])
     (desk.folder / "a.json").write_bytes(render(published))
     identity = NetworkIdentity(rule="explicit", rule_version=1, scope="t", raw_id="a", period="2026-11")
-    task = FileTask(url=str(desk.folder / "a.json"), network_id="t~a", identity=identity)
+    task = FileTask(address=Address(str(desk.folder / "a.json")), network_id="t~a", identity=identity)
     ingest(task.network_id, [task], Settings(output_dir=desk.folder / "lake")).require_published()
 
     code, _, _ = desk.run("--input", "asset:providers", "--output", "out", "--output-dir", "lake", "--max-workers", "1")

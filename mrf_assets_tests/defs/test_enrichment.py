@@ -31,6 +31,7 @@ from mrf_assets.providers.registry import RegistryResult, RegistryUpdate
 from mrf_assets.schema import NPI_REGISTRY, NPIS, PROVIDER_DIRECTORY
 from mrf_assets.settings import EnrichSettings, Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import Document, document, render
 from mrf_assets_tests.mrf_server import MrfServer
 from mrf_assets_tests.nppes_factory import bulk_row, bulk_zip, listing, make_npis, provider
@@ -58,7 +59,7 @@ class Shop:
         source = self.lake.parent / f"{name}.json"
         source.write_bytes(render(content))
         identity = NetworkIdentity(rule="explicit", rule_version=1, scope="t", raw_id=name, period="2026-11")
-        task = FileTask(url=str(source), network_id=f"t~{name}", identity=identity)
+        task = FileTask(address=Address(str(source)), network_id=f"t~{name}", identity=identity)
         ingest(task.network_id, [task], Settings(output_dir=self.lake)).require_published()
 
     def put_bulk(self, npis: list[int]) -> None:

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.browser import Ui, chromium, opened
 from mrf_assets_tests.dagster_fixtures import Place, dagster_dev, wait_for
 from mrf_assets_tests.factory import document, render
@@ -42,7 +43,7 @@ def _publish(place: Place, name: str) -> None:
     source = place.root / f"{name}.json"
     source.write_bytes(render(document(seed=ord(name), codes=10)))
     identity = NetworkIdentity(rule="explicit", rule_version=1, scope="t", raw_id=name, period="2026-11")
-    task = FileTask(url=str(source), network_id=f"t~{name}", identity=identity)
+    task = FileTask(address=Address(str(source)), network_id=f"t~{name}", identity=identity)
     ingest(task.network_id, [task], Settings(output_dir=place.output)).require_published()
 
 

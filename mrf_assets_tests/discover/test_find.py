@@ -18,6 +18,7 @@ from mrf_assets.discover.find import plain_options
 from mrf_assets.errors import MissingExtra, SettingError
 from mrf_assets.fetch.rate import HostGate
 from mrf_assets.settings import DiscoverySettings, Settings
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import gzipped, index, plans, render
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.portal_server import (
@@ -446,10 +447,10 @@ def test_an_address_that_is_half_a_host_is_told(server: MrfServer, host: str) ->
 def test_a_bug_costs_one_portal(server: MrfServer) -> None:
     """Its result has the kind of error, and no text of it, which may have a signature."""
 
-    def opener(url: str) -> Any:  # noqa: ANN401 - an Opener
-        if "/bug" in url:
+    def opener(address: Address) -> Any:  # noqa: ANN401 - an Opener
+        if "/bug" in address.real:
             raise KeyError(SECRET)
-        return led_to(server)(url)
+        return led_to(server)(address)
 
     found = look(server.url("/bug"), link_page(server), open_url=opener)
 

@@ -74,7 +74,7 @@ def test_what_was_found_can_be_run(tmp_path: Path) -> None:
     tasks = list(read_csv(str(path), partial(open_url), tally=tally))
 
     assert ["bcbsa~302_42a0", "bcbsa~302_42b0"] == [task.network_id for task in tasks]
-    assert SECRET in tasks[0].url
+    assert SECRET in tasks[0].address.real
     assert 1 == tally.allowed_amount_files
     assert [
         "line 3: is a table_of_contents and no rates; ingest it with --source index",

@@ -17,6 +17,7 @@ from mrf_assets.extract import Reader, Request, read_fast, read_reference
 from mrf_assets.extract.remote import RemoteGroups
 from mrf_assets.limits import Limits
 from mrf_assets.stream.raw_file import RawFile
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.conftest import FakeOpener, Reading, read_document
 from mrf_assets_tests.factory import Document, gzipped, remote_document, render
 
@@ -45,9 +46,9 @@ class _Meeting:
         self._opener, self._barrier = FakeOpener(files), threading.Barrier(parties, timeout=60)
 
     @contextmanager
-    def __call__(self, url: str) -> Iterator[RawFile]:
+    def __call__(self, address: Address) -> Iterator[RawFile]:
         self._barrier.wait()
-        with self._opener(url) as raw:
+        with self._opener(address) as raw:
             yield raw
 
 
@@ -214,8 +215,8 @@ def test_a_file_that_is_given_up_asks_no_more(tmp_path: Path) -> None:
     release, opener = threading.Event(), FakeOpener(_files(200))
 
     @contextmanager
-    def slow(url: str) -> Iterator[RawFile]:
-        with opener(url) as raw:
+    def slow(address: Address) -> Iterator[RawFile]:
+        with opener(address) as raw:
             release.wait()
             yield raw
 

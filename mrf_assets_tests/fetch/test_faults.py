@@ -42,6 +42,7 @@ from mrf_assets.schema import FILES
 from mrf_assets.settings import Settings
 from mrf_assets.stream.raw_file import TransferCounts
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import document, gzipped, render
 from mrf_assets_tests.mrf_server import HTML_PAGE, Answer, MrfServer
 
@@ -362,7 +363,9 @@ def _ingested(server: MrfServer, settings: Settings, waits: list[float]) -> Netw
     identity = NetworkIdentity(
         rule="explicit", rule_version=1, scope="Acme", raw_id="Acme 1", period="2026-11", part=1, parts=1
     )
-    task = FileTask(url=f"{server.url(_PATH)}?Expires=1&Signature={_SECRET}", network_id="acme", identity=identity)
+    task = FileTask(
+        address=Address(f"{server.url(_PATH)}?Expires=1&Signature={_SECRET}"), network_id="acme", identity=identity
+    )
     options = replace(FetchOptions.of(settings, gate=OPEN_GATE), wait=waits.append)
     result = ingest("acme", [task], settings, fetch_options=options)
     result.require_published()

@@ -22,6 +22,7 @@ from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.fetch.object_store import azure_account, is_in_private_store
 from mrf_assets.sources import read_source
 from mrf_assets.stream.raw_file import TransferCounts
+from mrf_assets.urls.address import Address
 
 _DATA = bytes(range(256)) * 50_000  # of two pieces
 _KEY = "2026/ä b?c.json.gz"
@@ -150,7 +151,7 @@ def test_a_list_in_a_private_store_is_no_strangers(options: FetchOptions) -> Non
 )
 def test_a_store_is_private_by_the_host_of_its_endpoint(url: str, endpoint: str | None, expected: bool) -> None:
     """Azure's stores are not asked there, and the clouds' hold files of strangers."""
-    assert expected is is_in_private_store(url, FetchOptions(object_store_endpoint=endpoint))
+    assert expected is is_in_private_store(Address(url), FetchOptions(object_store_endpoint=endpoint))
 
 
 @pytest.mark.parametrize(
@@ -165,11 +166,11 @@ def test_azures_account_is_in_the_address_or_in_the_settings(
     host: str, container: str | None, account: str | None, expected: str
 ) -> None:
     """`abfs://box@acme.dfs.core.windows.net/x` has it, `az://box/x` does not."""
-    assert expected == azure_account("az://box/x", host, container, account)
+    assert expected == azure_account(Address("az://box/x"), host, container, account)
 
 
 @pytest.mark.parametrize(("host", "container"), [("box", None), ("evil.example", "box")])
 def test_an_address_without_an_account_is_told(host: str, container: str | None) -> None:
     """The setting to mend it is named; another host is never asked."""
     with pytest.raises(FetchError, match="object_store_account"):
-        azure_account("az://box/x", host, container, None)
+        azure_account(Address("az://box/x"), host, container, None)

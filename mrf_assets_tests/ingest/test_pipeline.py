@@ -38,6 +38,7 @@ from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES, PLANS, PROVIDER_SETS, PROVIDERS, RATES, REJECTS, TABLES
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
+from mrf_assets.urls.address import Address
 from mrf_assets.whitelist import read_code_whitelist
 from mrf_assets_tests.factory import Document, document, gzipped, remote_document, render, zipped
 from mrf_assets_tests.mrf_server import Answer, Gate, MrfServer
@@ -71,7 +72,7 @@ def _task(
     identity = NetworkIdentity(
         rule="explicit", rule_version=1, scope="Acme", raw_id="Acme 1", period=period, part=part, parts=parts
     )
-    return FileTask(url=str(url), network_id="acme", identity=identity, **changes)
+    return FileTask(address=Address(str(url)), network_id="acme", identity=identity, **changes)
 
 
 def _local(folder: Path, made: Document, name: str = "a.json") -> Path:

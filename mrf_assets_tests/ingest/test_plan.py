@@ -16,6 +16,7 @@ import pytest
 from mrf_assets.errors import SettingError, StoreError
 from mrf_assets.ingest.plan import PlannedBatch, TaskStore
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
+from mrf_assets.urls.address import Address
 
 PLAN = Plan(
     plan_name="Wïllow “Choice”",
@@ -26,7 +27,7 @@ PLAN = Plan(
     plan_sponsor_name=None,
 )
 FULL = FileTask(
-    url="https://mrf.example/2026-11-01_a.json.gz?Signature=S3cr3t",
+    address=Address("https://mrf.example/2026-11-01_a.json.gz?Signature=S3cr3t"),
     network_id="acme",
     identity=NetworkIdentity(
         rule="bcbsa", rule_version=3, scope="Acme", raw_id="302_39B0", variant="ab12", period="2026-11", part=2, parts=7
@@ -34,7 +35,7 @@ FULL = FileTask(
     position=4,
     output_prefix="east_",
     description="the 'quoted' network",
-    index_url="https://mrf.example/index.json?Signature=S3cr3t",
+    index_address=Address("https://mrf.example/index.json?Signature=S3cr3t"),
     index_period="2026-10",
     plans=(PLAN, replace(PLAN, plan_id=None)),
     mirror_urls=("https://other.example/a.json.gz",),
@@ -45,7 +46,7 @@ FULL = FileTask(
 def _task(network_id: str = "acme", position: int = 1, **changes: Any) -> FileTask:  # noqa: ANN401 - fields of FileTask
     identity = NetworkIdentity(rule="explicit", rule_version=1, scope="x", raw_id=network_id)
     url = f"https://mrf.example/{network_id}/{position}.json"
-    return FileTask(url=url, network_id=network_id, identity=identity, position=position, **changes)
+    return FileTask(address=Address(url), network_id=network_id, identity=identity, position=position, **changes)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_plan_of_an_older_version_tells_whose_addresses_it_holds(
     store: TaskStore, index_url: str | None, expected: bool
 ) -> None:
     """What its index says of that: an address in an index over the web is a stranger's."""
-    store.save([_task(index_url=index_url)])
+    store.save([_task(index_address=None if index_url is None else Address(index_url))])
     with closing(sqlite3.connect(store.path)) as plan, plan:
         plan.execute("UPDATE files SET task = json_remove(task, '$.is_from_stranger')")
 
@@ -197,6 +198,7 @@ def test_a_file_that_is_no_plan_is_told(tmp_path: Path) -> None:
 _SAVE_MANY = """
 import sys
 from pathlib import Path
+from mrf_assets.urls.address import Address
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.tasks import FileTask, NetworkIdentity
 
@@ -206,7 +208,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for round in range(20):
     network = f"{key}-{round}"
-    store.save(FileTask(url=f"{n}", network_id=network, identity=identity, position=n) for n in range(20))
+    store.save(FileTask(address=Address(f"{n}"), network_id=network, identity=identity, position=n) for n in range(20))
 """
 
 

@@ -16,6 +16,7 @@ from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES, REJECTS, TABLES, Table
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.urls.address import Address
 from mrf_assets.whitelist import TinWhitelist
 from mrf_assets_tests.factory import Document, document, render
 from mrf_assets_tests.table_rows import Row, row, write_tables
@@ -172,7 +173,7 @@ def _ingested(tmp_path: Path, made: Document, *tins: str, **settings: Any) -> di
     (tmp_path / "a.json").write_bytes(render(made))
     (tmp_path / "tins.csv").write_text("\n".join(tins))
     identity = NetworkIdentity(rule="explicit", rule_version=1, scope="x", raw_id="acme", period="2026-11")
-    task = FileTask(url=str(tmp_path / "a.json"), network_id="acme", identity=identity)
+    task = FileTask(address=Address(str(tmp_path / "a.json")), network_id="acme", identity=identity)
     given = Settings(output_dir=tmp_path / "out", tin_whitelist=tmp_path / "tins.csv", **settings)
     ingest("acme", [task], given).require_published()
     tables = Store(tmp_path / "out").tables("acme", "2026-11")
@@ -276,7 +277,7 @@ def test_groups_that_no_kept_price_names_are_left_out_on_demand(
     source.write_bytes(render(made))
     whitelist.write_text(codes or "")
     identity = NetworkIdentity(rule="explicit", rule_version=1, scope="x", raw_id="acme", period="2026-11")
-    task = FileTask(url=str(source), network_id="acme", identity=identity)
+    task = FileTask(address=Address(str(source)), network_id="acme", identity=identity)
 
     ingest(
         "acme",

@@ -23,7 +23,7 @@ from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, read_index
 from mrf_assets.stream.raw_file import RawFile
 from mrf_assets.tasks import FileTask
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.dagster_fixtures import Place, key
 from mrf_assets_tests.factory import document, gzipped, index, plans, render
 from mrf_assets_tests.mrf_server import REFUSED, Answer, MrfServer
@@ -85,7 +85,7 @@ def run(tmp_path: Path, plan: TaskStore) -> Callable[[str], NetworkResult]:
 
 
 def _refusal(task: FileTask) -> AccessRefused:
-    return AccessRefused(task.canonical_url, "HTTP 403, access refused; a signed link expires")
+    return AccessRefused(task.address.shown, "HTTP 403, access refused; a signed link expires")
 
 
 # --- it works -------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def test_an_expired_link_is_renewed_from_the_index(
     result = run("a")
 
     assert result.published
-    assert [True, True] == [_NEW in plan.load(key(letter))[0].url for letter in "ab"]
+    assert [True, True] == [_NEW in plan.load(key(letter))[0].address.real for letter in "ab"]
     assert 2 == payer.server.count(_INDEX)
 
 
@@ -114,7 +114,7 @@ def test_a_renewed_file_is_the_same_file(payer: Payer, plan: TaskStore, run: Cal
 
     (after,) = plan.load(key("a"))
 
-    assert before == [replace(after, url=before[0].url)]
+    assert before == [replace(after, address=before[0].address)]
 
 
 def test_the_next_network_needs_no_renewal(payer: Payer, run: Callable[[str], NetworkResult]) -> None:
@@ -205,11 +205,11 @@ def test_who_waits_for_the_index_takes_what_was_read(payer: Payer, plan: TaskSto
     """Four threads meet the expiry at once: one opens the index, and holds it until all of them are there."""
     (task,) = plan.load(key("a"))
     payer.publish_index(_NEW)
-    arrived, opened = threading.Barrier(4, timeout=60), list[str]()
+    arrived, opened = threading.Barrier(4, timeout=60), list[Address]()
 
-    def opener(url: str) -> AbstractContextManager[RawFile]:
-        opened.append(url)
-        return open_url(url)
+    def opener(address: Address) -> AbstractContextManager[RawFile]:
+        opened.append(address)
+        return open_url(address)
 
     def renew() -> FileTask:
         arrived.wait()
@@ -218,7 +218,7 @@ def test_who_waits_for_the_index_takes_what_was_read(payer: Payer, plan: TaskSto
     with ThreadPoolExecutor(4) as pool:
         renewed = [future.result() for future in [pool.submit(renew) for _ in range(4)]]
 
-    assert [f"{task.canonical_url}?Signature={_NEW}"] * 4 == [each.url for each in renewed]
+    assert [f"{task.address.shown}?Signature={_NEW}"] * 4 == [each.address.real for each in renewed]
     assert 1 == len(opened)
 
 
@@ -324,7 +324,7 @@ def test_a_file_of_no_index_is_refused_as_it_is(tmp_path: Path, payer: Payer) ->
     """Nothing knows a newer link."""
     payer.expire()
     task = FileTask(
-        url=payer.server.url(Payer.path("a")),
+        address=Address(payer.server.url(Payer.path("a"))),
         network_id="acme",
         identity=next(read_index(payer.publish_index(_OLD), open_url, SourceOptions())).identity,
     )
@@ -336,28 +336,33 @@ def test_a_file_of_no_index_is_refused_as_it_is(tmp_path: Path, payer: Payer) ->
 def test_a_plan_that_was_saved_meanwhile_stays(payer: Payer, plan: TaskStore) -> None:
     """What was planned anew while the index was read again keeps its link."""
     (task,) = plan.load(key("a"))
-    fresh = replace(task, url=f"{task.canonical_url}?Signature=fr3sh", index_url="https://mrf.example/newer.json")
+    index = task.index_address
+    assert index is not None
+    fresh = replace(
+        task,
+        address=Address(f"{task.address.shown}?Signature=fr3sh"),
+        index_address=Address("https://mrf.example/newer.json"),
+    )
     payer.publish_index(_NEW)
 
     def entries() -> Iterator[FileTask]:
-        yield from read_index(task.index_url or "", open_url)
-        plan.save([replace(fresh, url=f"{payer.server.url('/other.json')}?Signature=fr3sh")])
+        yield from read_index(index, open_url)
+        plan.save([replace(fresh, address=Address(f"{payer.server.url('/other.json')}?Signature=fr3sh"))])
 
-    plan.renew(task.index_url or "", entries(), 1.0)
+    plan.renew(index, entries(), 1.0)
 
-    assert ["/other.json"] == [
-        canonical_url(each.url).removeprefix(payer.server.base_url) for each in plan.load(key("a"))
-    ]
-    assert _NEW in plan.load(key("b"))[0].url
+    assert ["/other.json"] == [each.address.shown.removeprefix(payer.server.base_url) for each in plan.load(key("a"))]
+    assert _NEW in plan.load(key("b"))[0].address.real
 
 
 def test_a_renewal_is_kept_until_the_index_is_planned_anew(payer: Payer, plan: TaskStore) -> None:
     """When it was, and which files the index named no longer; a new plan is newer than that."""
-    (task,) = plan.load(key("a"))
-    plan.renew(task.index_url or "", [], 12.5)
-    renewal = plan.renewal(task.index_url or "")
+    index = plan.load(key("a"))[0].index_address
+    assert index is not None
+    plan.renew(index, [], 12.5)
+    renewal = plan.renewal(index)
     plan.save(read_index(payer.publish_index(_OLD), open_url))
 
     missing = frozenset(plan.load(key(letter))[0].file_id for letter in "ab")
     assert Renewal(read_time=12.5, missing=missing) == renewal
-    assert plan.renewal(task.index_url or "") is None
+    assert plan.renewal(index) is None

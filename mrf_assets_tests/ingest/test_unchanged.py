@@ -22,6 +22,7 @@ from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import Document, document, gzipped, remote_document, render
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
@@ -74,7 +75,7 @@ def _task(url: str, part: int = 1, parts: int = 1, period: str | None = "2026-11
     identity = NetworkIdentity(
         rule="explicit", rule_version=1, scope="Acme", raw_id="Acme 1", period=period, part=part, parts=parts
     )
-    return FileTask(url=url, network_id="acme", identity=identity, plans=(_PLAN,))
+    return FileTask(address=Address(url), network_id="acme", identity=identity, plans=(_PLAN,))
 
 
 @pytest.fixture
@@ -114,7 +115,9 @@ def test_an_unchanged_network_tells_what_is_published(bench: Bench) -> None:
 
 
 _HARMLESS: dict[str, Callable[[Bench], None]] = {
-    "another signature": lambda bench: bench.change_tasks(url=f"{bench.tasks[0].url}?Expires=2&Signature=b"),
+    "another signature": lambda bench: bench.change_tasks(
+        address=Address(f"{bench.tasks[0].address.real}?Expires=2&Signature=b")
+    ),
     "another reader": lambda bench: setattr(bench, "settings", replace(bench.settings, reader="ijson")),
     "other row groups": lambda bench: setattr(bench, "settings", replace(bench.settings, rate_batch_size=7)),
     "another place in the index": lambda bench: bench.change_tasks(position=7),
@@ -255,7 +258,7 @@ _REASONS: dict[str, tuple[Callable[[Bench], None], Callable[[Bench], None]]] = {
         lambda bench: bench.change_tasks(index_period="2026-11"),
     ),
     "another cut into parts": (_nothing, lambda bench: bench.change_identity(parts=2)),
-    "another address": (_nothing, lambda bench: bench.change_tasks(url=bench.publish(2))),
+    "another address": (_nothing, lambda bench: bench.change_tasks(address=Address(bench.publish(2)))),
     "a table that is gone": (_nothing, lambda bench: bench.published("rejects").unlink()),
     "a table that is damaged": (_nothing, _damage),
     "tables of another layout": (_nothing, _older_layout),
@@ -321,7 +324,7 @@ def test_the_parts_of_a_network_are_asked_for_side_by_side(bench: Bench) -> None
 
     def ask(task: FileTask) -> Validators | None:
         together.wait()
-        return probe(task.url)
+        return probe(task.address)
 
     parts = [(file.task, f"{file.task.identity.part:05d}-of-00004") for file in result.files]
     standing = unchanged_parts(Store(bench.settings.output_dir), parts, lambda _task: {}, ask)

@@ -23,6 +23,7 @@ from mrf_assets.lake.stage import _replace_in_two_steps, row_counts
 from mrf_assets.lake.store import Store, part_labels
 from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES, TABLES
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.table_rows import LABEL, batch, plain_name, publish_generation, row, stage_generation
 
 NAMES = sorted(f"{name}-{LABEL}.parquet" for name in TABLES)
@@ -445,7 +446,7 @@ def test_an_unsafe_period_is_refused(store: Store, period: str) -> None:
 
 def _task(name: str, part: int, parts: int) -> FileTask:
     identity = NetworkIdentity(rule="explicit", rule_version=1, scope="x", raw_id="acme", part=part, parts=parts)
-    return FileTask(url=f"https://mrf.example/{name}", network_id="acme", identity=identity)
+    return FileTask(address=Address(f"https://mrf.example/{name}"), network_id="acme", identity=identity)
 
 
 def test_a_label_says_part_and_parts() -> None:

@@ -23,6 +23,7 @@ from mrf_assets.quality.lake_rules import audit_catalog
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATE_CHANGES, RATES
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import document, render
 from mrf_assets_tests.table_rows import LABEL, Row, batch, row
 
@@ -248,7 +249,7 @@ def test_differences_of_whole_documents_are_found_exactly(tmp_path: Path) -> Non
         source = tmp_path / f"{period}.json"
         source.write_bytes(render(made))
         identity = NetworkIdentity(rule="explicit", rule_version=1, scope="t", raw_id=NETWORK, period=period)
-        task = FileTask(url=str(source), network_id=NETWORK, identity=identity)
+        task = FileTask(address=Address(str(source)), network_id=NETWORK, identity=identity)
         ingest(NETWORK, [task], Settings(output_dir=tmp_path / "lake")).require_published()
 
     found = write_changes(Settings(output_dir=tmp_path / "lake"), NETWORK)

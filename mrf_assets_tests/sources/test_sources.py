@@ -43,6 +43,7 @@ from mrf_assets.sources import (
 from mrf_assets.sources.locations import Unusable, usable_location
 from mrf_assets.stream.raw_file import Opener, RawFile, TransferCounts
 from mrf_assets.tasks import FileTask, Plan
+from mrf_assets.urls.address import Address
 from mrf_assets_tests.conftest import FakeFile, FakeOpener
 
 INDEX = "https://h.example/toc/2026-08-01_acme_index.json"
@@ -112,9 +113,9 @@ def names(tasks: list[FileTask]) -> list[str]:
     return [task.filename for task in tasks]
 
 
-def never_opened(location: str) -> Any:  # noqa: ANN401 - it never returns
+def never_opened(address: Address) -> Any:  # noqa: ANN401 - it never returns
     """Open nothing."""
-    raise AssertionError(location)
+    raise AssertionError(address)
 
 
 # --- index: structure -----------------------------------------------------------------------
@@ -151,7 +152,7 @@ def test_task_has_all_that_is_known() -> None:
     (task,), _ = read_toc(toc(structure(file())), SourceOptions(prefix="acme"))
 
     assert (f"{FILES}/ppo.json.gz", "h.example~ppo", 1, "acme_h.example~ppo", "the ppo network", "2026-08") == (
-        task.url,
+        task.address.real,
         task.network_id,
         task.position,
         task.output_prefix,
@@ -224,7 +225,7 @@ def test_signatures_do_not_make_two_files() -> None:
     signed = [file(location=f"{FILES}/ppo.json.gz?Expires=1&Signature={it}&Key-Pair-Id=K") for it in "ab"]
     (task,), _ = read_toc(toc(structure(*signed)))
 
-    assert (signed[0]["location"], f"{FILES}/ppo.json.gz") == (task.url, task.canonical_url)
+    assert (signed[0]["location"], f"{FILES}/ppo.json.gz") == (task.address.real, task.address.shown)
 
 
 def test_mirrors_are_recorded_and_bring_their_plans() -> None:
@@ -234,7 +235,7 @@ def test_mirrors_are_recorded_and_bring_their_plans() -> None:
     structures = [structure(file(location=f"{host}/{name}"), plans=[plan(i)]) for i, host in enumerate(hosts)]
     (task,), tally = read_toc(toc(*structures))
 
-    assert (f"{hosts[1]}/{name}", (f"{hosts[0]}/{name}",)) == (task.url, task.mirror_urls)
+    assert (f"{hosts[1]}/{name}", (f"{hosts[0]}/{name}",)) == (task.address.real, task.mirror_urls)
     assert ["Plan 0", "Plan 1"] == [it.plan_name for it in task.plans]
     assert (2, 1, 1) == (tally.files, tally.mirrors, tally.tasks)
 
@@ -307,7 +308,7 @@ def test_odd_shape_is_repaired_and_counted(odd: Json, repair: str) -> None:
     """What payers write otherwise than CMS wants is taken and counted by kind."""
     (task,), tally = read_toc(toc(odd))
 
-    assert (f"{FILES}/ppo.json.gz", 1, {repair: 1}) == (task.url, len(task.plans), dict(tally.repairs))
+    assert (f"{FILES}/ppo.json.gz", 1, {repair: 1}) == (task.address.real, len(task.plans), dict(tally.repairs))
 
 
 def test_byte_order_mark_is_dropped_and_counted() -> None:
@@ -363,7 +364,7 @@ def test_a_path_in_an_index_of_the_web_is_none_of_our_disk(location: str) -> Non
     """It is taken from where the index lies."""
     (task,), _ = read_toc(toc(structure(file(location=location))))
 
-    assert task.url.startswith("https://")
+    assert task.address.real.startswith("https://")
 
 
 @pytest.mark.parametrize("base", ["s3://acme/2026/index.json", "/data/index.json"])
@@ -498,8 +499,8 @@ def test_byte_order_mark_inside_a_text_stays() -> None:
     padded = " " * (600 - data.index("\ufeff") % 3) + data  # beyond what is looked at first, at a block border
 
     @contextmanager
-    def opener(location: str) -> Iterator[RawFile]:
-        yield FakeFile(padded.encode(), url=location, sizes=[3] * 400)
+    def opener(address: Address) -> Iterator[RawFile]:
+        yield FakeFile(padded.encode(), url=str(address), sizes=[3] * 400)
 
     list(read_index(INDEX, opener, None, tally))
 
@@ -529,8 +530,8 @@ def test_block_borders_change_nothing(sizes: list[int]) -> None:
     data = b"\xef\xbb\xbf" + toc(structure(file("ä")), structure(file("b"), allowed_amount_file=file("aa")))
 
     @contextmanager
-    def opener(location: str) -> Iterator[RawFile]:
-        yield FakeFile(data, url=location, sizes=sizes)
+    def opener(address: Address) -> Iterator[RawFile]:
+        yield FakeFile(data, url=str(address), sizes=sizes)
 
     assert read_toc(data)[0] == list(read_index(INDEX, opener))
 
@@ -543,7 +544,7 @@ def test_relative_location_is_taken_from_the_index_url() -> None:
     tasks, _ = read_toc(toc(structure(file(location="x/a.json.gz"), file(location="/b.json.gz?Signature=s"))))
 
     expected = ["https://h.example/toc/x/a.json.gz", "https://h.example/b.json.gz?Signature=s"]
-    assert expected == [task.url for task in tasks]
+    assert expected == [task.address.real for task in tasks]
 
 
 @pytest.mark.parametrize("form", [str, Path.as_uri])
@@ -553,7 +554,7 @@ def test_relative_location_is_taken_from_the_index_folder(tmp_path: Path, form: 
     index.write_bytes(toc(structure(file(location="x/a.json.gz"), file(location=(tmp_path / "b.json").as_uri()))))
     tasks = list(read_index(form(index), open_url))
 
-    assert [str(tmp_path / "x/a.json.gz"), str(tmp_path / "b.json")] == [task.url for task in tasks]
+    assert [str(tmp_path / "x/a.json.gz"), str(tmp_path / "b.json")] == [task.address.real for task in tasks]
 
 
 def test_index_may_be_given_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -562,7 +563,7 @@ def test_index_may_be_given_relative_to_the_working_folder(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     (task,) = read_index("toc.json", open_url)
 
-    assert str(tmp_path / "a.json") == task.url
+    assert str(tmp_path / "a.json") == task.address.real
 
 
 # --- index: narrowing -----------------------------------------------------------------------
@@ -625,7 +626,7 @@ def test_order_of_structures_changes_positions_alone() -> None:
     structures = [structure(*dice.sample(pool, 3), plans=[plan(i)]) for i in range(12)]
 
     def known(data: bytes) -> dict[str, object]:
-        return {it.url: (it.network_id, it.mirror_urls, frozenset(it.plans)) for it in read_toc(data)[0]}
+        return {it.address.real: (it.network_id, it.mirror_urls, frozenset(it.plans)) for it in read_toc(data)[0]}
 
     assert known(toc(*structures)) == known(toc(*dice.sample(structures, len(structures))))
 
@@ -662,7 +663,7 @@ class _Generated:
 
 def _peak_bytes(count: int) -> int:
     @contextmanager
-    def opener(_location: str) -> Iterator[RawFile]:
+    def opener(_address: Address) -> Iterator[RawFile]:
         yield _Generated(count)
 
     tracemalloc.start()
@@ -740,7 +741,7 @@ def test_local_list_names_local_files(tmp_path: Path) -> None:
     (tmp_path / "urls.txt").write_text(f"a.json.gz\n./odd name\n{tmp_path}/b.json\n{(tmp_path / 'b.json').as_uri()}\n")
     tasks = list(read_urls(str(tmp_path / "urls.txt"), open_url))
 
-    assert [str(tmp_path / it) for it in ("a.json.gz", "odd name", "b.json")] == [it.url for it in tasks]
+    assert [str(tmp_path / it) for it in ("a.json.gz", "odd name", "b.json")] == [it.address.real for it in tasks]
 
 
 def test_one_network_id_for_a_whole_list() -> None:
@@ -799,7 +800,7 @@ def test_spreadsheet_forms_are_read(delimiter: str, mark: str, line_end: str) ->
     text = line_end.join([f"{mark}Plan Name|File-URL ", f'"a, ""b"" "|{FILES}/a.json', "", "|"])
     (task,), _ = read_rows(text.replace("|", delimiter) if delimiter != "," else text.replace("|", ","))
 
-    assert ('a, "b"', f"{FILES}/a.json") == (task.plans[0].plan_name, task.url)
+    assert ('a, "b"', f"{FILES}/a.json") == (task.plans[0].plan_name, task.address.real)
 
 
 def test_quoted_field_may_span_lines() -> None:
@@ -991,7 +992,7 @@ def _all_that_is_told(kind: str, path: Path) -> str:
         tasks = list(read_source(kind, str(path), open_url, None, tally))
     except MrfError as error:
         return f"{error} {error!r}"
-    told = [(replace(it, url=""), it.canonical_url, it.filename, it.file_id) for it in tasks]
+    told = [(replace(it, address=Address("")), it.address.shown, it.filename, it.file_id) for it in tasks]
     return f"{told} {tally}"
 
 
@@ -1118,7 +1119,7 @@ def test_an_address_is_one_file_however_its_separators_are_escaped(spelling: str
     url = f"{FILES}/a.json?plan=5&x={_SECRET}&sig={_SECRET}"
     (task,), _ = read_list(f"{url}\n{url.replace('&', spelling)}\n")
 
-    assert _SECRET not in task.canonical_url
+    assert _SECRET not in task.address.shown
 
 
 # --- single URL -----------------------------------------------------------------------------
@@ -1130,7 +1131,7 @@ def test_single_url_is_one_task_with_network_and_plans() -> None:
     (task,) = read_source("url", f" {FILES}/a.json?sig=s ", never_opened, options)
 
     assert (f"{FILES}/a.json?sig=s", "mine", "acme_mine", options.plans, 1) == (
-        task.url,
+        task.address.real,
         task.network_id,
         task.output_prefix,
         task.plans,
@@ -1145,7 +1146,7 @@ def test_single_path_is_taken_from_the_working_folder(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (task,) = read_url("ppo.json")
 
-    assert (str(tmp_path / "ppo.json"), "local~ppo") == (task.url, task.network_id)
+    assert (str(tmp_path / "ppo.json"), "local~ppo") == (task.address.real, task.network_id)
 
 
 @pytest.mark.parametrize("name", ["2026-10-01_acme.7z", "rates", "what?x=1", "100%3F.dat", "a@b.txt", "x:y"])
@@ -1158,7 +1159,7 @@ def test_what_exists_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     location = f"dir/{name}" if kind == "url" else str(_list_of(tmp_path, kind, f"dir/{name}"))
     (task,) = read_source(kind, location, open_url)
 
-    assert str(tmp_path / "dir" / name) == task.url
+    assert str(tmp_path / "dir" / name) == task.address.real
 
 
 def _list_of(folder: Path, kind: str, location: str) -> Path:
@@ -1173,7 +1174,11 @@ def test_a_download_that_is_named_by_its_signed_address_shows_no_secret(tmp_path
     path.touch()
     (task,) = read_url(str(path))
 
-    assert (str(path), str(tmp_path / "ppo.json.gz"), "local~ppo") == (task.url, task.canonical_url, task.network_id)
+    assert (str(path), str(tmp_path / "ppo.json.gz"), "local~ppo") == (
+        task.address.real,
+        task.address.shown,
+        task.network_id,
+    )
 
 
 @pytest.mark.parametrize("odd", ["", "ppo", "ftp://host/x.json?sig=SECRET", "https://a\x00b/c.json", "\udcff.json"])
@@ -1221,7 +1226,7 @@ def test_a_task_has_what_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
 
     assert (str(tmp_path / "odd.name"), "mine", "aetna_mine", (given_plan,), "2026-10", "our words") == (
-        task.url,
+        task.address.real,
         task.network_id,
         task.output_prefix,
         task.plans,

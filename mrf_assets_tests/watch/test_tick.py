@@ -20,6 +20,7 @@ from mrf_assets.fetch import FetchOptions, Validators, probe
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.settings import IndexWatching, Settings
+from mrf_assets.urls.address import Address
 from mrf_assets.watch.memory import IndexStore
 from mrf_assets.watch.offers import Offer
 from mrf_assets.watch.reader import read_registered
@@ -268,10 +269,10 @@ def test_a_host_that_does_not_answer_holds_nobody_up(watched: Watched) -> None:
 def test_an_answer_that_breaks_the_asking_holds_nobody_up(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """It counts as none, is logged without its signature, and its turn is over; what changed elsewhere runs."""
 
-    def ask(url: str, options: FetchOptions) -> Validators | None:
-        if watched.payer.path("a") in url:
-            raise ValueError(url)
-        return probe(url, options)
+    def ask(address: Address, options: FetchOptions) -> Validators | None:
+        if watched.payer.path("a") in address.real:
+            raise ValueError(address.real)
+        return probe(address, options)
 
     watched.tick()
     watched.tick()
@@ -327,7 +328,7 @@ def test_new_signatures_run_nothing_and_are_taken_into_the_plan(watched: Watched
 
     (task,) = TaskStore.under(watched.settings.output_dir).load(key("a"))
     assert [] == tick.offers
-    assert "Signature=N3w" in task.url
+    assert "Signature=N3w" in task.address.real
 
 
 def test_a_network_that_left_is_retired_once(watched: Watched) -> None:

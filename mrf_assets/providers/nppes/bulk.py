@@ -32,6 +32,7 @@ from mrf_assets.providers.nppes.bulk_columns import COLUMNS, EXPRESSIONS, REPAIR
 from mrf_assets.providers.nppes.bulk_listing import BulkFile, read_listing
 from mrf_assets.schema import NPI_REGISTRY
 from mrf_assets.stream.raw_file import Opener
+from mrf_assets.urls.address import Address
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +207,7 @@ class BulkRegistry:
 
 def _read_page(url: str, open_url: Opener) -> bytes:
     page = b""
-    with open_url(url) as raw:
+    with open_url(Address(url)) as raw:
         while len(page) < _MAX_PAGE_BYTES and (block := raw.read(_MAX_PAGE_BYTES - len(page))):
             page += block
     return page
@@ -241,7 +242,7 @@ def _download(url: str, target: Path, open_url: Opener) -> tuple[int, FileState]
     """Bytes received, and what the server said of the file."""
     partial = target.with_name(target.name + ".new")
     received = told = 0
-    with open_url(url) as raw, partial.open("wb") as file:
+    with open_url(Address(url)) as raw, partial.open("wb") as file:
         state = FileState.of(raw)
         while block := raw.read(_BLOCK_BYTES):
             file.write(block)

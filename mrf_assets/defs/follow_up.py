@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill  # public nowhere
 
 from mrf_assets.defs.enrichment import enrich_npis
+from mrf_assets.defs.private_dagster import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from mrf_assets.priority import PRIORITY_TAG
 from mrf_assets.submit import AFTER_TAG, ENRICH, FOLLOWED_SECONDS, FOLLOWER, THEN_CONFIG_TAG, THEN_TAG, followed
 

@@ -13,6 +13,7 @@ import dagster as dg
 
 from mrf_assets.alerts import Alert, send_alert
 from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.private_dagster import latest_observations
 from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.lake.store import Store
@@ -21,7 +22,6 @@ from mrf_assets.settings import Operations
 _TABLE = "rates"
 _FILES = "network_files"
 FRESHNESS_CHECK = "newest_period_is_recent"
-_RECORDS_AT_ONCE = 500
 _RETIRED = "retired"  # what the sensor of indexes observes of a network that left its index
 
 
@@ -72,16 +72,12 @@ def late_networks_job(operations: Operations) -> dg.JobDefinition:
 
 def retired_networks(instance: dg.DagsterInstance) -> set[str]:
     """The networks that left their index, as they were observed last."""
-    key = dg.AssetKey(_FILES)
-    latest = instance.event_log_storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_OBSERVATION)
-    ids, found = sorted(latest.values()), set[str]()
-    for start in range(0, len(ids), _RECORDS_AT_ONCE):
-        chunk = dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[start : start + _RECORDS_AT_ONCE])
-        for record in instance.fetch_observations(chunk, limit=_RECORDS_AT_ONCE).records:
-            observation = record.asset_observation
-            status = observation.metadata.get("status") if observation else None
-            if status and status.value == _RETIRED and record.partition_key:
-                found.add(record.partition_key)
+    found = set[str]()
+    for record in latest_observations(instance, _FILES):
+        observation = record.asset_observation
+        status = observation.metadata.get("status") if observation else None
+        if status and status.value == _RETIRED and record.partition_key:
+            found.add(record.partition_key)
     return found
 
 

@@ -5,6 +5,8 @@ The limit of the pool holds in every instance, whoever made it: `dagster.yaml` c
 
 import dagster as dg
 
+from mrf_assets.defs.private_dagster import limit_pool
+
 # Names of dynamic partitions are global to a Dagster instance.
 NETWORKS = dg.DynamicPartitionsDefinition(name="mrf_networks")
 
@@ -25,8 +27,4 @@ def add_networks(instance: dg.DagsterInstance, network_ids: list[str]) -> int:
 
 def limit_registry(instance: dg.DagsterInstance) -> None:
     """One step of the pool at a time, unless somebody has set its limit; a default for all pools is no such thing."""
-    storage = instance.event_log_storage
-    if not storage.supports_global_concurrency_limits:
-        return
-    if not any(pool.name == REGISTRY_POOL and not pool.from_default for pool in storage.get_pool_limits()):
-        storage.set_concurrency_slots(REGISTRY_POOL, 1)
+    limit_pool(instance, REGISTRY_POOL, 1)

@@ -13,15 +13,12 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-# None of these is exported.
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+from mrf_assets.defs.private_dagster import (
     AssetCheckEvaluationTargetMaterializationData as Target,
-)
-from dagster._core.definitions.assets.definition.asset_spec import AssetExecutionType
-from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
+    AssetExecutionType,
+    latest_check_results,
 )
 
 # Dagster makes the definitions once more while it loads them, and would warn each time.
@@ -80,7 +77,7 @@ def are_current(instance: dg.DagsterInstance, partition: str, keys: Sequence[dg.
     It does not after a file that was refused, after a run that ended between its publication and its report, where
     a rule is new, or where an earlier version stored the results before the publication.
     """
-    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys, PartitionKeyFilter(key=partition))
+    latest = latest_check_results(instance, keys, partition)
     published = {key: _latest_materialization(instance, key, partition) for key in {it.asset_key for it in keys}}
     return all(key in latest and _is_about(latest[key], published[key.asset_key]) for key in keys)
 

@@ -6,14 +6,13 @@ readable of it. The manifest, the partitions' colours and the plots' last point 
 
 import datetime as dt
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 
+from mrf_assets.defs.private_dagster import latest_materializations, shard_of_run
 from mrf_assets.defs.run_records import is_ingest
 
 _RUNS_AT_ONCE = 500
-_RECORDS_AT_ONCE = 500
 _REPORTED_TABLE = "rates"  # all tables of a network are published by the same run
 _PARTITION = "dagster/partition"
 
@@ -72,21 +71,12 @@ def _all_runs(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
 
 
 def _publishing_runs(instance: dg.DagsterInstance) -> set[str]:
-    key = dg.AssetKey(_REPORTED_TABLE)
-    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
-        key, dg.DagsterEventType.ASSET_MATERIALIZATION
-    )
-    ids, found = sorted(latest.values()), set[str]()
-    for start in range(0, len(ids), _RECORDS_AT_ONCE):
-        chunk = dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[start : start + _RECORDS_AT_ONCE])
-        found |= {record.run_id for record in instance.fetch_materializations(chunk, limit=_RECORDS_AT_ONCE).records}
-    return found
+    return {record.run_id for record in latest_materializations(instance, _REPORTED_TABLE)}
 
 
 def _delete_shard(instance: dg.DagsterInstance, run_id: str) -> None:
     """On SQLite each run has a file of its own, which Dagster empties and leaves (100 kB)."""
-    path_for_shard = getattr(instance.event_log_storage, "path_for_shard", None)
-    if path_for_shard is not None:
-        path = Path(path_for_shard(run_id))
+    path = shard_of_run(instance, run_id)
+    if path is not None:
         for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
             each.unlink(missing_ok=True)

@@ -9,19 +9,19 @@ from typing import Any
 
 import dagster as dg
 
-# Not exported.
-from dagster._core.execution.backfill import PartitionBackfill
-
 from mrf_assets.batches.jobs import OtherRun
 from mrf_assets.batches.manifest import NetworkRecord
 from mrf_assets.batches.statistics import BatchStatistics, count, latest_runs
+
+# Not exported.
+from mrf_assets.defs.private_dagster import PartitionBackfill, latest_materializations
 from mrf_assets.defs.processes import LOST, is_orphan
 from mrf_assets.schema import TABLES
 from mrf_assets.settings import Operations
 
-_RUNS_AT_ONCE = 200
 PARTITION = "dagster/partition"
 BATCH = "mrf/batch"
+_RUNS_AT_ONCE = 200
 _BACKFILL = "dagster/backfill"  # what the UI launches is a batch too
 _WAITING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED)
 _FAILURE_REASON, _STEP_FAILURE = "dagster/failure_reason", "STEP_FAILURE"
@@ -192,19 +192,11 @@ def _without_pending(it: BatchStatistics, backfill: PartitionBackfill) -> BatchS
 
 def published_facts(instance: dg.DagsterInstance, network_ids: Iterable[str]) -> dict[str, tuple[float, int | None]]:
     """network_id -> when it was published last (seconds since 1970) and the bytes of its files, where it ever was."""
-    wanted = set(network_ids)
-    key = dg.AssetKey(_REPORTED_TABLE)
-    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
-        key, dg.DagsterEventType.ASSET_MATERIALIZATION
-    )
-    ids = sorted(storage_id for network_id, storage_id in latest.items() if network_id in wanted)
     found: dict[str, tuple[float, int | None]] = {}
-    for start in range(0, len(ids), _RUNS_AT_ONCE):
-        chunk = dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[start : start + _RUNS_AT_ONCE])
-        for record in instance.fetch_materializations(chunk, limit=_RUNS_AT_ONCE).records:
-            if record.asset_materialization and record.partition_key:
-                size = record.asset_materialization.metadata.get("source_size_bytes")
-                found[record.partition_key] = (record.timestamp, size.value if size else None)  # type: ignore[assignment]  # an int, as `metadata` writes it
+    for record in latest_materializations(instance, _REPORTED_TABLE, set(network_ids)):
+        if record.asset_materialization and record.partition_key:
+            size = record.asset_materialization.metadata.get("source_size_bytes")
+            found[record.partition_key] = (record.timestamp, size.value if size else None)  # type: ignore[assignment]  # an int, as `metadata` writes it
     return found
 
 

@@ -17,14 +17,13 @@ from typing import Any
 import dagster as dg
 import yaml
 
-# None of these is exported.
-from dagster._core.execution.backfill import PartitionBackfill
-from dagster._core.scheduler.instigation import InstigatorType, SensorInstigatorData
-
 from mrf_assets.batches.jobs import PlatformStatistics, count_jobs
 from mrf_assets.batches.manifest import NetworkRecord, build_manifest
 from mrf_assets.batches.statistics import BatchStatistics, FollowUp, together
 from mrf_assets.defs.partitions import limit_registry
+
+# None of these is exported.
+from mrf_assets.defs.private_dagster import InstigatorType, PartitionBackfill, SensorInstigatorData
 from mrf_assets.defs.processes import WORKER_TAG
 from mrf_assets.defs.run_records import (
     BATCH,

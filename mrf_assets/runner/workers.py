@@ -23,6 +23,7 @@ from typing import Any
 
 import dagster as dg
 
+from mrf_assets.defs.private_dagster import free_slots
 from mrf_assets.defs.processes import (
     LOST,
     MACHINE_TAG,
@@ -112,7 +113,7 @@ class _Pool:
         with as_far_as_home_has_room():
             for run in self._unfinished(worker.process.pid):
                 self.instance.report_run_failed(run, reason)
-                self._free_slots(run)
+                free_slots(self.instance, run.run_id)
         return self._failed(worker, reason)
 
     def cancel(self) -> Iterator[Outcome]:
@@ -135,7 +136,7 @@ class _Pool:
             with as_far_as_home_has_room():
                 for run in self._unfinished(worker.process.pid):
                     self.instance.report_run_canceled(run)
-                    self._free_slots(run)
+                    free_slots(self.instance, run.run_id)
             yield self._failed(worker, "canceled")
         self.busy.clear()
 
@@ -153,10 +154,6 @@ class _Pool:
         tags = {BATCH_TAG: self.batch_id, WORKER_TAG: str(pid)}
         return self.instance.get_runs(dg.RunsFilter(tags=tags, statuses=_UNFINISHED))
 
-    def _free_slots(self, run: dg.DagsterRun) -> None:
-        """A killed process keeps its place in a pool, and there may be no daemon that clears up behind it."""
-        self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
     @staticmethod
     def _failed(worker: _Worker, error: str) -> Outcome:
         seconds = time.monotonic() - worker.started
@@ -169,7 +166,7 @@ def settle_orphans(instance: dg.DagsterInstance) -> int:
     orphans = [run for run in instance.get_runs(unfinished) if is_orphan(run.tags)]
     for run in orphans:
         instance.report_run_failed(run, LOST)
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        free_slots(instance, run.run_id)
     return len(orphans)
 
 

@@ -1,0 +1,105 @@
+"""What we use of Dagster that it does not export, each with the public way that is missing.
+
+Nothing else imports `dagster._...` or uses the storage of the event log, but `run_launcher`, which is made of what
+Dagster's own launchers are made of. Names were checked with Dagster 1.13.27; `pyproject.toml` keeps it below 1.14.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import dagster as dg
+
+# `AssetCheckEvaluation` is public, and the type of its `target_materialization_data` is not.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+
+# The kind of a check that no step executes; `AssetSpec` has a public way to say so, `AssetCheckSpec` has none.
+from dagster._core.definitions.assets.definition.asset_spec import AssetExecutionType
+from dagster._core.event_api import PartitionKeyFilter
+
+# `DagsterInstance.get_backfill` is public; what it returns, and how backfills are filtered, is not.
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
+
+# The cursor of a sensor can be read by nothing that is public outside of its own evaluation.
+from dagster._core.scheduler.instigation import InstigatorType, SensorInstigatorData
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
+
+__all__ = [
+    "AssetCheckEvaluationTargetMaterializationData",
+    "AssetCheckExecutionRecord",
+    "AssetCheckExecutionRecordStatus",
+    "AssetExecutionType",
+    "BulkActionStatus",
+    "BulkActionsFilter",
+    "InstigatorType",
+    "PartitionBackfill",
+    "SensorInstigatorData",
+    "free_slots",
+    "latest_check_results",
+    "latest_materializations",
+    "latest_observations",
+    "limit_pool",
+    "shard_of_run",
+]
+
+_RECORDS_AT_ONCE = 500  # in one query
+
+
+def latest_materializations(
+    instance: dg.DagsterInstance, asset: str, partitions: Collection[str] | None = None
+) -> Iterator[dg.EventLogRecord]:
+    """The latest of each partition of an asset, or of these; public is only all of them, or one partition at a time."""
+    for chunk in _latest(instance, asset, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions):
+        yield from instance.fetch_materializations(chunk, limit=_RECORDS_AT_ONCE).records
+
+
+def latest_observations(instance: dg.DagsterInstance, asset: str) -> Iterator[dg.EventLogRecord]:
+    """The latest of each partition of an asset, as `latest_materializations`."""
+    for chunk in _latest(instance, asset, dg.DagsterEventType.ASSET_OBSERVATION, None):
+        yield from instance.fetch_observations(chunk, limit=_RECORDS_AT_ONCE).records
+
+
+def _latest(
+    instance: dg.DagsterInstance, asset: str, kind: dg.DagsterEventType, partitions: Collection[str] | None
+) -> Iterator[dg.AssetRecordsFilter]:
+    key = dg.AssetKey(asset)
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(key, kind)
+    ids = sorted(storage_id for name, storage_id in latest.items() if partitions is None or name in partitions)
+    for start in range(0, len(ids), _RECORDS_AT_ONCE):
+        yield dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[start : start + _RECORDS_AT_ONCE])
+
+
+def latest_check_results(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey], partition: str
+) -> dict[dg.AssetCheckKey, AssetCheckExecutionRecord]:
+    """The latest result of each check for one partition; nothing public knows of partitions of checks."""
+    storage = instance.event_log_storage
+    return dict(storage.get_latest_asset_check_execution_by_key(keys, PartitionKeyFilter(key=partition)))
+
+
+def free_slots(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Give back the slots that a run held in pools.
+
+    A killed process keeps its slot, and without a daemon nothing gives it back. Nothing public frees slots.
+    """
+    instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
+def limit_pool(instance: dg.DagsterInstance, pool: str, slots: int) -> None:
+    """Set the limit of a pool, unless somebody has; the default of all pools is no such limit.
+
+    Public are a page of the UI and `dagster instance concurrency set`, a process that takes 2 s.
+    """
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    if not any(each.name == pool and not each.from_default for each in storage.get_pool_limits()):
+        storage.set_concurrency_slots(pool, slots)
+
+
+def shard_of_run(instance: dg.DagsterInstance, run_id: str) -> Path | None:
+    """The file that SQLite storage keeps for a run; `delete_run` empties it and leaves 100 kB."""
+    path_for_shard = getattr(instance.event_log_storage, "path_for_shard", None)
+    return None if path_for_shard is None else Path(path_for_shard(run_id))

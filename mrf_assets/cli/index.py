@@ -21,7 +21,7 @@ from mrf_assets.settings import IndexWatching, Settings
 from mrf_assets.sources import SourceOptions, SourceTally, read_index
 from mrf_assets.sources.locations import Unusable, shown, usable_location
 from mrf_assets.text import printable, printable_json
-from mrf_assets.urls import canonical_url, fault_of, is_remote, local_path
+from mrf_assets.urls import fault_of, is_remote, local_path
 from mrf_assets.watch.memory import IndexStatus, IndexStore
 from mrf_assets.watch.reader import source_options
 from mrf_assets.watch.registry import PRIORITIES, RegisteredIndex, add_index, read_registry, remove_index
@@ -134,7 +134,7 @@ def list_indexes(registry: Path | None, output_dir: Path | None, as_json: bool, 
             _when(status.polled_at if status else None),
             *counts,
             printable(_state(status)),
-            printable(canonical_url(each.url)),
+            printable(str(each.url)),
         )
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
@@ -183,10 +183,7 @@ def _check(index: RegisteredIndex, fetch: FetchOptions, *, whole: bool) -> bool:
 
 
 def _told(index: RegisteredIndex) -> str:
-    return (
-        f"{index.name}, {index.payer}, {index.priority.name}, every {index.poll_minutes:g} minutes: "
-        f"{canonical_url(index.url)}"
-    )
+    return f"{index.name}, {index.payer}, {index.priority.name}, every {index.poll_minutes:g} minutes: {index.url}"
 
 
 def _state(status: IndexStatus | None) -> str:
@@ -204,7 +201,7 @@ def _when(moment: float | None) -> str:
 def _line(
     index: RegisteredIndex, status: IndexStatus | None, retired: list[tuple[str, float]] | None
 ) -> dict[str, Any]:
-    shown: dict[str, Any] = asdict(index) | {"url": canonical_url(index.url), "priority": index.priority.name}
+    shown: dict[str, Any] = asdict(index) | {"url": str(index.url), "priority": index.priority.name}
     shown["cpt_whitelist"] = None if index.cpt_whitelist is None else str(index.cpt_whitelist)
     shown |= {"status": None if status is None else asdict(status) | {"state": _state(status)}}
     return shown if retired is None else shown | {"retired": dict(retired)}

@@ -16,7 +16,7 @@ Read it in the order in which data flows:
     register      what was found -> the registry of watched indexes
     found_csv     the same -> a CSV
 
-All of it comes from strangers. Addresses may be signed: `canonical_url` is the only form that is shown; the CSV and the
+All of it comes from strangers. Addresses may be signed: an `Address` shows what may be shown; the CSV and the
 registry have the real ones, and are readable by their owner alone. Nothing here hides what it is: where a host says no,
 to programs (robots.txt) or to us, the answer is the status `blocked`, and a person goes and gets the index.
 """

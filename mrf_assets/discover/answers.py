@@ -19,7 +19,7 @@ from mrf_assets.discover.values import FoundFile, Kind
 from mrf_assets.errors import MrfError
 from mrf_assets.limits import Limits
 from mrf_assets.stream.json_events import TooDeepError, json_events
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 
 _ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
 _BOM = b"\xef\xbb\xbf"
@@ -123,7 +123,7 @@ def _objects(url: str, body: bytes) -> Iterator[tuple[dict[str, str], dict[str, 
     key = ""
     limits = Limits(max_element_bytes=_MAX_TEXT_BYTES)
     try:
-        with json_events(iter([body]), canonical_url(url), Counter(), limits) as events:
+        with json_events(iter([body]), str(Address(url)), Counter(), limits) as events:
             for event, value in events:
                 if event == "map_key":
                     key = value[:_LONGEST_TEXT]

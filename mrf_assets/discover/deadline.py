@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from mrf_assets.errors import ServerBusy, TimeSpent
 from mrf_assets.fetch import Gate, Slot
 from mrf_assets.stream.raw_file import Opener, RawFile
-from mrf_assets.urls import canonical_url
 from mrf_assets.urls.address import Address
 
 
@@ -31,10 +30,10 @@ class Deadline:
         """Whether there is no time left."""
         return self.stopped.is_set() or time.monotonic() >= self.ends_at
 
-    def check(self, url: str) -> None:
+    def check(self, shown: str) -> None:
         """Raise TimeSpent where there is none."""
         if self.is_over:
-            raise TimeSpent(canonical_url(url), "not read in the time for a portal; raise MRF_SCRAPER_TIMEOUT_SECONDS")
+            raise TimeSpent(shown, "not read in the time for a portal; raise MRF_SCRAPER_TIMEOUT_SECONDS")
 
 
 class Patience:

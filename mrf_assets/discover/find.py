@@ -50,6 +50,7 @@ from mrf_assets.fetch.rate import host_gate
 from mrf_assets.settings import DiscoverySettings, Settings
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.urls import host_of
+from mrf_assets.urls.address import Address
 from mrf_assets.urls.private_addresses import is_private_host
 
 logger = logging.getLogger(__name__)
@@ -168,7 +169,7 @@ class Discovery:
         return BrowserPool(browser, options.gate, may_read=self._may_read)
 
     def _may_read(self, url: str, is_from_stranger: bool) -> bool:
-        return self._robots.allow(url, is_from_stranger=is_from_stranger)
+        return self._robots.allow(Address(url), is_from_stranger=is_from_stranger)
 
     async def run(self, portals: Sequence[Portal]) -> Discovered:
         """Look at all of them."""
@@ -269,8 +270,8 @@ class Discovery:
             return []
         if self._pool is None:
             return [WayResult(way=BROWSER_WAY, status="nothing", reason=f"not looked at: {self._no_browser}")]
-        if not await asyncio.to_thread(self._robots.allow, portal.url):
-            status, reason = status_of(robots_refused(portal.url))
+        if not await asyncio.to_thread(self._robots.allow, Address(portal.url)):
+            status, reason = status_of(robots_refused(Address(portal.url)))
             return [WayResult(way=BROWSER_WAY, status=status, reason=reason)]
         try:
             answers = (await self._pool.scrape([portal.url]))[portal.url]

@@ -33,7 +33,6 @@ from mrf_assets.errors import (
 )
 from mrf_assets.stream.decompress import is_zlib
 from mrf_assets.stream.raw_file import Opener, RawFile
-from mrf_assets.urls import canonical_url
 from mrf_assets.urls.address import Address
 
 logger = logging.getLogger(__name__)
@@ -185,25 +184,26 @@ class PlainLooks:
             UnsupportedUrl: It is not of the web; what strangers write never opens our own disk or a store.
             UnsupportedContent: A damaged gzip.
         """
+        address = Address(candidate.url)
         if not _is_of_web(candidate.url):
-            raise UnsupportedUrl(canonical_url(candidate.url), "is no address of the web; check who named it")
-        if not self._robots.allow(candidate.url, is_from_stranger=is_from_stranger):
-            raise robots_refused(candidate.url)
+            raise UnsupportedUrl(address, "is no address of the web; check who named it")
+        if not self._robots.allow(address, is_from_stranger=is_from_stranger):
+            raise robots_refused(address)
         opener = self._open_named if is_from_stranger else self._open_url
-        logger.debug("%s is asked for (%s)", canonical_url(candidate.url), candidate.way)
-        with opener(Address(candidate.url)) as raw:
+        logger.debug("%s is asked for (%s)", address, candidate.way)
+        with opener(address) as raw:
             # A fake of tests has no redirects to tell.
-            url = getattr(raw, "answered", Address(candidate.url)).real
-            is_led = url != candidate.url
-            if is_led and not self._robots.allow(url, is_from_stranger=is_from_stranger or not raw.is_private):
-                raise robots_refused(url)
+            answered: Address = getattr(raw, "answered", address)
+            is_led = answered != address
+            if is_led and not self._robots.allow(answered, is_from_stranger=is_from_stranger or not raw.is_private):
+                raise robots_refused(answered)
             body = _Body(raw, deadline)
             if (file := itself(candidate.url, body.head(), candidate.way)) is not None:
                 return PageReading({file.url: file}, {}), raw.is_private
             whole = body.whole()
-        reading = read_portal_answer(url, whole, candidate.way)
+        reading = read_portal_answer(answered.real, whole, candidate.way)
         if body.is_cut and not reading.note:
-            reading.note = f"{canonical_url(url)} is longer than {_MAX_BYTES >> 20} MiB, the rest was not read"
+            reading.note = f"{answered} is longer than {_MAX_BYTES >> 20} MiB, the rest was not read"
         return reading, raw.is_private
 
 

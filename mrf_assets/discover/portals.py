@@ -13,7 +13,6 @@ from mrf_assets.limits import Limits
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.locations import Unusable, shown, usable_location
 from mrf_assets.stream.raw_file import Opener
-from mrf_assets.urls import canonical_url
 from mrf_assets.urls.address import Address
 
 _COLUMN, _PAYER = "portal_url", "payer"
@@ -28,7 +27,8 @@ def read_portals(addresses: Iterable[str], location: str | None, open_url: Opene
         SourceProblems: All that is wrong, with lines; or no portal at all.
         FetchError, StreamError: The list cannot be read.
     """
-    problems = Problems("the command line" if location is None else canonical_url(location))
+    listed = None if location is None else Address(location)
+    problems = Problems(listed or "the command line")
     found: dict[tuple[str, str], Portal] = {}
 
     def add(where: int | str, url: str, payer: str = "") -> None:
@@ -42,13 +42,13 @@ def read_portals(addresses: Iterable[str], location: str | None, open_url: Opene
 
     for address in addresses:
         add("PORTAL", address.strip())
-    if location is not None:
-        for number, url, payer in _rows(numbered_lines(Address(location), open_url, problems, Limits())):
+    if listed is not None:
+        for number, url, payer in _rows(numbered_lines(listed, open_url, problems, Limits())):
             add(number, url, payer)
     problems.settle()
     if not found:
         what = "names no portal; give addresses, a file with --input, or MRF_PORTALS"
-        raise SourceProblems("the command line" if location is None else canonical_url(location), (
+        raise SourceProblems(listed or "the command line", (
             Problem("portals", what),
         ))  # fmt: skip
     return tuple(found.values())

@@ -41,7 +41,7 @@ def watch_found(results: Iterable[PortalResult], registry: Path, most: int = MAX
     """
     wanted, left_out = _by_name(results, most)
     before = {index.name: index for index in read_registry(registry)}
-    known_as = {canonical_url(index.url): index.name for index in before.values()}  # by hand, maybe, and otherwise
+    known_as = {index.url.shown: index.name for index in before.values()}  # by hand, maybe, and otherwise
     added: dict[str, dict[str, str]] = {}
     moved: dict[str, dict[str, str]] = {}
     kept = 0
@@ -49,7 +49,7 @@ def watch_found(results: Iterable[PortalResult], registry: Path, most: int = MAX
         name = known_as.get(file.shown, made_name)
         if name not in before:
             added[name] = {"url": file.url, "payer": _payer(portal)}
-        elif before[name].url != file.url:
+        elif before[name].url.real != file.url:
             moved[name] = {"url": file.url}
         else:
             kept += 1

@@ -16,7 +16,6 @@ from protego import Protego
 from mrf_assets.errors import MrfError, RobotsRefused
 from mrf_assets.stream.decompress import is_zlib
 from mrf_assets.stream.raw_file import Opener
-from mrf_assets.urls import canonical_url, host_of, server_of
 from mrf_assets.urls.address import Address
 
 logger = logging.getLogger(__name__)
@@ -26,9 +25,9 @@ _MAX_BYTES = 500 << 10  # RFC 9309, 2.5
 _GZIP = b"\x1f\x8b"
 
 
-def robots_refused(url: str) -> RobotsRefused:
+def robots_refused(address: Address) -> RobotsRefused:
     """The error of an address that programs are not to read."""
-    return RobotsRefused(canonical_url(url), f"robots.txt of {host_of(url)} asks programs to stay away")
+    return RobotsRefused(address, f"robots.txt of {address.host} asks programs to stay away")
 
 
 class Robots:
@@ -40,7 +39,7 @@ class Robots:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def allow(self, url: str, *, is_from_stranger: bool = False) -> bool:
+    def allow(self, address: Address, *, is_from_stranger: bool = False) -> bool:
         """Whether the host lets a program of our name read the address; asks it where that is not known.
 
         A private address that a stranger names is asked for nothing: whoever opens it afterwards is refused.
@@ -48,37 +47,37 @@ class Robots:
         An address that cannot be taken apart is not allowed: nobody can say what its host asks for.
         """
         try:
-            parts = urlsplit(url)
+            parts = urlsplit(address.real)
             open_url, named_by = (self._open_named, "named ") if is_from_stranger else (self._open_url, "")
-            server = f"{named_by}{parts.scheme}://{server_of(url)}"
+            server = f"{named_by}{parts.scheme}://{address.server}"
             with self._lock:
                 lock = self._locks.setdefault(server, threading.Lock())
             with lock:
                 if server not in self._known:
                     self._known[server] = self._ask(
-                        urlunsplit((parts.scheme, parts.netloc, "/robots.txt", "", "")), open_url
+                        Address(urlunsplit((parts.scheme, parts.netloc, "/robots.txt", "", ""))), open_url
                     )
-            return self._known[server].can_fetch(url, AGENT)
+            return self._known[server].can_fetch(address.real, AGENT)
         except ValueError:
             return False
 
-    def _ask(self, url: str, open_url: Opener) -> Protego:
+    def _ask(self, address: Address, open_url: Opener) -> Protego:
         text = b""
         try:
-            with open_url(Address(url)) as raw:
+            with open_url(address) as raw:
                 while len(text) < _MAX_BYTES and (block := raw.read(_MAX_BYTES - len(text))):
                     text += block
             if text.startswith(_GZIP) or is_zlib(text):  # some send it packed to whoever did not ask for that
                 text = zlib.decompressobj(wbits=47).decompress(text, _MAX_BYTES)
         except (MrfError, zlib.error) as error:
-            logger.debug("%s: %s", canonical_url(url), error)
+            logger.debug("%s: %s", address, error)
             text = b""
-        return _understood(url, text)
+        return _understood(address, text)
 
 
-def _understood(url: str, text: bytes) -> Protego:
+def _understood(address: Address, text: bytes) -> Protego:
     try:
         return Protego.parse(text.decode("utf-8-sig", "replace"))
     except ValueError:  # of numbers that are none
-        logger.info("%s cannot be understood, and counts as empty", canonical_url(url))
+        logger.info("%s cannot be understood, and counts as empty", address)
         return Protego.parse("")

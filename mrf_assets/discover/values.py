@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from mrf_assets.urls import canonical_url, host_of
+from mrf_assets.urls import host_of
+from mrf_assets.urls.address import Address
 
 Kind = Literal["table_of_contents", "in_network", "allowed_amounts", "reference", "document"]
 DiscoveryMode = Literal["intelligent", "parallel_all", "scraping_only"]
@@ -35,7 +36,7 @@ class Portal:
     @property
     def shown(self) -> str:
         """The address as it may be told."""
-        return canonical_url(self.url)
+        return str(Address(self.url))
 
     @property
     def payer_name(self) -> str:
@@ -72,7 +73,7 @@ class FoundFile:
     @property
     def shown(self) -> str:
         """The address as it may be told."""
-        return canonical_url(self.url)
+        return str(Address(self.url))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ from mrf_assets.runner.workers import (
 )
 from mrf_assets.settings import Operations, Settings
 from mrf_assets.tasks import FileTask
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 
 _TAG_CHARACTERS = 250  # an index's address in a run tag
 
@@ -64,7 +64,7 @@ class Batch:
             batch_id=f"{started:{STARTED_FORM}}-{secrets.token_hex(2)}",
             started=started,
             source_type=source_type,
-            source_input=canonical_url(source_input),
+            source_input=str(Address(source_input)),
         )
 
     @property

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from mrf_assets.errors import SettingError, SubmissionRefused
 from mrf_assets.settings import certificates
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 
 DEFAULT_URL = "http://localhost:3000"
 _TIMEOUT_SECONDS = 30.0
@@ -111,7 +111,7 @@ class DagsterServer:
 
     Every method raises `SettingError` where no Dagster answers there, and `SubmissionRefused` where it refuses.
     Without http(s):// it is a `SettingError` too, which does not show it: `user:password@host` is no URL to
-    `canonical_url`, which shows it whole.
+    `Address`, which shows it whole.
     """
 
     url: str
@@ -271,7 +271,7 @@ class DagsterServer:
     @property
     def shown(self) -> str:
         """The address without secrets."""
-        return canonical_url(self.url)
+        return str(Address(self.url))
 
     def _ask(self, name: str, document: str, *, absent: str | None = None, **variables: Any) -> Any:  # noqa: ANN401 - JSON
         """One field of the answer; None for the type that says that there is none."""

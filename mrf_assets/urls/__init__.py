@@ -2,7 +2,7 @@
 
 Payers sign their links. A signature is a secret and changes with every index, so it never enters an
 identity, a log, metadata or a table: `canonical_url` is the only form of a URL that leaves the process.
-What of a query may be shown is `redaction`'s business.
+What of a query may be shown is `redaction`'s business; `address` has the value that shows itself so.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ from typing import IO
 from mrf_assets.clock import SKEW_SECONDS
 from mrf_assets.fetch import Validators
 from mrf_assets.files import as_sqlite_errors, sqlite_transaction
-from mrf_assets.urls import canonical_url
 from mrf_assets.watch.listing import READ_ONCE_MORE, Listing, renew_versions
 from mrf_assets.watch.offers import PENDING, Offer, make_offers, settle_cursor
 from mrf_assets.watch.registry import RegisteredIndex
@@ -101,7 +100,7 @@ class IndexStore:
                 "INSERT INTO source_index (name, payer, address, priority) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET payer = excluded.payer, address = excluded.address,"
                 " priority = excluded.priority, is_registered = 1",
-                [(index.name, index.payer, canonical_url(index.url), int(index.priority)) for index in registered],
+                [(index.name, index.payer, index.url.shown, int(index.priority)) for index in registered],
             )
             gone = "(SELECT name FROM source_index WHERE NOT is_registered)"
             # Another index may name them too: it is read once more, to take them over.

@@ -25,7 +25,6 @@ from mrf_assets.sources import SourceOptions, SourceTally, read_index
 from mrf_assets.stream.raw_file import RawFile
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.text import printable
-from mrf_assets.urls import canonical_url
 from mrf_assets.urls.address import Address
 from mrf_assets.watch.listing import Listing, settle
 from mrf_assets.watch.memory import IndexStatus, IndexStore
@@ -51,7 +50,7 @@ def request_digest(index: RegisteredIndex) -> str:
     """
     options = source_options(index)
     selection = _digest([options.structures, options.match, options.max_files])
-    return f"{selection}.{_digest([canonical_url(index.url), _codes_digest(index)])}"
+    return f"{selection}.{_digest([index.url.shown, _codes_digest(index)])}"
 
 
 def _digest(facts: Sequence[object]) -> str:
@@ -192,4 +191,4 @@ def _watched(
             ("files", before.files, listed_files),
         ):
             if has < had * index.smallest_share and has < had - 1:
-                raise IndexShrunk(canonical_url(index.url), what, had, has)
+                raise IndexShrunk(index.url, what, had, has)

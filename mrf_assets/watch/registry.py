@@ -29,6 +29,7 @@ from mrf_assets.errors import Problem, SettingError, SourceProblems, StoreError
 from mrf_assets.priority import Priority
 from mrf_assets.settings import machine_path
 from mrf_assets.urls import fault_of, is_remote, local_path
+from mrf_assets.urls.address import Address
 
 PRIORITIES = tuple(Priority.__members__)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
@@ -47,7 +48,7 @@ class RegisteredIndex:
     """One index to watch; field names are the file's keys."""
 
     name: str  # the table's name: [indexes.<name>]
-    url: str  # a URL (may be signed: a secret), or a path; relative ones are taken from the file's folder
+    url: Address  # or a path; relative ones are taken from the file's folder
     payer: str  # for people, and a tag of every run
     priority: Priority = Priority.NORMAL  # its name in the file
     poll_minutes: float = 360.0
@@ -246,6 +247,7 @@ class _Entry:
             return None
         if not is_remote(values["url"]):
             values["url"] = str(folder / local_path(values["url"]))
+        values["url"] = Address(values["url"])
         values["priority"] = Priority[values.get("priority", "NORMAL")]
         if whitelist := values.get("cpt_whitelist"):
             values["cpt_whitelist"] = folder / whitelist

@@ -112,7 +112,9 @@ def test_found_indexes_are_watched_when_asked(mrf: Mrf, server: MrfServer, tmp_p
 
     assert "1 new, 0 with a new address, 0 as before" in first[1]
     assert "0 new, 0 with a new address, 1 as before" in second[1]
-    assert [server.url(f"/{INDEX}{SIGNED}")] == [it.url for it in read_registry(tmp_path / "home" / "indexes.toml")]
+    assert [server.url(f"/{INDEX}{SIGNED}")] == [
+        it.url.real for it in read_registry(tmp_path / "home" / "indexes.toml")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_flags_change_a_registered_index_only_where_asked_for(tmp_path: Path, mr
 
     (index,) = read_registry(tmp_path / "home" / "indexes.toml")
     assert (2, True) == (refused[0], "use --replace" in refused[2])
-    assert ("https://payer.example/december.json", 5) == (index.url, index.max_files)
+    assert ("https://payer.example/december.json", 5) == (index.url.real, index.max_files)
 
 
 def test_paths_are_taken_from_where_the_person_is(tmp_path: Path, mrf: Mrf) -> None:
@@ -103,7 +103,7 @@ def test_paths_are_taken_from_where_the_person_is(tmp_path: Path, mrf: Mrf) -> N
     mrf("add", "acme", "in/index.json", "--payer", "Acme", "--cpt-whitelist", "codes.csv")
 
     (index,) = read_registry(tmp_path / "home" / "indexes.toml")
-    assert (str(tmp_path / "in/index.json"), tmp_path / "codes.csv") == (index.url, index.cpt_whitelist)
+    assert (str(tmp_path / "in/index.json"), tmp_path / "codes.csv") == (index.url.real, index.cpt_whitelist)
 
 
 @pytest.mark.parametrize("url", ["not-a-url", "payer.example/index.json", "ftp://payer.example/index.json", "https://"])

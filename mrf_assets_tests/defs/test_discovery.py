@@ -76,7 +76,9 @@ def test_portals_come_out_of_the_settings(server: MrfServer, tmp_path: Path, mon
 
     assert result.success
     assert 1 == facts["indexes_added"]
-    assert [server.url(f"/{INDEX}{SIGNED}")] == [it.url for it in read_registry(tmp_path / "home" / "indexes.toml")]
+    assert [server.url(f"/{INDEX}{SIGNED}")] == [
+        it.url.real for it in read_registry(tmp_path / "home" / "indexes.toml")
+    ]
 
 
 def test_a_portal_over_the_limit_is_told(server: MrfServer, tmp_path: Path) -> None:

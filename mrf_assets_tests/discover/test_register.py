@@ -31,7 +31,7 @@ def test_indexes_are_registered_with_their_payer(tmp_path: Path) -> None:
     watched = watch_found([*found(_NOVEMBER), *found("https://x/2_in-network.json", kind="in_network")], registry)
 
     (index,) = read_registry(registry)
-    assert (_NOVEMBER, "Acme Health") == (index.url, index.payer)
+    assert (_NOVEMBER, "Acme Health") == (index.url.real, index.payer)
     assert index.name.startswith("files-acme-example-acme-index-")
     assert (1, 0, 0) == (len(watched.added), len(watched.moved), watched.kept)
 
@@ -46,7 +46,7 @@ def test_next_months_address_takes_the_place_of_this_months(tmp_path: Path) -> N
     again = watch_found(found(_DECEMBER), registry)
 
     (index,) = read_registry(registry)
-    assert (november.name, _DECEMBER, "HIGH") == (index.name, index.url, index.priority.name)
+    assert (november.name, _DECEMBER, "HIGH") == (index.name, index.url.real, index.priority.name)
     assert (0, 1, 0) == (len(moved.added), len(moved.moved), moved.kept)
     assert (0, 0, 1) == (len(again.added), len(again.moved), again.kept)
 
@@ -59,7 +59,7 @@ def test_an_index_with_another_name_keeps_it(tmp_path: Path) -> None:
     watch_found(found(_NOVEMBER), registry)
 
     (index,) = read_registry(registry)
-    assert ("mine", "Me", _NOVEMBER) == (index.name, index.payer, index.url)
+    assert ("mine", "Me", _NOVEMBER) == (index.name, index.payer, index.url.real)
 
 
 def test_of_two_months_the_later_is_watched(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_of_two_months_the_later_is_watched(tmp_path: Path) -> None:
 
     watch_found(found(_DECEMBER, _NOVEMBER), registry)
 
-    assert [_DECEMBER] == [index.url for index in read_registry(registry)]
+    assert [_DECEMBER] == [index.url.real for index in read_registry(registry)]
 
 
 def test_indexes_by_the_thousand_are_left_out(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_indexes_by_the_thousand_are_left_out(tmp_path: Path) -> None:
     (told,) = watched.left_out
     assert "names 3 indexes" in told
     assert "--match" in told
-    assert [_NOVEMBER] == [index.url for index in read_registry(registry)]
+    assert [_NOVEMBER] == [index.url.real for index in read_registry(registry)]
     assert 3 == len(watch_found(found(*many), registry, most=3).added)
 
 
@@ -91,7 +91,7 @@ def test_hundreds_of_indexes_are_registered_in_one_go(tmp_path: Path) -> None:
     urls = [f"https://files.acme.example/2026-11-01_{ein}_index.json" for ein in range(2_000)]
 
     assert 2_000 == len(watch_found(found(*urls), registry, most=2_000).added)
-    assert sorted(urls) == [index.url for index in read_registry(registry)]
+    assert sorted(urls) == [index.url.real for index in read_registry(registry)]
 
 
 def test_a_payer_without_a_printable_name_has_one(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 
 from mrf_assets.errors import SettingError, SourceProblems, StoreError
 from mrf_assets.priority import Priority
+from mrf_assets.urls.address import Address
 from mrf_assets.watch.registry import RegisteredIndex, add_index, parse_registry, read_registry, remove_index
 
 SIGNED = "https://user:pw@payer.example/2026-11-05_index.json?sig=S3cr3t&se=1"
@@ -49,9 +50,9 @@ def test_what_is_not_said_has_defaults(registry: Path) -> None:
     """Name, address and payer are enough."""
     add_index(registry, "acme", {"url": SIGNED, "payer": "Acme"})
 
-    assert (RegisteredIndex(name="acme", url=SIGNED, payer="Acme", priority=Priority.NORMAL),) == read_registry(
-        registry
-    )
+    assert (
+        RegisteredIndex(name="acme", url=Address(SIGNED), payer="Acme", priority=Priority.NORMAL),
+    ) == read_registry(registry)
 
 
 def test_paths_are_taken_from_the_registrys_folder(registry: Path) -> None:
@@ -61,7 +62,10 @@ def test_paths_are_taken_from_the_registrys_folder(registry: Path) -> None:
 
     (index,) = read_registry(registry)
 
-    assert (str(registry.parent / "in/index.json"), registry.parent / "codes.csv") == (index.url, index.cpt_whitelist)
+    assert (str(registry.parent / "in/index.json"), registry.parent / "codes.csv") == (
+        index.url.real,
+        index.cpt_whitelist,
+    )
 
 
 def test_the_file_is_written_for_its_owner_alone(registry: Path) -> None:

@@ -27,7 +27,8 @@ from mrf_assets.discover.values import PAGE_KINDS, PageAnswer, PageFailure, Page
 from mrf_assets.errors import SettingError
 from mrf_assets.fetch import OPEN_GATE, Gate
 from mrf_assets.text import printable
-from mrf_assets.urls import canonical_url, host_of
+from mrf_assets.urls import host_of
+from mrf_assets.urls.address import Address
 from mrf_assets.urls.private_addresses import is_private_address, is_private_host
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class BrowserPool:
         stats.pages_failed += any(each.status == "failed" for each in failures.values())
         stats.requests_aborted = self._manners.aborted
         for kind, failure in failures.items():
-            logger.warning("%s: %s: %s", canonical_url(url), kind, printable(failure.reason))
+            logger.warning("%s: %s: %s", Address(url), kind, printable(failure.reason))
 
     def _is_guarded(self, url: str) -> bool:
         """Whether the page at an address must not lead to private ones: it is a stranger's, unless it is private."""

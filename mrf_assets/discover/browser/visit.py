@@ -42,7 +42,7 @@ from mrf_assets.errors import FetchError
 from mrf_assets.fetch import Gate
 from mrf_assets.fetch.rate import retry_after_seconds
 from mrf_assets.fetch.rate.async_slot import host_slot
-from mrf_assets.urls import canonical_url
+from mrf_assets.urls.address import Address
 from mrf_assets.urls.private_addresses import PRIVATE
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ class Visit:
     async def _on_request(self, route: Route) -> None:
         request = route.request
         with contextlib.suppress(playwright_error()):  # the page is gone meanwhile
-            logger.debug("%s: asks for %s", canonical_url(self.url), canonical_url(request.url))
+            logger.debug("%s: asks for %s", Address(self.url), Address(request.url))
             if self._may_be_fetched(request):
                 await route.continue_()
             else:

@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urljoin, urlsplit
 
 from mrf_assets.errors import NotFoundAtSource
-from mrf_assets.urls import canonical_url, host_of, is_remote
+from mrf_assets.urls import host_of, is_remote
+from mrf_assets.urls.address import Address
 from mrf_assets.urls.private_addresses import is_private_host
 
 _NAME = r"\ANPPES_Data_Dissemination_"
@@ -88,7 +89,7 @@ def read_listing(page: bytes, page_url: str) -> BulkListing:
             weekly[last] = max(file, weekly.get(last, file))
     if not monthly:
         raise NotFoundAtSource(
-            canonical_url(page_url),
+            Address(page_url),
             "lists no NPPES_Data_Dissemination_<Month>_<Year>.zip over http(s); check MRF_NPI_FILES_URL",
         )
     return BulkListing(monthly=max(monthly), weekly=tuple(weekly[last] for last in sorted(weekly)))

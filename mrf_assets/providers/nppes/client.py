@@ -18,7 +18,8 @@ from mrf_assets.fetch.rate import retry_after_seconds
 from mrf_assets.providers.lookup import Answer, Item
 from mrf_assets.providers.nppes.answers import excerpt, read_answer
 from mrf_assets.tls import trusted_tls
-from mrf_assets.urls import canonical_url, understood
+from mrf_assets.urls import understood
+from mrf_assets.urls.address import Address
 
 _VERSION = "2.1"
 _USER_AGENT = f"mrf_assets/{version('mrf_assets')}"
@@ -46,7 +47,7 @@ class NppesClient:
 
     def __init__(self, url: str, *, timeout_seconds: float = 30.0, keep_alive: bool = True) -> None:
         if not _can_be_asked(url):
-            raise SettingError("npi_api_url", f"{canonical_url(url)} is no http(s) address")
+            raise SettingError("npi_api_url", f"{Address(url)} is no http(s) address")
         if (proxy := _proxy_of(url)) is not None and not proxy.lower().startswith(_SCHEMES):
             scheme = proxy.partition("://")[0]  # the rest may hold a login
             raise SettingError(
@@ -92,7 +93,7 @@ class NppesClient:
             LookUpFailed: No usable answer.
         """
         answer = await self.look_up(Item(key=_CHECK_NPI))
-        return f"{canonical_url(self._url)} answers ({_CHECK_NPI}: {answer.row['status']})"
+        return f"{Address(self._url)} answers ({_CHECK_NPI}: {answer.row['status']})"
 
     async def _answer(self, query: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         """The first answer that is not a redirect; each hop has its own proxy, and no login of another."""

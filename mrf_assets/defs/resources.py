@@ -114,7 +114,7 @@ class Ingestor(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value i
         """Apply the rules to what is published of one network, by period."""
         store, tasks = Store(self.settings.output_dir), TaskStore.under(self.settings.output_dir).load(network_id)
         wanted = Whitelists.of(settings_of(tasks, self.settings))
-        periods = store.held_tables(network_id)
+        periods = store.retained_tables(network_id)
         if not periods:
             raise SettingError(
                 "partition", f"{network_id} has nothing published under {self.output_dir}; materialize it first"

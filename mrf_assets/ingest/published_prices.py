@@ -70,7 +70,7 @@ def published_prices(settings: Settings, networks: Iterable[str], wanted: Whitel
     tables: dict[str, list[str]] = {RATES.name: [], PROVIDER_SETS.name: [], PROVIDERS.name: []}
     network_of: dict[tuple[str, ...], str] = {}  # by network, period and name: DuckDB resolves `..` where it globs
     for network_id in networks:
-        if periods := store.held_tables(network_id):
+        if periods := store.retained_tables(network_id):
             latest = periods[max(periods)]
             for name in tables:
                 tables[name] += map(pattern_of, latest[name])

@@ -160,7 +160,7 @@ def _write_database(path: Path, output_dir: Path, root: str | None) -> Catalog:
             return define_views(connection, output_dir, locate=here)
         # DuckDB makes no view over files that are not there: the place changes when the views are made.
         connection.execute(f"CREATE MACRO {_ROOT}() AS {path_literal(output_dir)}")
-        made = define_views(connection, output_dir, locate=elsewhere, held=False)
+        made = define_views(connection, output_dir, locate=elsewhere, retained=False)
         connection.execute(f"CREATE OR REPLACE MACRO {_ROOT}() AS {literal(pattern_of(root.rstrip('/')))}")
         return made
 
@@ -172,16 +172,16 @@ def define_views(
     networks: Sequence[str] | None = None,
     *,
     locate: Locate | None = None,
-    held: bool = True,
+    retained: bool = True,
 ) -> Catalog:
     """Make all views in a database, with their comments.
 
-    `held` reads files where they stay for the grace time, else where they are published.
+    `retained` reads files where they stay for the grace time, else where they are published.
     """
     locate = locate or path_literal
     kept = Reference(output_dir).taxonomy_codes
     taxonomy_codes = kept if taxonomy_codes is None and kept.exists() else taxonomy_codes
-    files = published_files(output_dir.absolute(), networks, held=held)
+    files = published_files(output_dir.absolute(), networks, retained=retained)
     latest: dict[str, str] = {}
     for file in files:
         latest[file.network_id] = max(file.period, latest.get(file.network_id, ""))

@@ -6,7 +6,7 @@
 
 A publication replaces a directory in one step, but readers open file after file, by path. The names of
 another publication are other names, so one that is overtaken meets a missing file and never a mix.
-One that wants no error either opens the held files: they stay for a grace time behind a replacement.
+One that wants no error either opens the retained files: they stay for a grace time behind a replacement.
 Their suffix keeps them out of recursive globs, which would count every row twice.
 """
 
@@ -96,13 +96,13 @@ def new_generation() -> str:
 def retain(root: Path, staged: Path, published: Path, generation: str) -> None:
     """Keep the files of a stage readable beyond the time that they stand in `published`.
 
-    Where the file system knows no hard links, nothing is held: an overtaken reader meets a missing file.
+    Where the file system knows no hard links, nothing is retained: an overtaken reader meets a missing file.
     """
-    held = _held(root, generation, published)
-    held.mkdir(parents=True)
+    retained = _retained_dir(root, generation, published)
+    retained.mkdir(parents=True)
     try:
         for path in staged.iterdir():
-            os.link(path, held / f"{path.name}{_HELD}")
+            os.link(path, retained / f"{path.name}{_HELD}")
     except OSError as error:
         shutil.rmtree(_generations(root) / generation, ignore_errors=True)
         if error.errno not in _CANNOT_LINK:
@@ -146,43 +146,49 @@ def expire_orphans(root: Path, grace_seconds: float) -> int:
     """Let files expire that no publication has: somebody removed a network by hand, or a process died."""
     expired = {generation for _, _, generation, _ in _expired(root)}
     forgotten = 0
-    for held in _generations(root).glob("*"):
+    for retained in _generations(root).glob("*"):
         with contextlib.suppress(FileNotFoundError):
-            is_young = not is_due(held.stat().st_mtime, _YOUNG_SECONDS, time.time())  # about to be published, maybe
-            if held.name not in expired and not is_young and not _is_published(root, held.name):
-                expire(root, held.name, grace_seconds)
+            is_young = not is_due(retained.stat().st_mtime, _YOUNG_SECONDS, time.time())  # about to be published, maybe
+            if retained.name not in expired and not is_young and not _is_published(root, retained.name):
+                expire(root, retained.name, grace_seconds)
                 forgotten += 1
     return forgotten
 
 
-def published_files(root: Path, networks: Collection[str] | None = None, *, held: bool = True) -> list[PublishedFile]:
+def published_files(
+    root: Path, networks: Collection[str] | None = None, *, retained: bool = True
+) -> list[PublishedFile]:
     """All published files, or those of some networks, each network and period out of one generation.
 
-    `held` gives the paths that stay readable for the grace time, else those of the publication itself.
+    `retained` gives the paths that stay readable for the grace time, else those of the publication itself.
 
     Raises:
         StoreError: Tables of a period are missing, or a file has no name of ours.
     """
     folders = sorted(root.glob("network_id=*"))
     wanted = [folder for folder in folders if networks is None or _network_id(folder) in networks]
-    return [file for folder in wanted for file in files_of_network(root, folder, held=held)]
+    return [file for folder in wanted for file in files_of_network(root, folder, retained=retained)]
 
 
-def files_of_network(root: Path, network: Path, *, held: bool = True) -> list[PublishedFile]:
+def files_of_network(root: Path, network: Path, *, retained: bool = True) -> list[PublishedFile]:
     """The published files below the folder of one network; raises as `published_files` does."""
-    return [file for directory in sorted(network.glob("period=*")) for file in _files_of(root, directory, is_held=held)]
+    return [
+        file
+        for directory in sorted(network.glob("period=*"))
+        for file in _files_of(root, directory, is_retained=retained)
+    ]
 
 
-def _files_of(root: Path, directory: Path, *, is_held: bool) -> Iterator[PublishedFile]:
+def _files_of(root: Path, directory: Path, *, is_retained: bool) -> Iterator[PublishedFile]:
     names = _whole_set(directory)
     network_id = _network_id(directory.parent)
     generation = next((name.generation for name in names.values()), None)
     paths = {text: directory / text for text in sorted(names)}
-    if is_held and generation is not None:
-        folder = _held(root, generation, directory)
-        held = {text: folder / f"{text}{_HELD}" for text in paths}
-        if all(path.exists() for path in held.values()):
-            paths = held
+    if is_retained and generation is not None:
+        folder = _retained_dir(root, generation, directory)
+        retained = {text: folder / f"{text}{_HELD}" for text in paths}
+        if all(path.exists() for path in retained.values()):
+            paths = retained
     for text, name in sorted(names.items()):
         yield PublishedFile(
             table=name.table,
@@ -231,8 +237,8 @@ def _expired(root: Path) -> Iterator[tuple[int, int, str, Path]]:
 
 
 def _is_published(root: Path, generation: str) -> bool:
-    held = _generations(root) / generation
-    directories = [root / path.relative_to(held) for path in held.glob("network_id=*/period=*")]
+    retained = _generations(root) / generation
+    directories = [root / path.relative_to(retained) for path in retained.glob("network_id=*/period=*")]
     return any(generation in generations_in(directory) for directory in directories)
 
 
@@ -244,5 +250,5 @@ def _replaced(root: Path) -> Path:
     return root / ".mrf" / "replaced"
 
 
-def _held(root: Path, generation: str, published: Path) -> Path:
+def _retained_dir(root: Path, generation: str, published: Path) -> Path:
     return _generations(root) / generation / published.parent.name / published.name

@@ -162,10 +162,10 @@ class Store:
         return sorted(p.name.removeprefix("period=") for p in network_dir(self.root, network_id).glob("period=*"))
 
     def tables(self, network_id: str, period: str) -> dict[str, list[Path]]:
-        """Table -> its published files, which are gone once the period is replaced; `held_tables` has others."""
+        """Table -> its published files, which are gone once the period is replaced; `retained_tables` has others."""
         return tables_in(network_dir(self.root, network_id) / f"period={period}")
 
-    def held_tables(self, network_id: str) -> dict[str, dict[str, list[Path]]]:
+    def retained_tables(self, network_id: str) -> dict[str, dict[str, list[Path]]]:
         """Period, oldest first -> table -> its published files, which stay readable where they are replaced meanwhile.
 
         Raises:

@@ -57,5 +57,5 @@ def npi_batches(networks: Iterable[tuple[str, Mapping[str, Sequence[Path]]]]) ->
 def published_npis(lake: Path) -> Iterator[pa.RecordBatch]:
     """`schema.NPIS` of the latest period of every network."""
     store = Store(lake.absolute())
-    held = ((network, store.held_tables(network)) for network in store.networks())
+    held = ((network, store.retained_tables(network)) for network in store.networks())
     return npi_batches((network, periods[max(periods)]) for network, periods in held if periods)

@@ -42,7 +42,7 @@ def check_networks(
 
 
 def _audited(store: Store, network: str, codes: CodeWhitelist | None, memory_mb: int) -> list[CheckResult]:
-    periods = store.held_tables(network)
+    periods = store.retained_tables(network)
     if not periods:  # removed since it was compared
         return []
     return audit(periods[max(periods)], codes, memory_mb=memory_mb)

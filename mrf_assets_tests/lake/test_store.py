@@ -131,13 +131,13 @@ def test_held_files_can_be_opened_after_they_were_replaced(store: Store) -> None
     """Who listed them before the replacement reads one whole set, of each period."""
     for period in ("2026-10", "2026-11"):
         publish_generation(store, 1, period=period)
-    held = store.held_tables("acme")
+    held = store.retained_tables("acme")
     publish_generation(store, 2)
 
     assert ["2026-10", "2026-11"] == list(held)
     assert {"1"} == _generations(held["2026-11"])
-    assert {"2"} == _generations(store.held_tables("acme")["2026-11"])
-    assert {} == store.held_tables("other")
+    assert {"2"} == _generations(store.retained_tables("acme")["2026-11"])
+    assert {} == store.retained_tables("other")
 
 
 def test_a_directory_handle_keeps_the_old_set_until_the_stage_ends(store: Store) -> None:

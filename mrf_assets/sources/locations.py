@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from mrf_assets.errors import SettingError
 from mrf_assets.sources.options import SourceTally
 from mrf_assets.tasks import Plan
-from mrf_assets.urls import canonical_url, fault_of, is_remote, local_path, store_kind
+from mrf_assets.urls import fault_of, is_remote, local_path, store_kind
 from mrf_assets.urls.address import Address
 from mrf_assets.urls.redaction import has_secrets, plain
 
@@ -36,7 +36,7 @@ class Unusable(ValueError):
 
 def shown(location: str) -> str:
     """A location that may be anything, fit for an error: no query, no login, no control character, not long."""
-    text = _QUERY.split(canonical_url(_SURROGATE.sub("?", location[:_MAX_CHARACTERS])), maxsplit=1)[0]
+    text = _QUERY.split(Address(_SURROGATE.sub("?", location[:_MAX_CHARACTERS])).shown, maxsplit=1)[0]
     if not is_remote(text) and not text.lower().startswith("file://"):
         login, at, rest = text.rpartition("@")  # of an address that is spoilt beyond recognition, maybe
         text = f"...{rest}" if login and at else text

@@ -8,11 +8,13 @@ import logging
 import pickle
 from dataclasses import asdict
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
+import mrf_assets
 from mrf_assets import errors
 from mrf_assets.errors import FetchError, MrfError
 from mrf_assets.tasks import FileTask, NetworkIdentity
@@ -133,3 +135,19 @@ def test_a_local_path_is_an_address() -> None:
     assert ("/data/x.json", False, "", None) == (str(address), address.is_remote, address.host, address.store_kind)
     assert address is Address.of(address)
     assert isinstance(FetchError(address, "why"), MrfError)
+
+
+def test_only_identities_make_canonical_texts_of_urls() -> None:
+    """Whatever shows an address has an `Address`, and so cannot forget the call."""
+    package = Path(mrf_assets.__file__).parent
+    callers = {
+        path.relative_to(package).as_posix() for path in package.rglob("*.py") if "canonical_url(" in path.read_text()
+    }
+
+    assert {
+        "discover/register.py",  # a name in the registry
+        "network_id/names.py",  # a network
+        "sources/spool.py",  # a file
+        "urls/__init__.py",
+        "urls/address.py",
+    } == callers

@@ -12,8 +12,9 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from mrf_assets.clock import is_due
 from mrf_assets.errors import DiskFull, StoreError
@@ -155,6 +156,44 @@ def as_sqlite_errors(path: Path, what: str) -> Iterator[None]:
         yield
     except (OSError, sqlite3.Error) as error:
         raise as_sqlite_error(path, what, error) from error
+
+
+def open_sqlite(
+    path: Path, schema: str, *, busy_seconds: float, isolation_level: Literal["DEFERRED"] | None = None
+) -> sqlite3.Connection:
+    """Open a database that others read while it is written, and make its tables where they are missing.
+
+    Args:
+        path: Its file.
+        schema: Statements that change nothing where the tables exist.
+        busy_seconds: How long a statement waits for another writer.
+        isolation_level: None leaves transactions to `sqlite_transaction`.
+    """
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=isolation_level)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(schema)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def private_sqlite(
+    path: Path, schema: str, what: str, *, busy_seconds: float, isolation_level: Literal["DEFERRED"] | None = None
+) -> Iterator[sqlite3.Connection]:
+    """A connection for a while to a database that only its owner reads; arguments as in `open_sqlite`.
+
+    Raises:
+        StoreError: `what` could not be done with it.
+    """
+    with as_sqlite_errors(path, what):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        database = open_sqlite(path, schema, busy_seconds=busy_seconds, isolation_level=isolation_level)
+        with closing(database) as connection:
+            yield connection
 
 
 @contextmanager

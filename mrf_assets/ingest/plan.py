@@ -16,7 +16,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mrf_assets.errors import SettingError, StoreError
-from mrf_assets.files import as_sqlite_error, as_sqlite_errors
+from mrf_assets.files import as_sqlite_error, private_sqlite
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan, file_id_of
 from mrf_assets.urls.address import Address
 from mrf_assets.urls.private_addresses import is_private_host
@@ -281,16 +281,11 @@ class TaskStore:
                 [_digest(index_address.real), read_time, failure],
             )
 
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        with as_sqlite_errors(self.path, "the plan cannot be kept"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.touch(mode=0o600)
-            with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as connection:
-                # Runs read their plan while the next index is saved.
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.executescript(_SCHEMA)
-                yield connection
+    def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
+        what = "the plan cannot be kept"
+        # Runs read their plan while the next index is saved, whose source is read as it is saved: the lock for writing
+        # is taken with the first row.
+        return private_sqlite(self.path, _SCHEMA, what, busy_seconds=_BUSY_SECONDS, isolation_level="DEFERRED")
 
 
 def _digest(text: str) -> str:

@@ -15,14 +15,14 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from mrf_assets.clock import SKEW_SECONDS
 from mrf_assets.fetch import Validators
-from mrf_assets.files import as_sqlite_errors, sqlite_transaction
+from mrf_assets.files import as_sqlite_errors, private_sqlite, sqlite_transaction
 from mrf_assets.watch.listing import READ_ONCE_MORE, Listing, renew_versions
 from mrf_assets.watch.offers import PENDING, Offer, make_offers, settle_cursor
 from mrf_assets.watch.registry import RegisteredIndex
@@ -54,6 +54,7 @@ CREATE TABLE IF NOT EXISTS file (
 """
 
 _BUSY_SECONDS = 60.0
+_REFUSED = "the memory of indexes cannot be kept"
 _SETTLING = ".settling"  # no index is called so
 
 
@@ -275,14 +276,9 @@ class IndexStore:
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        with self._refusals():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.touch(mode=0o600)
-            with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=NORMAL")
-                connection.executescript(_SCHEMA)
-                yield connection
+        with private_sqlite(self._path, _SCHEMA, _REFUSED, busy_seconds=_BUSY_SECONDS) as connection:
+            connection.execute("PRAGMA synchronous=NORMAL")
+            yield connection
 
     def _refusals(self) -> AbstractContextManager[None]:
-        return as_sqlite_errors(self._path, "the memory of indexes cannot be kept")
+        return as_sqlite_errors(self._path, _REFUSED)

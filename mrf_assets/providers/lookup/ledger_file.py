@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from mrf_assets.errors import StoreError
-from mrf_assets.files import as_sqlite_errors, sqlite_transaction, sync
+from mrf_assets.files import as_sqlite_errors, open_sqlite, sqlite_transaction, sync
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS parts (output TEXT NOT NULL, name TEXT NOT NULL, rows
     size_bytes INTEGER NOT NULL, PRIMARY KEY (output, name));
 """
 LOCK_SUFFIX = ".lock"
+_BUSY_SECONDS = 5.0  # for a program that looks into it; no other one writes
 
 
 class LedgerFile:
@@ -82,11 +83,9 @@ class LedgerFile:
 
 def open_ledger(path: Path) -> sqlite3.Connection:
     """Open the file, and make its tables where they are missing."""
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("PRAGMA journal_mode=WAL")
+    db = open_sqlite(path, _SCHEMA, busy_seconds=_BUSY_SECONDS)
     # A commit does not wait for the disk, `sync` does, in another thread: with FULL the event loop stood still for 9 of
     # 52 s while other programs wrote (20,000 look-ups), so for 1.4.
     db.execute("PRAGMA synchronous=NORMAL")
     db.execute("PRAGMA wal_autocheckpoint=10000")  # pages; a checkpoint waits for the disk
-    db.executescript(_SCHEMA)
     return db

@@ -11,7 +11,7 @@ from mrf_assets.defs.checks import check_results, check_specs
 from mrf_assets.defs.freshness import freshness_result
 from mrf_assets.defs.metadata import data_version, failure_facts, table_facts
 from mrf_assets.defs.partitions import NETWORKS
-from mrf_assets.defs.plain import failure
+from mrf_assets.defs.printable_metadata import failure
 from mrf_assets.defs.processes import end_with_run, is_step_process
 from mrf_assets.defs.refusals import FILES_ASSET, refusals_result
 from mrf_assets.defs.reported_checks import REFUSED, are_current, report_results

@@ -6,7 +6,7 @@ from mrf_assets.defs.assets import POOL
 from mrf_assets.defs.checks import check_results
 from mrf_assets.defs.freshness import freshness_result
 from mrf_assets.defs.partitions import NETWORKS
-from mrf_assets.defs.plain import failure
+from mrf_assets.defs.printable_metadata import failure
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor

@@ -10,7 +10,7 @@ import dagster as dg
 from mrf_assets.clock import is_due
 from mrf_assets.defs import jobs
 from mrf_assets.defs.assets import OWNERS
-from mrf_assets.defs.plain import failure, plain_metadata
+from mrf_assets.defs.printable_metadata import failure, printable_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
@@ -134,7 +134,7 @@ def _result(check: Check, by_network: dict[str, CheckResult]) -> dg.AssetCheckRe
         passed=not failed,
         severity=dg.AssetCheckSeverity.WARN,
         description=check.explanation if not failed else f"{len(failed)} network(s) fail: {check.explanation}",
-        metadata=plain_metadata(
+        metadata=printable_metadata(
             {
                 "failed_networks": len(failed),
                 "networks": len(by_network),

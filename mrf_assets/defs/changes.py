@@ -10,7 +10,7 @@ import dagster as dg
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.checks import check_results
 from mrf_assets.defs.partitions import NETWORKS
-from mrf_assets.defs.plain import failure, plain_metadata
+from mrf_assets.defs.printable_metadata import failure, printable_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
@@ -60,7 +60,7 @@ def rate_changes(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Itera
         changes = write_changes(ingestor.settings, context.partition_key)
     except MrfError as error:
         raise failure(error) from None
-    yield dg.MaterializeResult(asset_key=RATE_CHANGES.name, metadata=plain_metadata(_facts(changes)))
+    yield dg.MaterializeResult(asset_key=RATE_CHANGES.name, metadata=printable_metadata(_facts(changes)))
     by_period = {changes.period: list(changes.drift)} if changes.period else {}
     report_results(context, check_results(by_period, DRIFT_CHECKS), context.partition_key)
 

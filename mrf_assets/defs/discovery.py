@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from mrf_assets.defs.assets import OWNERS
-from mrf_assets.defs.plain import failure, plain_metadata
+from mrf_assets.defs.printable_metadata import failure, printable_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.discover import STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
@@ -69,7 +69,7 @@ def discovered_indexes(
         reason = printable_lines(result.reason)
         tell("%s: %s: %d addresses %s", result.portal.shown, result.status, len(result.found), reason)
     return dg.MaterializeResult(
-        metadata=plain_metadata(facts) | {"duration_seconds": round(time.monotonic() - began, 3)}
+        metadata=printable_metadata(facts) | {"duration_seconds": round(time.monotonic() - began, 3)}
     )
 
 

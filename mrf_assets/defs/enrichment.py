@@ -15,7 +15,7 @@ from pydantic import Field
 
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.partitions import REGISTRY_POOL, limit_registry
-from mrf_assets.defs.plain import failure, plain_metadata
+from mrf_assets.defs.printable_metadata import failure, printable_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.refusals import refusals_result
 from mrf_assets.defs.reported_checks import report_results
@@ -157,7 +157,7 @@ def npi_registry(
     if result.stopped is not None and config.limit is None and result.pending:
         report_results(context, [refusals])
         raise failure(f"{result.stopped}; {result.pending} NPIs are left: materialize it again, and it goes on", facts)
-    yield dg.MaterializeResult(asset_key="npi_registry", metadata=plain_metadata(facts))
+    yield dg.MaterializeResult(asset_key="npi_registry", metadata=printable_metadata(facts))
     report_results(context, [refusals])
 
 

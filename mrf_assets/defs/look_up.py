@@ -11,7 +11,7 @@ from pydantic import Field
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.enrichment import Enricher
 from mrf_assets.defs.partitions import REGISTRY_POOL, limit_registry
-from mrf_assets.defs.plain import failure, plain_metadata
+from mrf_assets.defs.printable_metadata import failure, printable_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.refusals import refusals_result
 from mrf_assets.defs.reported_checks import report_results
@@ -72,7 +72,7 @@ def npi_look_ups(
         write_table(path, NPI_REGISTRY.arrow, pa.Table.from_pylist(found.rows, NPI_REGISTRY.arrow).to_batches())
     except MrfError as error:
         raise failure(error) from None
-    facts = plain_metadata(_facts(found)) | {"path": dg.MetadataValue.path(path)}
+    facts = printable_metadata(_facts(found)) | {"path": dg.MetadataValue.path(path)}
     refusals = refusals_result(
         LOOK_UP_ASSET, requests=found.statistics.requests, refused=found.statistics.requests_refused
     )

@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 
 from mrf_assets.batches.manifest import NO_OUTPUT_FILES
-from mrf_assets.defs.plain import plain_metadata
+from mrf_assets.defs.printable_metadata import printable_metadata
 from mrf_assets.ingest.results import FileResult, NetworkResult, spent_on
 from mrf_assets.lake.stage import row_counts
 from mrf_assets.schema import Table
@@ -46,7 +46,7 @@ def failure_facts(
 ) -> dict[str, Any]:
     """Metadata of a failed network; `spent` is what was fetched in vain, where it is known."""
     facts = task_facts(tasks, tags) if tasks else {}
-    return plain_metadata(
+    return printable_metadata(
         facts
         | dict(spent)
         | {
@@ -106,7 +106,7 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
             "json_mb_per_second": round(json_bytes / 1e6 / result.seconds, 3),
             "rows_per_second": round(rows_in / result.seconds, 1),
         }
-    return plain_metadata(facts)
+    return printable_metadata(facts)
 
 
 def data_version(result: NetworkResult) -> str:

@@ -12,7 +12,7 @@ from mrf_assets.alerts import Alert, send_alert
 from mrf_assets.defs import jobs
 from mrf_assets.defs.assets import network_files
 from mrf_assets.defs.partitions import add_networks
-from mrf_assets.defs.plain import plain_metadata
+from mrf_assets.defs.printable_metadata import printable_metadata
 from mrf_assets.defs.resources import config_of
 from mrf_assets.priority import PRIORITY_TAG
 from mrf_assets.settings import IndexWatching, Operations, Settings
@@ -92,7 +92,7 @@ def _observation(offer: Offer) -> dg.AssetObservation:
         asset_key=network_files.key,
         partition=offer.network_id,
         description=printable_lines(f"{'left' if offer.is_retired else 'is named by'} index {offer.index_name}"),
-        metadata=plain_metadata(
+        metadata=printable_metadata(
             {
                 "status": "retired" if offer.is_retired else "listed",
                 "reason": offer.reason,

@@ -15,7 +15,7 @@ import pytest
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs import resources
 from mrf_assets.defs.partitions import add_networks
-from mrf_assets.defs.plain import failure
+from mrf_assets.defs.printable_metadata import failure
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.defs.run_records import all_records
 from mrf_assets.errors import StoreError

@@ -12,7 +12,7 @@ from mrf_assets.text import printable_lines, printable_values
 _PATHS = ("output_files",)  # paths of ours, that are opened
 
 
-def plain_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
+def printable_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata without what is no text, in values, keys of JSON, and Markdown."""
     return {name: value if name in _PATHS else _plain(value) for name, value in facts.items()}
 
@@ -33,4 +33,4 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - of any kind that Dagster takes
 
 def failure(error: object, facts: Mapping[str, Any] | None = None) -> dg.Failure:
     """An expected failure, as one text for a person; bad input is not cured by trying again."""
-    return dg.Failure(printable_lines(str(error)), metadata=plain_metadata(facts or {}), allow_retries=False)
+    return dg.Failure(printable_lines(str(error)), metadata=printable_metadata(facts or {}), allow_retries=False)

@@ -4,7 +4,7 @@ Read it in this order; a line imports from the lines above it alone, and stages 
 
 words     text, urls, errors, limits, settings, schema, whitelist, tasks, priority
           Values; no I/O but for the lists of a whitelist.
-tools     startup, clock, spreadsheets, files, alerts, tls, stream
+tools     startup, clock, child_processes, files, alerts, tls, stream
           They know no payer.
 stages    network_id, fetch, sources, extract, lake
           From addresses to published tables, a step each. All may use network_id.

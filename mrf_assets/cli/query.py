@@ -26,8 +26,7 @@ from mrf_assets.lake.hints import code_hints, network_hints
 from mrf_assets.lake.queries import Query, names, parse, shipped
 from mrf_assets.lake.store import Store
 from mrf_assets.settings import Settings, machine_path
-from mrf_assets.spreadsheets import disarmed, row_writer
-from mrf_assets.text import printable, printable_json, printable_lines
+from mrf_assets.text import disarmed, printable, printable_json, printable_lines, row_writer
 from mrf_assets.whitelist import read_code_whitelist
 
 _PATH = LocalPath()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from mrf_assets.child_processes import end_with_parent
 from mrf_assets.errors import SettingError
-from mrf_assets.ingest.parallel import end_with_parent
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from mrf_assets.discover.values import PortalResult
 from mrf_assets.files import as_store_error, atomic_write
-from mrf_assets.spreadsheets import disarmed
-from mrf_assets.text import percent_escaped, printable
+from mrf_assets.text import disarmed, percent_escaped, printable
 
 _COLUMNS = ("file_url", "kind", "payer", "portal", "way", "status", "reason", "found_at")
 

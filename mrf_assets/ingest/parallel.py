@@ -7,17 +7,14 @@ stops the others: without all of its parts a network is not published.
 from __future__ import annotations
 
 import logging
-import multiprocessing as mp
-import os
 import signal
-import threading
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
+from mrf_assets.child_processes import ForwardingHandler, end_with_parent, start_child
 from mrf_assets.errors import MrfError, PartDied
 
 _Item = TypeVar("_Item")
@@ -37,32 +34,10 @@ class _Failed:
         self.error = error
 
 
-class _Forward(logging.Handler):
-    """Sends log records to the parent, their text made here: arguments may not travel."""
-
-    def __init__(self, parent: Connection) -> None:
-        super().__init__()
-        self._parent = parent
-
-    def emit(self, record: logging.LogRecord) -> None:
-        record.msg, record.args, record.exc_info = record.getMessage(), None, None
-        with suppress(OSError):
-            self._parent.send(record)
-
-
-def end_with_parent() -> None:
-    """End this process at once when the one that started it is gone.
-
-    Its result would be lost, and where it publishes it would do so next to whatever repeats its work.
-    """
-    parent = mp.parent_process()
-    if parent is not None:
-
-        def watch() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+def _picklable(record: logging.LogRecord) -> logging.LogRecord:
+    """The record with its text made here: arguments may not travel."""
+    record.msg, record.args, record.exc_info = record.getMessage(), None, None
+    return record
 
 
 def _child(parent: Connection, work: Callable[[Any, Callable[[Any], None]], Any], item: Any, log_level: int) -> None:  # noqa: ANN401 - of `in_processes`
@@ -70,7 +45,7 @@ def _child(parent: Connection, work: Callable[[Any, Callable[[Any], None]], Any]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     _PACKAGE.setLevel(log_level)
-    _PACKAGE.addHandler(_Forward(parent))
+    _PACKAGE.addHandler(ForwardingHandler(parent, _picklable))
     try:
         said: _Done | _Failed = _Done(work(item, parent.send))
     except MrfError as error:
@@ -95,7 +70,6 @@ def in_processes(
         MrfError: The first that a part raised; the others are stopped.
         PartDied: A part's process ended without a word, killed by the system for memory, say.
     """
-    context = mp.get_context("spawn")
     waiting = list(enumerate(items))[::-1]
     busy: dict[Connection, tuple[int, SpawnProcess]] = {}
     results: dict[int, _Result] = {}
@@ -103,10 +77,7 @@ def in_processes(
         while waiting or busy:
             while waiting and len(busy) < processes:
                 number, item = waiting.pop()
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_child, args=(theirs, work, item, _PACKAGE.getEffectiveLevel()))
-                process.start()
-                theirs.close()
+                ours, process = start_child(_child, work, item, _PACKAGE.getEffectiveLevel())
                 busy[ours] = number, process
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)

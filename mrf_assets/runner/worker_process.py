@@ -17,13 +17,14 @@ from typing import IO, Any
 
 import dagster as dg
 
+from mrf_assets.child_processes import ForwardingHandler, end_with_parent
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.processes import (
     worker_tags,
 )
 from mrf_assets.errors import DiskFull
 from mrf_assets.files import full_disk_behind
-from mrf_assets.ingest.parallel import end_with_parent
+from mrf_assets.ingest.results import Progress
 from mrf_assets.lake.store import Store
 from mrf_assets.settings import Settings, dagster_home
 from mrf_assets.text import PrintableFormatter
@@ -66,17 +67,8 @@ def ingest_in_process() -> dg.JobDefinition:
     return build_defs(_settings[0]).resolve_job_def("ingest_in_process")
 
 
-class _Forward(logging.Handler):
-    """Sends progress to the parent."""
-
-    def __init__(self, parent: Connection) -> None:
-        super().__init__()
-        self._parent = parent
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if progress := getattr(record, "mrf_progress", None):
-            with suppress(OSError):  # the parent is about to stop us, or gone
-                self._parent.send(progress)
+def _progress(record: logging.LogRecord) -> Progress | None:
+    return getattr(record, "mrf_progress", None)
 
 
 @contextmanager
@@ -132,7 +124,7 @@ def work(parent: Connection, settings: Settings, log_level: int) -> None:
     logging.captureWarnings(True)
     package = logging.getLogger("mrf_assets")
     package.setLevel(log_level)
-    package.addHandler(_Forward(parent))
+    package.addHandler(ForwardingHandler(parent, _progress))
     printer = logging.StreamHandler()
     printer.setFormatter(PrintableFormatter("  %(asctime)s %(message)s", "%H:%M:%S"))
     package.addHandler(printer)

@@ -7,7 +7,6 @@ SIGTERM end the runs as CANCELED; what they staged is removed by themselves.
 from __future__ import annotations
 
 import logging
-import multiprocessing as mp
 import platform
 import signal
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 
 import dagster as dg
 
+from mrf_assets.child_processes import start_child
 from mrf_assets.defs.private_dagster import free_slots
 from mrf_assets.defs.processes import (
     LOST,
@@ -71,17 +71,12 @@ class _Pool:
         log_level: int,
     ) -> None:
         self.instance, self.batch_id, self.settings, self.log_level = instance, batch_id, settings, log_level
-        self.context = mp.get_context("spawn")
         tags = coordinator_tags()
         self.waiting = deque(replace(job, tags=job.tags | tags) for job in jobs)
         self.busy = dict[Connection, _Worker]()
 
     def start_worker(self) -> NetworkJob:
-        ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=work, args=(theirs, self.settings, self.log_level), daemon=False)
-        process.start()
-        theirs.close()
-        return self._give(ours, process)
+        return self._give(*start_child(work, self.settings, self.log_level))
 
     def _give(self, connection: Connection, process: SpawnProcess) -> NetworkJob:
         job = self.waiting[0]

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mrf_assets.child_processes import end_with_parent
 from mrf_assets.clock import is_due
 from mrf_assets.errors import MrfError
 from mrf_assets.fetch import FetchOptions, Validators, probe
-from mrf_assets.ingest.parallel import end_with_parent
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES

@@ -10,7 +10,7 @@ import orjson
 import pyarrow as pa
 
 from mrf_assets.providers.lookup.items import Row
-from mrf_assets.spreadsheets import armed, disarmed
+from mrf_assets.text import armed, disarmed
 
 
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:

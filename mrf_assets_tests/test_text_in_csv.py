@@ -12,7 +12,7 @@ import pytest
 from mrf_assets.cli.app import main
 from mrf_assets.lake.store import Store
 from mrf_assets.providers.lookup.cells import from_text, to_text
-from mrf_assets.spreadsheets import armed, disarmed
+from mrf_assets.text import armed, disarmed
 from mrf_assets_tests.table_rows import publish_generation
 
 FORMULAS = [

@@ -5,6 +5,7 @@ In the order in which data flows:
 - submitted_npis: a list that somebody submits,
 - names, fill_rates: how well a row answers the question,
 - run_files: progress, errors, report and alerts of a run,
+- npi_look_ups: from a ledger to an output, the one road of all that follow,
 - estimate: what a run is to do, and what it takes,
 - enrich: a list of NPIs looked up,
 - registry: the registry's entries of the published NPIs, kept up to date,
@@ -12,7 +13,8 @@ In the order in which data flows:
 """
 
 from mrf_assets.providers.enrich import Enrichment, tuning_hint
-from mrf_assets.providers.estimate import STAGES, EnrichOptions, Estimate, batch_options, estimate, prices_of
+from mrf_assets.providers.estimate import STAGES, EnrichOptions, Estimate, batch_options, estimate
+from mrf_assets.providers.npi_look_ups import prices_of
 from mrf_assets.providers.run_files import RunFiles, batch_lines, ended_alert, failed_alert, failures_hint
 
 __all__ = [

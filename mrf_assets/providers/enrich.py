@@ -12,19 +12,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.lake.reference_tables import Reference
-from mrf_assets.providers.estimate import KEY, EnrichOptions, prices_of, require_prices
+from mrf_assets.providers.estimate import EnrichOptions, require_prices
 from mrf_assets.providers.fill_rates import NameConfidences, Quality
 from mrf_assets.providers.inputs import INVALID, EnrichmentInput
 from mrf_assets.providers.lookup import (
     Answer,
-    Batch,
     BatchOptions,
     BatchReport,
-    Budget,
     Failure,
     Fresh,
     Item,
@@ -32,21 +28,14 @@ from mrf_assets.providers.lookup import (
     LookUp,
     Outcome,
     Output,
-    Pool,
     Result,
     Row,
     Statistics,
     Stop,
-    adopt,
-    drop_replaced,
     failures_of,
-    held,
-    output_at,
-    recover,
-    start_over,
 )
 from mrf_assets.providers.names import best_match, registry_names
-from mrf_assets.providers.nppes import NppesClient
+from mrf_assets.providers.npi_look_ups import KEY, NpiLookUps, NpiRequests, prices_of
 from mrf_assets.providers.nppes.bulk import BulkRegistry
 from mrf_assets.providers.nppes.bulk_index import BulkIndex
 from mrf_assets.providers.run_files import RunFiles, errors_of, utc_now, write_json
@@ -55,7 +44,6 @@ from mrf_assets.settings import EnrichSettings
 
 logger = logging.getLogger(__name__)
 
-_KEYS_AT_ONCE = 10_000
 _NO_MATCH = {"business_name": None, "matched_name": None, "name_confidence": None}
 
 
@@ -89,54 +77,51 @@ class Enrichment:
             StreamError: They are not what they claim to be.
         """
         self.fetch_bulk()
-        options, files = self.options, RunFiles(self.options.checkpoint)
+        files = RunFiles(self.options.checkpoint)
         files.progress.parent.mkdir(parents=True, exist_ok=True)
-        output = output_at(options.output, ENRICHED.arrow)
         with ExitStack() as opened:
-            ledger = opened.enter_context(Ledger(files.ledger))
-            opened.enter_context(held(output))
-            self._prepare(ledger, output, files)
+            npis = opened.enter_context(NpiLookUps.opened(files.ledger, self.options.output, ENRICHED.arrow))
+            ledger = npis.ledger
+            self._prepare(npis, files)
             statistics = Statistics(workers=self._workers(ledger))
-            pool, client = self._pool(statistics, self._index(ledger, opened))
+            refine = self._refine(npis, opened)
             counts = ledger.counts()
             statistics.total, statistics.completed_before = counts.total(), counts["done"]
             statistics.failed_before = counts["failed"]
             self.on_ready(statistics)
             statistics.received_bytes = self.bulk_bytes
-            batch = Batch(
-                ledger,
-                output,
-                ENRICHED.arrow,
-                pool,
+            requests = NpiRequests(
+                settings=self.settings,
+                options=self.options.batch,
+                statistics=statistics,
+                stop=self.stop,
+                budget_dollars=self.options.budget_dollars,
                 on_outcome=self._ended,
                 on_checkpoint=lambda outcomes: self._checkpointed(ledger, files, statistics, outcomes),
                 on_beat=self.on_beat,
             )
             began = time.monotonic()
-            report = drive(_over(client, batch))
+            report = drive(npis.ask(requests, refine))
             if report.stopped is None:  # else the next run does it: a stop is not made to wait for it
-                drop_replaced(ledger, output, KEY)
-                report = replace(
-                    report, written_rows=sum(part.rows for part in ledger.parts(ledger.name_of(output.path)))
-                )
+                npis.drop_replaced()
+                report = replace(report, written_rows=npis.rows)
             files.write_progress(ledger, statistics, self._live_facts(statistics), now=True)
-            self._write_report(files, ledger, output, report, time.monotonic() - began)
+            self._write_report(files, ledger, npis.output, report, time.monotonic() - began)
         return report
 
-    def _prepare(self, ledger: Ledger, output: Output, files: RunFiles) -> None:
+    def _prepare(self, npis: NpiLookUps, files: RunFiles) -> None:
         """Bring ledger and output to where this run begins."""
         options, source = self.options, EnrichmentInput(self.options.location, self.settings.output_dir)
+        ledger = npis.ledger
         if options.retry_failed:
             retried = ledger.retry_failed(INVALID)
             self.on_begun()
             logger.info("%d failed look-ups are tried again", retried)
         elif options.resume:
-            if adopted := adopt(ledger, output, _logging_failures(source, files), KEY):
-                logger.warning("%s is lost; %d rows of %s are taken over", ledger.path, adopted, output.path)
+            npis.adopt(_logging_failures(source, files))
             ledger.add(_logging_failures(source, files, is_known=ledger.knows), replacing=INVALID)
         else:
-            entries = _logging_failures(source, files)
-            kept = start_over(ledger, output, ENRICHED.arrow, entries, self._fresh())
+            kept = npis.start_over(_logging_failures(source, files), self._fresh())
             self.on_begun()
             if options.max_age is None:
                 logger.info("Cache fallback disabled - will always fetch fresh data")
@@ -144,7 +129,7 @@ class Enrichment:
                 logger.info("%d rows are younger than %s and stay", kept, options.max_age)
         if ledger.noted("started_at") is None:
             ledger.note("started_at", utc_now())
-        recover(ledger, output, ENRICHED.arrow)
+        npis.recover()
 
     def _fresh(self) -> Fresh | None:
         if self.options.max_age is None:
@@ -178,23 +163,15 @@ class Enrichment:
     def _bulk(self) -> BulkRegistry:
         return BulkRegistry(Reference(self.settings.output_dir).bulk)
 
-    def _index(self, ledger: Ledger, opened: ExitStack) -> BulkIndex | None:
-        if "deep" not in self.options.stages:
-            return None
-        pages = [pa.array(map(int, keys), pa.int64()) for keys in ledger.pages_of_keys(_KEYS_AT_ONCE)]
-        npis = pa.table({"npi": pa.chunked_array(pages, pa.int64())})
-        return opened.enter_context(BulkIndex(self._bulk, npis))
+    def _refine(self, npis: NpiLookUps, opened: ExitStack) -> Callable[[LookUp], LookUp]:
+        """What the stages make of the registry's answers."""
+        index = opened.enter_context(BulkIndex(self._bulk, npis.missing())) if "deep" in self.options.stages else None
 
-    def _pool(self, statistics: Statistics, index: BulkIndex | None) -> tuple[Pool, NppesClient]:
-        client = NppesClient(
-            self.settings.npi_api_url,
-            timeout_seconds=self.settings.npi_timeout_seconds,
-            keep_alive=self.settings.connection_pooling,
-        )
-        look_up = client.look_up if index is None else index.completing(client.look_up)
-        named = with_names(look_up, judge="org" in self.options.stages)
-        budget = Budget(self.options.budget_dollars, prices_of(self.settings))
-        return Pool(named, self.options.batch, statistics=statistics, budget=budget, stop=self.stop), client
+        def refined(look_up: LookUp) -> LookUp:
+            completed = look_up if index is None else index.completing(look_up)
+            return with_names(completed, judge="org" in self.options.stages)
+
+        return refined
 
     def _checkpointed(self, ledger: Ledger, files: RunFiles, statistics: Statistics, outcomes: list[Outcome]) -> None:
         files.log_failures(failures_of(outcomes))
@@ -241,11 +218,6 @@ class Enrichment:
 
 def _percent(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 1)
-
-
-async def _over(client: NppesClient, batch: Batch) -> BatchReport:
-    async with client:
-        return await batch.run()
 
 
 def _logging_failures(

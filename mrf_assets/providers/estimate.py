@@ -20,6 +20,7 @@ from mrf_assets.providers.lookup import (
     Prices,
     output_at,
 )
+from mrf_assets.providers.npi_look_ups import KEY, prices_of
 from mrf_assets.providers.nppes.bulk import BulkRegistry
 from mrf_assets.providers.run_files import RunFiles
 from mrf_assets.schema import ENRICHED
@@ -33,9 +34,6 @@ STAGES = {
 
 
 _OLD_STAGES = {"poc": "npi", "fund": "org"}  # of the pipeline that this one replaces
-
-
-KEY = "npi"
 
 
 _PROBLEMS_KEPT = 1_000
@@ -127,15 +125,6 @@ def batch_options(settings: EnrichSettings, **overrides: Any) -> BatchOptions:  
         "max_requests_per_minute": settings.max_requests_per_minute,
     }
     return BatchOptions(**values | {name: value for name, value in overrides.items() if value is not None})
-
-
-def prices_of(settings: EnrichSettings) -> Prices:
-    """The price table out of settings."""
-    return Prices(
-        per_1000_requests=settings.price_per_1000_requests,
-        per_gb=settings.price_per_gb,
-        per_hour=settings.price_per_hour,
-    )
 
 
 def require_prices(options: EnrichOptions, settings: EnrichSettings) -> None:

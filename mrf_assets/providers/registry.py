@@ -19,35 +19,25 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrf_assets.clock import SKEW_SECONDS
 from mrf_assets.errors import FetchError, SettingError, StoreError, StreamError
 from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.lake.reference_tables import Reference, write_table
-from mrf_assets.providers.estimate import prices_of
 from mrf_assets.providers.inputs import INVALID
 from mrf_assets.providers.lookup import (
-    Batch,
     BatchOptions,
     BatchReport,
     Failure,
     Item,
-    Ledger,
     Output,
-    Pool,
     Statistics,
     Stop,
-    adopt,
-    drop_replaced,
-    held,
-    output_at,
-    recover,
-    renew,
 )
+from mrf_assets.providers.npi_look_ups import NpiLookUps, NpiRequests, prices_of
 from mrf_assets.providers.npis import published_npis
-from mrf_assets.providers.nppes import NppesClient, npi_problem
+from mrf_assets.providers.nppes import npi_problem
 from mrf_assets.providers.nppes.bulk import BulkRegistry, Probe
 from mrf_assets.schema import NPI_REGISTRY, NPIS
 from mrf_assets.settings import EnrichSettings
@@ -60,7 +50,6 @@ Mode = Literal["intelligent", "parallel_all", "api_only", "bulk_only"]
 MODES: tuple[str, ...] = get_args(Mode)
 MANY = 10_000  # NPIs: more than an hour of the API at three a second, and what the bulk file takes to download
 _KEYS_AT_ONCE = 10_000
-_KEY = "npi"
 _LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "512MB", "threads": 2}
 
 
@@ -118,29 +107,27 @@ class RegistryUpdate:
         reference = Reference(self.lake)
         if not reference.npis.exists():
             raise SettingError("npis", f"{reference.npis} is not there; materialize the asset npis first")
-        output = output_at(reference.registry, NPI_REGISTRY.arrow)
-        with Ledger(reference.ledger) as ledger, held(output):
-            adopted = self._prepare(ledger, output)
-            counts = ledger.counts()
+        with NpiLookUps.opened(reference.ledger, reference.registry, NPI_REGISTRY.arrow) as npis:
+            adopted = self._prepare(npis)
+            counts = npis.ledger.counts()
             result = RegistryResult(npis=counts.total(), known_before=counts["done"], adopted_rows=adopted)
-            self._fill(ledger, output, result)
-            counts = ledger.counts()
+            self._fill(npis, result)
+            counts = npis.ledger.counts()
             result.failed, result.pending = counts["failed"], counts["pending"]
-            result.invalid = ledger.reasons()[INVALID]
-            drop_replaced(ledger, output, _KEY)
-            result.rows = sum(part.rows for part in ledger.parts(ledger.name_of(output.path)))
+            result.invalid = npis.ledger.reasons()[INVALID]
+            npis.drop_replaced()
+            result.rows = npis.rows
         result.cost_dollars = result.statistics.cost(prices_of(self.settings))
         return result
 
-    def _prepare(self, ledger: Ledger, output: Output) -> int:
+    def _prepare(self, npis: NpiLookUps) -> int:
         """Bring ledger and registry to where this update begins; returns how many rows a lost ledger left."""
-        if adopted := adopt(ledger, output, self._entries(), _KEY):
-            logger.warning("%s is lost; %d rows of %s are taken over", ledger.path, adopted, output.path)
-        recover(ledger, output, NPI_REGISTRY.arrow)
-        ledger.add(self._entries())
+        adopted = npis.adopt(self._entries())
+        npis.recover()
+        npis.ledger.add(self._entries())
         if self.max_age is not None:
-            renew(ledger, output, self._stale(output, self.max_age))
-        ledger.retry_failed(INVALID)
+            npis.renew(self._stale(npis.output, self.max_age))
+        npis.ledger.retry_failed(INVALID)
         return adopted
 
     def _entries(self) -> Iterator[Item | Failure]:
@@ -172,31 +159,31 @@ class RegistryUpdate:
             while page := found.fetchmany(_KEYS_AT_ONCE):
                 yield from (str(npi) for (npi,) in page)
 
-    def _fill(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
-        missing = ledger.pending()
+    def _fill(self, npis: NpiLookUps, result: RegistryResult) -> None:
+        missing = npis.ledger.pending()
         if not missing:
             return
         is_many = self.mode == "intelligent" and missing > self.many
         if self.mode == "parallel_all":
-            self._side_by_side(ledger, output, result)
+            self._side_by_side(npis, result)
         elif self.mode == "bulk_only":
-            self._from_bulk(ledger, output, result)
+            self._from_bulk(npis, result)
         elif is_many:
-            self._from_bulk_if_it_can_be_had(ledger, output, result)
-        if self.mode != "bulk_only" and ledger.pending() and not self.stop.requested:
-            asyncio.run(self._from_api(ledger, output, result, self.stop))
+            self._from_bulk_if_it_can_be_had(npis, result)
+        if self.mode != "bulk_only" and npis.ledger.pending() and not self.stop.requested:
+            asyncio.run(self._from_api(npis, result, self.stop))
             why = result.stopped or ("all look-ups failed" if _all_failed(result.statistics) else None)
             if self.mode == "intelligent" and not is_many and why is not None:
                 logger.warning("the API gave up (%s); the bulk files are asked instead", why)
-                self._from_bulk_if_it_can_be_had(ledger, output, result)
+                self._from_bulk_if_it_can_be_had(npis, result)
 
-    def _from_bulk(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
+    def _from_bulk(self, npis: NpiLookUps, result: RegistryResult) -> None:
         bulk = self._bulk()
         try:
             self._refresh(bulk)
         finally:
             result.statistics.received_bytes += bulk.received_bytes
-        self._take_over(ledger, output, result, bulk)
+        self._take_over(npis, result, bulk)
 
     def _bulk(self) -> BulkRegistry:
         return BulkRegistry(Reference(self.lake).bulk)
@@ -204,10 +191,10 @@ class RegistryUpdate:
     def _refresh(self, bulk: BulkRegistry) -> None:
         bulk.refresh(self.settings.npi_files_url, self.open_url, self.probe)
 
-    def _from_bulk_if_it_can_be_had(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
+    def _from_bulk_if_it_can_be_had(self, npis: NpiLookUps, result: RegistryResult) -> None:
         """The same where the API is allowed too: CMS's page, its files and our folder of them may break alone."""
         with self._without_bulk_if_need_be():
-            self._from_bulk(ledger, output, result)
+            self._from_bulk(npis, result)
 
     @contextmanager
     def _without_bulk_if_need_be(self) -> Iterator[None]:
@@ -220,49 +207,38 @@ class RegistryUpdate:
                 "the bulk files cannot be used (%s); the API is asked for what is missing", printable(str(error))
             )
 
-    def _take_over(self, ledger: Ledger, output: Output, result: RegistryResult, registry: BulkRegistry) -> None:
+    def _take_over(self, npis: NpiLookUps, result: RegistryResult, registry: BulkRegistry) -> None:
         result.bulk_files = [path.name for path in registry.paths]
         result.bulk_repairs = registry.repairs
-        lists = ledger.pages_of_keys(_KEYS_AT_ONCE, failed_but_for=INVALID)
-        pages = [pa.array(map(int, keys), pa.int64()) for keys in lists]
-        for batch in registry.rows(pa.table({"npi": pa.chunked_array(pages, pa.int64())})):
-            rows = batch.to_pylist()
-            ledger.carry([str(row["npi"]) for row in rows], rows, ledger.name_of(output.path))
-            result.from_bulk += len(rows)
-            recover(ledger, output, NPI_REGISTRY.arrow)
+        for batch in registry.rows(npis.missing(failed_but_for=INVALID)):
+            npis.carry(batch.to_pylist())
+            result.from_bulk += batch.num_rows
 
-    async def _from_api(self, ledger: Ledger, output: Output, result: RegistryResult, stop: Stop) -> BatchReport:
+    async def _from_api(self, npis: NpiLookUps, result: RegistryResult, stop: Stop) -> BatchReport:
         statistics, options = result.statistics, self.batch
         if options.limit is not None:  # of the whole run: `parallel_all` asks the API in two rounds
             options = replace(options, limit=max(options.limit - statistics.completed - statistics.failed, 0))
-        statistics.workers = max(statistics.workers, min(self.batch.max_workers, ledger.pending()))
-        client = NppesClient(
-            self.settings.npi_api_url,
-            timeout_seconds=self.settings.npi_timeout_seconds,
-            keep_alive=self.settings.connection_pooling,
+        statistics.workers = max(statistics.workers, min(self.batch.max_workers, npis.ledger.pending()))
+        requests = NpiRequests(
+            settings=self.settings,
+            options=options,
+            statistics=statistics,
+            stop=stop,
+            on_outcome=lambda _outcome: self.on_progress(statistics),
+            on_beat=lambda: self.on_progress(statistics),
         )
-        pool = Pool(client.look_up, options, statistics=statistics, stop=stop)
-        async with client:
-            batch = Batch(
-                ledger,
-                output,
-                NPI_REGISTRY.arrow,
-                pool,
-                on_outcome=lambda _outcome: self.on_progress(statistics),
-                on_beat=lambda: self.on_progress(statistics),
-            )
-            report = await batch.run()
+        report = await npis.ask(requests)
         result.from_api, result.stopped = statistics.completed, report.stopped
         return report
 
-    def _side_by_side(self, ledger: Ledger, output: Output, result: RegistryResult) -> None:
+    def _side_by_side(self, npis: NpiLookUps, result: RegistryResult) -> None:
         """The API begins with what most prices name; the bulk files, once they are here, give the others."""
         registry, stop = self._bulk(), Stop()
 
         async def both() -> None:
             download = asyncio.ensure_future(asyncio.to_thread(self._refresh, registry))
             download.add_done_callback(lambda _: stop.request("the bulk files are here"))
-            await self._from_api(ledger, output, result, stop)
+            await self._from_api(npis, result, stop)
             await download
 
         with self._without_bulk_if_need_be():
@@ -271,7 +247,7 @@ class RegistryUpdate:
             finally:
                 result.stopped = None
                 result.statistics.received_bytes += registry.received_bytes
-            self._take_over(ledger, output, result, registry)
+            self._take_over(npis, result, registry)
 
 
 def _all_failed(statistics: Statistics) -> bool:

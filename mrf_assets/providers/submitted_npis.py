@@ -54,10 +54,7 @@ async def _ask(
     options: BatchOptions,
     on_progress: OnProgress,
 ) -> None:
-    client = NppesClient(
-        settings.npi_api_url, timeout_seconds=settings.npi_timeout_seconds, keep_alive=settings.connection_pooling
-    )
-    async with client:
+    async with NppesClient.of(settings) as client:
         pool = Pool(client.look_up, options, statistics=found.statistics)
         left = {item.key for item in items}
         async for outcome in pool.outcomes(iter(items)):

@@ -17,6 +17,7 @@ from mrf_assets.errors import LookUpFailed, SettingError
 from mrf_assets.fetch.rate import retry_after_seconds
 from mrf_assets.providers.lookup import Answer, Item
 from mrf_assets.providers.nppes.answers import excerpt, read_answer
+from mrf_assets.settings import EnrichSettings
 from mrf_assets.tls import trusted_tls
 from mrf_assets.urls import understood
 from mrf_assets.urls.address import Address
@@ -57,6 +58,15 @@ class NppesClient:
         self._url, self._timeout, self._keep_alive = url, aiohttp.ClientTimeout(total=timeout_seconds), keep_alive
         self._tls = trusted_tls()
         self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def of(cls, settings: EnrichSettings) -> Self:
+        """The client that settings describe."""
+        return cls(
+            settings.npi_api_url,
+            timeout_seconds=settings.npi_timeout_seconds,
+            keep_alive=settings.connection_pooling,
+        )
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=_POOL_SIZE, force_close=not self._keep_alive, ssl=self._tls)

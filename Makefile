@@ -50,10 +50,11 @@ clean:
 	rm -rf $(VENV) $(VENV)-peer $(VENV)-newest .dagster_home demo_data mrf_output
 
 pins: $(VENV)/.installed  ## Renew requirements-dev.txt and constraints.txt within the ranges of pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --no-annotate \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --no-annotate --no-strip-extras \
 		--custom-compile-command "make pins" --extra dev --generate-hashes --output-file requirements-dev.txt pyproject.toml
+	@# pip looks for `gql[requests]` apart from `gql`, and takes a version that has no hash; constraints have no extras.
 	echo "# Made by \`make pins\`: the exact versions that the tests passed with." > constraints.txt
-	sed -n '/^[A-Za-z0-9].*==/{s/ *\\$$//;p}' requirements-dev.txt >> constraints.txt
+	sed -n '/^[A-Za-z0-9].*==/{s/ *\\$$//;s/\[[^]]*\]//;p}' requirements-dev.txt >> constraints.txt
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -44,7 +44,7 @@ def _distributions(folder: str) -> set[NormalizedName]:
 
 
 def _pins(file: str) -> set[tuple[str, str]]:
-    return set(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;]+)", (ROOT / file).read_text(), re.MULTILINE))
+    return set(re.findall(r"^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==([^\s;]+)", (ROOT / file).read_text(), re.MULTILINE))
 
 
 def _without_extras(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -85,9 +85,7 @@ class Enrichment:
             self._prepare(npis, files)
             statistics = Statistics(workers=self._workers(ledger))
             refine = self._refine(npis, opened)
-            counts = ledger.counts()
-            statistics.total, statistics.completed_before = counts.total(), counts["done"]
-            statistics.failed_before = counts["failed"]
+            statistics.count_batch(ledger.counts())
             self.on_ready(statistics)
             statistics.received_bytes = self.bulk_bytes
             requests = NpiRequests(

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mrf_assets.errors import Problem, SettingError
 from mrf_assets.lake.reference_tables import Reference
-from mrf_assets.providers.inputs import EnrichmentInput
+from mrf_assets.providers.inputs import PUBLISHED, EnrichmentInput
 from mrf_assets.providers.lookup import (
     BatchOptions,
     Fresh,
@@ -82,6 +82,19 @@ class EnrichOptions:
             raise SettingError(
                 flag, f"{ledger.absolute()} is not there; give the --checkpoint of the batch, or start over without it"
             )
+
+    @classmethod
+    def of_lake(cls, lake: Path, batch: BatchOptions, **others: Any) -> Self:  # noqa: ANN401 - fields of this class
+        """Bring the registry of an output folder up to date with what is published there."""
+        reference = Reference(lake)
+        return cls(
+            location=PUBLISHED,
+            output=reference.registry,
+            checkpoint=reference.ledger.with_suffix(".json"),
+            resume=reference.ledger.exists(),
+            batch=batch,
+            **others,
+        )
 
     def as_facts(self) -> dict[str, Any]:
         """For a report: JSON values, under the fields' names; durations in seconds."""

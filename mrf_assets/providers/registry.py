@@ -12,11 +12,11 @@ import asyncio
 import datetime as dt
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import duckdb
 import pyarrow.parquet as pq
@@ -63,7 +63,7 @@ class RegistryResult:
     from_bulk: int = 0
     from_api: int = 0
     failed: int = 0  # invalid ones among them
-    invalid: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)  # why they failed, and how many
     pending: int = 0
     rows: int = 0  # in the registry now
     stopped: str | None = None
@@ -71,6 +71,22 @@ class RegistryResult:
     bulk_repairs: Counter[str] = field(default_factory=Counter)  # in the files that this update downloaded, by kind
     statistics: Statistics = field(default_factory=Statistics)
     cost_dollars: float = 0.0
+
+    @property
+    def invalid(self) -> int:
+        """Published numbers that are no NPI."""
+        return self.reasons[INVALID]
+
+    @property
+    def report(self) -> BatchReport:
+        """The same, as a run of any other batch reports."""
+        return BatchReport(
+            statistics=self.statistics,
+            stopped=self.stopped,
+            written_rows=self.rows,
+            cost_dollars=self.cost_dollars,
+            reasons=self.reasons,
+        )
 
 
 def write_npis(lake: Path) -> int:
@@ -90,7 +106,10 @@ class RegistryUpdate:
     mode: Mode = "intelligent"
     many: int = MANY
     max_age: dt.timedelta | None = None
+    budget_dollars: float | None = None  # for the look-ups over the API
     stop: Stop = field(default_factory=Stop)
+    drive: Callable[[Coroutine[Any, Any, BatchReport]], BatchReport] = asyncio.run  # the look-ups alone
+    on_ready: Callable[[Statistics], None] = lambda _: None  # counts are known, nothing is asked yet
     on_progress: Callable[[Statistics], None] = lambda _: None  # after each look-up over the API, and each second
 
     def run(self) -> RegistryResult:
@@ -111,10 +130,13 @@ class RegistryUpdate:
             adopted = self._prepare(npis)
             counts = npis.ledger.counts()
             result = RegistryResult(npis=counts.total(), known_before=counts["done"], adopted_rows=adopted)
+            result.statistics.count_batch(counts)
+            self.on_ready(result.statistics)
             self._fill(npis, result)
             counts = npis.ledger.counts()
+            result.statistics.count_batch(counts)
             result.failed, result.pending = counts["failed"], counts["pending"]
-            result.invalid = npis.ledger.reasons()[INVALID]
+            result.reasons = npis.ledger.reasons()
             npis.drop_replaced()
             result.rows = npis.rows
         result.cost_dollars = result.statistics.cost(prices_of(self.settings))
@@ -171,11 +193,16 @@ class RegistryUpdate:
         elif is_many:
             self._from_bulk_if_it_can_be_had(npis, result)
         if self.mode != "bulk_only" and npis.ledger.pending() and not self.stop.requested:
-            asyncio.run(self._from_api(npis, result, self.stop))
-            why = result.stopped or ("all look-ups failed" if _all_failed(result.statistics) else None)
+            self.drive(self._from_api(npis, result, self.stop))
+            why = self._why_the_api_gave_up(result)
             if self.mode == "intelligent" and not is_many and why is not None:
                 logger.warning("the API gave up (%s); the bulk files are asked instead", why)
                 self._from_bulk_if_it_can_be_had(npis, result)
+
+    def _why_the_api_gave_up(self, result: RegistryResult) -> str | None:
+        if self.stop.requested:
+            return self.stop.reason if self.stop.is_service_down else None
+        return "all look-ups failed" if _all_failed(result.statistics) else None
 
     def _from_bulk(self, npis: NpiLookUps, result: RegistryResult) -> None:
         bulk = self._bulk()
@@ -224,6 +251,7 @@ class RegistryUpdate:
             options=options,
             statistics=statistics,
             stop=stop,
+            budget_dollars=self.budget_dollars,
             on_outcome=lambda _outcome: self.on_progress(statistics),
             on_beat=lambda: self.on_progress(statistics),
         )

@@ -22,8 +22,9 @@ import duckdb
 import pytest
 
 from mrf_assets.cli.app import main
-from mrf_assets.cli.enrich import BEGUN_LINE, SAVED_LINE, SHUTDOWN_LINE, UNCHANGED_LINE
+from mrf_assets.cli.enrich_run import BEGUN_LINE, SAVED_LINE, SHUTDOWN_LINE, UNCHANGED_LINE
 from mrf_assets.ingest.pipeline import ingest
+from mrf_assets.lake.catalog import connect
 from mrf_assets.providers import Enrichment, tuning_hint
 from mrf_assets.providers.lookup import BatchOptions, Statistics, dollars_text
 from mrf_assets.schema import ENRICHED
@@ -840,6 +841,58 @@ def test_what_is_published_is_an_input(desk: Desk) -> None:
     assert 0 == code
     assert len(rates) > 5
     assert [str(row["npi"]) for row in rates] == [query["number"] for query in desk.server.queries]
+
+
+@pytest.fixture
+def lake(desk: Desk) -> Path:
+    """An output folder with one network, among whose numbers one is no NPI."""
+    published = document(seed=5, codes=[("CPT", "99213"), ("CPT", "70450")])
+    published["provider_references"][0]["provider_groups"][0]["npi"] = [int(NPIS[0]), 1234567890]
+    (desk.folder / "a.json").write_bytes(render(published))
+    identity = NetworkIdentity(rule="explicit", rule_version=1, scope="t", raw_id="a", period="2026-11")
+    task = FileTask(address=Address(str(desk.folder / "a.json")), network_id="t~a", identity=identity)
+    ingest(task.network_id, [task], Settings(output_dir=desk.folder / "lake")).require_published()
+    return desk.folder / "lake"
+
+
+_FILL = ("--input", "asset:providers", "--output-dir", "lake")
+
+
+def test_without_an_output_the_lake_itself_gets_names(desk: Desk, lake: Path) -> None:
+    """The views have them, though Dagster never ran; a published number that is no NPI ends in no error."""
+    code, told, _ = desk.run(*_FILL)
+
+    with connect(lake) as connection:
+        named = connection.execute("SELECT count(*) FROM provider_directory WHERE provider_name IS NOT NULL").fetchall()
+        found = connection.execute(
+            "SELECT any_value(provider_name) FROM rates_by_provider WHERE npi = ?", [int(NPIS[0])]
+        ).fetchall()
+    assert 0 == code
+    assert "invalid_npi" in told
+    assert [(len(desk.server.queries),)] == named
+    basic = provider(NPIS[0])["basic"]
+    assert [(basic.get("organization_name") or f"{basic['first_name']} {basic['last_name']}",)] == found
+
+
+def test_a_lake_that_is_filled_again_asks_for_what_is_new(desk: Desk, lake: Path) -> None:
+    """Its progress lies with it, wherever one stands."""
+    desk.run(*_FILL)
+    asked = len(desk.server.queries)
+
+    assert 0 == desk.run(*_FILL)[0]
+    assert 0 < asked == len(desk.server.queries)
+    assert (lake / "reference").is_dir()
+    assert not (desk.folder / "enrichment_progress.sqlite").exists()
+
+
+@pytest.mark.parametrize("flags", [("--retry-failed",), ("--stages", "npi"), ("--checkpoint", "mine.json")])
+def test_flags_that_need_an_output_are_refused(desk: Desk, lake: Path, flags: tuple[str, ...]) -> None:
+    """They would do nothing."""
+    code, _, told = desk.run(*_FILL, *flags)
+
+    assert 2 == code
+    assert f"{flags[0]}: needs --output" in told
+    assert not (lake / "reference").exists()
 
 
 def test_the_stage_deep_completes_what_the_registry_does_not_tell(desk: Desk) -> None:

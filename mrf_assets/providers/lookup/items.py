@@ -95,6 +95,7 @@ class Stop:
         self._event = asyncio.Event()
         self.reason: str | None = None
         self.at_once = False  # do not even wait for what is under way
+        self.is_service_down = False  # the reason: nobody asked for it, and no budget
 
     @property
     def requested(self) -> bool:
@@ -108,6 +109,11 @@ class Stop:
         else:
             self.reason = reason
         self._event.set()
+
+    def give_up(self, reason: str) -> None:
+        """End the batch because the service does not answer."""
+        self.is_service_down = self.is_service_down or not self.requested
+        self.request(reason)
 
     async def wait(self) -> None:
         """Until it is requested."""

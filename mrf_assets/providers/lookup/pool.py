@@ -191,7 +191,7 @@ class Pool:
         self._refused_since = now if self._refused_since is None else self._refused_since
         seconds = now - self._refused_since
         if seconds > self.options.give_up_refused_seconds and not self.stop.requested:
-            self.stop.request(f"everything was refused for {seconds:.0f} s (the last: {failure.reason})")
+            self.stop.give_up(f"everything was refused for {seconds:.0f} s (the last: {failure.reason})")
 
     def _is_final(self, failure: LookUpFailed, retries: int, refusals: int) -> bool:
         if failure.is_refusal:
@@ -226,7 +226,7 @@ class Pool:
                 statistics.item_ended(outcome.seconds)
                 self._failures_in_a_row += 1
                 if self._failures_in_a_row >= self.options.give_up_after and not self.stop.requested:
-                    self.stop.request(
+                    self.stop.give_up(
                         f"{self._failures_in_a_row} look-ups failed in a row (the last: {outcome.reason})"
                     )
             case Unfinished():

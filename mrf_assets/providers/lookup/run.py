@@ -90,11 +90,7 @@ class Batch:
 
     async def _work_off(self) -> BatchReport:
         statistics, options = self._pool.statistics, self._pool.options
-        counts = self._ledger.counts()
-        statistics.total = counts.total()
-        # What it counts already was done by a run before this one with the same statistics.
-        statistics.completed_before = max(counts["done"] - statistics.completed, 0)
-        statistics.failed_before = max(counts["failed"] - statistics.failed, 0)
+        statistics.count_batch(self._ledger.counts())
         fresh: list[Outcome] = []
         writing = asyncio.ensure_future(asyncio.sleep(0))  # one part at a time, beside the look-ups
         try:

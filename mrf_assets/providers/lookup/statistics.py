@@ -51,6 +51,12 @@ class Statistics:
         """Since the first start."""
         return 0.0 if self._started is None else max(self.clock() - self._started, 1e-9)
 
+    def count_batch(self, counts: Counter[str]) -> None:
+        """Take in a ledger's counts: what this run did not do was done before it."""
+        self.total = counts.total()
+        self.completed_before = max(counts["done"] - self.completed, 0)
+        self.failed_before = max(counts["failed"] - self.failed, 0)
+
     def cost(self, prices: Prices) -> float:
         """US dollars of this run so far."""
         return prices.cost(self.requests, self.received_bytes, self.seconds)

@@ -38,8 +38,9 @@ fuzz: $(VENV)/.installed  ## The readers against each other on new documents for
 soak: $(VENV)/.installed  ## 200 networks from a payer whose every tenth answer is faulty; minutes
 	$(BIN)/python -m benchmarks.soak
 
-docs: $(VENV)/.installed  ## The data dictionary, out of schema, views and queries
+docs: $(VENV)/.installed  ## The data dictionary and the page of settings, out of the code
 	$(BIN)/python -m mrf_assets.lake.data_dictionary docs/data_dictionary.md
+	$(BIN)/python -m mrf_assets.settings.reference_page docs/settings.md
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -24,7 +24,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import ENGINE, write_chapter
-from mrf_assets.providers.lookup import Answer, Batch, BatchOptions, Item, Ledger, LookUp, Pool, Statistics, output_at
+from mrf_assets.providers.lookup import (
+    Answer,
+    Item,
+    Ledger,
+    LookUp,
+    LookUpOptions,
+    LookUpRun,
+    Pool,
+    Statistics,
+    output_at,
+)
 from mrf_assets.providers.nppes import NppesClient
 from mrf_assets.providers.nppes.answers import read_answer
 from mrf_assets.schema import NPI_REGISTRY
@@ -85,11 +95,11 @@ def work(
     *,
     keep_alive: bool = True,
     client_per_look_up: bool = False,
-    **options: Any,  # noqa: ANN401 - of BatchOptions
+    **options: Any,  # noqa: ANN401 - of LookUpOptions
 ) -> dict[str, Any]:
     """Look up so many NPIs, and tell what it took. Without an address, answers come from memory."""
     logging.disable(logging.INFO)
-    given = BatchOptions(**{"rate_limit_delay_seconds": _FAST} | options)
+    given = LookUpOptions(**{"rate_limit_delay_seconds": _FAST} | options)
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
         items = (
             (Item(key=str(number)) for number in range(10**9, 10**9 + count))
@@ -112,7 +122,7 @@ def work(
             pool = Pool(look_up, given, statistics=statistics)
             output = output_at(Path(folder) / "out", NPI_REGISTRY.arrow)
             output.restore([], 0)
-            return (await Batch(ledger, output, NPI_REGISTRY.arrow, pool).run()).written_rows
+            return (await LookUpRun(ledger, output, NPI_REGISTRY.arrow, pool).run()).written_rows
 
         rows = asyncio.run(go())
         seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_before

@@ -25,7 +25,7 @@ from isal import igzip
 from mrf_assets import startup as lean_start  # as our programs begin and end; all contenders alike
 from mrf_assets.extract.fast.splitter import BracketStream
 from mrf_assets.ingest.pipeline import ingest
-from mrf_assets.settings import Settings
+from mrf_assets.settings import ReaderName, Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets.urls.address import Address
 
@@ -58,7 +58,7 @@ _REFERENCE = f"STRUCT(provider_group_id VARCHAR, provider_groups {_GROUP}[])"
 _COLUMNS = f"{{'in_network': '{_ITEM}[]', 'provider_references': '{_REFERENCE}[]'}}"
 
 
-def ours(reader: str) -> Callable[[Path, Path, Path | None], dict[str, float]]:
+def ours(reader: ReaderName) -> Callable[[Path, Path, Path | None], dict[str, float]]:
     """The whole path: gz -> staged, audited and published parquet."""
 
     def run(file: Path, out: Path, whitelist: Path | None) -> dict[str, float]:

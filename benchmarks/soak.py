@@ -28,9 +28,9 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from mrf_assets.batch_orchestrator import execute_batch
 from mrf_assets.fetch import open_url
 from mrf_assets.lake.store import Store
-from mrf_assets.runner.batch import execute_batch
 from mrf_assets.sources import read_source
 from mrf_assets_tests.factory import document, gzipped, index, plans, render
 from mrf_assets_tests.mrf_server import Answer, Gate, MrfServer, Request

@@ -19,11 +19,11 @@ import pyarrow as pa
 from mrf_assets.errors import LookUpFailed
 from mrf_assets.providers.lookup import (
     Answer,
-    Batch,
-    BatchOptions,
-    Failure,
     Item,
     Ledger,
+    LookUpFailure,
+    LookUpOptions,
+    LookUpRun,
     Pool,
     Result,
     output_at,
@@ -62,18 +62,18 @@ async def in_memory() -> None:
         match outcome:
             case Result():
                 print(f"{outcome.row['word']} has {outcome.row['length']} letters, after {outcome.requests} request(s)")
-            case Failure():
+            case LookUpFailure():
                 print(f"{outcome.item.key}: {outcome.reason}")
 
 
 async def with_ledger(folder: Path) -> int:
     """The whole: resumable, with an output that has each row once; run it again and nothing is asked."""
-    options = BatchOptions(max_workers=20, rate_limit_delay_seconds=0.001, backoff_seconds=0.01)
+    options = LookUpOptions(max_workers=20, rate_limit_delay_seconds=0.001, backoff_seconds=0.01)
     output = output_at(folder / "words", SCHEMA)
     with Ledger(folder / "words.sqlite") as ledger:
         ledger.add(Item(key=f"word-{number}", priority=number) for number in range(200))
         recover(ledger, output, SCHEMA)
-        report = await Batch(ledger, output, SCHEMA, Pool(look_up, options)).run()
+        report = await LookUpRun(ledger, output, SCHEMA, Pool(look_up, options)).run()
     numbers = report.statistics
     print(f"{numbers.completed} of {numbers.total} done with {numbers.requests} requests, {report.written_rows} rows")
     return 0 if numbers.completed + numbers.failed == numbers.total else 1

@@ -2,7 +2,7 @@
 
 Read it in this order; a line imports from the lines above it alone, and stages import no other stage.
 
-words     text, urls, errors, limits, settings, schema, whitelist, tasks, priority
+words     text, urls, errors, settings, schema, whitelist, tasks, priority
           Values; no I/O but for the lists of a whitelist.
 tools     startup, clock, child_processes, files, alerts, tls, stream
           They know no payer.

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import settings
 
 from mrf_assets.extract import Reader, Request, Tally, read_reference
-from mrf_assets.limits import Limits
 from mrf_assets.schema import TABLES
+from mrf_assets.settings import Limits
 from mrf_assets.stream.raw_file import RawFile, TransferCounts
 from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import Document, render

@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from mrf_assets.providers.lookup import (
     Answer,
-    Batch,
-    BatchOptions,
     Fresh,
     Item,
     Ledger,
+    LookUpOptions,
+    LookUpRun,
     Outcome,
     Output,
     Pool,
@@ -35,7 +35,7 @@ from mrf_assets.providers.lookup.waiting_rows import Part
 _COLUMNS: dict[str, pa.DataType] = {"key": pa.string(), "round": pa.int64(), "at": pa.timestamp("us", tz="UTC")}
 SCHEMA = pa.schema(_COLUMNS)
 ITEMS = 45
-OPTIONS = BatchOptions(max_workers=4, checkpoint_interval=10, rate_limit_delay_seconds=0.0, adaptive=False)
+OPTIONS = LookUpOptions(max_workers=4, checkpoint_interval=10, rate_limit_delay_seconds=0.0, adaptive=False)
 FIRST, SECOND = 1, 2
 # In their order. Those of the second round come after a first that went well.
 STEPS = {
@@ -141,7 +141,7 @@ def go(ledger: Ledger, output: Output, number: int, calls: list[str], step: str 
             killing.kill_at("checkpoint")
 
     recover(ledger, killing, SCHEMA)
-    batch = Batch(ledger, killing, SCHEMA, Pool(look_up, OPTIONS), on_checkpoint=on_checkpoint)
+    batch = LookUpRun(ledger, killing, SCHEMA, Pool(look_up, OPTIONS), on_checkpoint=on_checkpoint)
     asyncio.run(batch.run())
     drop_replaced(ledger, killing, "key")
 

@@ -92,7 +92,7 @@ def listing_of_azure(*names: str, marker: str = "") -> str:
 
 def led_to(server: MrfServer, options: FetchOptions | None = None) -> Opener:
     """An opener that finds every host of the world at the server, and the server's own addresses as they are."""
-    given = options or FetchOptions(max_retries=0, read_seconds=60, connect_seconds=60)
+    given = options or FetchOptions(max_retries=0, read_timeout_seconds=60, connect_timeout_seconds=60)
 
     @contextmanager
     def opener(address: Address) -> Iterator[RawFile]:

@@ -15,13 +15,15 @@ from mrf_assets.lake.data_dictionary import data_dictionary
 from mrf_assets.providers.directory import write_directory
 from mrf_assets.providers.nppes.bulk_columns import REPAIRS
 from mrf_assets.providers.registry import write_npis
-from mrf_assets.settings import DiscoverySettings, EnrichSettings, Settings, dagster_home
+from mrf_assets.settings import ALL_SETTINGS, Settings, dagster_home
+from mrf_assets.settings.reference_page import settings_page
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import document, render
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUERIES = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
 
 
@@ -81,15 +83,16 @@ def test_the_data_dictionary_is_of_today() -> None:
     assert data_dictionary() == (ROOT / "docs" / "data_dictionary.md").read_text()
 
 
-def test_every_setting_is_in_the_readme() -> None:
-    """Each field of the settings has its variable in the README's tables."""
-    names = {
-        *Settings.__dataclass_fields__,
-        *EnrichSettings.__dataclass_fields__,
-        *DiscoverySettings.__dataclass_fields__,
-    }
-    variables = {f"MRF_{name.upper()}" for name in names}
-    assert set() == {variable for variable in variables if f"`{variable}`" not in README}
+def test_the_page_of_settings_is_of_today() -> None:
+    """`make docs` writes it anew."""
+    assert settings_page() == (ROOT / "docs" / "settings.md").read_text()
+
+
+def test_no_page_names_a_setting_that_is_none() -> None:
+    """A reader sets what stands there."""
+    known = {f"MRF_{name.upper()}" for kind in ALL_SETTINGS for name in kind.model_fields}
+    named = {name for page in PAGES for name in re.findall(r"MRF_[A-Z0-9_]*[A-Z0-9]\b(?!_)(?!\*)", page.read_text())}
+    assert set() == {name for name in named if name not in known}
 
 
 def test_the_default_storage_is_the_one_the_readme_names() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import click
 import pytest
 
+from mrf_assets.batch_orchestrator import execute_batch
 from mrf_assets.cli.app import cli, main
 from mrf_assets.cli.options import LocalPath
 from mrf_assets.defs.resources import Ingestor
@@ -18,7 +18,7 @@ from mrf_assets.errors import SettingError
 from mrf_assets.lake.catalog import connect, write_catalog
 from mrf_assets.lake.store import Store
 from mrf_assets.providers import EnrichOptions
-from mrf_assets.runner.batch import continue_batch, execute_batch
+from mrf_assets.runner.batch import continue_batch
 from mrf_assets.runner.history import all_statistics
 from mrf_assets.settings import (
     DiscoverySettings,
@@ -73,10 +73,10 @@ def test_all_commands_with_an_output_folder_are_among_them() -> None:
 
 _CLASSES: tuple[Any, ...] = (Settings, EnrichSettings, IndexWatching, DiscoverySettings)
 _PATH_SETTINGS = [
-    pytest.param(kind, each.name, id=f"{kind.__name__}.{each.name}")
+    pytest.param(kind, each, id=f"{kind.__name__}.{each}")
     for kind in _CLASSES
-    for each in fields(kind)
-    if get_type_hints(kind)[each.name] in (Path, Path | None)
+    for each, field in kind.model_fields.items()
+    if "Path" in str(field.annotation)
 ]
 
 

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable
 from mrf_assets.alerts import Alert, send_alert
 from mrf_assets.batches.manifest import NetworkRecord
 from mrf_assets.batches.statistics import cost_of
-from mrf_assets.providers.lookup import dollars_text
-from mrf_assets.settings import Operations
+from mrf_assets.settings import Operations, dollars_text
 
 _WARN_SHARE = 0.8
 
 
-class Budget:
+class BatchBudget:
     """Warns once at 80 %, and allows nothing more at 100 %. Without a budget it allows all.
 
     `runs` are those that the batch had before; `warn` tells whoever looks on.

@@ -14,14 +14,13 @@ from typing import Any
 
 from mrf_assets.alerts import Alert, Severity
 from mrf_assets.batches.manifest import NetworkRecord
-from mrf_assets.providers.lookup import dollars_text
-from mrf_assets.settings import Operations
+from mrf_assets.settings import Operations, dollars_text
 
 _HOUR_SECONDS = 3_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class NetworkFailure:
     """One network that failed, and why."""
 
     network_id: str
@@ -100,7 +99,7 @@ class BatchStatistics:
     canceled: int = 0
     pending: int = 0  # not begun
     running: tuple[Running, ...] = ()
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[NetworkFailure, ...] = ()
     source_bytes: int = 0  # downloaded, compressed
     json_bytes: int = 0
     rate_rows: int = 0  # published
@@ -243,7 +242,7 @@ def count(
             if record.status in ("running", "queued")
         ),
         failures=tuple(
-            Failure(
+            NetworkFailure(
                 network_id=record.network_id,
                 run_id=record.run_id,
                 error=record.error or "",
@@ -328,12 +327,10 @@ def batch_alert(statistics: BatchStatistics, *, reason: str | None = None) -> Al
 
 
 def _cost(gb: float, core_hours: float, operations: Operations) -> Cost:
-    has_prices = operations.price_per_gb or operations.price_per_core_hour
-    dollars = gb * operations.price_per_gb + core_hours * operations.price_per_core_hour
     return Cost(
         gb=gb,
         core_hours=core_hours,
-        dollars=dollars if has_prices else None,
+        dollars=operations.dollars(gb=gb, core_hours=core_hours) if operations.has_prices else None,
         budget_dollars=operations.budget_dollars,
     )
 

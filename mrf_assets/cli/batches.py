@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mrf_assets import submit as submission
 from mrf_assets.batches.statistics import BatchStatistics
-from mrf_assets.cli.options import LocalPath
+from mrf_assets.cli.options import BUDGET, OUTPUT_DIR, WORKERS, from_flags
 from mrf_assets.cli.status_view import StatusView, batches_table, job_lines, status_lines
 from mrf_assets.cli.submit import Shown, show_errors, show_job
 from mrf_assets.errors import MrfError, SettingError
@@ -25,19 +25,9 @@ from mrf_assets.text import printable_json
 _PIPED_WIDTH = 1_000  # characters
 BUDGET_EXIT_CODE = 3
 
-OUTPUT_DIR = click.option(
-    "--output-dir", type=LocalPath(), help="The output folder of the batch.  [default: mrf_output]"
-)
 _BATCH = click.argument("batch_id", metavar="[BATCH]", required=False)
-_WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks at a time.")
 _VERBOSE = click.option("--verbose", is_flag=True, help="Everything that happens goes to the console.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
-BUDGET = click.option(
-    "--budget",
-    "budget_dollars",
-    type=float,
-    help="Dollars that the batch may cost; it warns at 80 % and begins no network after 100 %.",
-)
 
 
 @click.command()
@@ -56,7 +46,7 @@ def status(
     prints it. What DAGSTER_HOME does not tell is asked of the webserver at --url, by default http://localhost:3000.
     The exit code is 0 where all succeeded, 1 where not, 2 where nothing is known of it.
     """
-    folder = Settings.from_environment(output_dir=output_dir).output_dir
+    folder = from_flags(Settings, output_dir=output_dir).output_dir
     shown = Shown(wait=wait, errors_only=errors_only, as_json=as_json)
     if url is not None:
         if batch_id is None:
@@ -121,7 +111,7 @@ def stats(output_dir: Path | None, days: int, as_json: bool) -> None:
     """Add up all batches and other jobs of the last days, those of sensors and of the UI too."""
     from mrf_assets.runner.history import platform_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
 
-    folder = Settings.from_environment(output_dir=output_dir).output_dir
+    folder = from_flags(Settings, output_dir=output_dir).output_dir
     found = platform_statistics(folder, dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=days))
     if not found.batches:
         click.echo(f"Note: DAGSTER_HOME={dagster_home()} has no batch of the last {days} days.", err=True)
@@ -138,7 +128,7 @@ def stats(output_dir: Path | None, days: int, as_json: bool) -> None:
 @click.command("retry-failed")
 @_BATCH
 @OUTPUT_DIR
-@_WORKERS
+@WORKERS
 @BUDGET
 @_VERBOSE
 def retry_failed(**flags: Any) -> None:  # noqa: ANN401 - click's values
@@ -152,7 +142,7 @@ def retry_failed(**flags: Any) -> None:  # noqa: ANN401 - click's values
 @click.command()
 @_BATCH
 @OUTPUT_DIR
-@_WORKERS
+@WORKERS
 @BUDGET
 @_VERBOSE
 def resume(**flags: Any) -> None:  # noqa: ANN401 - click's values
@@ -175,14 +165,14 @@ def _continue(
 ) -> None:
     from mrf_assets.runner.batch import continue_batch  # noqa: PLC0415 - imports Dagster, 1.5 s
 
-    settings = Settings.from_environment(output_dir=output_dir)
+    settings = from_flags(Settings, output_dir=output_dir)
     summary = continue_batch(
         settings.output_dir,
         batch_id,
         failed_only=failed_only,
         workers=workers,
         verbose=verbose,
-        operations=Operations.from_environment(budget_dollars=budget_dollars),
+        operations=from_flags(Operations, budget_dollars=budget_dollars),
     )
     finish(summary, settings)
 

@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.cli.options import TAXONOMY_CODES_HELP, LocalPath
+from mrf_assets.cli.options import MEMORY, OUTPUT_DIR, TAXONOMY_CODES, from_flags, setting_option
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.quality import check_networks
 from mrf_assets.quality.network_rules import CheckResult
@@ -24,7 +24,6 @@ from mrf_assets.settings import Settings
 from mrf_assets.text import printable, printable_json
 from mrf_assets.whitelist import Whitelists
 
-_PATH = LocalPath()
 _PIPED_WIDTH = 1_000  # characters
 _GHOSTS = "rates.specialty_fits"
 _GHOSTS_HINT = " Ghost rates need --taxonomy-codes and the asset provider_directory."
@@ -32,22 +31,18 @@ _GHOSTS_HINT = " Ghost rates need --taxonomy-codes and the asset provider_direct
 
 @click.command()
 @click.argument("networks", nargs=-1)
-@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
-@click.option("--cpt-whitelist", type=_PATH, help="Billing codes that each network should have.")
-@click.option(
-    "--taxonomy-codes",
-    type=_PATH,
-    help=TAXONOMY_CODES_HELP,
-)
-@click.option("--memory-mb", type=int, help="Memory that a rule may take.  [default: 1024]")
+@OUTPUT_DIR
+@setting_option(Settings, "cpt_whitelist", description="File of the billing codes that each network should have.")
+@TAXONOMY_CODES
+@MEMORY
 @click.option("--strict", is_flag=True, help="Warnings count as errors, too.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def check(networks: tuple[str, ...], memory_mb: int | None, strict: bool, form: str, **settings: Any) -> None:  # noqa: ANN401 - click's values
+def check(networks: tuple[str, ...], strict: bool, form: str, **settings: Any) -> None:  # noqa: ANN401 - click's values
     """Judge what is published, by default all NETWORKS: each by itself, beside others, and beside its past.
 
     Nothing is changed. JSON is one object for each rule and network, passed ones too.
     """
-    given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
+    given = from_flags(Settings, **settings)
     try:
         print_warnings(Whitelists.of(given).warnings)
         found = check_networks(given, networks)

@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mrf_assets.cli.options import RAW_TEXT_HELP, LocalPath
+from mrf_assets.cli.options import RAW_TEXT_HELP, REGISTRY, LocalPath, from_flags, setting_option
 from mrf_assets.errors import FetchError, SettingError, StreamError
 from mrf_assets.fetch import FetchOptions, open_url
-from mrf_assets.settings import (
-    DISCOVERY_MODES,
-    MAX_WATCHED,
-    MAX_WORKERS,
-    DiscoverySettings,
-    IndexWatching,
-    Settings,
-)
+from mrf_assets.settings import MAX_WATCHED, DiscoverySettings, IndexWatching, Settings
 from mrf_assets.text import package_log, printable, printable_json
 from mrf_assets.watch.registry import read_registry
 
@@ -36,14 +29,10 @@ _MARKS = {"found": "✅", "nothing": "⚠️ ", "blocked": "⛔", "failed": "❌
 @click.option(
     "--input", "location", help="A list of portals: addresses, or a CSV with portal_url.  [default: MRF_PORTALS]"
 )
-@click.option("--mode", type=click.Choice(DISCOVERY_MODES), help="Which ways are taken when.  [default: intelligent]")
+@setting_option(DiscoverySettings, "discovery_mode")
 @click.option("--output", type=_PATH, help="Write what was found there, as CSV for `mrf run --source csv`.")
 @click.option("--raw-text", is_flag=True, help=RAW_TEXT_HELP)
-@click.option(
-    "--max-parallel",
-    type=click.IntRange(1, MAX_WORKERS),
-    help="Portals, and pages in the browser, at a time.  [default: 4]",
-)
+@setting_option(DiscoverySettings, "scraper_pool_size")
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Whether a browser may be used.")
 @click.option("--collect-toc/--no-collect-toc", default=True, show_default=True, help="Tables of contents.")
 @click.option("--collect-files/--no-collect-files", default=True, show_default=True, help="Rates and other files.")
@@ -51,7 +40,7 @@ _MARKS = {"found": "✅", "nothing": "⚠️ ", "blocked": "⛔", "failed": "❌
 @click.option("--match", default="", help="Only addresses with this text in them.")
 @click.option("--watch", is_flag=True, help="Register the indexes that were found, for the sensor.")
 @click.option("--watch-limit", type=click.IntRange(1), default=MAX_WATCHED, show_default=True, help="Of one portal.")
-@click.option("--registry", type=_PATH, help="The registry.  [default: indexes.toml in DAGSTER_HOME]")
+@REGISTRY
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines, one per portal.")
 @click.option("--verbose", is_flag=True, help="Tell each request's trouble.")
 def discover(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
@@ -66,8 +55,10 @@ def discover(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: An
     from mrf_assets.discover import Wanted, discover as look, read_portals, watch_found, write_found  # noqa: PLC0415
 
     settings = Settings.from_environment()
-    looking = DiscoverySettings.from_environment(discovery_mode=flags["mode"], scraper_pool_size=flags["max_parallel"])
-    registry = IndexWatching.from_environment(index_registry=flags["registry"]).registry
+    looking = from_flags(
+        DiscoverySettings, discovery_mode=flags["discovery_mode"], scraper_pool_size=flags["scraper_pool_size"]
+    )
+    registry = from_flags(IndexWatching, index_registry=flags["index_registry"]).registry
     location = flags["location"]
     if location is None and not portals and looking.portals is not None:
         location = str(looking.portals)

@@ -13,23 +13,20 @@ import click
 
 from mrf_assets.alerts import check_alert_urls, send_alert
 from mrf_assets.cli.enrich_run import FileRun, LakeRun
-from mrf_assets.cli.options import LocalPath
+from mrf_assets.cli.options import LocalPath, from_flags, setting_option
 from mrf_assets.errors import LookUpFailed, MrfError, SettingError
 from mrf_assets.providers import (
     STAGES,
     EnrichOptions,
     Estimate,
-    batch_options,
     estimate,
     failed_alert,
+    look_up_options,
 )
 from mrf_assets.providers.inputs import PUBLISHED
-from mrf_assets.providers.lookup import (
-    BatchOptions,
-    dollars_text,
-)
+from mrf_assets.providers.lookup import LookUpOptions
 from mrf_assets.providers.nppes import run_check
-from mrf_assets.settings import MAX_WORKERS, EnrichSettings, Operations
+from mrf_assets.settings import MAX_WORKERS, EnrichSettings, Operations, dollars_text
 from mrf_assets.text import package_log, printable
 
 logger = logging.getLogger(__name__)
@@ -50,15 +47,14 @@ _PROBLEMS_TOLD = 20
     type=_PATH,
     help="A folder for parquet parts, or a file that ends in .csv; for asset:providers by default DIR/reference.",
 )
-@click.option(
-    "--output-dir",
+@setting_option(
+    EnrichSettings,
     "output_dir",
     metavar="DIR",
-    type=_PATH,
-    help="What is published, for --input asset:providers.  [default: mrf_output]",
+    description="What is published, for --input asset:providers.",
 )
 @click.option("--stages", default=_STAGES, show_default=True, help=f"Which of {', '.join(STAGES)}.")
-@click.option("--max-workers", type=click.IntRange(1, MAX_WORKERS), help="Look-ups at a time, up to 20.  [default: 10]")
+@setting_option(EnrichSettings, "batch_size")
 @click.option("--ramp", help="FROM:TO workers: begin with the first, go up while nothing is refused (10:20).")
 @click.option(
     "--checkpoint",
@@ -77,7 +73,7 @@ _PROBLEMS_TOLD = 20
 @click.option("--fresh", is_flag=True, help="Ask for every record anew; the default.")
 @click.option("--limit", type=click.IntRange(1), help="Look up the first N.")
 @click.option("--min-priority", type=float, help="Leave out records of less priority.")
-@click.option("--max-rpm", type=click.IntRange(1), help="Never more requests a minute than this.")
+@setting_option(EnrichSettings, "max_requests_per_minute")
 @click.option(
     "--budget", type=click.FloatRange(0, min_open=True), help="US dollars; the run stops when they are spent."
 )
@@ -94,7 +90,9 @@ def enrich(check: bool, dry_run: bool, strict_exit: bool, verbose: bool, **flags
     Try again:     mrf enrich --input npis.csv --output data_enriched_retry.csv --retry-failed
     Fill a lake:   mrf enrich --input asset:providers --output-dir lake
     """  # noqa: D301 - \b is click's
-    settings = EnrichSettings.from_environment(output_dir=flags.pop("output_dir"))
+    settings = from_flags(
+        EnrichSettings, **{name: flags.pop(name) for name in ("output_dir", "batch_size", "max_requests_per_minute")}
+    )
     if check:
         _check(settings)
         return
@@ -142,14 +140,13 @@ def _options(flags: dict[str, Any], settings: EnrichSettings) -> EnrichOptions:
     )
 
 
-def _batch(flags: dict[str, Any], settings: EnrichSettings) -> BatchOptions:
-    first, most = _ramp(flags["ramp"], flags["max_workers"])
-    return batch_options(
+def _batch(flags: dict[str, Any], settings: EnrichSettings) -> LookUpOptions:
+    first, most = _ramp(flags["ramp"])
+    return look_up_options(
         settings,
         max_workers=most,
         first_workers=first,
         checkpoint_interval=flags["checkpoint_interval"],
-        max_requests_per_minute=flags["max_rpm"],
         limit=flags["limit"],
         least_priority=flags["min_priority"],
     )
@@ -186,9 +183,9 @@ def _age(text: str | None) -> dt.timedelta | None:
     return dt.timedelta(**{_AGE_UNITS[found[2]]: int(found[1])})
 
 
-def _ramp(text: str | None, max_workers: int | None) -> tuple[int | None, int | None]:
+def _ramp(text: str | None) -> tuple[int | None, int | None]:
     if text is None:
-        return None, max_workers
+        return None, None
     found = _RAMP.match(text)
     if not found or not 1 <= int(found[1]) <= int(found[2]) <= MAX_WORKERS:
         raise SettingError("--ramp", f"is {text!r}; give FROM:TO with 1 <= FROM <= TO <= {MAX_WORKERS}, as in 10:20")

@@ -24,24 +24,14 @@ from mrf_assets.providers import (
     batch_lines,
     ended_alert,
     failures_hint,
-    prices_of,
     tuning_hint,
 )
 from mrf_assets.providers.directory import write_directory
 from mrf_assets.providers.fill_rates import NameConfidences
 from mrf_assets.providers.inputs import INVALID
-from mrf_assets.providers.lookup import (
-    BatchReport,
-    Pulse,
-    Statistics,
-    Stop,
-    counts_text,
-    dollars_text,
-    pace_text,
-    spent_text,
-)
+from mrf_assets.providers.lookup import LookUpReport, Pulse, Statistics, Stop, counts_text, pace_text, spent_text
 from mrf_assets.providers.registry import RegistryUpdate, write_npis
-from mrf_assets.settings import EnrichSettings
+from mrf_assets.settings import EnrichSettings, Prices, dollars_text
 from mrf_assets.text import printable
 
 _LINE_SECONDS = 30.0  # between two lines where there is no terminal
@@ -97,19 +87,19 @@ class _Run(ABC):
         self._names = NameConfidences()
 
     @abstractmethod
-    def _work(self) -> BatchReport:
+    def _work(self) -> LookUpReport:
         """What the command is for."""
 
     @abstractmethod
-    def _result_lines(self, report: BatchReport) -> Iterator[str]:
+    def _result_lines(self, report: LookUpReport) -> Iterator[str]:
         """Where the result stands."""
 
     @abstractmethod
-    def _errors_line(self, report: BatchReport) -> str:
+    def _errors_line(self, report: LookUpReport) -> str:
         """What to do about look-ups that failed."""
 
     @abstractmethod
-    def _has_failed(self, report: BatchReport) -> bool:
+    def _has_failed(self, report: LookUpReport) -> bool:
         """Whether somebody has to do something."""
 
     def go(self) -> None:
@@ -127,10 +117,10 @@ class _Run(ABC):
         if report.stopped is not None or self._has_failed(report):
             sys.exit(1)
 
-    def _drive(self, look_ups: Coroutine[Any, Any, BatchReport]) -> BatchReport:
+    def _drive(self, look_ups: Coroutine[Any, Any, LookUpReport]) -> LookUpReport:
         return asyncio.run(self._stoppable(look_ups))
 
-    async def _stoppable(self, look_ups: Coroutine[Any, Any, BatchReport]) -> BatchReport:
+    async def _stoppable(self, look_ups: Coroutine[Any, Any, LookUpReport]) -> LookUpReport:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stopped_by, number)
@@ -155,7 +145,7 @@ class _Run(ABC):
         self._bar.update(self._task, total=statistics.total, completed=done)
 
     def _progressed(self) -> None:
-        numbers, dollars = self._statistics, self._statistics.cost(prices_of(self._settings))
+        numbers, dollars = self._statistics, self._statistics.cost(self._settings.part(Prices))
         counts, spent, names = counts_text(numbers), spent_text(numbers, dollars), self._names.as_text()
         if self._console.is_terminal:
             self._bar.further_lines = f"{counts}, {names}\n{spent}"
@@ -163,7 +153,7 @@ class _Run(ABC):
         elif self._pulse.is_due():
             self._console.print(f"Enriching: {counts}, {names}; {spent}; {pace_text(numbers)}")
 
-    def _tell(self, report: BatchReport) -> None:
+    def _tell(self, report: LookUpReport) -> None:
         numbers = report.statistics
         ended = numbers.completed + numbers.failed
         if self._options.retry_failed and not numbers.pending and not ended:
@@ -192,7 +182,7 @@ class _Run(ABC):
 class FileRun(_Run):
     """A list of NPIs into a file or a folder."""
 
-    def _work(self) -> BatchReport:
+    def _work(self) -> LookUpReport:
         return Enrichment(
             options=self._options,
             settings=self._settings,
@@ -204,15 +194,15 @@ class FileRun(_Run):
             names=self._names,
         ).run(self._drive)
 
-    def _result_lines(self, report: BatchReport) -> Iterator[str]:
+    def _result_lines(self, report: LookUpReport) -> Iterator[str]:
         shown = f"{printable(str(self._options.output))} ({report.written_rows} rows)"
         yield f"Output: {shown if report.written_rows else 'none, as there is no row'}"
         yield f"Report: {RunFiles(self._options.checkpoint).report}"
 
-    def _errors_line(self, report: BatchReport) -> str:
+    def _errors_line(self, report: LookUpReport) -> str:
         return f"{RunFiles(self._options.checkpoint).errors}; {failures_hint(report)}"
 
-    def _has_failed(self, report: BatchReport) -> bool:
+    def _has_failed(self, report: LookUpReport) -> bool:
         return report.statistics.batch_failed > 0
 
 
@@ -221,7 +211,7 @@ class LakeRun(_Run):
 
     _directory_rows = 0
 
-    def _work(self) -> BatchReport:
+    def _work(self) -> LookUpReport:
         lake, fetching = self._settings.output_dir, FetchOptions.of(self._settings)
         write_npis(lake)
         result = RegistryUpdate(
@@ -240,15 +230,15 @@ class LakeRun(_Run):
         self._directory_rows = write_directory(lake)
         return result.report
 
-    def _result_lines(self, report: BatchReport) -> Iterator[str]:
+    def _result_lines(self, report: LookUpReport) -> Iterator[str]:
         reference = Reference(self._settings.output_dir)
         yield f"Registry: {printable(str(reference.registry))} ({report.written_rows} rows)"
         yield f"Directory: {printable(str(reference.directory))} ({self._directory_rows} rows)"
 
-    def _errors_line(self, report: BatchReport) -> str:
+    def _errors_line(self, report: LookUpReport) -> str:
         by_count = sorted(report.reasons.items(), key=lambda each: -each[1])
         return "; ".join(f"{count} x {printable(reason)}" for reason, count in by_count)
 
-    def _has_failed(self, report: BatchReport) -> bool:
+    def _has_failed(self, report: LookUpReport) -> bool:
         """Published numbers that are no NPI are a fact about the payer: the rules of quality count them."""
         return report.statistics.batch_failed > report.reasons.get(INVALID, 0)

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.cli.options import LocalPath
+from mrf_assets.cli.options import OUTPUT_DIR, REGISTRY, LocalPath, from_flags
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.runner.console import print_warnings
@@ -31,11 +31,10 @@ _CHECKED_STRUCTURES = 100
 _PROBLEMS_TOLD = 5
 _PIPED_WIDTH = 1_000  # characters
 _PATH = LocalPath()
-_REGISTRY = click.option("--registry", type=_PATH, help="The registry.  [default: indexes.toml in DAGSTER_HOME]")
 
 
 def _registry(given: Path | None) -> Path:
-    return IndexWatching.from_environment(index_registry=given).registry
+    return from_flags(IndexWatching, index_registry=given).registry
 
 
 @click.group("index")
@@ -60,10 +59,10 @@ def index_commands() -> None:
     "--probe-files/--no-probe-files", default=None, help="Ask whether files changed in place.  [default: ask]"
 )
 @click.option("--replace", is_flag=True, help="Change an index that is registered: the flags given, the rest stays.")
-@_REGISTRY
-def add(name: str, url: str, registry: Path | None, replace: bool, **values: Any) -> None:  # noqa: ANN401 - click's values
+@REGISTRY
+def add(name: str, url: str, index_registry: Path | None, replace: bool, **values: Any) -> None:  # noqa: ANN401 - click's values
     """Register the index at URL (or a path) under NAME."""
-    path = _registry(registry)
+    path = _registry(index_registry)
     url = _existing(url)
     whitelist = values["cpt_whitelist"]
     if whitelist is not None:
@@ -92,24 +91,24 @@ def _existing(url: str) -> str:
 
 @index_commands.command()
 @click.argument("name")
-@_REGISTRY
-def remove(name: str, registry: Path | None) -> None:
+@REGISTRY
+def remove(name: str, index_registry: Path | None) -> None:
     """Take NAME out of the registry. What it published stays, and is watched no longer."""
-    path = _registry(registry)
+    path = _registry(index_registry)
     remove_index(path, name)
     click.echo(f"Removed from {path}: {name}. Its networks stay as they are.")
 
 
 @index_commands.command("list")
-@click.option("--output-dir", type=_PATH, help="The output folder that the sensor fills.  [default: mrf_output]")
+@OUTPUT_DIR
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines, one per index.")
 @click.option("--retired", is_flag=True, help="The networks that left their index, too.")
-@_REGISTRY
-def list_indexes(registry: Path | None, output_dir: Path | None, as_json: bool, retired: bool) -> None:
+@REGISTRY
+def list_indexes(index_registry: Path | None, output_dir: Path | None, as_json: bool, retired: bool) -> None:
     """Show the registered indexes and how they stand."""
-    path = _registry(registry)
+    path = _registry(index_registry)
     indexes = read_registry(path)
-    store = IndexStore.under(Settings.from_environment(output_dir=output_dir).output_dir)
+    store = IndexStore.under(from_flags(Settings, output_dir=output_dir).output_dir)
     known = {status.name: status for status in store.statuses()} if store.exists else {}
     left = {each.name: store.retired(each.name) for each in indexes} if retired and known else {}
     if as_json:
@@ -148,10 +147,10 @@ def list_indexes(registry: Path | None, output_dir: Path | None, as_json: bool, 
 @index_commands.command()
 @click.argument("names", nargs=-1)
 @click.option("--whole", is_flag=True, help=f"Read indexes to their end, not {_CHECKED_STRUCTURES} structures.")
-@_REGISTRY
-def check(names: tuple[str, ...], whole: bool, registry: Path | None) -> None:
+@REGISTRY
+def check(names: tuple[str, ...], whole: bool, index_registry: Path | None) -> None:
     """Read the registry and its indexes (or NAMES), and say what is wrong. Writes nothing."""
-    path = _registry(registry)
+    path = _registry(index_registry)
     indexes = read_registry(path)
     if unknown := sorted(set(names) - {each.name for each in indexes}):
         raise SettingError("names", f"not registered in {path}: {', '.join(unknown)}")

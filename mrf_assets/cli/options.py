@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import click
 
 from mrf_assets.errors import SettingError
 from mrf_assets.priority import Priority
-from mrf_assets.settings import machine_path
-
-TAXONOMY_CODES_HELP = (
-    "CSV of what each specialty does (taxonomy, billing_code_type, billing_code), for ghost rates.  "
-    "[default: the one that `mrf catalog` was given last]"
+from mrf_assets.settings import (
+    IndexWatching,
+    Operations,
+    Settings,
+    SettingsModel,
+    choices_of,
+    flag_of,
+    machine_path,
+    shown_default,
 )
+
 RAW_TEXT_HELP = "In CSV, leave texts that a spreadsheet would run as a formula as they are."
+
+_M = TypeVar("_M", bound=SettingsModel)
+_Option = Callable[[Any], Any]  # decorates a command
 
 
 class LocalPath(click.Path):
@@ -40,6 +48,74 @@ class PriorityName(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click has it
         """The priority."""
         return value if isinstance(value, Priority) else Priority[super().convert(value, param, ctx)]
+
+
+class _Words(click.Choice[str]):
+    """Words that `--help` shows; the settings refuse others, in one line."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401, ARG002 - as click has it
+        """The word as it was given."""
+        return value
+
+
+def setting_option(
+    kind: type[SettingsModel],
+    name: str,
+    *,
+    flag: str | None = None,
+    description: str | None = None,
+    **others: Any,  # noqa: ANN401 - of `click.option`
+) -> _Option:
+    """The flag that sets one field of a class of settings, with its description and its default.
+
+    Args:
+        kind: The class.
+        name: The field; also the name of the command's argument.
+        flag: Where the command has another form of it, such as `--all-groups` beside it.
+        description: Where the field means something narrower here.
+        **others: Arguments of `click.option`.
+    """
+    field = kind.model_fields[name]
+    flag = flag or flag_of(field) or ""
+    # Without a default: the environment comes before it.
+    made: dict[str, Any] = {
+        "default": None,
+        "help": f"{description or field.description}  [default: {shown_default(field)}]",
+    }
+    kind_of_value = _click_type(field.annotation)
+    made |= {"is_flag": True} if kind_of_value is bool and "/" not in flag else {"type": kind_of_value}
+    return click.option(flag, name, **made | others)
+
+
+def _click_type(annotation: Any) -> Any:  # noqa: ANN401 - a type
+    if choices := choices_of(annotation):
+        return _Words(choices)
+    parts = get_args(annotation) or (annotation,)
+    kinds = [get_args(each)[0] if get_origin(each) is Annotated else each for each in parts]
+    if Path in kinds:
+        return LocalPath()
+    return next((each for each in (bool, int, float) if each in kinds), str)
+
+
+def from_flags(kind: type[_M], **flags: Any) -> _M:  # noqa: ANN401 - click's values
+    """Settings of the environment and of flags, which win; an error names the flag that was given.
+
+    Raises:
+        SettingError: A value that cannot be used.
+    """
+    try:
+        return kind.from_environment(**flags)
+    except SettingError as error:
+        field = kind.model_fields.get(error.name)
+        raise SettingError((field and flag_of(field)) or error.name, error.reason) from None
+
+
+OUTPUT_DIR = setting_option(Settings, "output_dir")
+MEMORY = setting_option(Settings, "query_memory_mb")
+TAXONOMY_CODES = setting_option(Settings, "taxonomy_codes")
+REGISTRY = setting_option(IndexWatching, "index_registry")
+BUDGET = setting_option(Operations, "budget_dollars")
+WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks at a time.")
 
 
 def named_values(flag: str, pairs: Sequence[str]) -> dict[str, str]:

@@ -12,10 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mrf_assets.alerts import check_alert_urls
-from mrf_assets.cli import (
-    batches as batch_commands,
-)
-from mrf_assets.cli.run import _FORCE, _WORKERS
+from mrf_assets.cli.options import BUDGET, WORKERS, from_flags
+from mrf_assets.cli.run import SKIP_UNCHANGED
 from mrf_assets.cli.sources import (
     EXTRACTION_OPTIONS,
     PRIORITY_OPTIONS,
@@ -51,20 +49,20 @@ _PIPED_WIDTH = 1_000  # characters
 @click.command()
 @with_options(SOURCE_OPTIONS)
 @with_options(EXTRACTION_OPTIONS)
-@_WORKERS
-@_FORCE
-@batch_commands.BUDGET
+@WORKERS
+@SKIP_UNCHANGED
+@BUDGET
 @with_options(PRIORITY_OPTIONS)
 @click.option("--sizes/--no-sizes", default=True, show_default=True, help="Ask the servers for the sizes of the files.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines: one per file, then one per problem.")
 def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Show what `run` with the same flags would do, and what is wrong with them. Writes nothing."""
-    del flags["workers"], flags["verbose"], flags["force"]
-    operations = Operations.from_environment(budget_dollars=flags.pop("budget_dollars"))
+    del flags["workers"], flags["verbose"]
+    operations = from_flags(Operations, budget_dollars=flags.pop("budget_dollars"))
     check_alert_urls(operations.alert_urls)
     priority, min_priority = flags.pop("priority"), flags.pop("min_priority")
     options, settings = split_flags(flags)
-    given = Settings.from_environment(**settings)
+    given = from_flags(Settings, **settings)
     read_whitelists(given)
     options = replace(options, limits=given.limits)
     tally = SourceTally()
@@ -77,7 +75,7 @@ def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -
     priorities = _priorities(tasks, priority, min_priority)
     networks = len({task.network_id for task in tasks})
     tasks = [task for task in tasks if min_priority is None or priorities[task.network_id] >= min_priority]
-    probes = Probes(replace(FetchOptions.of(given), max_retries=0))  # a size is worth no wait
+    probes = Probes(FetchOptions.of(given).changed(max_retries=0))  # a size is worth no wait
     found = _sizes(tasks, probes) if sizes else [None] * len(tasks)
     if as_json:
         for task, size in zip(tasks, found, strict=True):
@@ -164,7 +162,7 @@ def _print_total(found: Sequence[int | None], operations: Operations) -> None:
     untold = f"; {len(found) - len(known)} file(s) do not tell their size" if len(known) < len(found) else ""
     click.echo(f"Total: {sum(known) / 1e6:,.1f} MB in {len(known)} of {len(found)} files{untold}.")
     if operations.budget_dollars is not None:
-        dollars = sum(known) / 1e9 * operations.price_per_gb
+        dollars = operations.dollars(gb=sum(known) / 1e9)
         click.echo(
             f"Budget: {operations.budget_dollars:,.2f} dollars; these downloads cost about {dollars:,.2f}; "
             "CPU time is counted while the batch runs."

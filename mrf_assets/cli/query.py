@@ -17,7 +17,15 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.cli.options import RAW_TEXT_HELP, TAXONOMY_CODES_HELP, LocalPath, named_values
+from mrf_assets.cli.options import (
+    MEMORY,
+    OUTPUT_DIR,
+    RAW_TEXT_HELP,
+    TAXONOMY_CODES,
+    LocalPath,
+    from_flags,
+    named_values,
+)
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.files import as_store_error, atomic_write
 from mrf_assets.lake.catalog import connect, write_catalog
@@ -44,8 +52,8 @@ _FORMATS = ("table", "csv", "json", "parquet")
 
 
 @click.command()
-@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
-@click.option("--taxonomy-codes", type=_PATH, help=TAXONOMY_CODES_HELP)
+@OUTPUT_DIR
+@TAXONOMY_CODES
 @click.option(
     "--root",
     type=_PATH,
@@ -53,7 +61,7 @@ _FORMATS = ("table", "csv", "json", "parquet")
 )
 def catalog(output_dir: Path | None, taxonomy_codes: Path | None, root: Path | None) -> None:
     """Write catalog.duckdb: documented views over what is published, for DuckDB from 1.0 on."""
-    settings = Settings.from_environment(output_dir=output_dir, taxonomy_codes=taxonomy_codes)
+    settings = from_flags(Settings, output_dir=output_dir, taxonomy_codes=taxonomy_codes)
     folder = settings.output_dir.absolute()
     if not Store(folder).networks():
         raise SettingError("--output-dir", f"nothing is published in {settings.output_dir}; run `mrf run` first")
@@ -70,9 +78,9 @@ def catalog(output_dir: Path | None, taxonomy_codes: Path | None, root: Path | N
 @click.option("--format", "form", type=click.Choice(_FORMATS), help="[default: by the end of --output, else table]")
 @click.option("--output", type=_PATH, help="Write the answer there.  [default: print it]")
 @click.option("--raw-text", is_flag=True, help=RAW_TEXT_HELP)
-@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
-@click.option("--taxonomy-codes", type=_PATH, help=TAXONOMY_CODES_HELP)
-@click.option("--memory-mb", type=int, help="Memory that the query may take.  [default: 1024]")
+@OUTPUT_DIR
+@TAXONOMY_CODES
+@MEMORY
 def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Ask what is published: SQL over the views of docs/data_dictionary.md, or a shipped query.
 
@@ -87,8 +95,11 @@ def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> 
         raise SettingError("--output", f"ends with none of .csv, .json and .parquet: {output}; give --format, too")
     if form == "parquet" and output is None:
         raise SettingError("--format", "parquet needs a file; give --output")
-    settings = Settings.from_environment(
-        output_dir=flags["output_dir"], query_memory_mb=flags["memory_mb"], taxonomy_codes=flags["taxonomy_codes"]
+    settings = from_flags(
+        Settings,
+        output_dir=flags["output_dir"],
+        query_memory_mb=flags["query_memory_mb"],
+        taxonomy_codes=flags["taxonomy_codes"],
     )
     memory_mb, taxonomy_codes = settings.query_memory_mb, settings.taxonomy_codes
     with (

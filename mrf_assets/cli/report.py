@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.cli.options import TAXONOMY_CODES_HELP, LocalPath
+from mrf_assets.cli.options import MEMORY, OUTPUT_DIR, TAXONOMY_CODES, LocalPath, from_flags
 from mrf_assets.errors import SettingError
 from mrf_assets.lake.store import Store
 from mrf_assets.quality.changes import Changes, write_changes
@@ -23,11 +23,11 @@ _SHIFTS_TOLD = 5
 
 @click.command()
 @click.argument("networks", nargs=-1)
-@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
-@click.option("--memory-mb", type=int, help="Memory that a comparison may take.  [default: 1024]")
-def changes(networks: tuple[str, ...], memory_mb: int | None, **settings: Any) -> None:  # noqa: ANN401 - click's values
+@OUTPUT_DIR
+@MEMORY
+def changes(networks: tuple[str, ...], **settings: Any) -> None:  # noqa: ANN401 - click's values
     """Compare the two latest periods of NETWORKS, by default of all; writes the table rate_changes of each."""
-    given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
+    given = from_flags(Settings, **settings)
     listed = networks or Store(given.output_dir.absolute()).networks()
     if not listed:
         raise SettingError("--output-dir", f"nothing is published in {given.output_dir}; run `mrf run` first")
@@ -59,21 +59,20 @@ def changes(networks: tuple[str, ...], memory_mb: int | None, **settings: Any) -
     show_default=True,
     help="How many codes, where no --code names them.",
 )
-@click.option("--output-dir", type=_PATH, help="The output folder.  [default: mrf_output]")
-@click.option("--taxonomy-codes", type=_PATH, help=TAXONOMY_CODES_HELP)
-@click.option("--memory-mb", type=int, help="Memory that a query may take.  [default: 1024]")
+@OUTPUT_DIR
+@TAXONOMY_CODES
+@MEMORY
 def report(
     networks: tuple[str, ...],
     output: Path | None,
     codes: tuple[str, ...],
     most_codes: int,
-    memory_mb: int | None,
     **settings: Any,  # noqa: ANN401 - click's values
 ) -> None:
     """Write one HTML page about NETWORKS, by default all: coverage, prices, changes, quality, providers, run times."""
     from mrf_assets.report import write_report  # noqa: PLC0415 - imports matplotlib, 0.5 s
 
-    given = Settings.from_environment(query_memory_mb=memory_mb, **settings)
+    given = from_flags(Settings, **settings)
     made = write_report(given, networks, path=output, codes=codes, most_codes=most_codes)
     for hint in made.figures.hints:
         click.echo(f"Hint: {printable(hint)}", err=True)

@@ -12,9 +12,9 @@ import click
 from mrf_assets.cli import (
     batches as batch_commands,
 )
+from mrf_assets.cli.options import BUDGET, OUTPUT_DIR, WORKERS, LocalPath, from_flags, setting_option
 from mrf_assets.cli.sources import (
     EXTRACTION_OPTIONS,
-    PATH,
     PRIORITY_OPTIONS,
     SOURCE_OPTIONS,
     _zip_plans,
@@ -33,50 +33,42 @@ from mrf_assets.settings import Operations, Settings
 from mrf_assets.sources import SourceTally, read_source
 from mrf_assets.text import PrintableFormatter, printable_json
 
-_WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks at a time.")
-
-
-_FORCE = click.option(
-    "--force/--skip-unchanged",
-    "force",
-    default=None,
-    help="Ingest networks anew though nothing about their files has changed.  [default: skip them]",
-)
+SKIP_UNCHANGED = setting_option(Settings, "skip_unchanged", flag="--skip-unchanged/--force")
 
 
 @click.command()
 @with_options(SOURCE_OPTIONS)
 @with_options(EXTRACTION_OPTIONS)
-@_WORKERS
-@_FORCE
-@batch_commands.BUDGET
+@WORKERS
+@SKIP_UNCHANGED
+@BUDGET
 @with_options(PRIORITY_OPTIONS)
-def run(workers: int, source: str, location: str, verbose: bool, force: bool | None, **flags: Any) -> None:  # noqa: ANN401 - click's values
+def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Ingest every network of a source, --workers at a time."""
-    from mrf_assets.runner.batch import execute_batch  # noqa: PLC0415 - imports Dagster, 1.5 s
+    from mrf_assets.runner.batch import BatchOptions, run_batch  # noqa: PLC0415 - imports Dagster, 1.5 s
 
-    operations = Operations.from_environment(budget_dollars=flags.pop("budget_dollars"))
+    operations = from_flags(Operations, budget_dollars=flags.pop("budget_dollars"))
     priority, min_priority = flags.pop("priority"), flags.pop("min_priority")
-    options, settings = split_flags(flags)
-    given = Settings.from_environment(**settings)
-    read_whitelists(given)
-    options = replace(options, limits=given.limits)
-    tally = SourceTally()
-    summary = execute_batch(
-        reported(source, location, given, options, tally),
-        workers=workers,
-        source_type=source,
-        source_input=location,
-        verbose=verbose,
-        skip_unchanged=None if force is None else not force,
-        operations=operations,
-        priority=priority,
-        min_priority=min_priority,
-        **{**settings, "output_dir": given.output_dir},
+    options, flags = split_flags(flags)
+    settings = from_flags(Settings, **flags)
+    read_whitelists(settings)
+    options = replace(options, limits=settings.limits)
+    summary = run_batch(
+        reported(source, location, settings, options, SourceTally()),
+        settings,
+        BatchOptions(
+            workers=workers,
+            source_type=source,
+            source_input=location,
+            verbose=verbose,
+            operations=operations,
+            priority=priority,
+            min_priority=min_priority,
+        ),
     )
     if summary["networks_left_out"]:
         click.echo(f"Left out: {summary['networks_left_out']} network(s) of a priority below {min_priority.name}.")
-    batch_commands.finish(summary, given)
+    batch_commands.finish(summary, settings)
 
 
 @click.command()
@@ -97,7 +89,7 @@ def extract(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - cl
         logging.getLogger("mrf_assets").setLevel(logging.DEBUG)
     plans = _zip_plans(*(flags.pop(f"plan_{name}") for name in ("name", "id_type", "id", "market_type")))
     options, settings = split_flags(flags | {"structures": None, "match": None, "max_files": None}, plans)
-    given = Settings.from_environment(**settings)
+    given = from_flags(Settings, **settings)
     Store(given.output_dir.absolute()).sweep()
     (task,) = read_source("url", url, opener_of(given), options, SourceTally())
     result = ingest(task.network_id, [task], given)
@@ -107,16 +99,16 @@ def extract(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - cl
 
 
 @click.command()
-@click.option("--output-dir", type=PATH, help="The output folder of the batch.")
+@OUTPUT_DIR
 @click.option("--batch", "batch_id", help="Which batch.  [default: the latest]")
 @click.option("--all", "everything", is_flag=True, help="The latest run of every network, whoever started it.")
-@click.option("--output", type=PATH, help="Write it there.  [default: print it]")
+@click.option("--output", type=LocalPath(), help="Write it there.  [default: print it]")
 def manifest(output_dir: Path | None, batch_id: str | None, everything: bool, output: Path | None) -> None:
     """Export the manifest out of run metadata."""
     from mrf_assets.batches.manifest import write_manifest  # noqa: PLC0415 - goes with it
     from mrf_assets.runner.history import export_manifest  # noqa: PLC0415 - imports Dagster, 1.5 s
 
-    settings = Settings.from_environment(output_dir=output_dir)
+    settings = from_flags(Settings, output_dir=output_dir)
     exported = export_manifest(settings.output_dir.absolute(), batch_id, everything=everything)
     if output is None:
         click.echo(printable_json(exported, indent=2))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mrf_assets.cli.options import LocalPath, PriorityName
+from mrf_assets.cli.options import OUTPUT_DIR, PriorityName, setting_option
 from mrf_assets.errors import (
     ExtractError,
     FetchError,
@@ -16,7 +16,6 @@ from mrf_assets.errors import (
     SettingError,
     StreamError,
 )
-from mrf_assets.extract import READERS
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.runner.console import print_warnings
 from mrf_assets.settings import Settings
@@ -36,32 +35,16 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 PROBLEMS_SHOWN = 10
 
 
-PATH = LocalPath()
-
-
 EXTRACTION_OPTIONS = [
-    click.option("--output-dir", type=PATH, help="Where parquet, plan, logs and manifest go.  [default: mrf_output]"),
-    click.option(
-        "--cpt-whitelist",
-        type=PATH,
-        help="Billing codes to keep: `code` or `type,code` lines.",
-    ),
-    click.option("--tin-whitelist", type=PATH, help="TINs to keep, one a line."),
-    click.option(
-        "--allow-empty",
-        is_flag=True,
-        default=None,
-        help="Replace published prices by none where a whitelist keeps none.  [default: refuse]",
-    ),
-    click.option(
-        "--referenced-groups-only/--all-groups",
-        default=None,
-        help="With a whitelist, leave out groups that no kept price names.  [default: all groups]",
-    ),
-    click.option("--provider-batch-size", type=int, help="Rows per row group of providers.  [default: 20000]"),
-    click.option("--rate-batch-size", type=int, help="Rows per row group of rates.  [default: 50000]"),
-    click.option("--reader", help=f"Which reader to use: {', '.join(sorted(READERS))}."),
-    click.option("--keep-periods", type=int, help="Periods to keep per network.  [default: all]"),
+    OUTPUT_DIR,
+    setting_option(Settings, "cpt_whitelist"),
+    setting_option(Settings, "tin_whitelist"),
+    setting_option(Settings, "allow_empty"),
+    setting_option(Settings, "referenced_groups_only", flag="--referenced-groups-only/--all-groups"),
+    setting_option(Settings, "provider_batch_size"),
+    setting_option(Settings, "rate_batch_size"),
+    setting_option(Settings, "reader"),
+    setting_option(Settings, "keep_periods"),
     click.option("--verbose", is_flag=True, help="Everything that happens goes to the console, with any --workers."),
 ]
 

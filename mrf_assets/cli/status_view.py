@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mrf_assets.batches.jobs import JobStatistics
 from mrf_assets.batches.statistics import BatchStatistics
-from mrf_assets.providers.lookup import dollars_text
+from mrf_assets.settings import dollars_text
 from mrf_assets.text import printable
 
 _FAILURES_TOLD = 20

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,11 @@ from mrf_assets.defs.resources import Ingestor
 from mrf_assets.discover import STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
 from mrf_assets.errors import MrfError
 from mrf_assets.fetch import FetchOptions, open_url
-from mrf_assets.settings import MAX_WATCHED, DiscoverySettings, IndexWatching, Settings
+from mrf_assets.settings import MAX_WATCHED, DiscoveryMode, DiscoverySettings, IndexWatching, Settings
 from mrf_assets.text import printable_lines
 
 NAME = "discovered_indexes"
 _TOLD_PORTALS, _TOLD_FILES = 100, 100  # in metadata; the CSV has all
-
-
-class DiscoveryMode(StrEnum):
-    """The modes, in the form in which a choice that may be left out is checked before a run starts."""
-
-    intelligent = "intelligent"
-    parallel_all = "parallel_all"
-    scraping_only = "scraping_only"
 
 
 class DiscoveryConfig(dg.Config):

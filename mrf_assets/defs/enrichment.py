@@ -14,6 +14,7 @@ import dagster as dg
 from pydantic import Field
 
 from mrf_assets.defs.assets import OWNERS, column_schema
+from mrf_assets.defs.launchpad import configuration_of, resource_of
 from mrf_assets.defs.partitions import REGISTRY_POOL, limit_registry
 from mrf_assets.defs.printable_metadata import failure, printable_metadata
 from mrf_assets.defs.processes import end_with_run
@@ -23,18 +24,17 @@ from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
 from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.lake.reference_tables import Reference
-from mrf_assets.providers import batch_options, prices_of
+from mrf_assets.providers import look_up_options
 from mrf_assets.providers.directory import write_directory
 from mrf_assets.providers.directory_rules import DIRECTORY_CHECKS, DirectoryFigures, audit_directory
-from mrf_assets.providers.lookup import Prices, Pulse, Statistics, counts_text, pace_text, spent_text
+from mrf_assets.providers.lookup import Pulse, Statistics, counts_text, pace_text, spent_text
 from mrf_assets.providers.registry import MANY, MODES, Mode, RegistryResult, RegistryUpdate, write_npis
 from mrf_assets.quality.network_rules import CheckResult
 from mrf_assets.schema import NPI_REGISTRY, NPIS, PROVIDER_DIRECTORY, Table
-from mrf_assets.settings import MAX_WORKERS, EnrichSettings
+from mrf_assets.settings import LOOK_UP_SETTINGS, MAX_WORKERS, EnrichSettings, Prices
 
 logger = logging.getLogger(__name__)
 
-_DEFAULTS = EnrichSettings()
 _TOLD_SECONDS = 30.0
 _OBSERVED_SECONDS = 300.0
 _SENSOR_SECONDS = 300
@@ -47,40 +47,19 @@ _PLOTTED = (
     "refused_percent",
     "records_per_minute",
 )
-_PRICES = ("price_per_1000_requests", "price_per_gb", "price_per_hour")
-_OWN = (
-    "npi_api_url",
-    "npi_files_url",
-    "batch_size",
-    "rate_limit_delay",
-    "max_requests_per_minute",
-    "npi_timeout_seconds",
-    *_PRICES,
-)
 
 
-class Enricher(dg.ConfigurableResource):  # type: ignore[type-arg]  # no value is handed to a step but itself
+class Enricher(resource_of("EnricherConfiguration", EnrichSettings, LOOK_UP_SETTINGS)):  # type: ignore[misc]  # the same
     """How the registry is asked; see `mrf_assets.settings.EnrichSettings`."""
-
-    npi_api_url: str = _DEFAULTS.npi_api_url
-    npi_files_url: str = _DEFAULTS.npi_files_url
-    batch_size: int = _DEFAULTS.batch_size
-    rate_limit_delay: float = _DEFAULTS.rate_limit_delay
-    max_requests_per_minute: int | None = _DEFAULTS.max_requests_per_minute
-    npi_timeout_seconds: float = _DEFAULTS.npi_timeout_seconds
-    price_per_1000_requests: float = _DEFAULTS.price_per_1000_requests
-    price_per_gb: float = _DEFAULTS.price_per_gb
-    price_per_hour: float = _DEFAULTS.price_per_hour
 
     @classmethod
     def of(cls, settings: EnrichSettings) -> "Enricher":
         """A resource with these settings."""
-        return cls(**{name: getattr(settings, name) for name in _OWN})
+        return cls(**configuration_of(settings, LOOK_UP_SETTINGS))
 
     def settings(self, ingestor: Ingestor) -> EnrichSettings:
         """Those of all, and those of the look-ups."""
-        shared = {name: getattr(ingestor.settings, name) for name in type(ingestor.settings).__dataclass_fields__}
-        return EnrichSettings(**shared, **{name: getattr(self, name) for name in _OWN})
+        return EnrichSettings(**dict(ingestor.settings), **{name: getattr(self, name) for name in LOOK_UP_SETTINGS})
 
 
 class RegistryConfig(dg.Config):
@@ -138,18 +117,18 @@ def npi_registry(
         settings=settings,
         open_url=partial(open_url, options=FetchOptions.of(settings)),
         probe=partial(probe, options=FetchOptions.of(settings)),
-        batch=batch_options(settings, max_workers=config.max_workers, limit=config.limit),
+        batch=look_up_options(settings, max_workers=config.max_workers, limit=config.limit),
         mode=config.mode,
         many=config.many,
         max_age=None if config.max_age_days is None else timedelta(days=config.max_age_days),
-        on_progress=_progress(context, prices_of(settings)),
+        on_progress=_progress(context, settings.part(Prices)),
     )
     began = time.monotonic()
     result = _translate_errors(update.run)
     facts = _registry_facts(result, settings.output_dir, time.monotonic() - began)
     if result.adopted_rows:
         context.log.warning("the ledger was lost; the %d rows that are there count as looked up", result.adopted_rows)
-    if any(getattr(settings, name) for name in _PRICES):
+    if settings.has_prices:
         facts["cost_dollars"] = result.cost_dollars
     refusals = refusals_result(
         "npi_registry", requests=result.statistics.requests, refused=result.statistics.requests_refused

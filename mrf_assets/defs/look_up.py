@@ -18,7 +18,7 @@ from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
 from mrf_assets.lake.reference_tables import Reference, write_table
-from mrf_assets.providers import batch_options
+from mrf_assets.providers import look_up_options
 from mrf_assets.providers.lookup import Pulse, Statistics
 from mrf_assets.providers.submitted_npis import FoundProviders, look_up_npis
 from mrf_assets.schema import NPI_REGISTRY
@@ -66,7 +66,7 @@ def npi_look_ups(
 
     try:
         settings = enricher.settings(ingestor)
-        options = batch_options(settings, max_workers=config.max_workers)
+        options = look_up_options(settings, max_workers=config.max_workers)
         found = look_up_npis(config.npis, settings, options, observe)
         path = Reference(settings.output_dir).look_ups / f"{context.run_id}.parquet"
         write_table(path, NPI_REGISTRY.arrow, pa.Table.from_pylist(found.rows, NPI_REGISTRY.arrow).to_batches())

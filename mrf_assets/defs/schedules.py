@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import dagster as dg
 
@@ -60,7 +60,7 @@ def build_schedules(settings: Settings, operations: Operations) -> Scheduled:
 
 def _monthly_refresh(settings: Settings) -> dg.ScheduleDefinition:
     # Nobody looks on: to publish an empty network is for a person to decide.
-    given = replace(settings, skip_unchanged=True, allow_empty=False)
+    given = settings.changed(skip_unchanged=True, allow_empty=False)
     config = {"resources": {"ingestor": {"config": config_of(given)}}}
 
     @dg.schedule(

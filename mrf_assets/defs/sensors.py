@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -28,7 +27,7 @@ def index_sensor(settings: Settings, watching: IndexWatching, operations: Operat
     """The sensor that watches the indexes of the registry."""
     # A network that is new to the registry may be published already, by the command line.
     # Nobody looks on: to publish an empty network is for a person to decide.
-    given = replace(settings, skip_unchanged=True, allow_empty=False)
+    given = settings.changed(skip_unchanged=True, allow_empty=False)
     config = {"resources": {"ingestor": {"config": config_of(given)}}}
 
     @dg.sensor(

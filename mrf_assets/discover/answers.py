@@ -17,7 +17,7 @@ from mrf_assets.discover.kinds import kind_of
 from mrf_assets.discover.links import PageReading, address, read_page
 from mrf_assets.discover.values import FoundFile, Kind
 from mrf_assets.errors import MrfError
-from mrf_assets.limits import Limits
+from mrf_assets.settings import Limits
 from mrf_assets.stream.json_events import TooDeepError, json_events
 from mrf_assets.urls.address import Address
 
@@ -25,7 +25,7 @@ _ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
 _BOM = b"\xef\xbb\xbf"
 _LONGEST_TEXT = 8_192  # characters of a name or address
 _MAX_FIELDS = 64  # of one object of a list
-_MAX_TEXT_BYTES = 1 << 20
+_MAX_TEXT_BYTES = 2 << 20
 _MAX_DEPTH = 32
 _MAX_PAGE_BYTES = 8 << 20  # of HTML
 _NEXT_PAGES = {"NextMarker": "marker", "NextContinuationToken": "continuation-token"}

@@ -32,7 +32,6 @@ from mrf_assets.discover.values import (
     BROWSER_WAY,
     PAGE_KINDS,
     PAGE_WAY,
-    DiscoveryMode,
     FoundFile,
     PageAnswer,
     PageFailure,
@@ -92,13 +91,12 @@ def plain_options(settings: Settings, looking: DiscoverySettings) -> FetchOption
     """How portals are asked over plain HTTP: as all downloads are, once a second, and with less patience."""
     rate = min(looking.scraper_rate_per_second, settings.host_start_rate_per_second or looking.scraper_rate_per_second)
     # Not adaptive: that lets the first three requests of a host start at once.
-    polite = replace(settings, host_start_rate_per_second=rate, adaptive_rate_limiting=False)
+    polite = settings.changed(host_start_rate_per_second=rate, adaptive_rate_limiting=False)
     seconds = looking.scraper_timeout_seconds
-    return replace(
-        FetchOptions.of(settings, gate=host_gate(polite)),
-        connect_seconds=min(settings.connect_timeout_seconds, seconds),
-        read_seconds=min(settings.read_timeout_seconds, seconds),
-        total_seconds=min(settings.total_timeout_seconds, _WHOLE_SHARE * seconds),
+    return FetchOptions.of(settings, gate=host_gate(polite)).changed(
+        connect_timeout_seconds=min(settings.connect_timeout_seconds, seconds),
+        read_timeout_seconds=min(settings.read_timeout_seconds, seconds),
+        total_timeout_seconds=min(settings.total_timeout_seconds, _WHOLE_SHARE * seconds),
         max_retries=min(settings.max_retries, _RETRIES),
     )
 
@@ -141,12 +139,12 @@ class Discovery:
         open_url: Opener | None = None,
         today: dt.date | None = None,
     ) -> None:
-        self._mode: DiscoveryMode = looking.discovery_mode  # type: ignore[assignment]  # the settings check it
+        self._mode = looking.discovery_mode
         self._wanted, self._on_result = wanted or Wanted(), on_result
         self._at_a_time = looking.scraper_pool_size if looking.enable_parallel_scraping else 1
         self._patience = _patience_of(looking)
         options = plain_options(settings, looking)
-        options = replace(options, gate=self._patience.gate(options.gate), wait=self._patience.wait)
+        options = options.changed(gate=self._patience.gate(options.gate), wait=self._patience.wait)
         self._is_private_left_out = settings.refuse_private_addresses is not False
         opener = self._patience.opener(open_url or partial(_open_url, options=options))
         named = self._patience.opener(open_url or partial(_open_url, options=options.named_by(stranger=True)))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from mrf_assets.discover.families import is_template
 from mrf_assets.discover.values import Portal
 from mrf_assets.errors import Problem, SourceProblems
-from mrf_assets.limits import Limits
+from mrf_assets.settings import Limits
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.locations import Unusable, shown, usable_location
 from mrf_assets.stream.raw_file import Opener

@@ -12,7 +12,6 @@ from mrf_assets.urls import host_of
 from mrf_assets.urls.address import Address
 
 Kind = Literal["table_of_contents", "in_network", "allowed_amounts", "reference", "document"]
-DiscoveryMode = Literal["intelligent", "parallel_all", "scraping_only"]
 Status = Literal["found", "nothing", "blocked", "failed"]
 PageKind = Literal["links", "network", "downloads"]  # of what a page in a browser shows
 

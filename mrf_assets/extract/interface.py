@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mrf_assets.limits import Limits
+from mrf_assets.settings import Limits
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.whitelist import CodeWhitelist
 

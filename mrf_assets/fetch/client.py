@@ -320,7 +320,7 @@ class Client:
             return self._session.send(
                 request,
                 allow_redirects=False,
-                timeout=(self._options.connect_seconds, self._options.read_seconds),
+                timeout=(self._options.connect_timeout_seconds, self._options.read_timeout_seconds),
                 **ways,
             )
         except PrivateAddress:

@@ -63,7 +63,7 @@ class HttpFile(OpenedFile):
         self._reading = threading.Lock()
         self._retries = Retries(address, options, self.transfer, options.wait or self._sleep)
         self._client = Client(address, options, self.transfer, self._retries, sleep=self._sleep)
-        self._window_limit_seconds = options.read_seconds
+        self._window_limit_seconds = options.read_timeout_seconds
         self._window_seconds, self._window_bytes = 0.0, 0
         self._answer: HttpAnswer | None = None
         self._end: int | None = None  # of the body that is being read, in bytes of the file

@@ -146,7 +146,7 @@ def open_store(address: Address, options: FetchOptions) -> Iterator[StoreFile]:
 def _located(address: Address, options: FetchOptions) -> tuple[fs.FileSystem, str]:
     """The file system that the settings describe, and the path in it."""
     kind = address.store_kind
-    if kind not in options.object_stores:
+    if kind not in options.object_store_schemes:
         raise UnsupportedUrl(
             address, f"is in an object store of kind {kind}, which the setting object_stores leaves out"
         )
@@ -164,15 +164,15 @@ def _bucket_system(kind: str, bucket: str, options: FetchOptions) -> fs.FileSyst
     endpoint = urlsplit(options.object_store_endpoint or "")
     own: dict[str, Any] = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme} if endpoint.netloc else {}
     if kind == "gs":
-        limit: Any = timedelta(seconds=options.read_seconds)  # the stubs say datetime
+        limit: Any = timedelta(seconds=options.read_timeout_seconds)  # the stubs say datetime
         return fs.GcsFileSystem(anonymous=options.object_store_anonymous, retry_time_limit=limit, **own)
     if not own:
         with suppress(OSError):  # the bucket's own answer to the request then says what is wrong
             own["region"] = fs.resolve_s3_region(bucket)
     return fs.S3FileSystem(
         anonymous=options.object_store_anonymous,
-        connect_timeout=options.connect_seconds,
-        request_timeout=options.read_seconds,
+        connect_timeout=options.connect_timeout_seconds,
+        request_timeout=options.read_timeout_seconds,
         # The attempts are counted and told here.
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
         **own,

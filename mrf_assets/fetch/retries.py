@@ -72,7 +72,7 @@ class Retries:
             if asked_seconds is None
             else asked_seconds
         )
-        if self.spent_seconds + wait_seconds > self._options.total_seconds:
+        if self.spent_seconds + wait_seconds > self._options.total_timeout_seconds:
             raise failure
         if is_rate_limit:
             logger.warning("%s: Rate limited, waiting %.3gs...", failure.url, wait_seconds)
@@ -87,10 +87,11 @@ class Retries:
 
     def check_time(self) -> None:
         """Raise TimeSpent where no time is left."""
-        if self.spent_seconds > self._options.total_seconds:
+        if self.spent_seconds > self._options.total_timeout_seconds:
             raise TimeSpent(
                 self._address,
-                f"not read within {self._options.total_seconds:.0f} s; raise total_timeout_seconds, or try again later",
+                f"not read within {self._options.total_timeout_seconds:.0f} s; raise total_timeout_seconds, or "
+                "try again later",
             )
 
 

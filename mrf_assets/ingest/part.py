@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -102,7 +102,7 @@ class PartIngest:
         logger.info("%s: reading %s", self.network_id, task.address)
         with (
             self.stage.part(label) as writer,
-            open_url(task.address, replace(options_of(task, self.fetch_options), spool_dir=spool_dir)) as raw,
+            open_url(task.address, options_of(task, self.fetch_options).changed(spool_dir=spool_dir)) as raw,
             _rare_collections(),
             ExitStack() as reading,
         ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -55,7 +55,7 @@ def networks_by_whitelists(
             warn(f"{network_id} will fail: {error}")
             continue
         if own.cpt_whitelist is not None or own.tin_whitelist is not None:
-            lists = replace(settings, cpt_whitelist=own.cpt_whitelist, tin_whitelist=own.tin_whitelist)
+            lists = settings.changed(cpt_whitelist=own.cpt_whitelist, tin_whitelist=own.tin_whitelist)
             found.setdefault(lists, []).append(network_id)
     return found
 

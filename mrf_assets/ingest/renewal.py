@@ -13,7 +13,7 @@ from collections.abc import Callable
 from mrf_assets.clock import is_due
 from mrf_assets.errors import AccessRefused, MrfError
 from mrf_assets.ingest.plan import Renewal, TaskStore
-from mrf_assets.limits import Limits
+from mrf_assets.settings import Limits
 from mrf_assets.sources import SourceOptions, read_index
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask

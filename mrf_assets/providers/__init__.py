@@ -13,8 +13,7 @@ In the order in which data flows:
 """
 
 from mrf_assets.providers.enrich import Enrichment, tuning_hint
-from mrf_assets.providers.estimate import STAGES, EnrichOptions, Estimate, batch_options, estimate
-from mrf_assets.providers.npi_look_ups import prices_of
+from mrf_assets.providers.estimate import STAGES, EnrichOptions, Estimate, estimate, look_up_options
 from mrf_assets.providers.run_files import RunFiles, batch_lines, ended_alert, failed_alert, failures_hint
 
 __all__ = [
@@ -24,11 +23,10 @@ __all__ = [
     "Estimate",
     "RunFiles",
     "batch_lines",
-    "batch_options",
     "ended_alert",
     "estimate",
     "failed_alert",
     "failures_hint",
-    "prices_of",
+    "look_up_options",
     "tuning_hint",
 ]

@@ -19,13 +19,13 @@ from mrf_assets.providers.fill_rates import NameConfidences, Quality
 from mrf_assets.providers.inputs import INVALID, EnrichmentInput
 from mrf_assets.providers.lookup import (
     Answer,
-    BatchOptions,
-    BatchReport,
-    Failure,
     Fresh,
     Item,
     Ledger,
     LookUp,
+    LookUpFailure,
+    LookUpOptions,
+    LookUpReport,
     Outcome,
     Output,
     Result,
@@ -35,12 +35,12 @@ from mrf_assets.providers.lookup import (
     failures_of,
 )
 from mrf_assets.providers.names import best_match, registry_names
-from mrf_assets.providers.npi_look_ups import KEY, NpiLookUps, NpiRequests, prices_of
+from mrf_assets.providers.npi_look_ups import KEY, NpiLookUps, NpiRequests
 from mrf_assets.providers.nppes.bulk import BulkRegistry
 from mrf_assets.providers.nppes.bulk_index import BulkIndex
 from mrf_assets.providers.run_files import RunFiles, errors_of, utc_now, write_json
 from mrf_assets.schema import ENRICHED
-from mrf_assets.settings import EnrichSettings
+from mrf_assets.settings import EnrichSettings, Prices
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Enrichment:
     def __post_init__(self) -> None:
         require_prices(self.options, self.settings)
 
-    def run(self, drive: Callable[[Coroutine[Any, Any, BatchReport]], BatchReport] = asyncio.run) -> BatchReport:
+    def run(self, drive: Callable[[Coroutine[Any, Any, LookUpReport]], LookUpReport] = asyncio.run) -> LookUpReport:
         """Look up what is to do; `drive` sees to the event loop, in which only the look-ups run.
 
         What is read and written before and after them may be interrupted at any time: it is gone on with, or done anew.
@@ -181,11 +181,11 @@ class Enrichment:
         self.on_outcome(outcome)
 
     def _live_facts(self, statistics: Statistics) -> dict[str, Any]:
-        dollars = statistics.cost(prices_of(self.settings))
+        dollars = statistics.cost(self.settings.part(Prices))
         return {"cost_dollars": round(dollars, 6), "name_confidence_histogram": self.names.as_facts()}
 
     def _write_report(
-        self, files: RunFiles, ledger: Ledger, output: Output, report: BatchReport, seconds: float
+        self, files: RunFiles, ledger: Ledger, output: Output, report: LookUpReport, seconds: float
     ) -> None:
         statistics, counts = report.statistics, ledger.counts()
         ended = statistics.completed + statistics.failed
@@ -220,7 +220,7 @@ def _percent(share: float | None) -> float | None:
 
 def _logging_failures(
     source: EnrichmentInput, files: RunFiles, is_known: Callable[[str], bool] = lambda _key: False
-) -> Iterator[Item | Failure]:
+) -> Iterator[Item | LookUpFailure]:
     for row in source.rows():
         failure = row.failure
         if failure is not None and not is_known(failure.item.key):
@@ -251,7 +251,7 @@ def _status_histogram(ledger: Ledger, output: Output) -> dict[str, int]:
     return dict(Quality.of(output).statuses) | {"invalid": invalid, "error": ledger.counts()["failed"] - invalid}
 
 
-def tuning_hint(statistics: Statistics, options: BatchOptions) -> str:
+def tuning_hint(statistics: Statistics, options: LookUpOptions) -> str:
     """What to turn for a faster run, going by what this one measured."""
     if statistics.requests_refused > statistics.requests * 0.05:
         return "many requests were refused: raise MRF_RATE_LIMIT_DELAY, or set --max-rpm"

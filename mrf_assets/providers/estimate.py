@@ -13,18 +13,12 @@ from typing import Any, Self
 from mrf_assets.errors import Problem, SettingError
 from mrf_assets.lake.reference_tables import Reference
 from mrf_assets.providers.inputs import PUBLISHED, EnrichmentInput
-from mrf_assets.providers.lookup import (
-    BatchOptions,
-    Fresh,
-    Ledger,
-    Prices,
-    output_at,
-)
-from mrf_assets.providers.npi_look_ups import KEY, prices_of
+from mrf_assets.providers.lookup import Fresh, Ledger, LookUpOptions, output_at
+from mrf_assets.providers.npi_look_ups import KEY
 from mrf_assets.providers.nppes.bulk import BulkRegistry
 from mrf_assets.providers.run_files import RunFiles
 from mrf_assets.schema import ENRICHED
-from mrf_assets.settings import EnrichSettings, machine_path
+from mrf_assets.settings import EnrichSettings, Prices, machine_path
 
 STAGES = {
     "npi": "the registry's entry of each NPI",
@@ -61,7 +55,7 @@ class EnrichOptions:
     retry_failed: bool = False
     max_age: dt.timedelta | None = None  # rows of the output that are younger are not looked up again
     budget_dollars: float | None = None
-    batch: BatchOptions = field(default_factory=BatchOptions)
+    batch: LookUpOptions = field(default_factory=LookUpOptions)
 
     def __post_init__(self) -> None:
         paths: dict[str, Path | str] = {
@@ -84,7 +78,7 @@ class EnrichOptions:
             )
 
     @classmethod
-    def of_lake(cls, lake: Path, batch: BatchOptions, **others: Any) -> Self:  # noqa: ANN401 - fields of this class
+    def of_lake(cls, lake: Path, batch: LookUpOptions, **others: Any) -> Self:  # noqa: ANN401 - fields of this class
         """Bring the registry of an output folder up to date with what is published there."""
         reference = Reference(lake)
         return cls(
@@ -128,7 +122,7 @@ class Estimate:
     dollars: float
 
 
-def batch_options(settings: EnrichSettings, **overrides: Any) -> BatchOptions:  # noqa: ANN401 - fields of BatchOptions
+def look_up_options(settings: EnrichSettings, **overrides: Any) -> LookUpOptions:  # noqa: ANN401 - fields of LookUpOptions
     """The engine's options out of settings; overrides that are not None win."""
     values: dict[str, Any] = {
         "max_workers": settings.batch_size,
@@ -137,7 +131,7 @@ def batch_options(settings: EnrichSettings, **overrides: Any) -> BatchOptions:  
         "adaptive": settings.adaptive_rate_limiting,
         "max_requests_per_minute": settings.max_requests_per_minute,
     }
-    return BatchOptions(**values | {name: value for name, value in overrides.items() if value is not None})
+    return LookUpOptions(**values | {name: value for name, value in overrides.items() if value is not None})
 
 
 def require_prices(options: EnrichOptions, settings: EnrichSettings) -> None:
@@ -146,7 +140,7 @@ def require_prices(options: EnrichOptions, settings: EnrichSettings) -> None:
     Raises:
         SettingError: All prices are 0.
     """
-    if options.budget_dollars is not None and prices_of(settings) == Prices():
+    if options.budget_dollars is not None and not settings.has_prices:
         names = "MRF_PRICE_PER_1000_REQUESTS, MRF_PRICE_PER_GB or MRF_PRICE_PER_HOUR"
         raise SettingError("--budget", f"needs a price to count with; set {names}")
 
@@ -188,7 +182,9 @@ def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
         new=new,
         requests=new,
         seconds=seconds,
-        dollars=prices_of(settings).cost(new, new * _ANSWER_BYTES + bulk_bytes, seconds),
+        dollars=settings.part(Prices).dollars(
+            requests=new, gb=(new * _ANSWER_BYTES + bulk_bytes) / 1e9, hours=seconds / 3_600
+        ),
     )
 
 

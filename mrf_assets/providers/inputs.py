@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrf_assets.errors import Problem, SettingError, SourceProblems
-from mrf_assets.providers.lookup import Failure, Item
+from mrf_assets.providers.lookup import Item, LookUpFailure
 from mrf_assets.providers.npis import published_npis
 from mrf_assets.providers.nppes import npi_of, npi_problem
 
@@ -42,11 +42,11 @@ class InputRow:
     problem: Problem | None = None
 
     @property
-    def failure(self) -> Failure | None:
+    def failure(self) -> LookUpFailure | None:
         """For the ledger: nothing to ask the registry for."""
         if self.problem is None:
             return None
-        return Failure(
+        return LookUpFailure(
             item=self.item, reason=INVALID, detail=str(self.problem), http_status=None, requests=0, seconds=0
         )
 

@@ -12,19 +12,18 @@ from typing import Any, Self
 import pyarrow as pa
 
 from mrf_assets.providers.lookup import (
-    Batch,
-    BatchOptions,
-    BatchReport,
-    Budget,
-    Failure,
     Fresh,
     Item,
     Ledger,
     LookUp,
+    LookUpBudget,
+    LookUpFailure,
+    LookUpOptions,
+    LookUpReport,
+    LookUpRun,
     Outcome,
     Output,
     Pool,
-    Prices,
     Statistics,
     Stop,
     adopt,
@@ -36,7 +35,7 @@ from mrf_assets.providers.lookup import (
     start_over,
 )
 from mrf_assets.providers.nppes import NppesClient
-from mrf_assets.settings import EnrichSettings
+from mrf_assets.settings import EnrichSettings, Prices
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class NpiRequests:
     """How the registry is asked, and who hears of it."""
 
     settings: EnrichSettings
-    options: BatchOptions
+    options: LookUpOptions
     statistics: Statistics
     stop: Stop = field(default_factory=Stop)
     budget_dollars: float | None = None
@@ -85,13 +84,13 @@ class NpiLookUps:
     def _name(self) -> str:
         return self.ledger.name_of(self.output.path)
 
-    def adopt(self, entries: Iterable[Item | Failure]) -> int:
+    def adopt(self, entries: Iterable[Item | LookUpFailure]) -> int:
         """Where the ledger was lost: make it out of the rows that are there; returns how many they are."""
         if adopted := adopt(self.ledger, self.output, entries, KEY):
             logger.warning("%s is lost; %d rows of %s are taken over", self.ledger.path, adopted, self.output.path)
         return adopted
 
-    def start_over(self, entries: Iterable[Item | Failure], fresh: Fresh | None) -> int:
+    def start_over(self, entries: Iterable[Item | LookUpFailure], fresh: Fresh | None) -> int:
         """Begin again with these items; returns how many need no look-up."""
         return start_over(self.ledger, self.output, self._schema, entries, fresh)
 
@@ -114,7 +113,7 @@ class NpiLookUps:
         pages = [pa.array(map(int, keys), pa.int64()) for keys in lists]
         return pa.table({KEY: pa.chunked_array(pages, pa.int64())})
 
-    async def ask(self, requests: NpiRequests, refine: Callable[[LookUp], LookUp] = lambda it: it) -> BatchReport:
+    async def ask(self, requests: NpiRequests, refine: Callable[[LookUp], LookUp] = lambda it: it) -> LookUpReport:
         """Ask the registry for what is to do; `refine` makes the rows of the output out of its answers."""
         settings = requests.settings
         async with NppesClient.of(settings) as client:
@@ -122,10 +121,10 @@ class NpiLookUps:
                 refine(client.look_up),
                 requests.options,
                 statistics=requests.statistics,
-                budget=Budget(requests.budget_dollars, prices_of(settings)),
+                budget=LookUpBudget(requests.budget_dollars, settings.part(Prices)),
                 stop=requests.stop,
             )
-            return await Batch(
+            return await LookUpRun(
                 self.ledger,
                 self.output,
                 self._schema,
@@ -138,12 +137,3 @@ class NpiLookUps:
     def drop_replaced(self) -> None:
         """Keep the last row of each NPI alone."""
         drop_replaced(self.ledger, self.output, KEY)
-
-
-def prices_of(settings: EnrichSettings) -> Prices:
-    """The price table out of settings."""
-    return Prices(
-        per_1000_requests=settings.price_per_1000_requests,
-        per_gb=settings.price_per_gb,
-        per_hour=settings.price_per_hour,
-    )

@@ -27,20 +27,20 @@ from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.lake.reference_tables import Reference, write_table
 from mrf_assets.providers.inputs import INVALID
 from mrf_assets.providers.lookup import (
-    BatchOptions,
-    BatchReport,
-    Failure,
     Item,
+    LookUpFailure,
+    LookUpOptions,
+    LookUpReport,
     Output,
     Statistics,
     Stop,
 )
-from mrf_assets.providers.npi_look_ups import NpiLookUps, NpiRequests, prices_of
+from mrf_assets.providers.npi_look_ups import NpiLookUps, NpiRequests
 from mrf_assets.providers.npis import published_npis
 from mrf_assets.providers.nppes import npi_problem
 from mrf_assets.providers.nppes.bulk import BulkRegistry, Probe
 from mrf_assets.schema import NPI_REGISTRY, NPIS
-from mrf_assets.settings import EnrichSettings
+from mrf_assets.settings import EnrichSettings, Prices
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.text import printable
 
@@ -78,9 +78,9 @@ class RegistryResult:
         return self.reasons[INVALID]
 
     @property
-    def report(self) -> BatchReport:
+    def report(self) -> LookUpReport:
         """The same, as a run of any other batch reports."""
-        return BatchReport(
+        return LookUpReport(
             statistics=self.statistics,
             stopped=self.stopped,
             written_rows=self.rows,
@@ -102,13 +102,13 @@ class RegistryUpdate:
     settings: EnrichSettings
     open_url: Opener
     probe: Probe = lambda _: None  # whether CMS has mended a bulk file that is here; None of it asks nobody
-    batch: BatchOptions
+    batch: LookUpOptions
     mode: Mode = "intelligent"
     many: int = MANY
     max_age: dt.timedelta | None = None
     budget_dollars: float | None = None  # for the look-ups over the API
     stop: Stop = field(default_factory=Stop)
-    drive: Callable[[Coroutine[Any, Any, BatchReport]], BatchReport] = asyncio.run  # the look-ups alone
+    drive: Callable[[Coroutine[Any, Any, LookUpReport]], LookUpReport] = asyncio.run  # the look-ups alone
     on_ready: Callable[[Statistics], None] = lambda _: None  # counts are known, nothing is asked yet
     on_progress: Callable[[Statistics], None] = lambda _: None  # after each look-up over the API, and each second
 
@@ -139,7 +139,7 @@ class RegistryUpdate:
             result.reasons = npis.ledger.reasons()
             npis.drop_replaced()
             result.rows = npis.rows
-        result.cost_dollars = result.statistics.cost(prices_of(self.settings))
+        result.cost_dollars = result.statistics.cost(self.settings.part(Prices))
         return result
 
     def _prepare(self, npis: NpiLookUps) -> int:
@@ -152,7 +152,7 @@ class RegistryUpdate:
         npis.ledger.retry_failed(INVALID)
         return adopted
 
-    def _entries(self) -> Iterator[Item | Failure]:
+    def _entries(self) -> Iterator[Item | LookUpFailure]:
         for batch in pq.ParquetFile(Reference(self.lake).npis).iter_batches(columns=["npi", "rates"]):
             for row in batch.to_pylist():
                 item = Item(key=str(row["npi"]), priority=float(row["rates"]))
@@ -160,7 +160,9 @@ class RegistryUpdate:
                 if problem is None:
                     yield item
                 else:
-                    yield Failure(item=item, reason=INVALID, detail=problem, http_status=None, requests=0, seconds=0)
+                    yield LookUpFailure(
+                        item=item, reason=INVALID, detail=problem, http_status=None, requests=0, seconds=0
+                    )
 
     def _stale(self, output: Output, max_age: dt.timedelta) -> Iterator[str]:
         """The published NPIs whose newest row is older, or of the future; they keep it until there is another."""
@@ -241,7 +243,7 @@ class RegistryUpdate:
             npis.carry(batch.to_pylist())
             result.from_bulk += batch.num_rows
 
-    async def _from_api(self, npis: NpiLookUps, result: RegistryResult, stop: Stop) -> BatchReport:
+    async def _from_api(self, npis: NpiLookUps, result: RegistryResult, stop: Stop) -> LookUpReport:
         statistics, options = result.statistics, self.batch
         if options.limit is not None:  # of the whole run: `parallel_all` asks the API in two rounds
             options = replace(options, limit=max(options.limit - statistics.completed - statistics.failed, 0))

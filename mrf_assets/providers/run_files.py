@@ -13,7 +13,8 @@ from mrf_assets.alerts import Alert, Severity
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.files import atomic_write
 from mrf_assets.providers.inputs import INVALID
-from mrf_assets.providers.lookup import BatchReport, Failure, Ledger, Statistics, dollars_text
+from mrf_assets.providers.lookup import Ledger, LookUpFailure, LookUpReport, Statistics
+from mrf_assets.settings import dollars_text
 
 _DEFAULT, _SHORT = "enrichment_progress", "enrichment"  # the neighbours of the default checkpoint have short names
 _OURS = ("_report.json", "_errors.log", ".sqlite", ".lock")  # ends of what lies next to a checkpoint
@@ -66,7 +67,7 @@ class RunFiles:
         ended = time.monotonic()
         self._next_write = ended + max(_MIN_SECONDS, _REST * (ended - began))
 
-    def log_failures(self, failures: Iterable[Failure]) -> None:
+    def log_failures(self, failures: Iterable[LookUpFailure]) -> None:
         """One JSON line for each item that was given up."""
         lines = [
             json.dumps(
@@ -117,7 +118,7 @@ def utc_now() -> str:
     return dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds")
 
 
-def batch_lines(report: BatchReport) -> tuple[str, str]:
+def batch_lines(report: LookUpReport) -> tuple[str, str]:
     """How the batch is now: records with a row, records without, and their share; earlier runs count."""
     numbers, invalid = report.statistics, report.reasons.get(INVALID, 0)
     of_them = f" ({invalid} of them invalid)" if invalid else ""
@@ -128,7 +129,7 @@ def batch_lines(report: BatchReport) -> tuple[str, str]:
     )
 
 
-def failures_hint(report: BatchReport) -> str:
+def failures_hint(report: LookUpReport) -> str:
     """What to do about the records that failed; the registry cannot help with invalid ones."""
     invalid = report.reasons.get(INVALID, 0)
     hints = ["--retry-failed looks them up again"] if report.statistics.batch_failed > invalid else []
@@ -136,7 +137,7 @@ def failures_hint(report: BatchReport) -> str:
     return "; ".join(hints)
 
 
-def ended_alert(location: str, report: BatchReport) -> Alert:
+def ended_alert(location: str, report: LookUpReport) -> Alert:
     """The summary of a run that came to its end, early or not."""
     numbers = report.statistics
     severity: Severity = "failure" if numbers.batch_failed else "warning" if report.stopped else "success"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrf_assets.providers.inputs import INVALID
-from mrf_assets.providers.lookup import BatchOptions, Item, Pool, Result, Statistics, Unfinished
+from mrf_assets.providers.lookup import Item, LookUpOptions, Pool, Result, Statistics, Unfinished
 from mrf_assets.providers.nppes import NppesClient, npi_problem
 from mrf_assets.settings import EnrichSettings
 
@@ -25,7 +25,7 @@ class FoundProviders:
 
 
 def look_up_npis(
-    npis: Sequence[str], settings: EnrichSettings, options: BatchOptions, on_progress: OnProgress = lambda _: None
+    npis: Sequence[str], settings: EnrichSettings, options: LookUpOptions, on_progress: OnProgress = lambda _: None
 ) -> FoundProviders:
     """Ask the registry for each NPI once, whatever was looked up before.
 
@@ -51,7 +51,7 @@ async def _ask(
     items: Sequence[Item],
     found: FoundProviders,
     settings: EnrichSettings,
-    options: BatchOptions,
+    options: LookUpOptions,
     on_progress: OnProgress,
 ) -> None:
     async with NppesClient.of(settings) as client:

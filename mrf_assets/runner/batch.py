@@ -1,14 +1,11 @@
-"""One call for a batch: register, run N networks at a time, report.
-
-`mrf_assets.batch_orchestrator` is where Python code finds it.
-"""
+"""One call for a batch: register, run N networks at a time, report."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -50,24 +47,26 @@ _DAY_SECONDS = 86_400
 logger = logging.getLogger(__name__)
 
 
-def execute_batch(
-    tasks: Iterable[FileTask],
-    output_dir: Path | str,
-    workers: int = 1,
-    cpt_whitelist: Path | str | None = None,
-    **kwargs: Any,  # noqa: ANN401 - fields of Settings, and those named below
-) -> dict[str, Any]:
-    """Ingest the networks of `tasks`, `workers` at a time, one Dagster run each, those of high priority first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """How a batch is run, and what is recorded of where it came from: nothing of it changes a row."""
+
+    workers: int = 1  # networks at a time; with one, details go to the console, else to `logs/<time>/`
+    source_type: str = "tasks"  # for the manifest and as a tag of each run
+    source_input: str = ""  # the same
+    verbose: bool = False  # Dagster's own events and debug logs, too
+    priority: Priority | None = None  # of all networks; None: from the plans, age and bytes of each
+    min_priority: Priority | None = None  # networks below it are left out
+    operations: Operations = field(default_factory=Operations.from_environment)  # alerts, prices and budget
+
+
+def run_batch(tasks: Iterable[FileTask], settings: Settings, options: BatchOptions) -> dict[str, Any]:
+    """Ingest the networks of `tasks`, some at a time, one Dagster run each, those of high priority first.
 
     Args:
         tasks: What to ingest, from `sources`.
-        output_dir: Where parquet, plan, logs and manifest go.
-        workers: How many networks at a time; with one, details go to the console, else to `logs/<time>/`.
-        cpt_whitelist: File of billing codes to keep.
-        **kwargs: Other fields of `Settings` (`skip_unchanged` is on unless said otherwise); `source_type` and
-            `source_input` for the manifest; `verbose` for Dagster's own events and debug logs; `priority` for all
-            networks instead of their scores, `min_priority` to leave out those below; `operations` for alerts,
-            prices and budget.
+        settings: Where it goes and how it is read; what is unchanged is skipped unless they say otherwise.
+        options: How the batch is run.
 
     Returns:
         The manifest's summary, with `batch_id`, `manifest_file`, `total_tasks`, `networks_not_run`,
@@ -77,28 +76,23 @@ def execute_batch(
         InputError: Whitelists, settings or `extra_args` that cannot be used; nothing was started.
         StoreError: The output folder cannot be written, or its disk is full.
     """
-    batch = Batch.new(kwargs.pop("source_type", "tasks"), kwargs.pop("source_input", ""))
-    verbose = bool(kwargs.pop("verbose", False))
-    priority, min_priority = kwargs.pop("priority", None), kwargs.pop("min_priority", None)
-    operations = kwargs.pop("operations", None) or Operations.from_environment()
-    settings = Settings.from_environment(
-        output_dir=machine_path("output_dir", output_dir).absolute(),
-        cpt_whitelist=None if cpt_whitelist is None else machine_path("cpt_whitelist", cpt_whitelist),
-        **kwargs,
+    batch = Batch.new(options.source_type, options.source_input)
+    settings = settings.changed(
+        output_dir=settings.output_dir.absolute(),
+        skip_unchanged=True if settings.skip_unchanged is None else settings.skip_unchanged,
     )
-    if settings.skip_unchanged is None:
-        settings = replace(settings, skip_unchanged=True)
-    _check(settings, operations, workers)
+    _check(settings, options.operations, options.workers)
     tasks = _begun(with_checked_arguments(tasks, settings))
     ensure_dagster_home()
     plan = TaskStore.under(settings.output_dir)
     networks = list(plan.save(tasks))
     with dg.DagsterInstance.get() as instance:
         add_networks(instance, networks)
-        published = {} if priority is not None else published_facts(instance, networks)
+        published = {} if options.priority is not None else published_facts(instance, networks)
     plans = {key: len({each for task in plan.load(key) for each in task.plans}) for key in networks}
-    priorities = _priorities(plans, published, priority)
-    kept = {key: found for key, found in priorities.items() if min_priority is None or found >= min_priority}
+    priorities = _priorities(plans, published, options.priority)
+    least = options.min_priority
+    kept = {key: found for key, found in priorities.items() if least is None or found >= least}
     planned = PlannedBatch(
         batch_id=batch.batch_id,
         source_type=batch.source_type,
@@ -114,9 +108,9 @@ def execute_batch(
         networks=list(planned.priorities),
         plan=plan,
         settings=settings,
-        operations=operations,
-        workers=workers,
-        verbose=verbose,
+        operations=options.operations,
+        workers=options.workers,
+        verbose=options.verbose,
     )
     return run.execute() | {"networks_left_out": len(priorities) - len(kept)}
 
@@ -137,12 +131,12 @@ def continue_batch(
         batch_id: Which batch; None is the one that was planned last.
         failed_only: The networks that failed; else those that never ran to their end: not begun, canceled,
             or lost with their process.
-        workers: As in `execute_batch`.
+        workers: As in `BatchOptions`.
         verbose: The same.
         operations: The same; a batch that used up its budget needs a larger one.
 
     Returns:
-        As `execute_batch`, over the whole batch; its manifest is written anew.
+        As `run_batch`, over the whole batch; its manifest is written anew.
 
     Raises:
         SettingError: There is no such batch, or it is still running.
@@ -161,7 +155,7 @@ def continue_batch(
         _take_over(instance, plan, planned.batch_id)
         records = batch_records(instance, planned.batch_id)
         # The folder may have been moved since.
-        settings = replace(Ingestor(**planned.config).settings, output_dir=folder)
+        settings = Ingestor(**planned.config).settings.changed(output_dir=folder)
         _check(settings, operations, workers)
         add_networks(instance, list(planned.priorities))
     if under_way := [key for key, record in records.items() if record.status in ("running", "queued")]:
@@ -238,7 +232,7 @@ def _check(settings: Settings, operations: Operations, workers: int) -> None:
 
 
 def planned_priorities(tasks: Iterable[FileTask], given: Priority | None) -> dict[str, int]:
-    """Network -> the priority with which `execute_batch` would run it; writes nothing."""
+    """Network -> the priority with which `run_batch` would run it; writes nothing."""
     plans: dict[str, set[Plan]] = {}
     for task in tasks:
         plans.setdefault(task.network_id, set()).update(task.plans)

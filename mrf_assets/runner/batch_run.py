@@ -8,14 +8,14 @@ import os
 import secrets
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from mrf_assets.alerts import send_alert
-from mrf_assets.batches.budget import Budget
+from mrf_assets.batches.budget import BatchBudget
 from mrf_assets.batches.manifest import GrowingManifest, NetworkRecord, build_manifest, write_manifest
 from mrf_assets.batches.statistics import batch_alert, count, latest_runs
 from mrf_assets.defs.resources import config_of
@@ -82,7 +82,7 @@ def _share_cores(settings: Settings, at_a_time: int) -> Settings:
     cores = os.cpu_count() or 1
     parts = settings.part_processes or max(cores // at_a_time, 1)
     # Without a free core the thread only costs: 7 % of CPU time (benchmarks/NOTES.md).
-    return replace(settings, part_processes=parts, read_ahead=settings.read_ahead and at_a_time < cores)
+    return settings.changed(part_processes=parts, read_ahead=settings.read_ahead and at_a_time < cores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ class BatchRun:
         outcomes: dict[str, Outcome] = {}
         with dg.DagsterInstance.get() as instance:
             runs_before = batch_runs(instance, self.batch.batch_id)
-            budget = Budget(self.batch.batch_id, runs_before, self.operations, console.warn)
+            budget = BatchBudget(self.batch.batch_id, runs_before, self.operations, console.warn)
             manifest = GrowingManifest(
                 path=settings.output_dir / MANIFEST_NAME,
                 tasks_of=self.plan.load,
@@ -168,7 +168,7 @@ class BatchRun:
         runs: list[NetworkRecord],
         outcomes: dict[str, Outcome],
         console: BatchConsole,
-        budget: Budget,
+        budget: BatchBudget,
         interrupted_by: int | None,
     ) -> dict[str, Any]:
         records = latest_runs(runs)

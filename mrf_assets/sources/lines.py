@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mrf_assets.errors import Problem, SourceProblems
-from mrf_assets.limits import Limits
+from mrf_assets.settings import Limits
 from mrf_assets.stream.decompress import open_json
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.urls.address import Address

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from mrf_assets.errors import Problem, SettingError
-from mrf_assets.limits import Limits
+from mrf_assets.settings import Limits
 from mrf_assets.tasks import Plan
 
 SourceKind = Literal["csv", "index", "urls", "url"]

@@ -15,7 +15,7 @@ from typing import Literal
 from isal import igzip_lib
 
 from mrf_assets.errors import CorruptArchive, EmptyFile, LimitExceeded, TruncatedFile, UnsupportedContent
-from mrf_assets.limits import MIB, Limits
+from mrf_assets.settings import MIB, Limits
 from mrf_assets.stream.raw_file import BLOCK_BYTES, RawFile
 from mrf_assets.urls import is_remote
 

@@ -14,7 +14,7 @@ from typing import Any
 import ijson
 
 from mrf_assets.errors import EmptyFile, MalformedJson, TruncatedFile
-from mrf_assets.limits import Limits, too_deep, too_long
+from mrf_assets.settings import Limits
 from mrf_assets.stream.surrogates import mended
 from mrf_assets.stream.yajl_errors import error_position
 
@@ -45,7 +45,7 @@ def json_events(blocks: Iterator[bytes], url: str, repairs: Counter[str], limits
     try:
         yield _parsed(source, url, limits)
     except TooDeepError:
-        raise too_deep(url, limits, source.begin) from None
+        raise limits.too_deep(url, source.begin) from None
     except ijson.JSONError as error:
         if source.ended and not source.begin:
             raise EmptyFile(url, "the index is empty; download it again") from None
@@ -76,7 +76,7 @@ def _parsed(source: _Bytes, url: str, limits: Limits) -> Iterator[Event]:
         # With each piece the parser looks again at all of a text that goes on.
         source.piece_bytes *= 2
         if source.begin + len(piece) - silent_from > limits.max_element_bytes:
-            raise too_long(url, limits, silent_from)
+            raise limits.too_long(url, silent_from)
     parser.close()
     yield from events
 

@@ -13,7 +13,7 @@ from typing import Any
 import ijson
 
 from mrf_assets.errors import MalformedJson, TruncatedFile
-from mrf_assets.limits import Limits, too_deep, too_long
+from mrf_assets.settings import Limits
 from mrf_assets.stream.yajl_errors import error_position
 
 OffsetEvent = tuple[int, str, Any]  # byte offset (exact for start_map, else of the brace that follows), event, value
@@ -52,11 +52,11 @@ def events_with_offsets(blocks: Iterable[bytes], url: str, limits: Limits = _DEF
             if step := _STEPS.get(event):
                 depth, last_bracket = depth + step, offset
                 if depth > limits.max_nesting_depth:
-                    raise too_deep(url, limits, offset - 1)
+                    raise limits.too_deep(url, offset - 1)
             yield offset - 1, event, value
         del events[:]
         if offset - last_bracket > limits.max_element_bytes:
-            raise too_long(url, limits, last_bracket)
+            raise limits.too_long(url, last_bracket)
     try:
         parser.close()
     except ijson.JSONError:

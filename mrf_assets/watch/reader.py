@@ -81,11 +81,10 @@ class _ImpatientGate:
 def quick_options(settings: Settings, seconds: float) -> FetchOptions:
     """For questions that a tick waits for: one attempt, in about so many seconds."""
     options = FetchOptions.of(settings)
-    return replace(
-        options,
-        connect_seconds=min(seconds, options.connect_seconds),
-        read_seconds=min(seconds, options.read_seconds),
-        total_seconds=seconds,
+    return options.changed(
+        connect_timeout_seconds=min(seconds, options.connect_timeout_seconds),
+        read_timeout_seconds=min(seconds, options.read_timeout_seconds),
+        total_timeout_seconds=seconds,
         max_retries=0,
         gate=_ImpatientGate(options.gate, time.monotonic() + seconds),
     )

@@ -203,8 +203,8 @@ _NO_NETWORK_ID = "are for --source url and urls; a source of kind index names it
         ("--cpt-whitelist", "empty.txt", f"empty.txt: {_NO_ENTRY}"),
         ("--cpt-whitelist", "three.txt", "three.txt: line 2 is 'a,b,c': expected `code` or `type,code`"),
         ("--tin-whitelist", "three.txt", f"three.txt: {_NO_TIN}"),
-        ("--rate-batch-size", "0", "rate_batch_size: is 0; it must be 1 or more"),
-        ("--keep-periods", "0", "keep_periods: is 0; it must be 1 or more, or absent to keep all"),
+        ("--rate-batch-size", "0", "--rate-batch-size: is 0; it must be 1 or more"),
+        ("--keep-periods", "0", "--keep-periods: is 0; it must be 1 or more, or absent for all"),
         ("--network-id", "x", f"network_id, plans: {_NO_NETWORK_ID}"),
     ],
 )
@@ -329,7 +329,8 @@ def test_an_unknown_reader_starts_nothing(
     told = mrf("run", "--source", "index", "--input", index_url, *flags)
 
     assert (2, "") == (told.code, told.out)
-    assert told.err.startswith("Error: reader: is 'nope'; use one of: ")
+    name = "--reader" if flags else "MRF_READER"
+    assert f"Error: {name}: is 'nope'; use one of: fast, ijson\n" == told.err
     assert [] == place.written()
 
 
@@ -353,7 +354,7 @@ def test_a_variable_of_the_wrong_kind_is_named(mrf: Mrf, index_url: str, monkeyp
 
     told = mrf("run", "--source", "index", "--input", index_url)
 
-    assert (2, "Error: MRF_RATE_BATCH_SIZE: is 'many', which is no number\n") == (told.code, told.err)
+    assert (2, "Error: MRF_RATE_BATCH_SIZE: is 'many', which is no whole number\n") == (told.code, told.err)
 
 
 def test_plan_flags_go_together(mrf: Mrf, place: Place, payer: Payer) -> None:
@@ -676,9 +677,9 @@ def test_plan_takes_a_budget(mrf: Mrf, index_url: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("variable", "reason"),
     [
-        ("MRF_READER=abacus", "reader: is 'abacus'; use one of: fast, ijson"),
+        ("MRF_READER=abacus", "MRF_READER: is 'abacus'; use one of: fast, ijson"),
         ("MRF_ALERT_URLS=nonsense", "alert"),
-        ("MRF_MAX_RETRIES=-1", "max_retries: is -1; it must be 0 or more"),
+        ("MRF_MAX_RETRIES=-1", "MRF_MAX_RETRIES: is -1; it must be 0 or more"),
     ],
 )
 def test_plan_and_run_refuse_the_same_settings(

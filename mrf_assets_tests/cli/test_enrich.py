@@ -26,9 +26,9 @@ from mrf_assets.cli.enrich_run import BEGUN_LINE, SAVED_LINE, SHUTDOWN_LINE, UNC
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.lake.catalog import connect
 from mrf_assets.providers import Enrichment, tuning_hint
-from mrf_assets.providers.lookup import BatchOptions, Statistics, dollars_text
+from mrf_assets.providers.lookup import LookUpOptions, Statistics
 from mrf_assets.schema import ENRICHED
-from mrf_assets.settings import Settings
+from mrf_assets.settings import Settings, dollars_text
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import document, render
@@ -444,7 +444,7 @@ def test_the_report_has_the_options_as_values(desk: Desk) -> None:
 )
 def test_a_hint_names_the_variable_as_it_is_set(numbers: dict[str, int], hint: str) -> None:
     """MRF_ and all."""
-    assert hint in tuning_hint(Statistics(**numbers), BatchOptions())  # type: ignore[arg-type]
+    assert hint in tuning_hint(Statistics(**numbers), LookUpOptions())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -964,7 +964,7 @@ def test_the_check_reaches_the_registry(desk: Desk) -> None:
         ((*FLAGS, "--fresh", "--resume"), "--fresh: contradicts --resume"),
         ((*FLAGS, "--fresh", "--retry-failed"), "--fresh: contradicts --retry-failed"),
         ((*FLAGS, "--ramp", "10:30"), "FROM:TO"),
-        ((*FLAGS, "--max-workers", "21"), "1<=x<=20"),
+        ((*FLAGS, "--max-workers", "21"), "--max-workers: is 21; it must be 1 to 20"),
         ((*FLAGS, "--resume"), "--resume: "),
         ((*FLAGS, "--checkpoint", "x.sqlite"), "--checkpoint: x.sqlite may share a file with another checkpoint"),
         ((*FLAGS, "--stages", "poc,fund"), "fund, poc: org replaces fund; npi replaces poc; choose among"),

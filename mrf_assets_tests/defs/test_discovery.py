@@ -12,7 +12,7 @@ import pytest
 
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.discovery import found_path
-from mrf_assets.settings import DISCOVERY_MODES, Settings
+from mrf_assets.settings import DiscoveryMode, Settings
 from mrf_assets.watch.registry import read_registry
 from mrf_assets_tests.mrf_server import MrfServer
 from mrf_assets_tests.portal_server import INDEX, RATES, SECRET, SIGNED, link_page, page
@@ -97,7 +97,7 @@ def test_a_mode_that_there_is_not_is_refused_before_a_run_starts(tmp_path: Path)
     """By the launchpad and by `mrf submit`; none at all is the settings'."""
     job = build_defs(Settings(output_dir=tmp_path)).resolve_job_def("discover_portals")
 
-    for mode in (None, *DISCOVERY_MODES):
+    for mode in (None, *DiscoveryMode):
         assert dg.validate_run_config(job, {"ops": {_NAME: {"config": {"mode": mode} if mode else {}}}})
     with pytest.raises(dg.DagsterInvalidConfigError, match="mode"):
         dg.validate_run_config(job, {"ops": {_NAME: {"config": {"mode": "sideways"}}}})

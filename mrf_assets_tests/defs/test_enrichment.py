@@ -23,7 +23,7 @@ from mrf_assets.fetch import open_url
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.reference_tables import Reference, write_table
-from mrf_assets.providers import batch_options
+from mrf_assets.providers import look_up_options
 from mrf_assets.providers.directory import write_directory
 from mrf_assets.providers.directory_rules import DIRECTORY_CHECKS
 from mrf_assets.providers.npis import published_npis
@@ -479,8 +479,8 @@ def test_a_lake_can_be_moved(tmp_path: Path) -> None:
     with NppesServer() as api:
         settings = EnrichSettings(npi_api_url=api.url, rate_limit_delay=0.001)
 
-        def update(lake: Path, **changes: Any) -> RegistryResult:  # noqa: ANN401 - fields of BatchOptions
-            batch = batch_options(settings, **changes)
+        def update(lake: Path, **changes: Any) -> RegistryResult:  # noqa: ANN401 - fields of LookUpOptions
+            batch = look_up_options(settings, **changes)
             return RegistryUpdate(lake=lake, settings=settings, open_url=open_url, batch=batch, mode="api_only").run()
 
         assert 3 == update(here, limit=3).rows

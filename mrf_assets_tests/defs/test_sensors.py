@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def test_runs_keep_to_the_whitelist_of_their_index(ticking: Ticking) -> None:
 
 def test_a_run_of_the_sensor_empties_no_network(ticking: Ticking) -> None:
     """Whatever the environment says: a person decides that, and starts the run."""
-    ticking.settings = replace(ticking.settings, allow_empty=True)
+    ticking.settings = ticking.settings.changed(allow_empty=True)
     job = build_defs(ticking.settings, watching=ticking.watching).resolve_job_def("ingest_in_process")
     request = (ticking.tick().run_requests or [])[0]
     given: dict[str, Any] = {"instance": ticking.instance, "partition_key": request.partition_key, "tags": request.tags}
@@ -211,7 +211,7 @@ def test_a_retired_network_stays_a_partition(ticking: Ticking) -> None:
 
 def test_runs_that_wait_in_the_queue_hold_further_ones_back(ticking: Ticking) -> None:
     """As many as a tick requests may wait."""
-    ticking.watching = replace(ticking.watching, sensor_max_runs=2)
+    ticking.watching = ticking.watching.changed(sensor_max_runs=2)
     job = build_defs(ticking.settings, watching=ticking.watching).resolve_job_def("ingest")
     ticking.instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED)
 

@@ -15,7 +15,7 @@ import pytest
 from mrf_assets.errors import LimitExceeded, NotFoundAtSource, RemoteReferencesFailed
 from mrf_assets.extract import Reader, Request, read_fast, read_reference
 from mrf_assets.extract.remote import RemoteGroups
-from mrf_assets.limits import Limits
+from mrf_assets.settings import Limits
 from mrf_assets.stream.raw_file import RawFile
 from mrf_assets.urls.address import Address
 from mrf_assets_tests.conftest import FakeOpener, Reading, read_document

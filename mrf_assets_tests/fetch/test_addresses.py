@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,9 @@ from mrf_assets.fetch import FetchOptions, open_url, probe
 from mrf_assets.urls.private_addresses import is_private_address, is_private_host
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 
-_CAREFUL = FetchOptions(connect_seconds=60, read_seconds=60, max_retries=0, refuse_private_addresses=True)
+_CAREFUL = FetchOptions(
+    connect_timeout_seconds=60, read_timeout_seconds=60, max_retries=0, refuse_private_addresses=True
+)
 _SECRET = "S3cr3tV4lue"
 
 
@@ -181,7 +182,7 @@ def test_a_private_address_that_a_stranger_names_is_refused_by_default(server: M
             _read(f"http://{host}:{server.port}/a.json", _NAMED)
     assert [] == server.requests
 
-    allowed = replace(_NAMED, refuse_private_addresses=False)
+    allowed = _NAMED.changed(refuse_private_addresses=False)
     assert [b"{}"] * 2 == [_read(server.url("/a.json"), options) for options in (allowed, FetchOptions(max_retries=0))]
 
 

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -366,7 +366,7 @@ def _ingested(server: MrfServer, settings: Settings, waits: list[float]) -> Netw
     task = FileTask(
         address=Address(f"{server.url(_PATH)}?Expires=1&Signature={_SECRET}"), network_id="acme", identity=identity
     )
-    options = replace(FetchOptions.of(settings, gate=OPEN_GATE), wait=waits.append)
+    options = FetchOptions.of(settings, gate=OPEN_GATE).changed(wait=waits.append)
     result = ingest("acme", [task], settings, fetch_options=options)
     result.require_published()
     return result

@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,9 @@ _SIGNED = f"?Expires=1&Signature={_SECRET}&Key-Pair-Id={_SECRET}&name=a.json"
 
 def _options(**changes: Any) -> FetchOptions:  # noqa: ANN401 - fields of FetchOptions
     """Options of a caller who never sleeps."""
-    return replace(FetchOptions(connect_seconds=60, read_seconds=60, wait=lambda _seconds: None), **changes)
+    return FetchOptions(connect_timeout_seconds=60, read_timeout_seconds=60, wait=lambda _seconds: None).changed(
+        **changes
+    )
 
 
 def _fetched(url: str, *, size: int = 4096, **changes: Any) -> bytes:  # noqa: ANN401 - fields of FetchOptions
@@ -233,7 +234,7 @@ def test_a_server_that_falls_silent_is_told(server: MrfServer) -> None:
     server.always("/a.json", Answer(gate=gate, hold_at=10))
 
     with pytest.raises(ConnectionLostError, match=r"broke at byte 10 of .*TimeoutError"):
-        _fetched(server.url("/a.json"), size=10, read_seconds=0.2)
+        _fetched(server.url("/a.json"), size=10, read_timeout_seconds=0.2)
     gate.release()
 
 

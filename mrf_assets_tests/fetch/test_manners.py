@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from mrf_assets_tests.mrf_server import Answer, MrfServer
 
 _DATA = bytes(range(256)) * 1_000
 _HALF = len(_DATA) // 2
-_OPTIONS = FetchOptions(connect_seconds=60, read_seconds=60, wait=lambda _seconds: None)
+_OPTIONS = FetchOptions(connect_timeout_seconds=60, read_timeout_seconds=60, wait=lambda _seconds: None)
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def test_every_request_has_a_turn_of_its_own(server: MrfServer) -> None:
     )
     server.script("/moved", Answer(status=302, headers={"Location": "/a.json"}))
     server.script("/moved", Answer(status=302, headers={"Location": "/a.json"}))
-    options = replace(_OPTIONS, gate=gate, wait=lambda _seconds: gate.told.append("wait"))
+    options = _OPTIONS.changed(gate=gate, wait=lambda _seconds: gate.told.append("wait"))
     assert _DATA == _fetched(server.url("/moved"), options)
 
     moved = [host, (302, None), "left"]
@@ -86,7 +85,7 @@ def test_a_request_without_an_answer_tells_the_gate_nothing() -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]  # nobody listens there
         with pytest.raises(ConnectionLostError):
-            _fetched(f"http://127.0.0.1:{port}/a.json", replace(_OPTIONS, gate=gate, max_retries=0))
+            _fetched(f"http://127.0.0.1:{port}/a.json", _OPTIONS.changed(gate=gate, max_retries=0))
 
     assert [f"127.0.0.1:{port}", "left"] == gate.told
 
@@ -94,7 +93,7 @@ def test_a_request_without_an_answer_tells_the_gate_nothing() -> None:
 def test_a_probe_has_its_turn_too(server: MrfServer) -> None:
     """HEAD is a request."""
     gate = _NotingGate()
-    probe(server.url("/a.json"), replace(_OPTIONS, gate=gate))
+    probe(server.url("/a.json"), _OPTIONS.changed(gate=gate))
 
     assert [f"127.0.0.1:{server.port}", (200, None), "left"] == gate.told
 
@@ -111,7 +110,7 @@ def test_connections_are_kept_for_the_next_file(server: MrfServer) -> None:
 def test_connections_are_not_kept_where_a_setting_says_so(server: MrfServer) -> None:
     """`connection_pooling` off: to compare, and for servers that take kept connections ill."""
     for _ in range(3):
-        _fetched(server.url("/a.json"), replace(_OPTIONS, connection_pooling=False))
+        _fetched(server.url("/a.json"), _OPTIONS.changed(connection_pooling=False))
 
     assert 3 == server.connections
 
@@ -158,7 +157,7 @@ def test_a_spooled_file_is_whole_before_it_is_handed_out(tmp_path: Path) -> None
     """The server is done with it; nothing of it stays on the disk."""
     with (
         MrfServer({"/a.json": _DATA}) as server,
-        open_url(server.url("/a.json"), replace(_OPTIONS, spool_dir=tmp_path)) as raw,
+        open_url(server.url("/a.json"), _OPTIONS.changed(spool_dir=tmp_path)) as raw,
     ):
         known = probe(server.url("/a.json"), _OPTIONS)
         assert known is not None
@@ -172,7 +171,7 @@ def test_a_spooled_file_is_whole_before_it_is_handed_out(tmp_path: Path) -> None
 
 def test_a_disk_that_takes_no_spool_is_told(server: MrfServer, tmp_path: Path) -> None:
     """The folder, the reason, and the setting that helps."""
-    options = replace(_OPTIONS, spool_dir=tmp_path / "none")
+    options = _OPTIONS.changed(spool_dir=tmp_path / "none")
     with pytest.raises(StoreError, match=r"cannot be spooled .*switch spool_downloads off"):
         _fetched(server.url("/a.json"), options)
 
@@ -181,14 +180,14 @@ def test_a_local_file_is_not_spooled(tmp_path: Path) -> None:
     """It is on the disk already."""
     (tmp_path / "a.json").write_bytes(_DATA)
 
-    assert _DATA == _fetched(str(tmp_path / "a.json"), replace(_OPTIONS, spool_dir=tmp_path / "none"))
+    assert _DATA == _fetched(str(tmp_path / "a.json"), _OPTIONS.changed(spool_dir=tmp_path / "none"))
 
 
 def test_closing_ends_a_read_in_another_thread(server: MrfServer) -> None:
     """Ctrl-C does not wait for a server that is silent."""
     gate = server.hold("/a.json", at=_HALF)
     failed: list[BaseException] = []
-    with open_url(server.url("/a.json"), replace(_OPTIONS, read_seconds=600)) as raw:
+    with open_url(server.url("/a.json"), _OPTIONS.changed(read_timeout_seconds=600)) as raw:
 
         def read() -> None:
             try:
@@ -224,7 +223,7 @@ def test_closing_ends_a_wait_for_another_attempt(server: MrfServer) -> None:
             if len(self.told) > 3:
                 is_waiting.set()
 
-    options = FetchOptions(connect_seconds=60, read_seconds=60, gate=Gate())
+    options = FetchOptions(connect_timeout_seconds=60, read_timeout_seconds=60, gate=Gate())
     with open_url(server.url("/a.json"), options) as raw:
 
         def read() -> None:
@@ -246,7 +245,7 @@ def test_closing_ends_a_wait_for_another_attempt(server: MrfServer) -> None:
 def test_a_host_that_is_gone_is_asked_once_for_each_further_file() -> None:
     """Hundreds of references on a dead host cost one round of retries, and it is found when it is back."""
     waits: list[float] = []
-    options = replace(_OPTIONS, wait=waits.append)
+    options = _OPTIONS.changed(wait=waits.append)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]

@@ -36,7 +36,9 @@ def options() -> Iterator[FetchOptions]:
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
     requests.put(f"{endpoint}/acme", timeout=10).raise_for_status()
-    made = FetchOptions(object_store_endpoint=endpoint, connect_seconds=60, read_seconds=60, wait=lambda _seconds: None)
+    made = FetchOptions(
+        object_store_endpoint=endpoint, connect_timeout_seconds=60, read_timeout_seconds=60, wait=lambda _seconds: None
+    )
     for key in ("2026/%C3%A4%20b%3Fc.json.gz", "plain.json"):
         _put(made, key, _DATA)
     yield made
@@ -111,13 +113,13 @@ def test_an_address_chooses_neither_endpoint_nor_credentials(options: FetchOptio
 def test_a_store_that_the_settings_leave_out_is_not_read(options: FetchOptions) -> None:
     """`object_stores` names the ones that are."""
     with pytest.raises(UnsupportedUrl, match="kind s3, which the setting object_stores leaves out"):
-        _open(replace(options, object_stores=frozenset({"gs"})))
+        _open(options.changed(object_stores="gs"))
 
 
 def test_a_store_that_does_not_answer_is_asked_again(options: FetchOptions) -> None:
     """As often as a web server."""
     waits: list[float] = []
-    nowhere = replace(options, object_store_endpoint="http://127.0.0.1:9", connect_seconds=1, wait=waits.append)
+    nowhere = options.changed(object_store_endpoint="http://127.0.0.1:9", connect_timeout_seconds=1, wait=waits.append)
     with pytest.raises(ConnectionLostError, match="the store does not answer"):
         _open(nowhere)
 

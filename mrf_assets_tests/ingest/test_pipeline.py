@@ -9,7 +9,6 @@ import logging
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -301,7 +300,7 @@ _KEEPING_NOTHING = pytest.mark.parametrize(
 def _whitelisted(settings: Settings, tmp_path: Path, name: str, text: str) -> Settings:
     path = tmp_path / f"{name}.csv"
     path.write_text(text)
-    return replace(settings, **{name: path})  # type: ignore[arg-type]  # a field that takes a path
+    return settings.changed(**{name: path})
 
 
 @_KEEPING_NOTHING
@@ -331,7 +330,7 @@ def test_a_network_is_emptied_where_that_is_wanted(tmp_path: Path, settings: Set
     ingest("acme", tasks, settings).require_published()
     given = _whitelisted(settings, tmp_path, name, text)
 
-    for each in (replace(given, allow_empty=True), given):
+    for each in (given.changed(allow_empty=True), given):
         ingest("acme", tasks, each).require_published()
         assert [] == _rows(settings)[RATES.name]
 
@@ -397,7 +396,7 @@ def test_bytes_behind_a_packed_file_are_a_repair(tmp_path: Path, settings: Setti
     """The file is whole, and its row says what was odd."""
     path = tmp_path / "a.json.gz"
     path.write_bytes(gzipped(render(document())) + b"\r\n")
-    ingest("acme", [_task(str(path))], replace(settings, reader=reader)).require_published()
+    ingest("acme", [_task(str(path))], settings.changed(reader=reader)).require_published()
 
     assert {"trailing_bytes": 1} == dict(_rows(settings)[FILES.name][0]["repairs"])
 
@@ -410,7 +409,7 @@ def test_content_that_a_server_deflates_is_published(server: MrfServer, settings
     server.put("/a.json", data)
     server.always("/a.json", Answer(headers={"Content-Encoding": encoding}))
     for spool in (False, True):
-        ingest("acme", [_task(server.url("/a.json"))], replace(settings, spool_downloads=spool)).require_published()
+        ingest("acme", [_task(server.url("/a.json"))], settings.changed(spool_downloads=spool)).require_published()
 
     assert ["zlib"] == [each["container"] for each in _rows(settings)[FILES.name]]
 
@@ -701,7 +700,7 @@ def test_what_a_file_brings_along_wins_over_the_settings(tmp_path: Path, setting
             [{"cpt_whitlist": "x"}],
             "extra_args.cpt_whitlist: is not known; a file may have cpt_whitelist, tin_whitelist",
         ),
-        ([{"reader": "foo"}], "reader: is 'foo'"),
+        ([{"reader": "foo"}], "extra_args.reader: is 'foo'"),
         ([{"reader": "fast"}, {"reader": "ijson"}], "extra_args.reader: is 'fast' and 'ijson' in files of acme"),
     ],
 )
@@ -738,7 +737,7 @@ def test_an_address_that_is_refused_as_written_is_used_without_its_escapes(
     (row,) = _rows(settings)[FILES.name]
     assert [("address_unescaped", 1)] == [it for it in row["repairs"] if it[0] == "address_unescaped"]
     assert url == row["source_url"]
-    assert ingest("acme", [task], replace(settings, skip_unchanged=True)).unchanged_since
+    assert ingest("acme", [task], settings.changed(skip_unchanged=True)).unchanged_since
     assert SECRET not in _published_text(settings.output_dir)
 
 
@@ -775,7 +774,7 @@ def test_the_address_of_a_remote_reference_is_used_without_its_escapes_too(
         server.sign(path, "&sig=x")
         reference["location"] += f"?sv=1{ampersand}sig=x"
     task = _task(server.put("a.json", render(made)))
-    ingest("acme", [task], replace(settings, reader=reader)).require_published()
+    ingest("acme", [task], settings.changed(reader=reader)).require_published()
 
     (row,) = _rows(settings)[FILES.name]
     assert 3 == dict(row["repairs"])["address_unescaped"]
@@ -856,7 +855,7 @@ def test_a_failure_tells_what_was_fetched_in_vain(server: MrfServer, settings: S
     parts = [_task(server.url(name), part=part, parts=2) for part, name in ((1, "a.json.gz"), (2, "b.json.gz"))]
 
     with pytest.raises(TruncatedFile) as told:
-        ingest("acme", parts, replace(settings, max_retries=2))
+        ingest("acme", parts, settings.changed(max_retries=2))
 
     assert told.value.spent == {
         "source_size_bytes": 2 * len(whole) - 100, "requests": 3, "retries": 1, "rate_limited": 1
@@ -877,7 +876,7 @@ def test_an_archive_that_ends_early_is_told_as_one(
     path.write_bytes(whole[: int(len(whole) * left)])
 
     with pytest.raises(TruncatedFile, match=f"the gzip stream stops at byte {path.stat().st_size};"):
-        ingest("acme", [_task(path)], replace(settings, reader=reader))
+        ingest("acme", [_task(path)], settings.changed(reader=reader))
 
 
 def test_a_whitelist_that_is_missing_is_told_before_anything_is_fetched(server: MrfServer, settings: Settings) -> None:
@@ -1036,7 +1035,7 @@ def test_parts_of_another_count_are_replaced(server: MrfServer, settings: Settin
 
 def test_what_was_just_published_is_not_pruned(server: MrfServer, settings: Settings) -> None:
     """An old month that is ingested late stays, whatever the number of periods kept."""
-    keeping = replace(settings, keep_periods=1)
+    keeping = settings.changed(keep_periods=1)
     url = server.put("a.json", render(document(seed=1)))
     for period in ("2026-11", "2026-10"):
         ingest("acme", [_task(url, period=period)], keeping).require_published()
@@ -1051,7 +1050,7 @@ def test_parts_side_by_side_give_the_same_files(server: MrfServer, settings: Set
     ]
     published = []
     for processes in (1, 3):
-        one = replace(settings, output_dir=tmp_path / str(processes), part_processes=processes)
+        one = settings.changed(output_dir=tmp_path / str(processes), part_processes=processes)
         result = ingest("acme", parts, one)
         assert [1, 2, 3] == [file.task.identity.part for file in result.files]
         published.append({plain_name(file.path): file.path.read_bytes() for file in result.published})
@@ -1065,7 +1064,7 @@ def test_a_part_that_fails_beside_others_publishes_nothing(server: MrfServer, se
     missing = _task(server.url("2.json"), part=2, parts=2)
 
     with pytest.raises(NotFoundAtSource):
-        ingest("acme", [sound, missing], replace(settings, part_processes=2))
+        ingest("acme", [sound, missing], settings.changed(part_processes=2))
     assert [] == Store(settings.output_dir).networks()
 
 
@@ -1073,7 +1072,7 @@ def test_a_part_that_fails_beside_others_publishes_nothing(server: MrfServer, se
 def test_reading_ahead_changes_nothing(server: MrfServer, settings: Settings, *, read_ahead: bool) -> None:
     """Neither rows nor sizes nor digests."""
     url = server.put("a.json.gz", gzipped(render(document(seed=1)), members=3))
-    result = ingest("acme", [_task(url)], replace(settings, read_ahead=read_ahead))
+    result = ingest("acme", [_task(url)], settings.changed(read_ahead=read_ahead))
 
     row = result.files[0].row
     assert hashlib.sha256(gzipped(render(document(seed=1)), members=3)).hexdigest() == row["sha256"]

@@ -18,8 +18,7 @@ from mrf_assets.ingest.plan import Renewal, TaskStore
 from mrf_assets.ingest.renewal import renewed_task
 from mrf_assets.ingest.results import NetworkResult
 from mrf_assets.lake.store import Store
-from mrf_assets.limits import Limits
-from mrf_assets.settings import Settings
+from mrf_assets.settings import Limits, Settings
 from mrf_assets.sources import SourceOptions, read_index
 from mrf_assets.stream.raw_file import RawFile
 from mrf_assets.tasks import FileTask

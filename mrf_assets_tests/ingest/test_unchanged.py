@@ -118,11 +118,11 @@ _HARMLESS: dict[str, Callable[[Bench], None]] = {
     "another signature": lambda bench: bench.change_tasks(
         address=Address(f"{bench.tasks[0].address.real}?Expires=2&Signature=b")
     ),
-    "another reader": lambda bench: setattr(bench, "settings", replace(bench.settings, reader="ijson")),
-    "other row groups": lambda bench: setattr(bench, "settings", replace(bench.settings, rate_batch_size=7)),
+    "another reader": lambda bench: setattr(bench, "settings", bench.settings.changed(reader="ijson")),
+    "other row groups": lambda bench: setattr(bench, "settings", bench.settings.changed(rate_batch_size=7)),
     "another place in the index": lambda bench: bench.change_tasks(position=7),
     "a switch without a whitelist": lambda bench: setattr(
-        bench, "settings", replace(bench.settings, referenced_groups_only=True)
+        bench, "settings", bench.settings.changed(referenced_groups_only=True)
     ),
 }
 
@@ -139,8 +139,7 @@ def test_what_changes_no_row_is_no_reason_to_read_again(bench: Bench, change: Ca
 
 def test_equal_whitelists_keep_a_network_unchanged(bench: Bench) -> None:
     """Order and comments of a whitelist do not matter."""
-    bench.settings = replace(
-        bench.settings,
+    bench.settings = bench.settings.changed(
         cpt_whitelist=bench.file("codes.csv"),
         tin_whitelist=bench.file("tins.csv"),
         referenced_groups_only=True,
@@ -194,7 +193,7 @@ def test_retention_holds_for_unchanged_networks(bench: Bench) -> None:
     bench.ingest()
     bench.change_identity(period="2026-11")
     bench.ingest()
-    bench.settings = replace(bench.settings, keep_periods=1)
+    bench.settings = bench.settings.changed(keep_periods=1)
 
     second = bench.ingest()
 
@@ -206,11 +205,11 @@ def test_retention_holds_for_unchanged_networks(bench: Bench) -> None:
 
 
 def _setting(**changes: Any) -> Callable[[Bench], None]:  # noqa: ANN401 - fields of Settings
-    return lambda bench: setattr(bench, "settings", replace(bench.settings, **changes))
+    return lambda bench: setattr(bench, "settings", bench.settings.changed(**changes))
 
 
 def _whitelisted(bench: Bench) -> None:
-    bench.settings = replace(bench.settings, cpt_whitelist=bench.file("codes.csv"))
+    bench.settings = bench.settings.changed(cpt_whitelist=bench.file("codes.csv"))
 
 
 def _nothing(_bench: Bench) -> None:
@@ -285,7 +284,7 @@ def test_what_may_change_a_row_is_a_reason_to_read_again(
 
 def test_a_remote_reference_that_failed_is_tried_again(bench: Bench) -> None:
     """Its providers are missing in what is published, and may be there by now."""
-    bench.settings = replace(bench.settings, remote_reference_failure_share=1.0)
+    bench.settings = bench.settings.changed(remote_reference_failure_share=1.0)
     bench.publish(1, document(groups=1, remote_references=bench.server.url("refs")))
     failed = bench.ingest()
     bench.server.put("/refs/1.json", render(remote_document("x")))

@@ -27,7 +27,7 @@ from mrf_assets.definitions import build_defs
 from mrf_assets.errors import SettingError, StoreError
 from mrf_assets.lake.reference_tables import Reference, write_table
 from mrf_assets.lake.store import Store
-from mrf_assets.providers.lookup.items import Failure, Item
+from mrf_assets.providers.lookup.items import Item, LookUpFailure
 from mrf_assets.providers.lookup.ledger import Ledger
 from mrf_assets.report import REPORT_NAME, Report, write_report
 from mrf_assets.report.figures import MANIFEST_NAME
@@ -112,7 +112,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Report:
     )
     with Ledger(Reference(root).ledger) as ledger:
         item = Item(key="1", priority=0.0)
-        ledger.add([Failure(item=item, reason=_HOSTILE, detail="", http_status=None, requests=1, seconds=0.0)])
+        ledger.add([LookUpFailure(item=item, reason=_HOSTILE, detail="", http_status=None, requests=1, seconds=0.0)])
     return write_report(Settings(output_dir=root))
 
 
@@ -248,7 +248,7 @@ def test_the_providers_are_told(lake: Lake, tmp_path: Path) -> None:
     with Ledger(Reference(root).ledger) as ledger:
         reasons = ["http_500", "timeout", "http_500"]
         ledger.add(
-            Failure(
+            LookUpFailure(
                 item=Item(key=str(number), priority=0.0),
                 reason=reason,
                 detail="",

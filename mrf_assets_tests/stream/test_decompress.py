@@ -26,7 +26,7 @@ from mrf_assets.errors import (
     TruncatedFile,
     UnsupportedContent,
 )
-from mrf_assets.limits import Limits
+from mrf_assets.settings import Limits
 from mrf_assets.stream.decompress import Expected, open_json
 from mrf_assets.stream.raw_file import BLOCK_BYTES
 from mrf_assets.stream.read_ahead import read_ahead

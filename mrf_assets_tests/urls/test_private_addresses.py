@@ -16,7 +16,7 @@ from mrf_assets.errors import AddressRefused, RemoteReferencesFailed, Unsupporte
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.ingest.plan import TaskStore
-from mrf_assets.settings import DiscoverySettings, Settings
+from mrf_assets.settings import DiscoverySettings, ReaderName, Settings
 from mrf_assets.sources import read_source
 from mrf_assets.stream.decompress import open_json
 from mrf_assets.tasks import FileTask
@@ -118,7 +118,7 @@ def test_the_sizes_of_a_plan_are_asked_for_as_the_files_are(
 
 @pytest.mark.parametrize("reader", ["fast", "ijson"])
 def test_a_file_over_the_web_names_no_private_address(
-    inside: MrfServer, outside: MrfServer, tmp_path: Path, reader: str
+    inside: MrfServer, outside: MrfServer, tmp_path: Path, reader: ReaderName
 ) -> None:
     """Its remote references are its publisher's; one of our own network may lie in our own network."""
     inside.put("/group", b"secret of ours")

@@ -10,7 +10,7 @@ import json
 import socket
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -240,7 +240,7 @@ def test_files_are_not_asked_about_where_the_registry_says_so(watched: Watched) 
 
 def test_only_so_many_files_are_asked_about_in_a_tick(watched: Watched) -> None:
     """The rest follow, those first that have waited longest."""
-    watched.watching = replace(watched.watching, sensor_max_probes=3)
+    watched.watching = watched.watching.changed(sensor_max_probes=3)
     watched.tick()
 
     watched.tick()
@@ -253,7 +253,7 @@ def test_only_so_many_files_are_asked_about_in_a_tick(watched: Watched) -> None:
 
 def test_a_host_that_does_not_answer_holds_nobody_up(watched: Watched) -> None:
     """What was asked in vain waits for its next turn, and the others have theirs."""
-    watched.watching = replace(watched.watching, sensor_max_probes=2, sensor_tick_seconds=1.5)
+    watched.watching = watched.watching.changed(sensor_max_probes=2, sensor_tick_seconds=1.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
         dead = f"http://127.0.0.1:{silent.getsockname()[1]}"
         urls = [dead + watched.payer.path(letter) for letter in "ab"] + [watched.payer.url(letter) for letter in "cd"]
@@ -544,7 +544,7 @@ def test_an_index_whose_reader_died_is_told_and_read_again(watched: Watched) -> 
 
 def test_runs_are_requested_up_to_a_number_and_the_rest_follow(watched: Watched) -> None:
     """In the index's order; nothing twice, nothing lost."""
-    watched.watching = replace(watched.watching, sensor_max_runs=3)
+    watched.watching = watched.watching.changed(sensor_max_runs=3)
 
     ticks = [runs(watched.tick(minutes=0)) for _ in range(3)]
 
@@ -553,7 +553,7 @@ def test_runs_are_requested_up_to_a_number_and_the_rest_follow(watched: Watched)
 
 def test_runs_that_wait_already_count(watched: Watched) -> None:
     """The queue does not grow without bound."""
-    watched.watching = replace(watched.watching, sensor_max_runs=3)
+    watched.watching = watched.watching.changed(sensor_max_runs=3)
 
     assert keys("a") == runs(watched.tick(queued_runs=2))
     assert [] == runs(watched.tick(queued_runs=100))

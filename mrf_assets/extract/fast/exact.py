@@ -16,13 +16,13 @@ from mrf_assets.errors import MalformedJson, TruncatedFile
 from mrf_assets.extract.interface import Tally
 from mrf_assets.extract.oracle.cursor import Cursor
 from mrf_assets.extract.values import Json, Obj
-from mrf_assets.limits import CONTAINER_VALUES, Limits
+from mrf_assets.settings import CONTAINER_VALUES, Limits
 from mrf_assets.stream.json_offsets import OffsetEvent, events_with_offsets
 
 Segment = tuple[int, bytes]  # byte offset in the file, text
 
 # Whoever found the piece saw to its limits.
-_BOUNDED = Limits(max_nesting_depth=1_000, max_element_bytes=1 << 62, max_element_values=1 << 62)
+_BOUNDED = Limits(max_nesting_depth=200, max_element_bytes=1 << 62, max_element_values=1 << 62)
 _MAX_BRACKETS = 60  # that many cannot be nested too deep
 
 

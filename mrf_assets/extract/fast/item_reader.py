@@ -33,7 +33,6 @@ from mrf_assets.extract.oracle.cursor import Cursor
 from mrf_assets.extract.oracle.reader import FileReader
 from mrf_assets.extract.rows import HEAD_KEYS, ProviderRow, item_head
 from mrf_assets.extract.values import Obj, Values
-from mrf_assets.limits import too_long
 from mrf_assets.stream.json_offsets import check_json
 
 _SPELLED_HEAD_KEYS = frozenset(key.encode() for key in HEAD_KEYS)
@@ -228,7 +227,7 @@ class ItemReader(FileReader):
                 self._position = bracket.offset + 1
                 return is_skipped
             if item.head_bytes > self.request.limits.max_element_bytes:
-                raise too_long(self.request.url, self.request.limits, item.offset)
+                raise self.request.limits.too_long(self.request.url, item.offset)
             key = _last_key(text[:-1])
             if key == RATES_KEY and bracket.opens_list:
                 item.add_head(position, text)

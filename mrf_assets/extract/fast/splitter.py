@@ -12,7 +12,7 @@ import numpy as np
 
 from mrf_assets.errors import LimitExceeded, MalformedJson, MrfError, TruncatedFile
 from mrf_assets.extract.fast.scanner import NO_BRACKETS, OPENS, Brackets, Positions, Scanner, UnmatchedBracketError
-from mrf_assets.limits import Limits, too_deep, too_long
+from mrf_assets.settings import Limits
 
 MIN_BLOCK_BYTES = 1 << 18  # smaller blocks are put together: each costs some forty calls of numpy
 _DEFAULT_LIMITS = Limits()
@@ -170,18 +170,18 @@ class BracketStream:
         """The brackets up to one that is too deep; text that nobody can hold ends here."""
         most_bytes = self._limits.max_element_bytes
         if kept_bytes > most_bytes:
-            raise too_long(self._url, self._limits, self.end - len(self._text))
+            raise self._limits.too_long(self._url, self.end - len(self._text))
         # A stretch within a block is shorter than what is allowed.
         first = int(found.offsets[0]) if len(found.offsets) else self.end
         if first - self._bracket_stop > most_bytes:
-            raise too_long(self._url, self._limits, self._bracket_stop)
+            raise self._limits.too_long(self._url, self._bracket_stop)
         if len(found.offsets):
             self._bracket_stop = int(found.offsets[-1]) + 1
         if found.levels.max(initial=0) < self._limits.max_nesting_depth:
             return found
         cut = int(np.argmax(found.levels >= self._limits.max_nesting_depth))
         self._malformed_offset = int(found.offsets[cut])
-        self._malformed = too_deep(self._url, self._limits, self._malformed_offset)
+        self._malformed = self._limits.too_deep(self._url, self._malformed_offset)
         return Brackets(found.offsets[:cut], found.kinds[:cut], found.levels[:cut])
 
     def _read(self) -> bytes:
@@ -214,7 +214,7 @@ class BracketStream:
                 raise MalformedJson(self._url, place, "something stands behind the end of the document")
             start += len(text)
             if start - offset > self._limits.max_element_bytes:
-                raise too_long(self._url, self._limits, offset)
+                raise self._limits.too_long(self._url, offset)
             text = self._read()
             if not text:
                 return

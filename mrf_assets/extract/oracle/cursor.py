@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mrf_assets.errors import LimitExceeded
 from mrf_assets.extract.interface import Tally
 from mrf_assets.extract.values import Json, Obj
-from mrf_assets.limits import CONTAINER_VALUES, Limits, too_long, too_many
+from mrf_assets.settings import CONTAINER_VALUES, Limits
 from mrf_assets.stream.json_offsets import OffsetEvent
 
 _CONTAINERS = frozenset({"start_map", "start_array"})
@@ -50,7 +50,7 @@ class Cursor:
             raise self.too_long(begin)
         self._values += CONTAINER_VALUES if event in _CONTAINERS else 1
         if self._values > self._limits.max_element_values:
-            raise too_many(self._url, self._limits, begin)
+            raise self._limits.too_many(self._url, begin)
         if event == "start_map":
             held = Obj(offset)
             for key in self.members():
@@ -64,7 +64,7 @@ class Cursor:
 
     def too_long(self, begin: int) -> LimitExceeded:
         """The error of what begins there and cannot be held."""
-        return too_long(self._url, self._limits, begin)
+        return self._limits.too_long(self._url, begin)
 
     def finish(self) -> None:
         """Read to the end, so that what follows the document is found."""

@@ -10,14 +10,13 @@ Knows nothing of what is looked up. In the order in which an item passes:
 - recovery: both in agreement, before and after a run.
 """
 
-from mrf_assets.providers.lookup.budget import Budget
-from mrf_assets.providers.lookup.cost import Prices, dollars_text
+from mrf_assets.providers.lookup.budget import LookUpBudget
 from mrf_assets.providers.lookup.items import (
     Answer,
-    BatchOptions,
-    Failure,
     Item,
     LookUp,
+    LookUpFailure,
+    LookUpOptions,
     Outcome,
     Result,
     Row,
@@ -28,25 +27,24 @@ from mrf_assets.providers.lookup.ledger import FailedItem, Ledger
 from mrf_assets.providers.lookup.outputs import Output, held, output_at
 from mrf_assets.providers.lookup.pool import Pool, in_thread, process_batch
 from mrf_assets.providers.lookup.recovery import Fresh, adopt, drop_replaced, recover, renew, start_over
-from mrf_assets.providers.lookup.run import Batch, BatchReport, failures_of
+from mrf_assets.providers.lookup.run import LookUpReport, LookUpRun, failures_of
 from mrf_assets.providers.lookup.statistics import Pulse, Statistics, counts_text, pace_text, spent_text
 
 __all__ = [
     "Answer",
-    "Batch",
-    "BatchOptions",
-    "BatchReport",
-    "Budget",
     "FailedItem",
-    "Failure",
     "Fresh",
     "Item",
     "Ledger",
     "LookUp",
+    "LookUpBudget",
+    "LookUpFailure",
+    "LookUpOptions",
+    "LookUpReport",
+    "LookUpRun",
     "Outcome",
     "Output",
     "Pool",
-    "Prices",
     "Pulse",
     "Result",
     "Row",
@@ -55,7 +53,6 @@ __all__ = [
     "Unfinished",
     "adopt",
     "counts_text",
-    "dollars_text",
     "drop_replaced",
     "failures_of",
     "held",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from mrf_assets.providers.lookup.cost import Prices, dollars_text
 from mrf_assets.providers.lookup.items import Stop
 from mrf_assets.providers.lookup.statistics import Statistics
+from mrf_assets.settings import Prices, dollars_text
 
 logger = logging.getLogger(__name__)
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 _WARN_AT = 0.8
 
 
-class Budget:
+class LookUpBudget:
     """Warns at 80 % of the budget and stops the batch at 100 %; it can be resumed."""
 
     def __init__(self, dollars: float | None, prices: Prices) -> None:

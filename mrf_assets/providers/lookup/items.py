@@ -45,7 +45,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class LookUpFailure:
     """An item that was given up, and why."""
 
     item: Item
@@ -64,11 +64,11 @@ class Unfinished:
     requests: int
 
 
-Outcome = Result | Failure | Unfinished
+Outcome = Result | LookUpFailure | Unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchOptions:
+class LookUpOptions:
     """How a batch is worked off."""
 
     max_workers: int = 10  # look-ups at a time

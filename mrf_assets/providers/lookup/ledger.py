@@ -19,7 +19,7 @@ import orjson
 
 from mrf_assets.errors import StoreError
 from mrf_assets.files import as_sqlite_errors, sync
-from mrf_assets.providers.lookup.items import Failure, Item, Outcome, Result, Row
+from mrf_assets.providers.lookup.items import Item, LookUpFailure, Outcome, Result, Row
 from mrf_assets.providers.lookup.ledger_file import LOCK_SUFFIX, open_ledger
 from mrf_assets.providers.lookup.waiting_rows import WaitingRows, put_in_line
 
@@ -42,7 +42,7 @@ class FailedItem:
 class Ledger(WaitingRows):
     """The state of one batch; one process at a time. Use as a context manager."""
 
-    def add(self, entries: Iterable[Item | Failure], *, replacing: str | None = None) -> int:
+    def add(self, entries: Iterable[Item | LookUpFailure], *, replacing: str | None = None) -> int:
         """Take in items, and some that are given up without a try; returns how many.
 
         Items that are known keep their state, and get the higher priority of both. What was given up for the reason
@@ -250,8 +250,8 @@ def _looked_into(path: Path) -> AbstractContextManager[sqlite3.Connection]:
     return closing(sqlite3.connect(f"{path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}", uri=True))
 
 
-def _entry(entry: Item | Failure, now: str) -> tuple[Any, ...]:
-    if isinstance(entry, Failure):
+def _entry(entry: Item | LookUpFailure, now: str) -> tuple[Any, ...]:
+    if isinstance(entry, LookUpFailure):
         item, state, reason, error = entry.item, "failed", entry.reason, entry.detail
     else:
         item, state, reason, error = entry, "pending", None, None
@@ -262,7 +262,7 @@ def _update(outcome: Outcome, now: str) -> tuple[Any, ...]:
     match outcome:
         case Result():
             return ("done", outcome.requests, None, None, None, now, outcome.item.key)
-        case Failure():
+        case LookUpFailure():
             return (
                 "failed",
                 outcome.requests,

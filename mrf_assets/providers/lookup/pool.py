@@ -16,14 +16,13 @@ from typing import Final
 from mrf_assets.errors import LookUpFailed
 from mrf_assets.fetch.rate import HostLimits, backoff_seconds
 from mrf_assets.fetch.rate.pace import MAX_RATE, Pace
-from mrf_assets.providers.lookup.budget import Budget
-from mrf_assets.providers.lookup.cost import Prices
+from mrf_assets.providers.lookup.budget import LookUpBudget
 from mrf_assets.providers.lookup.items import (
     Answer,
-    BatchOptions,
-    Failure,
     Item,
     LookUp,
+    LookUpFailure,
+    LookUpOptions,
     Outcome,
     Result,
     Stop,
@@ -31,6 +30,7 @@ from mrf_assets.providers.lookup.items import (
 )
 from mrf_assets.providers.lookup.limiter import Start, StartLimiter
 from mrf_assets.providers.lookup.statistics import Statistics
+from mrf_assets.settings import Prices
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _STEADY_RESULTS = 20  # without a refusal, before one more worker is let in
 UNEXPECTED: Final = "unexpected"
 
 
-def limiter_of(options: BatchOptions) -> StartLimiter:
+def limiter_of(options: LookUpOptions) -> StartLimiter:
     """The limiter that these options ask for."""
     cap = options.max_requests_per_minute
     most = None if cap is None else cap / 60
@@ -68,11 +68,11 @@ class Pool:
     def __init__(
         self,
         look_up: LookUp,
-        options: BatchOptions,
+        options: LookUpOptions,
         *,
         statistics: Statistics | None = None,
         limiter: StartLimiter | None = None,
-        budget: Budget | None = None,
+        budget: LookUpBudget | None = None,
         stop: Stop | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -80,7 +80,7 @@ class Pool:
         self.stop = stop or Stop()
         self.statistics = statistics or Statistics(workers=options.max_workers)
         self.limiter = limiter or limiter_of(options)
-        self.budget = budget or Budget(None, Prices())
+        self.budget = budget or LookUpBudget(None, Prices())
         self._look_up, self._uniform = look_up, uniform
         self._allowed = min(options.first_workers or options.max_workers, options.max_workers)
         self._steady = 0
@@ -220,7 +220,7 @@ class Pool:
                 self._let_in_more()
                 if "status" in outcome.row:
                     statistics.statuses[str(outcome.row["status"])] += 1
-            case Failure():
+            case LookUpFailure():
                 statistics.failed += 1
                 statistics.failures[outcome.reason] += 1
                 statistics.item_ended(outcome.seconds)
@@ -244,8 +244,8 @@ def _ended(running: dict[asyncio.Task[Outcome], Item]) -> Iterator[Outcome]:
         yield task.result()
 
 
-def _failure(item: Item, failure: LookUpFailed, requests: int, seconds: float) -> Failure:
-    return Failure(
+def _failure(item: Item, failure: LookUpFailed, requests: int, seconds: float) -> LookUpFailure:
+    return LookUpFailure(
         item=item,
         reason=failure.reason,
         detail=failure.detail,
@@ -259,5 +259,5 @@ async def process_batch(
     items: Iterator[Item], look_up: Callable[[Item], Awaitable[Answer]], max_workers: int = 20
 ) -> AsyncIterator[Outcome]:
     """Yield outcomes as they come, without a ledger; errors are outcomes too."""
-    async for outcome in Pool(look_up, BatchOptions(max_workers=max_workers)).outcomes(items):
+    async for outcome in Pool(look_up, LookUpOptions(max_workers=max_workers)).outcomes(items):
         yield outcome

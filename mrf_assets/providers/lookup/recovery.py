@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mrf_assets.clock import SKEW_SECONDS
 from mrf_assets.errors import UnexpectedRows
-from mrf_assets.providers.lookup.items import Failure, Item
+from mrf_assets.providers.lookup.items import Item, LookUpFailure
 from mrf_assets.providers.lookup.ledger import Ledger
 from mrf_assets.providers.lookup.outputs import Output, held, output_at
 from mrf_assets.providers.lookup.run import Drain, logger
@@ -119,7 +119,11 @@ class Fresh:
 
 
 def start_over(
-    ledger: Ledger, output: Output, schema: pa.Schema, entries: Iterable[Item | Failure], fresh: Fresh | None = None
+    ledger: Ledger,
+    output: Output,
+    schema: pa.Schema,
+    entries: Iterable[Item | LookUpFailure],
+    fresh: Fresh | None = None,
 ) -> int:
     """Begin anew with these items, and some that are given up already; returns how many need no look-up.
 
@@ -144,7 +148,7 @@ def start_over(
     return kept
 
 
-def adopt(ledger: Ledger, output: Output, entries: Iterable[Item | Failure], key: str) -> int:
+def adopt(ledger: Ledger, output: Output, entries: Iterable[Item | LookUpFailure], key: str) -> int:
     """Where a ledger was lost: a new one, whose items are done if the output has a row of them; returns its rows.
 
     `key` is the column that, as text, is the key of the item. Nothing is done where the ledger knows of any item or

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from mrf_assets.providers.lookup.cells import table_of
-from mrf_assets.providers.lookup.items import Failure, Item, Outcome, Result
+from mrf_assets.providers.lookup.items import Item, LookUpFailure, Outcome, Result
 from mrf_assets.providers.lookup.ledger import Ledger
 from mrf_assets.providers.lookup.outputs import Output
 from mrf_assets.providers.lookup.pool import Pool
@@ -31,7 +31,7 @@ _PAGE_ITEMS = 50  # claimed at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchReport:
+class LookUpReport:
     """What came of one run."""
 
     statistics: Statistics
@@ -41,7 +41,7 @@ class BatchReport:
     reasons: Mapping[str, int]  # why items of the batch are given up, and how many, earlier runs included
 
 
-class Batch:
+class LookUpRun:
     """Brings a ledger and an output forward."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Batch:
         self._syncer = _one_thread("ledger-sync")
         self._syncing: asyncio.Future[None] | None = None
 
-    async def run(self) -> BatchReport:
+    async def run(self) -> LookUpReport:
         """Look up what is to do; returns when all of it has an outcome, or the batch was stopped.
 
         Raises:
@@ -88,7 +88,7 @@ class Batch:
             with suppress(asyncio.CancelledError):
                 await beating  # raises what went wrong in it
 
-    async def _work_off(self) -> BatchReport:
+    async def _work_off(self) -> LookUpReport:
         statistics, options = self._pool.statistics, self._pool.options
         statistics.count_batch(self._ledger.counts())
         fresh: list[Outcome] = []
@@ -114,7 +114,7 @@ class Batch:
         while self._drain.waiting:
             await self._drain.write_part()
         statistics.write_seconds += self._drain.blocked_seconds
-        return BatchReport(
+        return LookUpReport(
             statistics=statistics,
             stopped=self._pool.stop.reason,
             written_rows=self._drain.written,
@@ -202,6 +202,6 @@ class Drain:
         self.waiting -= part.rows
 
 
-def failures_of(outcomes: Iterable[Outcome]) -> Iterator[Failure]:
+def failures_of(outcomes: Iterable[Outcome]) -> Iterator[LookUpFailure]:
     """Those that were given up."""
-    return (outcome for outcome in outcomes if isinstance(outcome, Failure))
+    return (outcome for outcome in outcomes if isinstance(outcome, LookUpFailure))

@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass, field
 from math import exp
 from typing import Any
 
-from mrf_assets.providers.lookup.cost import Prices, dollars_text
+from mrf_assets.settings import Prices, dollars_text
 
 _RECENT_SECONDS = 30.0  # over which the rate for the time left is smoothed
 _PERCENT = 100.0
 _MINUTE_SECONDS = 60
+_HOUR_SECONDS = 3_600
+_MB_BYTES = 1e6
+_GB_BYTES = 1e9
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,7 +62,9 @@ class Statistics:
 
     def cost(self, prices: Prices) -> float:
         """US dollars of this run so far."""
-        return prices.cost(self.requests, self.received_bytes, self.seconds)
+        return prices.dollars(
+            requests=self.requests, gb=self.received_bytes / _GB_BYTES, hours=self.seconds / _HOUR_SECONDS
+        )
 
     @property
     def pending(self) -> int:
@@ -157,9 +162,6 @@ class Statistics:
             "requests_last_minute": self.requests_last_minute,
             "requests_per_minute": round(60 * self.requests / self.seconds, 1) if self.seconds else 0.0,
         }
-
-
-_MB_BYTES = 1e6
 
 
 def counts_text(statistics: Statistics) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from mrf_assets.discover import BrowserOptions, BrowserPool, Discovery, PageFailure, PageFound, Portal
 from mrf_assets.discover.values import PageAnswer, PageKind
-from mrf_assets.settings import DiscoverySettings, Settings
+from mrf_assets.settings import DiscoveryMode, DiscoverySettings, Settings
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.portal_server import INDEX, data, link_page, page
 
@@ -166,7 +166,9 @@ def test_what_is_allowed_is_connected_to(
 
 @pytest.mark.parametrize("outside", [""], indirect=True)
 @pytest.mark.parametrize("mode", ["scraping_only", "intelligent"])
-def test_nothing_of_a_strangers_portal_is_asked_for_inside(inside: MrfServer, outside: MrfServer, mode: str) -> None:
+def test_nothing_of_a_strangers_portal_is_asked_for_inside(
+    inside: MrfServer, outside: MrfServer, mode: DiscoveryMode
+) -> None:
     """Neither the lists that its drawn page names, nor their robots.txt; and no address inside is found."""
     data(inside, "/latest.json", {"files": [{"location": f"/{INDEX}"}]})
     link_page(outside, "/portal", [inside.url("/latest.json"), inside.url(f"/{INDEX}"), f"/{INDEX}"])

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -33,7 +33,7 @@ from mrf_assets.discover import (
     check_browser,
 )
 from mrf_assets.errors import SettingError
-from mrf_assets.settings import DiscoverySettings, Settings
+from mrf_assets.settings import DiscoveryMode, DiscoverySettings, Settings
 from mrf_assets_tests.mrf_server import Answer, MrfServer
 from mrf_assets_tests.portal_server import INDEX, SECRET, SIGNED, data, link_page, page, script_page
 
@@ -309,7 +309,7 @@ def test_what_a_page_stores_is_forgotten(server: MrfServer) -> None:
 def results(*urls: str, mode: str) -> list[PortalResult]:
     """What becomes of portals."""
     looking = DiscoverySettings(
-        discovery_mode=mode, scraper_rate_per_second=1_000.0, scraper_timeout_seconds=_LONG_SECONDS
+        discovery_mode=DiscoveryMode(mode), scraper_rate_per_second=1_000.0, scraper_timeout_seconds=_LONG_SECONDS
     )
     discovery = Discovery(Settings(max_retries=0), looking)
     return list(asyncio.run(discovery.run([Portal(url=url) for url in urls])).results)
@@ -394,7 +394,7 @@ def test_private_addresses_are_refused_where_that_is_set(server: MrfServer, monk
 def look(*urls: str, mode: str) -> dict[str, list[FoundFile]]:
     """What each portal's ways find."""
     looking = DiscoverySettings(
-        discovery_mode=mode,
+        discovery_mode=DiscoveryMode(mode),
         scraper_rate_per_second=1_000.0,
         chromium_sandbox=None,
         scraper_timeout_seconds=_LONG_SECONDS,
@@ -459,8 +459,8 @@ def test_the_settings_say_how_the_browser_is_started(server: MrfServer) -> None:
     del server
     looking = DiscoverySettings(scraper_pool_size=7, scraper_timeout_seconds=9.0, scraper_pages_per_context=3)
     given = BrowserOptions.of(looking, refuse_private_addresses=True)
-    alone = BrowserOptions.of(replace(looking, enable_parallel_scraping=False), refuse_private_addresses=False)
-    bare = BrowserOptions.of(replace(looking, chromium_sandbox=True), refuse_private_addresses=False)
+    alone = BrowserOptions.of(looking.changed(enable_parallel_scraping=False), refuse_private_addresses=False)
+    bare = BrowserOptions.of(looking.changed(chromium_sandbox=True), refuse_private_addresses=False)
 
     assert (7, 9.0, 3, True) == (
         given.max_parallel, given.timeout_seconds, given.pages_per_context, given.refuse_private_addresses,

@@ -24,7 +24,7 @@ from mrf_assets.errors import (
 )
 from mrf_assets.extract import Reader, read_reference
 from mrf_assets.extract.fast.reader import read_fast
-from mrf_assets.limits import Limits
+from mrf_assets.settings import Limits
 from mrf_assets.whitelist import CodeWhitelist
 from mrf_assets_tests.conftest import FakeOpener, Reading, read_document
 from mrf_assets_tests.factory import Document, corruptions, document, remote_document, render, truncations

@@ -110,7 +110,7 @@ def test_waiting_for_a_turn_takes_none_of_the_time_of_a_file(tmp_path: Path) -> 
         now[0] += seconds
 
     gate = HostGate(tmp_path, now=lambda: now[0], sleep=sleep)
-    options = FetchOptions(gate=GateOfAnotherTime(gate), max_retries=0, total_seconds=10.0)
+    options = FetchOptions(gate=GateOfAnotherTime(gate), max_retries=0, total_timeout_seconds=10.0)
     with MrfServer({"/a.json": b"{}"}) as server:
         server.script("/a.json", Answer(status=503, headers={"Retry-After": "500"}))
         with pytest.raises(ServerBusy), open_url(server.url("/a.json"), options):

@@ -10,7 +10,6 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -403,7 +402,7 @@ def test_all_of_a_process_go_through_one_gate(state_dir: Path) -> None:
     settings = Settings(host_state_dir=state_dir, host_concurrency=2, host_start_rate_per_second=3.0)
     gate = host_gate(settings)
 
-    assert gate is host_gate(replace(settings, output_dir=Path("elsewhere")))
+    assert gate is host_gate(settings.changed(output_dir=Path("elsewhere")))
     assert HostLimits(slots=2, start_rate_per_second=3.0, adaptive=True) == gate.limits
     assert state_dir == gate.state_dir
 

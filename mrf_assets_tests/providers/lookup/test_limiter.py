@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from mrf_assets.fetch.rate.pace import HostLimits, Pace
-from mrf_assets.providers.lookup import BatchOptions, Stop
+from mrf_assets.providers.lookup import LookUpOptions, Stop
 from mrf_assets.providers.lookup.limiter import Start, StartLimiter
 from mrf_assets.providers.lookup.pool import limiter_of
 
@@ -172,13 +172,13 @@ def test_a_service_that_stays_slower_is_not_asked_ever_more_slowly() -> None:
 
 def test_options_make_the_limiter() -> None:
     """First rate out of the delay, ceiling out of the cap per minute; without adaptation both are fixed."""
-    adaptive = limiter_of(BatchOptions(rate_limit_delay_seconds=0.25, max_requests_per_minute=120))
+    adaptive = limiter_of(LookUpOptions(rate_limit_delay_seconds=0.25, max_requests_per_minute=120))
     assert 4.0 == adaptive.pace.rate
 
     clock = Clock()
 
     async def work() -> None:
-        fixed = limiter_of(BatchOptions(rate_limit_delay_seconds=0.25, adaptive=False))
+        fixed = limiter_of(LookUpOptions(rate_limit_delay_seconds=0.25, adaptive=False))
         assert await fixed.start(clock) is not None
 
     run(work)

@@ -15,10 +15,10 @@ from hypothesis import given, strategies as st
 from mrf_assets.errors import LookUpFailed
 from mrf_assets.providers.lookup import (
     Answer,
-    BatchOptions,
-    Failure,
     Item,
     LookUp,
+    LookUpFailure,
+    LookUpOptions,
     Outcome,
     Pool,
     Result,
@@ -30,9 +30,9 @@ from mrf_assets.providers.lookup import (
 )
 
 
-def fast(**changes: Any) -> BatchOptions:  # noqa: ANN401 - fields of BatchOptions
+def fast(**changes: Any) -> LookUpOptions:  # noqa: ANN401 - fields of LookUpOptions
     """Options without any wait."""
-    return BatchOptions(**{"backoff_seconds": 0.0, "rate_limit_delay_seconds": 0.0, "adaptive": False} | changes)
+    return LookUpOptions(**{"backoff_seconds": 0.0, "rate_limit_delay_seconds": 0.0, "adaptive": False} | changes)
 
 
 def items(count: int) -> list[Item]:
@@ -88,7 +88,7 @@ def run(pool: Pool, given_items: Iterable[Item]) -> list[Outcome]:
     return asyncio.run(collect())
 
 
-def make(look_up: LookUp, **changes: Any) -> Pool:  # noqa: ANN401 - fields of BatchOptions
+def make(look_up: LookUp, **changes: Any) -> Pool:  # noqa: ANN401 - fields of LookUpOptions
     """A pool without waits."""
     return Pool(look_up, fast(**changes), uniform=lambda low, _high: low)
 
@@ -161,7 +161,7 @@ def test_after_three_retries_the_item_is_given_up_with_its_reason() -> None:
     """Reason, status and number of requests are kept."""
     (outcome,) = run(make(Scripted({"0": [passing()] * 9})), items(1))
 
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, LookUpFailure)
     assert ("http_500", 500, 4) == (outcome.reason, outcome.http_status, outcome.requests)
 
 
@@ -171,7 +171,7 @@ def test_a_failure_that_stays_is_not_tried_again() -> None:
 
     (outcome,) = run(make(look_up), items(1))
 
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, LookUpFailure)
     assert 1 == look_up.calls["0"]
 
 
@@ -189,7 +189,7 @@ def test_a_service_that_refuses_for_ever_is_given_up_too() -> None:
     """No endless loop: ten refusals are waited out, the eleventh is recorded."""
     (outcome,) = run(make(Scripted({"0": [refusal()] * 99})), items(1))
 
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, LookUpFailure)
     assert ("rate_limited", 11) == (outcome.reason, outcome.requests)
 
 
@@ -227,7 +227,7 @@ def test_a_surprise_is_recorded_and_the_batch_goes_on(caplog: pytest.LogCaptureF
     """A bug of a look-up stays a traceback in the log, and costs one item."""
     outcomes = run(make(Scripted({"1": [KeyError("basic")]})), items(3))
 
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    failed = [outcome for outcome in outcomes if isinstance(outcome, LookUpFailure)]
     assert [("1", "unexpected", "KeyError: 'basic'")] == [(f.item.key, f.reason, f.detail) for f in failed]
     assert 2 == len(outcomes) - len(failed)
     assert caplog.records[0].exc_info
@@ -398,7 +398,7 @@ def test_no_item_is_lost_or_doubled_whatever_fails(scripts: list[list[str]], wor
 
     assert len(scripts) == len(outcomes) == pool.statistics.completed + pool.statistics.failed
     for number, script in enumerate(scripts):
-        assert isinstance(outcomes[str(number)], Result if _succeeds(script, retries, 10) else Failure)
+        assert isinstance(outcomes[str(number)], Result if _succeeds(script, retries, 10) else LookUpFailure)
 
 
 def _succeeds(script: list[str], retries: int, refusals: int) -> bool:

@@ -26,19 +26,18 @@ from hypothesis import example, given, settings, strategies as st
 from mrf_assets.errors import DiskFull, StoreError
 from mrf_assets.providers.lookup import (
     Answer,
-    Batch,
-    BatchOptions,
-    BatchReport,
-    Budget,
-    Failure,
     Fresh,
     Item,
     Ledger,
     LookUp,
+    LookUpBudget,
+    LookUpFailure,
+    LookUpOptions,
+    LookUpReport,
+    LookUpRun,
     Outcome,
     Output,
     Pool,
-    Prices,
     Stop,
     adopt,
     drop_replaced,
@@ -49,6 +48,7 @@ from mrf_assets.providers.lookup import (
     start_over,
 )
 from mrf_assets.providers.lookup.waiting_rows import Part
+from mrf_assets.settings import Prices
 from mrf_assets_tests import killed_batch
 from mrf_assets_tests.killed_batch import Around
 from mrf_assets_tests.providers.lookup.test_pool import Scripted, fast, items, lasting, passing, refusal
@@ -144,17 +144,17 @@ def go(
     *,
     schema: pa.Schema = SCHEMA,
     stop: Stop | None = None,
-    budget: Budget | None = None,
+    budget: LookUpBudget | None = None,
     on_outcome: Any = lambda _outcome: None,  # noqa: ANN401 - a callable
-    **changes: Any,  # noqa: ANN401 - fields of BatchOptions
-) -> BatchReport:
+    **changes: Any,  # noqa: ANN401 - fields of LookUpOptions
+) -> LookUpReport:
     """One run, recovered first."""
     recover(ledger, output, schema)
 
-    async def run() -> BatchReport:
+    async def run() -> LookUpReport:
         options = fast(**{"give_up_after": 10**6} | changes)
         pool = Pool(look_up, options, budget=budget, stop=stop or Stop(), uniform=lambda low, _high: low)
-        return await Batch(ledger, output, schema, pool, on_outcome=on_outcome).run()
+        return await LookUpRun(ledger, output, schema, pool, on_outcome=on_outcome).run()
 
     return asyncio.run(run())
 
@@ -224,7 +224,7 @@ def test_failures_can_be_tried_again_into_another_output(ledger: Ledger, output:
 
 def test_a_hopeless_failure_is_not_tried_again(ledger: Ledger) -> None:
     """What is wrong with the input is not cured by the service."""
-    ledger.add([Failure(item=Item(key="x"), reason="bad", detail="d", http_status=None, requests=0, seconds=0)])
+    ledger.add([LookUpFailure(item=Item(key="x"), reason="bad", detail="d", http_status=None, requests=0, seconds=0)])
 
     assert 0 == ledger.retry_failed("bad")
 
@@ -305,9 +305,9 @@ def test_a_budget_stops_the_run_resumably(
     ledger: Ledger, output: Output, caplog: pytest.LogCaptureFixture, max_workers: int
 ) -> None:
     """A warning at 80 %, the end at 100 %, which is looked at before each request: not one is made beyond it."""
-    stop, prices = Stop(), Prices(per_1000_requests=1.0)
+    stop, prices = Stop(), Prices(price_per_1000_requests=1.0)
 
-    report = go(ledger, output, Counting(), budget=Budget(0.02, prices), stop=stop, max_workers=max_workers)
+    report = go(ledger, output, Counting(), budget=LookUpBudget(0.02, prices), stop=stop, max_workers=max_workers)
 
     assert "the budget of $0.02 is spent" == report.stopped
     assert "80 % of the budget is spent: $0.016 of $0.02" in caplog.text
@@ -318,7 +318,7 @@ def test_a_budget_stops_the_run_resumably(
 
 def test_a_retry_costs_as_much_as_a_first_try(ledger: Ledger, output: Output) -> None:
     """Ten requests are paid for, and the first item takes four of them."""
-    budget, look_up = Budget(0.01, Prices(per_1000_requests=1.0)), Scripted({"0": [passing()] * 3})
+    budget, look_up = LookUpBudget(0.01, Prices(price_per_1000_requests=1.0)), Scripted({"0": [passing()] * 3})
 
     go(ledger, output, look_up, budget=budget, max_workers=1)
 
@@ -329,8 +329,8 @@ def test_a_retry_costs_as_much_as_a_first_try(ledger: Ledger, output: Output) ->
 def test_what_was_corrected_in_the_input_is_not_failed_any_more(ledger: Ledger) -> None:
     """Entries that come again stay as they are, with what is wrong with them now."""
 
-    def bad(key: str, detail: str = "letters") -> Failure:
-        return Failure(item=Item(key=key), reason="bad", detail=detail, http_status=None, requests=0, seconds=0)
+    def bad(key: str, detail: str = "letters") -> LookUpFailure:
+        return LookUpFailure(item=Item(key=key), reason="bad", detail=detail, http_status=None, requests=0, seconds=0)
 
     ledger.add([bad("line 3"), bad("line 4")])
     ledger.add([*items(30), bad("line 4", "digits"), bad("line 5")], replacing="bad")
@@ -1036,7 +1036,7 @@ def test_a_failure_ends_what_is_under_way_before_it_is_told(ledger: Ledger, outp
     async def run() -> int:
         pool = Pool(look_up, fast(max_workers=15))
         with pytest.raises(DiskFull):
-            await Batch(ledger, output, SCHEMA, pool, on_checkpoint=on_checkpoint).run()
+            await LookUpRun(ledger, output, SCHEMA, pool, on_checkpoint=on_checkpoint).run()
         return len(ended)
 
     assert asyncio.run(run()) > 0
@@ -1047,7 +1047,7 @@ def test_progress_is_told_while_no_look_up_ends(ledger: Ledger, output: Output) 
     recover(ledger, output, SCHEMA)
     beats = 0
 
-    async def run() -> BatchReport:
+    async def run() -> LookUpReport:
         told = asyncio.Event()
 
         def on_beat() -> None:
@@ -1060,7 +1060,7 @@ def test_progress_is_told_while_no_look_up_ends(ledger: Ledger, output: Output) 
             await told.wait()
             return Answer(row=row_of(item.key))
 
-        batch = Batch(ledger, output, SCHEMA, Pool(look_up, fast()), on_beat=on_beat, beat_seconds=0.001)
+        batch = LookUpRun(ledger, output, SCHEMA, Pool(look_up, fast()), on_beat=on_beat, beat_seconds=0.001)
         return await asyncio.wait_for(batch.run(), 60)
 
     assert 30 == asyncio.run(run()).written_rows
@@ -1071,7 +1071,7 @@ def test_progress_that_cannot_be_told_is_an_error(ledger: Ledger, output: Output
     """Of the run's end: what was looked up until then is kept."""
     recover(ledger, output, SCHEMA)
 
-    async def run() -> BatchReport:
+    async def run() -> LookUpReport:
         told = asyncio.Event()
 
         def on_beat() -> None:
@@ -1082,7 +1082,7 @@ def test_progress_that_cannot_be_told_is_an_error(ledger: Ledger, output: Output
             await told.wait()
             return Answer(row=row_of(item.key))
 
-        return await Batch(ledger, output, SCHEMA, Pool(look_up, fast()), on_beat=on_beat, beat_seconds=0.001).run()
+        return await LookUpRun(ledger, output, SCHEMA, Pool(look_up, fast()), on_beat=on_beat, beat_seconds=0.001).run()
 
     with pytest.raises(Crash):
         asyncio.run(run())
@@ -1100,7 +1100,7 @@ def test_what_is_done_can_be_counted_without_opening_the_batch(ledger: Ledger, o
 def test_why_items_failed_can_be_read_beside_a_batch_that_goes_on(ledger: Ledger, tmp_path: Path) -> None:
     """Counted by reason; where there is no ledger, none did."""
     failures = [
-        Failure(item=item, reason=reason, detail="", http_status=None, requests=1, seconds=0.0)
+        LookUpFailure(item=item, reason=reason, detail="", http_status=None, requests=1, seconds=0.0)
         for item, reason in zip(items(33)[30:], ("timeout", "http_500", "timeout"), strict=True)
     ]
     ledger.add(failures)
@@ -1158,7 +1158,7 @@ def test_a_cell_never_is_a_formula(text: str, tmp_path: Path) -> None:
 
 def test_options_have_the_defaults_that_were_asked_for() -> None:
     """Ten workers, three retries, ten outcomes per checkpoint, two starts a second."""
-    options = BatchOptions()
+    options = LookUpOptions()
 
     assert (10, 3, 10, 0.5) == (
         options.max_workers,

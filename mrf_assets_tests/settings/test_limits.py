@@ -13,7 +13,7 @@ import pytest
 from mrf_assets.errors import LimitExceeded, ListFileError, MrfError, SourceProblems, UnsupportedContent
 from mrf_assets.extract import Reader, Request, Tally, read_fast, read_reference
 from mrf_assets.extract.interface import excerpt_of_value
-from mrf_assets.limits import MIB, Limits
+from mrf_assets.settings import MIB, Limits
 from mrf_assets.sources import SourceOptions, SourceTally, read_source
 from mrf_assets.stream.decompress import open_json
 from mrf_assets.whitelist import CodeWhitelist, read_code_whitelist

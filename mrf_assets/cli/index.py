@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ _CHECKED_STRUCTURES = 100
 _PROBLEMS_TOLD = 5
 _PIPED_WIDTH = 1_000  # characters
 _PATH = LocalPath()
+_DEFAULTS = {each.name: each.default for each in fields(RegisteredIndex)}
 
 
 def _registry(given: Path | None) -> Path:
@@ -46,15 +47,25 @@ def index_commands() -> None:
 @click.argument("name")
 @click.argument("url")
 @click.option("--payer", required=True, help="The payer's name: for people, and a tag of every run.")
-@click.option("--priority", type=click.Choice(PRIORITIES), help="Which networks come first.  [default: NORMAL]")
-@click.option("--poll-minutes", type=float, help="How often it is asked for.  [default: 360]")
+@click.option(
+    "--priority",
+    type=click.Choice(PRIORITIES),
+    help=f"Which networks come first.  [default: {_DEFAULTS['priority'].name}]",
+)
+@click.option(
+    "--poll-minutes", type=float, help=f"How often it is asked for.  [default: {_DEFAULTS['poll_minutes']:g}]"
+)
 @click.option(
     "--cpt-whitelist", type=_PATH, help="Billing codes to keep of its networks.  [default: as MRF_CPT_WHITELIST]"
 )
 @click.option("--structures", type=int, help="Read the first N reporting structures.")
 @click.option("--match", help="Only structures with this text in a plan's name, id, issuer or sponsor.")
 @click.option("--max-files", type=int, help="The first N files.")
-@click.option("--smallest-share", type=float, help="Naming less than this share of before is broken.  [default: 0.5]")
+@click.option(
+    "--smallest-share",
+    type=float,
+    help=f"Naming less than this share of before is broken.  [default: {_DEFAULTS['smallest_share']}]",
+)
 @click.option(
     "--probe-files/--no-probe-files", default=None, help="Ask whether files changed in place.  [default: ask]"
 )

@@ -106,8 +106,9 @@ def from_flags(kind: type[_M], **flags: Any) -> _M:  # noqa: ANN401 - click's va
     try:
         return kind.from_environment(**flags)
     except SettingError as error:
-        field = kind.model_fields.get(error.name)
-        raise SettingError((field and flag_of(field)) or error.name, error.reason) from None
+        is_given = flags.get(error.name) is not None
+        flag = flag_of(kind.model_fields[error.name]) if is_given else None
+        raise SettingError(flag or error.name, error.reason) from None
 
 
 OUTPUT_DIR = setting_option(Settings, "output_dir")

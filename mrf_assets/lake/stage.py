@@ -28,13 +28,14 @@ from mrf_assets.lake.generations import (
 )
 from mrf_assets.lake.part_writer import PartWriter
 from mrf_assets.schema import TABLES
+from mrf_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _SAFE_KEY = re.compile(r"\A[a-z0-9][a-z0-9_.~=-]*\Z")
 _PERIOD = re.compile(r"\A[0-9]{4}-[0-9]{2}\Z")
 
-READERS_GRACE_SECONDS: Final = 3_600.0
+READERS_GRACE_SECONDS: Final = Settings().grace_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -378,7 +378,7 @@ def test_an_output_folder_below_a_file_is_refused(mrf: Mrf, place: Place, payer:
 
     told = mrf(command, *source, "--output-dir", "file/lake")
 
-    expected = f"Error: output_dir: file/lake cannot be a folder, as {place.root}/file is a file; name another\n"
+    expected = f"Error: --output-dir: file/lake cannot be a folder, as {place.root}/file is a file; name another\n"
     assert (2, "", expected) == (told.code, told.out, told.err)
     assert fetched == payer.server.count(Payer.path("a"))
 
@@ -667,7 +667,7 @@ def test_plan_takes_a_budget(mrf: Mrf, index_url: str, monkeypatch: pytest.Monke
     told = mrf("plan", "--source", "index", "--input", index_url, "--budget", "20")
 
     assert (2, 1) == (refused.code, len(refused.err.splitlines()))
-    assert "budget_dollars: needs a price to count with" in refused.err
+    assert "--budget: needs a price to count with" in refused.err
     assert (
         "Budget: 20.00 dollars; these downloads cost about 0.00; CPU time is counted while the batch runs." in told.out
     )

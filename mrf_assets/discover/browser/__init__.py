@@ -25,15 +25,18 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 _ROOT = 0
 
 
+_DEFAULTS = DiscoverySettings()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrowserOptions:
     """How the browser is started, and how much is asked of it."""
 
     executable: Path | None = None  # None: Playwright's own
     sandbox: bool = True
-    max_parallel: int = 4  # contexts, each with one page at a time
-    pages_per_context: int = 25  # then it is made anew, for pages leak
-    timeout_seconds: float = 30.0  # of one page, all kinds together
+    max_parallel: int = _DEFAULTS.scraper_pool_size  # contexts, each with one page at a time
+    pages_per_context: int = _DEFAULTS.scraper_pages_per_context  # then it is made anew, for pages leak
+    timeout_seconds: float = _DEFAULTS.scraper_timeout_seconds  # of one page, all kinds together
     refuse_private_addresses: bool | None = None  # True: all; None: those that portals name; False: none
 
     @classmethod

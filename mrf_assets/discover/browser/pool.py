@@ -135,7 +135,7 @@ class BrowserPool:
         if self._proxy is not None:
             await self._proxy.__aexit__(None, None, None)
 
-    def enable_parallel_mode(self, max_parallel: int = 4) -> None:
+    def enable_parallel_mode(self, max_parallel: int) -> None:
         """Look at so many pages at a time; to be said before the first, else it is `options.max_parallel`."""
         self._places = asyncio.Semaphore(max_parallel)
         if max_parallel > 1:

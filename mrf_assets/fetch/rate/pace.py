@@ -16,6 +16,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mrf_assets.settings import DownloadSettings
+
 # Found with a simulated server (token buckets and fixed windows of 1 to 100 requests a second, round trips of
 # 2 to 200 ms) so that refusals stay near 2 % and nine tenths of what is allowed is used; test_pace.py holds it.
 FIRST_RATE = 10.0  # starts per second with a host that was never asked
@@ -44,13 +46,16 @@ REFUSALS = (429, 503)  # too many requests; nginx' limit_req and limit_conn answ
 _MAX_DOUBLINGS = 62  # beyond it a float says nothing new
 
 
+_DEFAULTS = DownloadSettings()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostLimits:
     """What no host is asked beyond, and whether its answers change how it is asked."""
 
-    slots: int = 6  # answers read at a time; what browsers open to one host, so what servers are built for
-    start_rate_per_second: float | None = None  # None: no ceiling
-    adaptive: bool = True  # off: these limits alone, and pauses that the host asks for by Retry-After
+    slots: int = _DEFAULTS.host_concurrency  # answers read at a time
+    start_rate_per_second: float | None = _DEFAULTS.host_start_rate_per_second  # None: no ceiling
+    adaptive: bool = _DEFAULTS.adaptive_rate_limiting  # off: these limits alone, and pauses by Retry-After
 
 
 @dataclass(slots=True, kw_only=True)

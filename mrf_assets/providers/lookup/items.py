@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mrf_assets.settings import EnrichSettings
+
 Row = Mapping[str, Any]
 
 
@@ -67,18 +69,21 @@ class Unfinished:
 Outcome = Result | LookUpFailure | Unfinished
 
 
+_DEFAULTS = EnrichSettings()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookUpOptions:
     """How a batch is worked off."""
 
-    max_workers: int = 10  # look-ups at a time
+    max_workers: int = _DEFAULTS.batch_size  # look-ups at a time
     first_workers: int | None = None  # begin with so many, and go up to `max_workers` while nothing is refused
-    max_retries: int = 3  # after a failure that may pass
+    max_retries: int = _DEFAULTS.max_retries  # after a failure that may pass
     max_refusals: int = 10  # 429 and 503 say nothing about the item, so they have a count of their own
     backoff_seconds: float = 1.0  # before the first retry, at most; doubles with each
     most_backoff_seconds: float = 60.0
-    rate_limit_delay_seconds: float = 0.5  # between two starts, at the beginning
-    adaptive: bool = True  # False: that delay stays
+    rate_limit_delay_seconds: float = _DEFAULTS.rate_limit_delay  # between two starts, at the beginning
+    adaptive: bool = _DEFAULTS.adaptive_rate_limiting  # False: that delay stays
     max_requests_per_minute: int | None = None
     checkpoint_interval: int = 10  # outcomes per commit
     give_up_after: int = 50  # failures without one success between them: the service is down

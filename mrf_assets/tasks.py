@@ -51,6 +51,7 @@ class FileTask:
     description: str | None = None  # the index's words for the file
     index_address: Address | None = None  # of the index that names the file, where one does
     index_period: str | None = None  # YYYY-MM of the index, for files whose own address tells no period
+    index_whitelist: str | None = None  # path of the billing codes to keep of the index, where it has a list of its own
     plans: tuple[Plan, ...] = ()
     mirror_urls: tuple[str, ...] = ()  # canonical; the same file under other addresses
     extra_args: Mapping[str, str] = field(default_factory=dict)  # of its network, see `settings.NETWORK_ARGUMENTS`
@@ -65,6 +66,12 @@ class FileTask:
     def period(self) -> str | None:
         """YYYY-MM, where name or index tell it."""
         return self.identity.period or self.index_period
+
+    @property
+    def arguments(self) -> Mapping[str, str]:
+        """What the file brings along for its network, by names of settings: of its source, and over it of its row."""
+        of_index = {} if self.index_whitelist is None else {"cpt_whitelist": self.index_whitelist}
+        return {**of_index, **self.extra_args}
 
     @property
     def place(self) -> tuple[object, ...]:

@@ -152,8 +152,8 @@ def _entry(record: NetworkRecord, file: Mapping[str, Any], task: FileTask | None
             for plan in (task.plans if task else ())
         ],
     }
-    if task and task.extra_args:
-        entry["extra_args"] = dict(task.extra_args)
+    if task and task.arguments:
+        entry["extra_args"] = dict(task.arguments)
     if "mrf/log_file" in record.tags:  # with more than one worker alone
         entry["log_file"] = record.tags["mrf/log_file"]
     return entry

@@ -1,4 +1,8 @@
-"""Which process works on a run, and what happens when one of them is killed."""
+"""Which process works on a run, and what happens when one of them is killed.
+
+A run names its process by id and birth, and holds no lease as processes of `fetch.rate` do: Dagster starts a run's
+process before any code of ours runs in it, and a process that was killed leaves its open locks to its children.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +109,7 @@ def _is_gone(pid: str, birth: str) -> bool:
         return False
 
 
-def is_alive(pid: int, *, began_before: float) -> bool:
+def is_still_running(pid: int, *, began_before: float) -> bool:
     """Whether a process of this machine that was there at a time, in Unix seconds, still is."""
     try:
         process = psutil.Process(pid)

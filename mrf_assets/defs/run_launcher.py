@@ -33,7 +33,7 @@ from dagster._serdes import ConfigurableClassData, deserialize_value
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from mrf_assets.defs.processes import LOST, WORKER_TAG, is_alive, is_orphan
+from mrf_assets.defs.processes import LOST, WORKER_TAG, is_orphan, is_still_running
 
 _ANSWER_SECONDS = 10
 _NEXT_SERVER_SECONDS = 90.0  # until the daemon has another one; a run that is failed before cannot be repeated there
@@ -114,7 +114,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
         """Those that work on a run; a run that was put back into the queue may have had another before."""
         for entry in self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
             found = _STARTED.match(entry.message)
-            if found and is_alive(int(found[1]), began_before=entry.timestamp):
+            if found and is_still_running(int(found[1]), began_before=entry.timestamp):
                 yield int(found[1])
 
     def _waits_for_server(self, run_id: str) -> bool:

@@ -44,7 +44,7 @@ def settings_of(tasks: Iterable[FileTask], settings: Settings) -> Settings:
     """
     arguments: dict[str, str] = {}
     for task in tasks:
-        for name, text in task.extra_args.items():
+        for name, text in task.arguments.items():
             if arguments.setdefault(name, text) != text:
                 what = f"is {arguments[name]!r} and {text!r} in files of {task.network_id}; give all of them one value"
                 raise SettingError(f"extra_args.{name}", what)
@@ -59,15 +59,15 @@ def with_checked_arguments(tasks: Iterable[FileTask], settings: Settings) -> Ite
     """
     checked: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
     for task in tasks:
-        if not task.extra_args:
+        if not task.arguments:
             yield task
             continue
-        given = tuple(sorted(task.extra_args.items()))
+        given = tuple(sorted(task.arguments.items()))
         if given not in checked:
-            own = settings.with_arguments(task.extra_args)
+            own = settings.with_arguments(task.arguments)
             Whitelists.of(own)
-            paths = {name: str(getattr(own, name).absolute()) for name in NETWORK_PATHS if name in task.extra_args}
-            checked[given] = {**task.extra_args, **paths}
+            paths = {name: str(getattr(own, name).absolute()) for name in NETWORK_PATHS if name in task.arguments}
+            checked[given] = {**task.arguments, **paths}
         yield replace(task, extra_args=checked[given])
 
 
@@ -88,7 +88,7 @@ def ingest(
     meanwhile, in whatever process, waits for its turn (`Store.turn`). With `skip_unchanged`, a
     network whose files are all published as they are is left alone (`unchanged_since`). Files are
     fetched as the settings say, unless `fetch_options` says it. What the files bring along
-    (`FileTask.extra_args`) wins over the settings.
+    (`FileTask.arguments`) wins over the settings.
 
     Raises:
         MrfError: As its class says; nothing was published.

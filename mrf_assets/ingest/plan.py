@@ -310,6 +310,7 @@ def _moved(task: FileTask, *, entry: FileTask) -> FileTask:
         output_prefix=task.output_prefix,
         index_address=task.index_address,
         plans=task.plans,
+        index_whitelist=task.index_whitelist,
         extra_args=task.extra_args,
     )
 

@@ -18,7 +18,7 @@ _SHOWN_CHARACTERS = 80  # of a name that a file brings along
 
 ReaderName = Literal["fast", "ijson"]  # those of `extract.READERS`
 READER_NAMES: tuple[str, ...] = get_args(ReaderName)
-# What a file may bring along for its network, as `FileTask.extra_args` and as columns of a CSV.
+# What a file may bring along for its network, as `FileTask.arguments`: of its index and of columns of a CSV.
 NETWORK_ARGUMENTS = (
     "cpt_whitelist",
     "tin_whitelist",

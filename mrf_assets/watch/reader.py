@@ -33,7 +33,6 @@ from mrf_assets.whitelist import read_code_whitelist
 
 logger = logging.getLogger(__name__)
 
-WHITELIST_ARGUMENT = "cpt_whitelist"  # of a task: the list that its index is registered with
 _QUICK_SECONDS = 5.0  # for a question that a tick waits for
 
 
@@ -169,7 +168,7 @@ def _watched(
         IndexShrunk: Behind the last one, so that none of them is saved.
     """
     codes = _codes_digest(index)
-    arguments = {} if index.cpt_whitelist is None else {WHITELIST_ARGUMENT: str(index.cpt_whitelist)}
+    whitelist = None if index.cpt_whitelist is None else str(index.cpt_whitelist)
     last: tuple[tuple[Plan, ...] | None, str] = (None, "")
     listed_files = 0
     for task in tasks:
@@ -182,7 +181,7 @@ def _watched(
         # All that is published of a file and that its index says. Plans too: they are a table.
         facts = [identity.rule_version, period, identity.part, identity.parts, task.mirror_urls, codes, last[1]]
         reading.add(task.network_id, task.file_id, _digest(facts), task.address.host or "local", period)
-        yield replace(task, extra_args=arguments) if arguments else task
+        yield replace(task, index_whitelist=whitelist)
     reading.listed_files = listed_files
     if before is not None:
         for what, had, has in (

@@ -23,8 +23,8 @@ from mrf_assets.defs.processes import (
     WORKER_TAG,
     coordinator_tags,
     is_abandoned,
-    is_alive,
     is_orphan,
+    is_still_running,
     stop_worker,
     worker_tags,
 )
@@ -59,13 +59,13 @@ def test_a_run_of_a_killed_process_is_an_orphan_before_anybody_has_waited_for_it
     began_before = time.time()
     with _worker() as (worker, tags):
         assert not is_orphan(tags)
-        assert is_alive(worker.pid, began_before=time.time())
+        assert is_still_running(worker.pid, began_before=time.time())
         worker.kill()
         os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # dead, and still listed
         assert is_orphan(tags)
-        assert not is_alive(worker.pid, began_before=time.time())
+        assert not is_still_running(worker.pid, began_before=time.time())
     assert is_orphan(tags)
-    assert not is_alive(worker.pid, began_before=began_before)
+    assert not is_still_running(worker.pid, began_before=began_before)
 
 
 def test_a_run_is_abandoned_once_the_coordinator_of_its_worker_is_gone() -> None:
@@ -94,7 +94,7 @@ def test_a_process_that_was_given_the_same_id_later_is_another() -> None:
     """As after a restart of the machine, or of a container, where ids begin anew."""
     with _worker() as (_, tags):
         assert is_orphan(worker_tags() | {STARTED_TAG: tags[STARTED_TAG]})
-    assert not is_alive(os.getpid(), began_before=time.time() - 86_400)
+    assert not is_still_running(os.getpid(), began_before=time.time() - 86_400)
 
 
 def test_a_run_of_another_machine_or_of_dagsters_own_launcher_is_not_judged() -> None:

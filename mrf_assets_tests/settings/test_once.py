@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import mrf_assets
@@ -32,11 +33,11 @@ _ANOTHER_MEANING = {
 }
 
 
-def _sources() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = str(path.relative_to(PACKAGE))
-        if not name.startswith("settings/"):
-            yield name, ast.parse(path.read_text())
+@cache
+def _sources() -> tuple[tuple[str, ast.Module], ...]:
+    """The package but for the settings, parsed once."""
+    paths = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
+    return tuple((name, ast.parse(path.read_text())) for name, path in paths.items() if "settings/" not in name)
 
 
 def _defaults(tree: ast.Module) -> Iterator[tuple[str, str]]:

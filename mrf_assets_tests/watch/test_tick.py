@@ -662,7 +662,7 @@ def test_the_index_whitelist_goes_with_the_plan(watched: Watched) -> None:
 
     tick = watched.tick()
 
-    assert {"cpt_whitelist": str(codes)} == task.extra_args
+    assert (str(codes), {"cpt_whitelist": str(codes)}) == (task.index_whitelist, task.arguments)
     assert keys("abcd") == runs(tick)
 
 

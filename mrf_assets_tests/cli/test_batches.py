@@ -118,6 +118,15 @@ def test_status_and_manifest_say_20_and_2(poisoned: Poisoned) -> None:
     assert 1 == poisoned.first.returncode
 
 
+def test_storage_grows_as_the_readme_says(poisoned: Poisoned) -> None:
+    """People plan their disks by the figure; 22 runs and 2 that were repeated."""
+    figure = re.search(r"storage by ([0-9.]+) MB each", (Path(__file__).parents[2] / "README.md").read_text())
+    assert figure is not None
+    sizes_bytes = [each.stat().st_size for each in poisoned.place.home.rglob("*") if each.is_file()]
+
+    assert float(figure[1]) == pytest.approx(sum(sizes_bytes) / 1e6 / 24, rel=0.5)
+
+
 def test_status_says_why_networks_failed(poisoned: Poisoned) -> None:
     """Each with its reason and its log, and without secrets."""
     failures = {failure["network_id"]: failure for failure in poisoned.status["failures"]}

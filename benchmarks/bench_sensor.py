@@ -21,7 +21,7 @@ from dagster._serdes import serialize_value
 
 from benchmarks.results import SENSOR, write_chapter
 from mrf_assets.definitions import build_defs
-from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS
 from mrf_assets.defs.sensors import index_sensor
 from mrf_assets.settings import IndexWatching, Operations, Settings
 from mrf_assets.watch.registry import add_index
@@ -80,7 +80,7 @@ class _Meter:
             for event in found.asset_events:
                 instance.report_runless_asset_event(event)
             taken = time.perf_counter() - started
-            self.keys = len(instance.get_dynamic_partitions(NETWORKS.name or ""))
+            self.keys = len(instance.get_dynamic_partitions(NETWORK_PARTITIONS.name or ""))
         self.cursor = found.cursor
         line = (
             f"| {what} | {seconds:.2f} | {cpu:.2f} | {_peak_mb():.0f} | {answer / 1e6:.2f} | {len(found.cursor or '')} "

@@ -55,8 +55,8 @@ def build_defs(
             catalog_checks,
         ],
         jobs=[
-            *(jobs.ingest, jobs.ingest_in_process, audit_job(operations.fresh_days), enrichment.enrich_npis),
-            *(jobs.write_catalog, jobs.audit_catalog, jobs.compare_months, jobs.write_report),
+            *(jobs.ingest_job, jobs.ingest_in_process_job, audit_job(operations.fresh_days), enrichment.enrich_npis),
+            *(jobs.write_catalog_job, jobs.audit_catalog_job, jobs.compare_months_job, jobs.write_report_job),
             *(discover_portals, look_up_job),
             *scheduled.jobs,
         ],

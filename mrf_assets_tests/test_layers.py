@@ -166,10 +166,10 @@ def test_no_modules_import_each_other(sources: list[Source]) -> None:
 
 
 def test_a_public_name_has_one_home(sources: list[Source]) -> None:
-    """Whoever searches for a name finds one definition; commands, jobs and assets are named after what they run."""
+    """Whoever searches for a name finds one definition."""
     homes = defaultdict(list)
     for it in sources:
-        for name in it.names if it.module not in LAYERS["shells"] else ():
+        for name in it.names:
             homes[name].append(it.path)
     assert {} == {name: paths for name, paths in homes.items() if len(paths) > 1}
 

@@ -22,6 +22,8 @@ from mrf_assets.tasks import FileTask
 NO_OUTPUT_FILES = ("providers", "rates")  # null in the entry of a network that failed
 _PAUSE_SHARE = 4.0  # of the time that the last writing took: with thousands of networks it grows with each
 
+MANIFEST_NAME = "manifest.json"  # in the output folder
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRecord:

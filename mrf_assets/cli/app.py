@@ -15,16 +15,16 @@ from typing import NoReturn
 
 import click
 
-from mrf_assets.cli.batches import resume, retry_failed, stats, status
-from mrf_assets.cli.check import check
-from mrf_assets.cli.discover import discover
-from mrf_assets.cli.enrich import enrich
+from mrf_assets.cli.batches import resume_command, retry_failed_command, stats_command, status_command
+from mrf_assets.cli.check import check_command
+from mrf_assets.cli.discover import discover_command
+from mrf_assets.cli.enrich import enrich_command
 from mrf_assets.cli.index import index_commands
-from mrf_assets.cli.plan import plan
-from mrf_assets.cli.query import catalog, query
-from mrf_assets.cli.report import changes, report
-from mrf_assets.cli.run import extract, manifest, run
-from mrf_assets.cli.submit import submit
+from mrf_assets.cli.plan import plan_command
+from mrf_assets.cli.query import catalog_command, query_command
+from mrf_assets.cli.report import changes_command, report_command
+from mrf_assets.cli.run import extract_command, manifest_command, run_command
+from mrf_assets.cli.submit import submit_command
 from mrf_assets.errors import (
     InputError,
     MrfError,
@@ -47,10 +47,10 @@ def cli() -> None:
 
 
 for _command in (
-    *(run, plan, extract, manifest),
-    *(status, stats, retry_failed, resume),
-    *(catalog, query, check, changes, report),
-    *(discover, enrich, index_commands, submit),
+    *(run_command, plan_command, extract_command, manifest_command),
+    *(status_command, stats_command, retry_failed_command, resume_command),
+    *(catalog_command, query_command, check_command, changes_command, report_command),
+    *(discover_command, enrich_command, index_commands, submit_command),
 ):
     cli.add_command(_command)
 

@@ -30,14 +30,14 @@ _VERBOSE = click.option("--verbose", is_flag=True, help="Everything that happens
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
-@click.command()
+@click.command("status")
 @_BATCH
 @OUTPUT_DIR
 @click.option("--wait", "--watch", "wait", is_flag=True, help="Go on until it has ended.")
 @click.option("--errors", "errors_only", is_flag=True, help="What failed and why, all of it, and nothing else.")
 @click.option("--url", help="Ask the Dagster webserver there, and no DAGSTER_HOME.")
 @_JSON
-def status(
+def status_command(
     *, batch_id: str | None, output_dir: Path | None, wait: bool, errors_only: bool, url: str | None, as_json: bool
 ) -> None:
     """Show how a batch goes, by default the latest.
@@ -103,11 +103,11 @@ def _errors(it: BatchStatistics) -> list[dict[str, str | None]]:
     return [*[each.as_json() for each in it.failures], *after]
 
 
-@click.command()
+@click.command("stats")
 @OUTPUT_DIR
 @click.option("--days", type=click.IntRange(1), default=31, show_default=True, help="How far to look back.")
 @_JSON
-def stats(output_dir: Path | None, days: int, as_json: bool) -> None:
+def stats_command(output_dir: Path | None, days: int, as_json: bool) -> None:
     """Add up all batches and other jobs of the last days, those of sensors and of the UI too."""
     from mrf_assets.runner.history import platform_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
 
@@ -131,7 +131,7 @@ def stats(output_dir: Path | None, days: int, as_json: bool) -> None:
 @WORKERS
 @BUDGET
 @_VERBOSE
-def retry_failed(**flags: Any) -> None:  # noqa: ANN401 - click's values
+def retry_failed_command(**flags: Any) -> None:  # noqa: ANN401 - click's values
     """Run the networks of a batch again that failed, by default of the latest, with its settings.
 
     The runs belong to the same batch: its manifest and `mrf status` then tell how they went.
@@ -139,13 +139,13 @@ def retry_failed(**flags: Any) -> None:  # noqa: ANN401 - click's values
     _continue(failed_only=True, **flags)
 
 
-@click.command()
+@click.command("resume")
 @_BATCH
 @OUTPUT_DIR
 @WORKERS
 @BUDGET
 @_VERBOSE
-def resume(**flags: Any) -> None:  # noqa: ANN401 - click's values
+def resume_command(**flags: Any) -> None:  # noqa: ANN401 - click's values
     """Go on with a batch that was interrupted, by default the latest, with its settings.
 
     It runs what did not run to its end: networks that were not begun, were canceled, or whose process was

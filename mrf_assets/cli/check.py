@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.cli.options import MEMORY, OUTPUT_DIR, TAXONOMY_CODES, from_flags, setting_option
+from mrf_assets.cli.options import MEMORY, OUTPUT_DIR, TAXONOMY_OPTION, from_flags, setting_option
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.quality import check_networks
 from mrf_assets.quality.network_rules import CheckResult
@@ -29,15 +29,15 @@ _GHOSTS = "rates.specialty_fits"
 _GHOSTS_HINT = " Ghost rates need --taxonomy-codes and the asset provider_directory."
 
 
-@click.command()
+@click.command("check")
 @click.argument("networks", nargs=-1)
 @OUTPUT_DIR
 @setting_option(Settings, "cpt_whitelist", description="File of the billing codes that each network should have.")
-@TAXONOMY_CODES
+@TAXONOMY_OPTION
 @MEMORY
 @click.option("--strict", is_flag=True, help="Warnings count as errors, too.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def check(networks: tuple[str, ...], strict: bool, form: str, **settings: Any) -> None:  # noqa: ANN401 - click's values
+def check_command(networks: tuple[str, ...], strict: bool, form: str, **settings: Any) -> None:  # noqa: ANN401 - click's values
     """Judge what is published, by default all NETWORKS: each by itself, beside others, and beside its past.
 
     Nothing is changed. JSON is one object for each rule and network, passed ones too.

@@ -24,7 +24,7 @@ _TOLD_FILES = 20  # of a portal; the CSV has all
 _MARKS = {"found": "✅", "nothing": "⚠️ ", "blocked": "⛔", "failed": "❌"}
 
 
-@click.command()
+@click.command("discover")
 @click.argument("portals", nargs=-1, metavar="[PORTAL]...")
 @click.option(
     "--input", "location", help="A list of portals: addresses, or a CSV with portal_url.  [default: MRF_PORTALS]"
@@ -43,7 +43,7 @@ _MARKS = {"found": "✅", "nothing": "⚠️ ", "blocked": "⛔", "failed": "❌
 @REGISTRY
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines, one per portal.")
 @click.option("--verbose", is_flag=True, help="Tell each request's trouble.")
-def discover(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+def discover_command(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Find the indexes that payers' portals name. Nothing is downloaded but pages and lists.
 
     \b
@@ -52,7 +52,7 @@ def discover(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: An
     Browser only:  mrf discover --mode scraping_only https://payer.example/portal
     """  # noqa: D301 - \b is click's
     # Its proxy and HTTP take a tenth of a start, and the other commands have no use for them.
-    from mrf_assets.discover import Wanted, discover as look, read_portals, watch_found, write_found  # noqa: PLC0415
+    from mrf_assets.discover import Wanted, discover, read_portals, watch_found, write_found  # noqa: PLC0415
 
     settings = Settings.from_environment()
     looking = from_flags(
@@ -71,7 +71,7 @@ def discover(portals: tuple[str, ...], as_json: bool, verbose: bool, **flags: An
     wanted = Wanted(kinds=_kinds(flags), match=flags["match"])
     tell = _tell_line if as_json else _tell
     with package_log(verbose=verbose):
-        found = look(given, settings, looking, wanted=wanted, use_browser=flags["browser"], on_result=tell)
+        found = discover(given, settings, looking, wanted=wanted, use_browser=flags["browser"], on_result=tell)
     if flags["output"] is not None:
         rows = write_found(found.results, flags["output"], raw_text=flags["raw_text"])
         click.echo(f"Written: {rows} address(es), as they are, to {flags['output']}; keep it to yourself.", err=as_json)

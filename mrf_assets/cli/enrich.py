@@ -40,7 +40,7 @@ _CHECKPOINT = Path("enrichment_progress.json")
 _PROBLEMS_TOLD = 20
 
 
-@click.command()
+@click.command("enrich")
 @click.option("--input", "location", help="A CSV or parquet file with a column `npi`, or asset:providers.")
 @click.option(
     "--output",
@@ -81,7 +81,7 @@ _PROBLEMS_TOLD = 20
 @click.option("--check", is_flag=True, help="One request, to see whether the registry can be reached.")
 @click.option("--strict-exit", is_flag=True, help="Exit with 130 or 143 when stopped by a signal, not with 0.")
 @click.option("--verbose", is_flag=True, help="Tell each request's trouble.")
-def enrich(check: bool, dry_run: bool, strict_exit: bool, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+def enrich_command(check: bool, dry_run: bool, strict_exit: bool, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Look up providers in NPPES, the public registry: parallel, resumable, polite.
 
     \b

@@ -155,11 +155,11 @@ def list_indexes(index_registry: Path | None, output_dir: Path | None, as_json: 
             click.echo(f"retired: {network_id} left {name}, seen {_when(since)}")
 
 
-@index_commands.command()
+@index_commands.command("check")
 @click.argument("names", nargs=-1)
 @click.option("--whole", is_flag=True, help=f"Read indexes to their end, not {_CHECKED_STRUCTURES} structures.")
 @REGISTRY
-def check(names: tuple[str, ...], whole: bool, index_registry: Path | None) -> None:
+def check_indexes(names: tuple[str, ...], whole: bool, index_registry: Path | None) -> None:
     """Read the registry and its indexes (or NAMES), and say what is wrong. Writes nothing."""
     path = _registry(index_registry)
     indexes = read_registry(path)

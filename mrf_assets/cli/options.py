@@ -113,7 +113,7 @@ def from_flags(kind: type[_M], **flags: Any) -> _M:  # noqa: ANN401 - click's va
 
 OUTPUT_DIR = setting_option(Settings, "output_dir")
 MEMORY = setting_option(Settings, "query_memory_mb")
-TAXONOMY_CODES = setting_option(Settings, "taxonomy_codes")
+TAXONOMY_OPTION = setting_option(Settings, "taxonomy_codes")
 REGISTRY = setting_option(IndexWatching, "index_registry")
 BUDGET = setting_option(Operations, "budget_dollars")
 WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks at a time.")

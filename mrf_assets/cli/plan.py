@@ -46,7 +46,7 @@ _SIZES_AT_ONCE = 8
 _PIPED_WIDTH = 1_000  # characters
 
 
-@click.command()
+@click.command("plan")
 @with_options(SOURCE_OPTIONS)
 @with_options(EXTRACTION_OPTIONS)
 @WORKERS
@@ -55,7 +55,7 @@ _PIPED_WIDTH = 1_000  # characters
 @with_options(PRIORITY_OPTIONS)
 @click.option("--sizes/--no-sizes", default=True, show_default=True, help="Ask the servers for the sizes of the files.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines: one per file, then one per problem.")
-def plan(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+def plan_command(source: str, location: str, sizes: bool, as_json: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Show what `run` with the same flags would do, and what is wrong with them. Writes nothing."""
     del flags["workers"], flags["verbose"]
     operations = from_flags(Operations, budget_dollars=flags.pop("budget_dollars"))

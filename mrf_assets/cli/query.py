@@ -21,7 +21,7 @@ from mrf_assets.cli.options import (
     MEMORY,
     OUTPUT_DIR,
     RAW_TEXT_HELP,
-    TAXONOMY_CODES,
+    TAXONOMY_OPTION,
     LocalPath,
     from_flags,
     named_values,
@@ -51,15 +51,15 @@ _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 _FORMATS = ("table", "csv", "json", "parquet")
 
 
-@click.command()
+@click.command("catalog")
 @OUTPUT_DIR
-@TAXONOMY_CODES
+@TAXONOMY_OPTION
 @click.option(
     "--root",
     type=_PATH,
     help="Where the output folder will be when the catalog is read, if it is moved or copied.  [default: where it is]",
 )
-def catalog(output_dir: Path | None, taxonomy_codes: Path | None, root: Path | None) -> None:
+def catalog_command(output_dir: Path | None, taxonomy_codes: Path | None, root: Path | None) -> None:
     """Write catalog.duckdb: documented views over what is published, for DuckDB from 1.0 on."""
     settings = from_flags(Settings, output_dir=output_dir, taxonomy_codes=taxonomy_codes)
     folder = settings.output_dir.absolute()
@@ -69,7 +69,7 @@ def catalog(output_dir: Path | None, taxonomy_codes: Path | None, root: Path | N
     click.echo(f"{made.path}: {made.networks:,} network(s), {made.periods:,} period(s), {made.files:,} file(s)")
 
 
-@click.command()
+@click.command("query")
 @click.argument("sql", required=False)
 @click.option("--file", "file", type=_PATH, help="A file with the SQL.")
 @click.option("--name", "name", help="A shipped query; --list shows them.")
@@ -79,9 +79,9 @@ def catalog(output_dir: Path | None, taxonomy_codes: Path | None, root: Path | N
 @click.option("--output", type=_PATH, help="Write the answer there.  [default: print it]")
 @click.option("--raw-text", is_flag=True, help=RAW_TEXT_HELP)
 @OUTPUT_DIR
-@TAXONOMY_CODES
+@TAXONOMY_OPTION
 @MEMORY
-def query(form: str | None, output: Path | None, listed: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+def query_command(form: str | None, output: Path | None, listed: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Ask what is published: SQL over the views of docs/data_dictionary.md, or a shipped query.
 
     JSON is one object a line.

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.cli.options import MEMORY, OUTPUT_DIR, TAXONOMY_CODES, LocalPath, from_flags
+from mrf_assets.cli.options import MEMORY, OUTPUT_DIR, TAXONOMY_OPTION, LocalPath, from_flags
 from mrf_assets.errors import SettingError
 from mrf_assets.lake.store import Store
 from mrf_assets.quality.changes import Changes, write_changes
@@ -21,11 +21,11 @@ _PIPED_WIDTH = 1_000  # characters
 _SHIFTS_TOLD = 5
 
 
-@click.command()
+@click.command("changes")
 @click.argument("networks", nargs=-1)
 @OUTPUT_DIR
 @MEMORY
-def changes(networks: tuple[str, ...], **settings: Any) -> None:  # noqa: ANN401 - click's values
+def changes_command(networks: tuple[str, ...], **settings: Any) -> None:  # noqa: ANN401 - click's values
     """Compare the two latest periods of NETWORKS, by default of all; writes the table rate_changes of each."""
     given = from_flags(Settings, **settings)
     listed = networks or Store(given.output_dir.absolute()).networks()
@@ -42,7 +42,7 @@ def changes(networks: tuple[str, ...], **settings: Any) -> None:  # noqa: ANN401
     console.print(table)
 
 
-@click.command()
+@click.command("report")
 @click.argument("networks", nargs=-1)
 @click.option("--output", type=_PATH, help="Write it there.  [default: report.html in the output folder]")
 @click.option(
@@ -60,9 +60,9 @@ def changes(networks: tuple[str, ...], **settings: Any) -> None:  # noqa: ANN401
     help="How many codes, where no --code names them.",
 )
 @OUTPUT_DIR
-@TAXONOMY_CODES
+@TAXONOMY_OPTION
 @MEMORY
-def report(
+def report_command(
     networks: tuple[str, ...],
     output: Path | None,
     codes: tuple[str, ...],

@@ -36,14 +36,14 @@ from mrf_assets.text import PrintableFormatter, printable_json
 SKIP_UNCHANGED = setting_option(Settings, "skip_unchanged", flag="--skip-unchanged/--force")
 
 
-@click.command()
+@click.command("run")
 @with_options(SOURCE_OPTIONS)
 @with_options(EXTRACTION_OPTIONS)
 @WORKERS
 @SKIP_UNCHANGED
 @BUDGET
 @with_options(PRIORITY_OPTIONS)
-def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+def run_command(workers: int, source: str, location: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Ingest every network of a source, --workers at a time."""
     from mrf_assets.runner.batch import BatchOptions, run_batch  # noqa: PLC0415 - imports Dagster, 1.5 s
 
@@ -71,7 +71,7 @@ def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -
     batch_commands.finish(summary, settings)
 
 
-@click.command()
+@click.command("extract")
 @click.argument("url")
 @click.option("--output-prefix", default="", help="Label in front of the network's name.")
 @click.option("--network-id", help="The partition key; by default it is made from the URL.")
@@ -80,7 +80,7 @@ def run(workers: int, source: str, location: str, verbose: bool, **flags: Any) -
 @click.option("--plan-id", multiple=True)
 @click.option("--plan-market-type", multiple=True)
 @with_options(EXTRACTION_OPTIONS)
-def extract(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
+def extract_command(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Ingest one file here and now, without Dagster."""
     console = logging.StreamHandler()
     console.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
@@ -98,12 +98,12 @@ def extract(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN401 - cl
     _tell_result(result)
 
 
-@click.command()
+@click.command("manifest")
 @OUTPUT_DIR
 @click.option("--batch", "batch_id", help="Which batch.  [default: the latest]")
 @click.option("--all", "everything", is_flag=True, help="The latest run of every network, whoever started it.")
 @click.option("--output", type=LocalPath(), help="Write it there.  [default: print it]")
-def manifest(output_dir: Path | None, batch_id: str | None, everything: bool, output: Path | None) -> None:
+def manifest_command(output_dir: Path | None, batch_id: str | None, everything: bool, output: Path | None) -> None:
     """Export the manifest out of run metadata."""
     from mrf_assets.batches.manifest import write_manifest  # noqa: PLC0415 - goes with it
     from mrf_assets.runner.history import export_manifest  # noqa: PLC0415 - imports Dagster, 1.5 s

@@ -30,7 +30,7 @@ class Shown:
     as_json: bool = False
 
 
-@click.command()
+@click.command("submit")
 @click.argument("identifiers", metavar="[NETWORKS | NPIS]...", nargs=-1)
 @click.option(
     "--search-type",
@@ -53,7 +53,7 @@ class Shown:
 )
 @click.option("--wait", "until_end", is_flag=True, help="Go on until the job has ended, then show what came of it.")
 @click.option("--url", default=DEFAULT_URL, show_default=True, help="The Dagster webserver.")
-def submit(
+def submit_command(
     *,
     identifiers: tuple[str, ...],
     search_type: submission.SearchType,

@@ -10,7 +10,7 @@ import dagster as dg
 from mrf_assets.defs.checks import check_results, check_specs
 from mrf_assets.defs.freshness import freshness_result
 from mrf_assets.defs.metadata import data_version, failure_facts, table_facts
-from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS
 from mrf_assets.defs.printable_metadata import failure
 from mrf_assets.defs.processes import end_with_run, is_step_process
 from mrf_assets.defs.refusals import FILES_ASSET, refusals_result
@@ -31,7 +31,7 @@ POOL = "ingest"
 network_files = dg.AssetSpec(
     "network_files",
     description="The in-network-rates files of one network, as the payer publishes them.",
-    partitions_def=NETWORKS,
+    partitions_def=NETWORK_PARTITIONS,
     group_name="source",
     kinds={"json"},
     owners=OWNERS,
@@ -58,7 +58,7 @@ def _spec(table: Table, code_version: str, fresh_days: int) -> dg.AssetSpec:
         table.name,
         deps=[network_files],
         description=table.grain,
-        partitions_def=NETWORKS,
+        partitions_def=NETWORK_PARTITIONS,
         group_name="network_tables",
         kinds={"parquet", "duckdb"},
         owners=OWNERS,
@@ -76,7 +76,7 @@ def network_tables(code_version: str, fresh_days: int) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="network_tables",
         specs=[_spec(table, code_version, fresh_days) for table in TABLES.values()],
-        partitions_def=NETWORKS,
+        partitions_def=NETWORK_PARTITIONS,
         can_subset=True,
         pool=POOL,
     )

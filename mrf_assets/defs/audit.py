@@ -5,7 +5,7 @@ import dagster as dg
 from mrf_assets.defs.assets import POOL
 from mrf_assets.defs.checks import check_results
 from mrf_assets.defs.freshness import freshness_result
-from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS
 from mrf_assets.defs.printable_metadata import failure
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.reported_checks import report_results
@@ -30,7 +30,7 @@ def audit_job(fresh_days: int) -> dg.JobDefinition:
 
     @dg.job(
         name="audit",
-        partitions_def=NETWORKS,
+        partitions_def=NETWORK_PARTITIONS,
         description="Apply every rule to what is published, without reading a source again.",
     )
     def audit() -> None:

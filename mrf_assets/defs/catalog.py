@@ -81,7 +81,7 @@ def catalog_checks(context: dg.AssetCheckExecutionContext, ingestor: Ingestor) -
 
 
 @dg.sensor(
-    job=jobs.write_catalog,
+    job=jobs.write_catalog_job,
     minimum_interval_seconds=_INTERVAL_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Writes the catalog anew once tables or the directory of providers were published.",
@@ -92,7 +92,7 @@ def catalog_follows_publications(context: dg.SensorEvaluationContext) -> dg.RunR
     No automation condition: as `any_deps_updated() & ~in_progress()` it forgets what is published while the catalog is
     being written, and with `since` what is published in the tick of a request; it takes 1.5 s over 10,000 networks.
     """
-    job = jobs.write_catalog.name
+    job = jobs.write_catalog_job.name
     published = max((_last_event(context.instance, name) for name in _FOLLOWED), default=0)
     newest = next(iter(context.instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)), None)
     if published <= int(context.cursor or 0) and not (published and _is_to_be_repeated(newest)):

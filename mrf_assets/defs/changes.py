@@ -9,7 +9,7 @@ import dagster as dg
 
 from mrf_assets.defs.assets import OWNERS, column_schema
 from mrf_assets.defs.checks import check_results
-from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS
 from mrf_assets.defs.printable_metadata import failure, printable_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.reported_checks import report_results
@@ -28,7 +28,7 @@ def drift_specs() -> list[dg.AssetCheckSpec]:
                 check.name,
                 asset=RATE_CHANGES.name,
                 description=f"{check.explanation}\n\n```sql\n{check.sql}\n```",
-                partitions_def=NETWORKS,
+                partitions_def=NETWORK_PARTITIONS,
             )
             for check in DRIFT_CHECKS
         ]
@@ -41,7 +41,7 @@ def drift_specs() -> list[dg.AssetCheckSpec]:
             RATE_CHANGES.name,
             deps=["rates", "provider_sets", "providers"],
             description=RATE_CHANGES.grain,
-            partitions_def=NETWORKS,
+            partitions_def=NETWORK_PARTITIONS,
             group_name="answers",
             kinds={"parquet", "duckdb"},
             owners=OWNERS,
@@ -51,7 +51,7 @@ def drift_specs() -> list[dg.AssetCheckSpec]:
             },
         )
     ],
-    partitions_def=NETWORKS,
+    partitions_def=NETWORK_PARTITIONS,
 )
 def rate_changes(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # a file, no value
     """Added, removed and changed prices between the two latest periods of one network."""

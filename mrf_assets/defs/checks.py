@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS
 from mrf_assets.quality.network_rules import CHECKS, Check, CheckResult
 
 
@@ -29,7 +29,7 @@ def _specs() -> list[dg.AssetCheckSpec]:
             description=f"{check.explanation}\n\nSelects the offending rows:\n\n```sql\n{check.sql}\n```",
             blocking=check.blocking,
             metadata={"sql": dg.MetadataValue.md(f"```sql\n{check.sql}\n```")},
-            partitions_def=NETWORKS,
+            partitions_def=NETWORK_PARTITIONS,
         )
         for check in CHECKS
     ]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from mrf_assets.alerts import Alert, send_alert
-from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS
 from mrf_assets.defs.private_dagster import latest_observations
 from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
@@ -32,7 +32,7 @@ def freshness_spec(fresh_days: int) -> dg.AssetCheckSpec:
         return dg.AssetCheckSpec(
             FRESHNESS_CHECK,
             asset=_TABLE,
-            partitions_def=NETWORKS,
+            partitions_def=NETWORK_PARTITIONS,
             description=f"The newest period of the network began no more than {fresh_days} days ago (MRF_FRESH_DAYS).",
         )
 

@@ -6,7 +6,7 @@ import warnings
 
 import dagster as dg
 
-from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS
 
 FEW_REFUSALS = "few_refusals"
 MAX_REFUSED_PERCENT = 5.0  # what a server refuses while its limit is found out: benchmarks/RESULTS.md
@@ -19,7 +19,7 @@ def refusals_spec(asset: str) -> dg.AssetCheckSpec:
     """The rule for an asset; for the files of a network it is partitioned."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # as in `checks`
-        partitions_def = NETWORKS if asset == FILES_ASSET else None
+        partitions_def = NETWORK_PARTITIONS if asset == FILES_ASSET else None
         return dg.AssetCheckSpec(FEW_REFUSALS, asset=asset, description=_rule(asset), partitions_def=partitions_def)
 
 

@@ -14,7 +14,7 @@ import dagster as dg
 
 from mrf_assets.defs import jobs
 from mrf_assets.defs.freshness import late_networks_job, retired_networks
-from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS
 from mrf_assets.defs.resources import config_of
 from mrf_assets.defs.retention import prune_job
 from mrf_assets.priority import PRIORITY_TAG, Priority
@@ -65,7 +65,7 @@ def _monthly_refresh(settings: Settings) -> dg.ScheduleDefinition:
 
     @dg.schedule(
         name="monthly_refresh",
-        job=jobs.ingest,
+        job=jobs.ingest_job,
         cron_schedule=_EACH_MONTH,
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="The eighth of a month: one run for each network that did not leave its index, of low priority. "
@@ -73,7 +73,7 @@ def _monthly_refresh(settings: Settings) -> dg.ScheduleDefinition:
     )
     def monthly_refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         month = f"{context.scheduled_execution_time.astimezone(dt.UTC):%Y-%m}"
-        keys = context.instance.get_dynamic_partitions(NETWORKS.name or "")
+        keys = context.instance.get_dynamic_partitions(NETWORK_PARTITIONS.name or "")
         networks = sorted(set(keys) - retired_networks(context.instance))
         if not networks:
             yield dg.SkipReason("No networks are registered.")

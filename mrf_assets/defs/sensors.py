@@ -32,7 +32,7 @@ def index_sensor(settings: Settings, watching: IndexWatching, operations: Operat
 
     @dg.sensor(
         name="index_sensor",
-        job=jobs.ingest,
+        job=jobs.ingest_job,
         minimum_interval_seconds=watching.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING if watching.sensor_enabled else dg.DefaultSensorStatus.STOPPED,
         description="Watches the indexes of the registry (`mrf index list`): adds networks as partitions, tells of "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from mrf_assets.batches.manifest import MANIFEST_NAME
 from mrf_assets.errors import QueryError, SettingError, StoreError
 from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.hints import code_hints
@@ -19,7 +20,6 @@ from mrf_assets.quality.network_rules import CheckResult
 from mrf_assets.report.providers import Providers, read_providers
 from mrf_assets.settings import Settings
 
-MANIFEST_NAME = "manifest.json"  # what `mrf run` leaves in the output folder
 _MAX_SPREADS = 12
 
 

@@ -16,7 +16,7 @@ import dagster as dg
 
 from mrf_assets.alerts import send_alert
 from mrf_assets.batches.budget import BatchBudget
-from mrf_assets.batches.manifest import GrowingManifest, NetworkRecord, build_manifest, write_manifest
+from mrf_assets.batches.manifest import MANIFEST_NAME, GrowingManifest, NetworkRecord, build_manifest, write_manifest
 from mrf_assets.batches.statistics import batch_alert, count, latest_runs
 from mrf_assets.defs.resources import config_of
 from mrf_assets.defs.run_records import (
@@ -33,7 +33,7 @@ from mrf_assets.runner.console import BatchConsole
 from mrf_assets.runner.history import (
     STARTED_FORM,
 )
-from mrf_assets.runner.worker_process import BATCH_TAG, NetworkJob, Outcome, home_without_room, published_tables
+from mrf_assets.runner.worker_process import BATCH_TAG, NetworkJob, NetworkOutcome, home_without_room, published_tables
 from mrf_assets.runner.workers import (
     run_networks,
 )
@@ -42,9 +42,6 @@ from mrf_assets.tasks import FileTask
 from mrf_assets.urls.address import Address
 
 _TAG_CHARACTERS = 250  # an index's address in a run tag
-
-
-MANIFEST_NAME = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +111,7 @@ class BatchRun:
         console = BatchConsole(
             len(jobs), self.workers, shown_logs, positions=self._positions(), with_bar=not self.verbose
         )
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, NetworkOutcome] = {}
         with dg.DagsterInstance.get() as instance:
             runs_before = batch_runs(instance, self.batch.batch_id)
             budget = BatchBudget(self.batch.batch_id, runs_before, self.operations, console.warn)
@@ -126,7 +123,7 @@ class BatchRun:
             )
             manifest.begin()
 
-            def ended(outcome: Outcome) -> bool:
+            def ended(outcome: NetworkOutcome) -> bool:
                 if not outcome.is_recorded and all(each.is_recorded for each in outcomes.values()):
                     console.warn(f"{outcome.error}; no other network is begun, and `mrf resume` continues the batch")
                 outcomes[outcome.network_id] = outcome
@@ -166,7 +163,7 @@ class BatchRun:
     def _report(
         self,
         runs: list[NetworkRecord],
-        outcomes: dict[str, Outcome],
+        outcomes: dict[str, NetworkOutcome],
         console: BatchConsole,
         budget: BatchBudget,
         interrupted_by: int | None,
@@ -235,7 +232,7 @@ class BatchRun:
                 raise
             return [record for run_id, record in known.items() if run_id]
 
-    def _record(self, instance: dg.DagsterInstance, outcome: Outcome) -> NetworkRecord:
+    def _record(self, instance: dg.DagsterInstance, outcome: NetworkOutcome) -> NetworkRecord:
         """What the event log knows of a network, or, where it has no run, what its worker said."""
         known = None
         if outcome.is_recorded:
@@ -249,7 +246,7 @@ class BatchRun:
                     raise
         return known or self._without_run(outcome)
 
-    def _without_run(self, outcome: Outcome) -> NetworkRecord:
+    def _without_run(self, outcome: NetworkOutcome) -> NetworkRecord:
         """A network whose run could not be made, or not be recorded to its end."""
         output_files = published_tables(self.settings.output_dir, outcome.network_id) if outcome.success else {}
         return NetworkRecord(

@@ -47,7 +47,7 @@ class NetworkJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class NetworkOutcome:
     """How one network ended."""
 
     network_id: str
@@ -62,7 +62,7 @@ class Outcome:
 _settings: list[Settings] = []  # of this worker process
 
 
-def ingest_in_process() -> dg.JobDefinition:
+def run_in_process() -> dg.JobDefinition:
     """The job that workers run; found by name in each of them."""
     return build_defs(_settings[0]).resolve_job_def("ingest_in_process")
 
@@ -128,7 +128,7 @@ def work(parent: Connection, settings: Settings, log_level: int) -> None:
     printer = logging.StreamHandler()
     printer.setFormatter(PrintableFormatter("  %(asctime)s %(message)s", "%H:%M:%S"))
     package.addHandler(printer)
-    job = dg.reconstructable(ingest_in_process)
+    job = dg.reconstructable(run_in_process)
     with ExitStack() as stack:
         home = cache(lambda: stack.enter_context(dg.DagsterInstance.get()))  # a failure is not kept
         try:
@@ -146,7 +146,12 @@ def home_without_room(error: BaseException) -> DiskFull | None:
     return full_disk_behind(error, dagster_home(), "a DAGSTER_HOME")
 
 
-def _run_recorded(job: Any, home: Callable[[], dg.DagsterInstance], task: NetworkJob, output_dir: Path) -> Outcome:  # noqa: ANN401 - Dagster's reconstructable job is not public
+def _run_recorded(
+    job: Any,  # noqa: ANN401 - Dagster's reconstructable job is not public
+    home: Callable[[], dg.DagsterInstance],
+    task: NetworkJob,
+    output_dir: Path,
+) -> NetworkOutcome:
     """Run a network; where its record cannot be written, say whether it was published all the same."""
     before = published_tables(output_dir, task.network_id)
     try:
@@ -155,7 +160,9 @@ def _run_recorded(job: Any, home: Callable[[], dg.DagsterInstance], task: Networ
         if (full := home_without_room(error)) is None:
             raise
         is_published = published_tables(output_dir, task.network_id) != before
-        return Outcome(network_id=task.network_id, success=is_published, seconds=0, error=str(full), is_recorded=False)
+        return NetworkOutcome(
+            network_id=task.network_id, success=is_published, seconds=0, error=str(full), is_recorded=False
+        )
 
 
 def published_tables(output_dir: Path, network_id: str) -> dict[str, list[str]]:
@@ -167,7 +174,7 @@ def published_tables(output_dir: Path, network_id: str) -> dict[str, list[str]]:
     return found
 
 
-def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> Outcome:  # noqa: ANN401 - Dagster's reconstructable job is not public
+def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> NetworkOutcome:  # noqa: ANN401 - Dagster's reconstructable job is not public
     tags = {
         **task.tags,
         **worker_tags(),
@@ -176,7 +183,7 @@ def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> Outcome:  
     try:
         with dg.execute_job(job, instance=instance, run_config=task.run_config, tags=tags) as result:
             unchanged = any(event.is_asset_observation for event in result.all_events)
-            return Outcome(
+            return NetworkOutcome(
                 network_id=task.network_id,
                 success=result.success,
                 seconds=0,
@@ -185,7 +192,7 @@ def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> Outcome:  
             )
     except dg.DagsterError as error:  # the run could not even be made: configuration, storage
         told = f"{type(error).__name__}: {error}"
-        return Outcome(network_id=task.network_id, success=False, seconds=0, error=told)
+        return NetworkOutcome(network_id=task.network_id, success=False, seconds=0, error=told)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from mrf_assets.runner.worker_process import (
     BATCH_TAG,
     GRACE_SECONDS,
     NetworkJob,
-    Outcome,
+    NetworkOutcome,
     as_far_as_home_has_room,
     work,
 )
@@ -100,7 +100,7 @@ class _Pool:
         connection.close()
         process.join()
 
-    def lost(self, connection: Connection) -> Outcome:
+    def lost(self, connection: Connection) -> NetworkOutcome:
         """A worker went away without a word."""
         worker = self.busy.pop(connection)
         worker.process.join()
@@ -111,7 +111,7 @@ class _Pool:
                 free_slots(self.instance, run.run_id)
         return self._failed(worker, reason)
 
-    def cancel(self) -> Iterator[Outcome]:
+    def cancel(self) -> Iterator[NetworkOutcome]:
         """Stop all workers; runs that had not ended yet end as CANCELED."""
         for connection in list(self.busy):
             yield from self._ended(connection)
@@ -135,12 +135,12 @@ class _Pool:
             yield self._failed(worker, "canceled")
         self.busy.clear()
 
-    def _ended(self, connection: Connection) -> Iterator[Outcome]:
+    def _ended(self, connection: Connection) -> Iterator[NetworkOutcome]:
         """What a worker said before it was to stop."""
         with suppress(OSError, EOFError):
             while connection.poll():
                 message = connection.recv()
-                if isinstance(message, Outcome):
+                if isinstance(message, NetworkOutcome):
                     yield message
                     self._dismiss(connection, self.busy.pop(connection).process)
                     return
@@ -150,9 +150,9 @@ class _Pool:
         return self.instance.get_runs(dg.RunsFilter(tags=tags, statuses=_UNFINISHED))
 
     @staticmethod
-    def _failed(worker: _Worker, error: str) -> Outcome:
+    def _failed(worker: _Worker, error: str) -> NetworkOutcome:
         seconds = time.monotonic() - worker.started
-        return Outcome(network_id=worker.job.network_id, success=False, seconds=seconds, error=error)
+        return NetworkOutcome(network_id=worker.job.network_id, success=False, seconds=seconds, error=error)
 
 
 def settle_orphans(instance: dg.DagsterInstance) -> int:
@@ -191,7 +191,7 @@ def run_networks(
     settings: Settings,
     *,
     on_start: Callable[[NetworkJob], None],
-    on_done: Callable[[Outcome], bool],
+    on_done: Callable[[NetworkOutcome], bool],
     on_progress: Callable[[Progress], None],
     on_look: Callable[[], None],
     log_level: int = logging.INFO,
@@ -231,7 +231,7 @@ def _take(
     pool: _Pool,
     connection: Connection,
     on_start: Callable[[NetworkJob], None],
-    on_done: Callable[[Outcome], bool],
+    on_done: Callable[[NetworkOutcome], bool],
     on_progress: Callable[[Progress], None],
 ) -> None:
     try:

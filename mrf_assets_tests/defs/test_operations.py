@@ -16,7 +16,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 
 from mrf_assets.batches.statistics import BatchStatistics
 from mrf_assets.definitions import build_defs
-from mrf_assets.defs.partitions import NETWORKS, add_networks
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS, add_networks
 from mrf_assets.defs.processes import WORKER_TAG
 from mrf_assets.defs.retention import prune_runs
 from mrf_assets.defs.run_records import all_records
@@ -439,7 +439,7 @@ def test_schedules_that_run_and_those_that_do_not() -> None:
 
 def test_the_monthly_refresh_asks_for_all_networks_but_the_retired(bench: Bench) -> None:
     """As one batch of low priority, each network once a month."""
-    bench.instance.add_dynamic_partitions(str(NETWORKS.name), [key("a"), key("b")])
+    bench.instance.add_dynamic_partitions(str(NETWORK_PARTITIONS.name), [key("a"), key("b")])
     bench.instance.report_runless_asset_event(
         dg.AssetObservation("network_files", partition=key("b"), metadata={"status": "retired"})
     )
@@ -454,7 +454,7 @@ def test_the_monthly_refresh_asks_for_all_networks_but_the_retired(bench: Bench)
 
 def test_the_monthly_refresh_empties_no_network(bench: Bench) -> None:
     """Whatever the environment says: a person decides that, and starts the run."""
-    bench.instance.add_dynamic_partitions(str(NETWORKS.name), [key("a")])
+    bench.instance.add_dynamic_partitions(str(NETWORK_PARTITIONS.name), [key("a")])
     schedule = build_defs(Settings(output_dir=bench.place.output, allow_empty=True)).resolve_schedule_def(
         "monthly_refresh"
     )

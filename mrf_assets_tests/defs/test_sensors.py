@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from mrf_assets.definitions import build_defs
-from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS
 from mrf_assets.defs.sensors import index_sensor
 from mrf_assets.settings import IndexWatching, Operations, Settings
 from mrf_assets.watch.registry import add_index
@@ -88,7 +88,7 @@ def test_new_networks_become_partitions_observations_and_runs(ticking: Ticking) 
 
     keys = [key(letter) for letter in "abc"]
     assert keys == requested(found)
-    assert keys == list(ticking.instance.get_dynamic_partitions(NETWORKS.name or ""))
+    assert keys == list(ticking.instance.get_dynamic_partitions(NETWORK_PARTITIONS.name or ""))
     assert keys == list(observed(found))
 
 
@@ -205,7 +205,7 @@ def test_a_retired_network_stays_a_partition(ticking: Ticking) -> None:
 
     assert [] == requested(found)
     assert {key("c"): "retired"} == {name: facts["status"] for name, facts in observed(found).items()}
-    assert key("c") in ticking.instance.get_dynamic_partitions(NETWORKS.name or "")
+    assert key("c") in ticking.instance.get_dynamic_partitions(NETWORK_PARTITIONS.name or "")
     assert "1 networks retired" in (found.skip_message or "")
 
 

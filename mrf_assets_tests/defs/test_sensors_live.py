@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS
 from mrf_assets.watch.memory import IndexStore
 from mrf_assets_tests.dagster_fixtures import SECRET, Payer, Place, dagster_dev, key, partitions_of, wait_for
 from mrf_assets_tests.factory import document, gzipped, index, plans, render
@@ -109,6 +109,6 @@ def test_an_index_is_published_followed_and_believed_only_when_whole(
     assert {f"network_id={key(letter)}" for letter in letters + "m"} == {Path(it).parts[0] for it in place.published()}
     assert retired == (place.output / f"network_id={key('c')}").stat()
     with place.instance() as instance:
-        assert set(map(key, letters + "m")) == set(instance.get_dynamic_partitions(NETWORKS.name or ""))
+        assert set(map(key, letters + "m")) == set(instance.get_dynamic_partitions(NETWORK_PARTITIONS.name or ""))
         assert set(map(key, letters + "m")) == partitions_of(instance, "rates")
     assert SECRET not in (place.root / "dagster.log").read_text()

@@ -13,7 +13,7 @@ import pytest
 from mrf_assets.cli.app import main
 from mrf_assets.definitions import build_defs
 from mrf_assets.defs.changes import drift_specs
-from mrf_assets.defs.partitions import NETWORKS
+from mrf_assets.defs.partitions import NETWORK_PARTITIONS
 from mrf_assets.errors import SettingError
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.lake.catalog import connect
@@ -336,7 +336,7 @@ def test_the_changes_are_an_asset_with_checks_of_drift(tmp_path: Path) -> None:
     _publish(tmp_path, NOW, _month(*_TEN[:4], _rate("9", "11")))
     job = build_defs(Settings(output_dir=tmp_path)).resolve_job_def("compare_months")
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(NETWORKS.name or "", [NETWORK])
+        instance.add_dynamic_partitions(NETWORK_PARTITIONS.name or "", [NETWORK])
         result = job.execute_in_process(instance=instance, partition_key=NETWORK)
         shown = instance.event_log_storage.get_asset_check_partition_info([spec.key for spec in drift_specs()])
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pytest
 from playwright.sync_api import Browser, Page
 
+from mrf_assets.batches.manifest import MANIFEST_NAME
 from mrf_assets.cli.app import main
 from mrf_assets.definitions import build_defs
 from mrf_assets.errors import SettingError, StoreError
@@ -30,7 +31,6 @@ from mrf_assets.lake.store import Store
 from mrf_assets.providers.lookup.items import Item, LookUpFailure
 from mrf_assets.providers.lookup.ledger import Ledger
 from mrf_assets.report import REPORT_NAME, Report, write_report
-from mrf_assets.report.figures import MANIFEST_NAME
 from mrf_assets.report.providers import read_providers
 from mrf_assets.schema import FILES, PLANS, PROVIDER_DIRECTORY, PROVIDER_SETS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings

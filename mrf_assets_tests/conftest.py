@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import pytest
 from hypothesis import settings
 
-from mrf_assets.extract import Reader, Request, Tally, read_reference
+from mrf_assets.extract import ReadCounts, Reader, Request, read_reference
 from mrf_assets.schema import TABLES
 from mrf_assets.settings import Limits
 from mrf_assets.stream.raw_file import RawFile, TransferCounts
@@ -63,7 +63,7 @@ class Reading:
     provider_sets: list[Row]
     rates: list[Row]
     rejects: list[Row]
-    tally: Tally
+    tally: ReadCounts
     batch_rows: list[tuple[str, int]]  # table and rows of each batch, in order
 
     @property
@@ -166,7 +166,7 @@ def read_document(
         "open_url": closed_door,
         "limits": Limits(remote_reference_failure_share=1.0),  # a single dead link must not fail a small document
     } | request
-    tally = Tally()
+    tally = ReadCounts()
     rows: dict[str, list[Row]] = {"providers": [], "provider_sets": [], "rates": [], "rejects": []}
     batch_rows = []
     for table, batch in reader(blocks_of(data, block_bytes), Request(**options), tally):

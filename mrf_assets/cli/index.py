@@ -18,7 +18,7 @@ from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.runner.console import print_warnings
 from mrf_assets.settings import IndexWatching, Settings
-from mrf_assets.sources import SourceOptions, SourceTally, read_index
+from mrf_assets.sources import SourceCounts, SourceOptions, read_index
 from mrf_assets.sources.locations import Unusable, shown, usable_location
 from mrf_assets.text import printable, printable_json
 from mrf_assets.urls import fault_of, is_remote, local_path
@@ -174,7 +174,7 @@ def check_indexes(names: tuple[str, ...], whole: bool, index_registry: Path | No
 
 
 def _check(index: RegisteredIndex, fetch: FetchOptions, *, whole: bool) -> bool:
-    tally = SourceTally()
+    tally = SourceCounts()
     options = source_options(index)
     structures = options.structures if whole else min(options.structures or _CHECKED_STRUCTURES, _CHECKED_STRUCTURES)
     reading = SourceOptions(structures=structures, match=options.match, max_files=options.max_files)

@@ -35,7 +35,7 @@ from mrf_assets.ingest.published_prices import networks_by_whitelists, published
 from mrf_assets.priority import Priority
 from mrf_assets.runner.console import print_warnings
 from mrf_assets.settings import Operations, Settings
-from mrf_assets.sources import SourceTally
+from mrf_assets.sources import SourceCounts
 from mrf_assets.tasks import FileTask
 from mrf_assets.text import printable, printable_json
 from mrf_assets.whitelist import Whitelists
@@ -65,7 +65,7 @@ def plan_command(source: str, location: str, sizes: bool, as_json: bool, **flags
     given = from_flags(Settings, **settings)
     read_whitelists(given)
     options = replace(options, limits=given.limits)
-    tally = SourceTally()
+    tally = SourceCounts()
     try:
         tasks = list(with_checked_arguments(read_tasks(source, location, given, options, tally), given))
     except SourceProblems as error:

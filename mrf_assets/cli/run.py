@@ -30,7 +30,7 @@ from mrf_assets.lake.catalog import write_catalog
 from mrf_assets.lake.stage import row_counts
 from mrf_assets.lake.store import Store
 from mrf_assets.settings import Operations, Settings
-from mrf_assets.sources import SourceTally, read_source
+from mrf_assets.sources import SourceCounts, read_source
 from mrf_assets.text import PrintableFormatter, printable_json
 
 SKIP_UNCHANGED = setting_option(Settings, "skip_unchanged", flag="--skip-unchanged/--force")
@@ -54,7 +54,7 @@ def run_command(workers: int, source: str, location: str, verbose: bool, **flags
     read_whitelists(settings)
     options = replace(options, limits=settings.limits)
     summary = run_batch(
-        reported(source, location, settings, options, SourceTally()),
+        reported(source, location, settings, options, SourceCounts()),
         settings,
         BatchOptions(
             workers=workers,
@@ -91,7 +91,7 @@ def extract_command(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN
     options, settings = split_flags(flags | {"structures": None, "match": None, "max_files": None}, plans)
     given = from_flags(Settings, **settings)
     Store(given.output_dir.absolute()).sweep()
-    (task,) = read_source("url", url, opener_of(given), options, SourceTally())
+    (task,) = read_source("url", url, opener_of(given), options, SourceCounts())
     result = ingest(task.network_id, [task], given)
     result.require_published()
     write_catalog(given.output_dir.absolute(), given.taxonomy_codes)

@@ -19,7 +19,7 @@ from mrf_assets.errors import (
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.runner.console import print_warnings
 from mrf_assets.settings import Settings
-from mrf_assets.sources import SourceOptions, SourceTally, read_source
+from mrf_assets.sources import SourceCounts, SourceOptions, read_source
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.text import printable, printable_json
@@ -128,7 +128,7 @@ def opener_of(settings: Settings) -> Opener:
 
 
 def read_tasks(
-    source: str, location: str, settings: Settings, options: SourceOptions, tally: SourceTally
+    source: str, location: str, settings: Settings, options: SourceOptions, tally: SourceCounts
 ) -> Iterator[FileTask]:
     """The tasks of a source; one that cannot be read at all is the user's to mend, as a wrong flag is."""
     try:
@@ -138,7 +138,7 @@ def read_tasks(
 
 
 def reported(
-    source: str, location: str, settings: Settings, options: SourceOptions, tally: SourceTally
+    source: str, location: str, settings: Settings, options: SourceOptions, tally: SourceCounts
 ) -> Iterator[FileTask]:
     """The tasks; behind the last, print what was odd about their source."""
     yield from read_tasks(source, location, settings, options, tally)
@@ -151,7 +151,7 @@ def print_problems(problems: Sequence[Problem]) -> None:
         click.echo(printable_json({"where": problem.where, "problem": problem.what}))
 
 
-def print_source(tally: SourceTally, *, err: bool = False) -> None:
+def print_source(tally: SourceCounts, *, err: bool = False) -> None:
     """Print what was found in a source, and what was odd about it."""
     if tally.allowed_amount_files:
         names = ", ".join(map(printable, map(file_name, tally.allowed_amount_examples[:NAMES_SHOWN])))

@@ -1,7 +1,7 @@
 """From decompressed blocks of one in-network file to record batches of `schema`'s tables.
 
 A reader takes blocks and a `Request` and yields `(table name, RecordBatch)`; what it counted
-stands in the `Tally` once the batches are read. Downloads, parquet and Dagster are elsewhere.
+stands in the `ReadCounts` once the batches are read. Downloads, parquet and Dagster are elsewhere.
 
     interface    what a reader takes, and what it counts
     values       one JSON value -> one clean value; every repair and reject is decided here
@@ -12,9 +12,9 @@ stands in the `Tally` once the batches are read. Downloads, parquet and Dagster 
 """
 
 from mrf_assets.extract.fast.reader import read_fast
-from mrf_assets.extract.interface import Reader, Request, TableBatch, Tally
+from mrf_assets.extract.interface import ReadCounts, Reader, Request, TableBatch
 from mrf_assets.extract.oracle.reader import read_reference
 
 READERS: dict[str, Reader] = {"fast": read_fast, "ijson": read_reference}
 
-__all__ = ["READERS", "Reader", "Request", "TableBatch", "Tally", "read_fast", "read_reference"]
+__all__ = ["READERS", "ReadCounts", "Reader", "Request", "TableBatch", "read_fast", "read_reference"]

@@ -54,7 +54,7 @@ class TooManyRejectsError(Exception):
 
 
 @dataclass(slots=True)
-class Tally:
+class ReadCounts:
     """What was counted: the `files` row in the making, and the rejects not yet handed over."""
 
     items_read: int = 0
@@ -88,7 +88,7 @@ class Tally:
         known = path in self.ignored_keys or len(self.ignored_keys) < _MAX_IGNORED_KEYS
         self.ignored_keys[path if known else "(others)"] += times
 
-    def absorb(self, other: Tally) -> None:
+    def absorb(self, other: ReadCounts) -> None:
         """Add the counts of a part; its header stays its own."""
         self.prices_read += other.prices_read
         self.rate_rows += other.rate_rows
@@ -100,7 +100,7 @@ class Tally:
         self.rejects += other.rejects
 
 
-Reader = Callable[[Iterable[bytes], Request, Tally], Iterator[TableBatch]]
+Reader = Callable[[Iterable[bytes], Request, ReadCounts], Iterator[TableBatch]]
 
 
 def _plain(value: object) -> object:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mrf_assets.errors import FetchError, LimitExceeded, MrfError, RemoteReferencesFailed
-from mrf_assets.extract.interface import Request, Tally
+from mrf_assets.extract.interface import ReadCounts, Request
 from mrf_assets.extract.values import Json, Obj, Values
 from mrf_assets.stream.decompress import open_json
 from mrf_assets.stream.raw_file import BLOCK_BYTES
@@ -37,7 +37,7 @@ _SHOWN_CHARACTERS = 200
 
 
 # Blocks of a document, its address to show, the place that stands for all its places, what to count in -> its value
-Parse = Callable[[Iterable[bytes], str, int, Tally], Json]
+Parse = Callable[[Iterable[bytes], str, int, ReadCounts], Json]
 
 
 class _Content(NamedTuple):
@@ -86,7 +86,7 @@ class RemoteGroups:
                 raise LimitExceeded(self._request.url, "max_remote_references", what)
             self._found[location] = self._workers().submit(self._fetch, location)
 
-    def groups(self, location: str, offset: int, tally: Tally) -> list[Json] | None:
+    def groups(self, location: str, offset: int, tally: ReadCounts) -> list[Json] | None:
         """The provider groups at an address, as if they stood at `offset`; None if they cannot be had.
 
         What is odd about the document itself is counted where its address comes first.
@@ -104,7 +104,7 @@ class RemoteGroups:
         self._used_bytes += found.size_bytes  # an address that many references name is read as often
         if self._used_bytes > self._limits.max_remote_total_bytes:
             raise self._too_much()
-        counts = Tally()
+        counts = ReadCounts()
         try:
             document = self._document(found, location, offset, counts)
         except MrfError as error:
@@ -116,7 +116,7 @@ class RemoteGroups:
         if not isinstance(document, Obj):
             self._note_failure(location, FetchError(_shown(location), "is no JSON object"))
             return None
-        return Values(tally if is_first else Tally()).elements(document.get("provider_groups"))
+        return Values(tally if is_first else ReadCounts()).elements(document.get("provider_groups"))
 
     def check_failures(self) -> None:
         """Judge the file by its failures, at its end.
@@ -153,7 +153,7 @@ class RemoteGroups:
         what = f"its remote provider references are more than {self._limits.max_remote_total_bytes} bytes"
         return LimitExceeded(self._request.url, "max_remote_total_bytes", what)
 
-    def _document(self, found: _Content, location: str, offset: int, tally: Tally) -> Json:
+    def _document(self, found: _Content, location: str, offset: int, tally: ReadCounts) -> Json:
         with found.path.open("rb") as file:
             return self._parse(iter(lambda: file.read(BLOCK_BYTES), b""), _shown(location), offset, tally)
 

@@ -1,6 +1,6 @@
 """One JSON value as payers write it -> one clean value.
 
-Every tolerance of the platform is decided here and counted in the `Tally` under the name of
+Every tolerance of the platform is decided here and counted in the `ReadCounts` under the name of
 its repair; a value that cannot be kept becomes a reject. Readers share these functions, so
 no reader can be more lenient than another. Deviations and payers: `docs/repairs.md`.
 """
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
-from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.interface import ReadCounts
 from mrf_assets.schema import PROVIDERS, RATE_TYPE
 from mrf_assets.schema.code_types import NUMBER_WIDTHS
 
@@ -85,7 +85,7 @@ class ListedCodeShape(NamedTuple):
 class Values:
     """The conversions, bound to the tally that counts them."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: ReadCounts) -> None:
         self.tally = tally
 
     def _repaired(self, kind: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from mrf_assets.errors import AccessRefused, MrfError
-from mrf_assets.extract import Reader, Request, Tally
+from mrf_assets.extract import ReadCounts, Reader, Request
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.files import as_store_errors, require_room
 from mrf_assets.ingest.plan import TaskStore
@@ -97,7 +97,7 @@ class PartIngest:
 
     def _ingest(self, task: FileTask, label: str, on_progress: Callable[[Progress], None]) -> FileResult:
         started = time.monotonic()
-        tally, rejects = Tally(), Counter[tuple[str, str]]()
+        tally, rejects = ReadCounts(), Counter[tuple[str, str]]()
         spool_dir = self.stage.directory if self.settings.spool_downloads else None
         logger.info("%s: reading %s", self.network_id, task.address)
         with (
@@ -156,7 +156,7 @@ class PartIngest:
         blocks: Iterator[bytes],
         source: DecompressedFile,
         task: FileTask,
-        tally: Tally,
+        tally: ReadCounts,
         on_progress: Callable[[Progress], None],
     ) -> Iterator[bytes]:
         """The blocks, with progress told every few seconds and the room on the disk looked at every few."""
@@ -190,7 +190,7 @@ class PartIngest:
             coming = rest_bytes * _TABLES_SHARE.get(source.container, 0) * (2 if self._is_filtered else 1)
         require_room(self.settings.output_dir.absolute(), self.settings.min_free_bytes, int(coming))
 
-    def _file_row(self, task: FileTask, source: DecompressedFile, tally: Tally) -> dict[str, Any]:
+    def _file_row(self, task: FileTask, source: DecompressedFile, tally: ReadCounts) -> dict[str, Any]:
         return known_row(task, settings=self.settings, wanted=self.wanted) | {
             "container": source.container,
             "size_bytes": source.size_bytes,
@@ -285,7 +285,7 @@ def _rare_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _period(task: FileTask, tally: Tally) -> tuple[str, str]:
+def _period(task: FileTask, tally: ReadCounts) -> tuple[str, str]:
     """(YYYY-MM, where it was taken from).
 
     The header comes after name and index: `last_updated_on` 2020-08-27 stood in a file of September 2022.

@@ -21,7 +21,7 @@ from mrf_assets.network_id.families import (
 )
 from mrf_assets.network_id.keys import KEY_PATTERN, partition_key
 from mrf_assets.network_id.names import ALLOWED_AMOUNTS, IN_NETWORK, names_allowed_amounts
-from mrf_assets.network_id.sets import Assigned, assign_keys
+from mrf_assets.network_id.sets import Assignment, assign_keys
 
 __all__ = [
     "ALLOWED_AMOUNTS",
@@ -30,7 +30,7 @@ __all__ = [
     "IN_NETWORK",
     "KEY_PATTERN",
     "RULE_SET_VERSION",
-    "Assigned",
+    "Assignment",
     "assign_keys",
     "explicit_identity",
     "identify",

@@ -21,7 +21,7 @@ _MIRRORED_RULES = frozenset({"bcbsa", "healthsparq_pl", "healthsparq_uuid"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assigned:
+class Assignment:
     """What one file of a set is called, and which other addresses it has."""
 
     network_id: str  # the partition key
@@ -94,7 +94,7 @@ def _with_total(group: _Group, keys: Mapping[str, str]) -> dict[str, NetworkIden
     return {**group.members, **told}
 
 
-def _assign_group(members: Mapping[str, NetworkIdentity]) -> dict[str, Assigned]:
+def _assign_group(members: Mapping[str, NetworkIdentity]) -> dict[str, Assignment]:
     group = _Group(members)
     derived = [url for url, member in members.items() if member.rule != EXPLICIT_RULE]
     group.tell_apart(derived, lambda url: json.dumps([members[url].scope, members[url].raw_id]))
@@ -103,7 +103,7 @@ def _assign_group(members: Mapping[str, NetworkIdentity]) -> dict[str, Assigned]
     _tell_others_apart(group, [url for url in derived if members[url].rule not in _MIRRORED_RULES])
     keys = {url: group.key(url) for url in members}
     identities = _with_total(group, keys)
-    assigned = {url: Assigned(network_id=keys[url], identity=identities[url]) for url in members}
+    assigned = {url: Assignment(network_id=keys[url], identity=identities[url]) for url in members}
     for read, *mirrors in group.clusters(mirrored, by_place=True):
         assigned[read] = replace(assigned[read], mirror_urls=tuple(mirrors))
         for mirror in mirrors:
@@ -111,7 +111,7 @@ def _assign_group(members: Mapping[str, NetworkIdentity]) -> dict[str, Assigned]
     return assigned
 
 
-def assign_keys(identities: Mapping[str, NetworkIdentity]) -> dict[str, Assigned]:
+def assign_keys(identities: Mapping[str, NetworkIdentity]) -> dict[str, Assignment]:
     """The partition keys of a set of files: nothing lost, nothing merged that is not the same.
 
     Args:

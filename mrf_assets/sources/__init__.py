@@ -2,7 +2,7 @@
 
 Read it in the order in which data flows:
 
-    options      what a caller may say, and what was found: `SourceOptions`, `SourceTally`
+    options      what a caller may say, and what was found: `SourceOptions`, `SourceCounts`
     locations    a text of a source -> a file's address (or why it is none), a plan, a month
     spool        files and plans in a temporary database -> network ids -> tasks
     index_json   tables of contents -> tasks
@@ -22,15 +22,15 @@ from mrf_assets.sources.csv_rows import read_csv
 from mrf_assets.sources.files import SourceFile, read_files
 from mrf_assets.sources.index_json import read_index
 from mrf_assets.sources.lists import read_url, read_urls
-from mrf_assets.sources.options import SourceKind, SourceOptions, SourceTally, check_options
+from mrf_assets.sources.options import SourceCounts, SourceKind, SourceOptions, check_options
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask
 
 __all__ = [
+    "SourceCounts",
     "SourceFile",
     "SourceKind",
     "SourceOptions",
-    "SourceTally",
     "read_csv",
     "read_files",
     "read_index",
@@ -45,7 +45,7 @@ def read_source(
     location: str,
     open_url: Opener,
     options: SourceOptions | None = None,
-    tally: SourceTally | None = None,
+    tally: SourceCounts | None = None,
 ) -> Iterator[FileTask]:
     """Yield the files of a source of any `SourceKind`, in order of first appearance, positions from 1.
 

@@ -14,7 +14,7 @@ from mrf_assets.settings import NETWORK_ARGUMENTS, NETWORK_PATHS
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.lists import Filling, read_list
 from mrf_assets.sources.locations import PLAN_FIELDS, absolute_path, clean_plan, month_of, own_location, shown
-from mrf_assets.sources.options import SourceOptions, SourceTally
+from mrf_assets.sources.options import SourceCounts, SourceOptions
 from mrf_assets.stream.raw_file import Opener
 from mrf_assets.tasks import FileTask
 from mrf_assets.urls import holds_address, host_of, local_path, shown_text
@@ -30,7 +30,7 @@ _NO_FILE = ("nothing", "blocked", "failed")  # into `status`, where a portal nam
 
 
 def read_csv(
-    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceTally | None = None
+    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceCounts | None = None
 ) -> Iterator[FileTask]:
     """Yield the files of a CSV: column `file_url`, and where wanted the plan's and the file's own.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mrf_assets.sources.lists import Filling, read_list
 from mrf_assets.sources.locations import absolute_path, month_of, shown
-from mrf_assets.sources.options import SourceOptions, SourceTally
+from mrf_assets.sources.options import SourceCounts, SourceOptions
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.urls.address import Address
 
@@ -30,7 +30,7 @@ class SourceFile:
 
 
 def read_files(
-    files: Iterable[SourceFile], options: SourceOptions | None = None, tally: SourceTally | None = None
+    files: Iterable[SourceFile], options: SourceOptions | None = None, tally: SourceCounts | None = None
 ) -> Iterator[FileTask]:
     """Yield the tasks of files, in order, for `execute_batch` and `pipeline.ingest`. Nothing is opened.
 

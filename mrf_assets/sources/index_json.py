@@ -13,7 +13,7 @@ from functools import lru_cache
 from mrf_assets.errors import Problem, SourceProblems
 from mrf_assets.network_id import identify
 from mrf_assets.sources.locations import PLAN_FIELDS, Unusable, clean_plan, month_of, own_location, usable_location
-from mrf_assets.sources.options import SourceOptions, SourceTally
+from mrf_assets.sources.options import SourceCounts, SourceOptions
 from mrf_assets.sources.spool import Spool, temporary_spool
 from mrf_assets.stream.decompress import open_json
 from mrf_assets.stream.json_events import Event, TooDeepError, json_events
@@ -34,7 +34,7 @@ _NO_INDEX = {
 
 
 def read_index(
-    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceTally | None = None
+    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceCounts | None = None
 ) -> Iterator[FileTask]:
     """Yield the in-network files of a CMS table of contents (schema v1 or v2, whatever it claims).
 
@@ -54,7 +54,7 @@ def read_index(
 
     Source: CMSgov/price-transparency-guide, table-of-contents, v1.0.0 to v2.2.0.
     """
-    options, tally = options or SourceOptions(), tally or SourceTally()
+    options, tally = options or SourceOptions(), tally or SourceCounts()
     address = own_location(Address.of(location))
     with temporary_spool(options) as spool:
         with open_url(address) as raw:
@@ -75,7 +75,7 @@ def read_index(
             yield replace(task, index_address=address, is_from_stranger=tally.is_from_stranger)
 
 
-def _why_no_file(tally: SourceTally) -> tuple[Problem, ...]:
+def _why_no_file(tally: SourceCounts) -> tuple[Problem, ...]:
     found = f"{tally.structures} reporting structures, {tally.allowed_amount_files} allowed-amount files"
     return (*tally.problems, Problem("reporting_structure", f"names no usable in-network file ({found})"))
 
@@ -83,7 +83,7 @@ def _why_no_file(tally: SourceTally) -> tuple[Problem, ...]:
 class _Index:
     """One pass over a table of contents: each method takes one JSON value off the events."""
 
-    def __init__(self, address: Address, spool: Spool, tally: SourceTally, options: SourceOptions) -> None:
+    def __init__(self, address: Address, spool: Spool, tally: SourceCounts, options: SourceOptions) -> None:
         self._address = address
         self._spool, self._tally, self._options = spool, tally, options
         self._is_index = False

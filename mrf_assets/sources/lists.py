@@ -17,7 +17,7 @@ from mrf_assets.network_id import names_allowed_amounts
 from mrf_assets.settings import Settings
 from mrf_assets.sources.lines import Problems, numbered_lines
 from mrf_assets.sources.locations import Unusable, absolute_path, own_location, shown, usable_location
-from mrf_assets.sources.options import SourceKind, SourceOptions, SourceTally
+from mrf_assets.sources.options import SourceCounts, SourceKind, SourceOptions
 from mrf_assets.sources.spool import Spool, temporary_spool
 from mrf_assets.stream.raw_file import Opener, RawFile
 from mrf_assets.tasks import FileTask, Plan
@@ -26,7 +26,7 @@ from mrf_assets.urls.address import Address
 
 
 def read_urls(
-    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceTally | None = None
+    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceCounts | None = None
 ) -> Iterator[FileTask]:
     """Yield the files of a list: one URL or path per line; blank lines and lines that begin with `#` are skipped.
 
@@ -53,7 +53,7 @@ def read_urls(
 
 
 def read_url(
-    location: str, options: SourceOptions | None = None, tally: SourceTally | None = None
+    location: str, options: SourceOptions | None = None, tally: SourceCounts | None = None
 ) -> Iterator[FileTask]:
     """Yield the one file at a URL or a local path, without opening it.
 
@@ -77,7 +77,7 @@ class Filling:
     address: Address  # its own
     options: SourceOptions
     spool: Spool
-    tally: SourceTally
+    tally: SourceCounts
     problems: Problems
 
     def noting(self, open_url: Opener) -> Opener:
@@ -134,7 +134,7 @@ def _require_usable(extra_args: tuple[tuple[str, str], ...]) -> None:
     Settings().with_arguments(dict(extra_args))
 
 
-def _why_no_file(tally: SourceTally) -> str:
+def _why_no_file(tally: SourceCounts) -> str:
     if tally.allowed_amount_files:
         return f"names no in-network file, but {tally.allowed_amount_files} allowed-amounts file(s)"
     return "names no file; at least one URL was expected"
@@ -144,11 +144,11 @@ def read_list(
     kind: SourceKind | Literal["files"],
     address: Address,
     options: SourceOptions | None,
-    tally: SourceTally | None,
+    tally: SourceCounts | None,
     fill: Callable[[Filling], None],
 ) -> Iterator[FileTask]:
     """Fill a spool with `fill`; tell its problems all at once, or yield the tasks."""
-    options, tally = options or SourceOptions(), tally or SourceTally()
+    options, tally = options or SourceOptions(), tally or SourceCounts()
     source = address if kind in {"csv", "urls"} else kind
     problems = Problems(source)
     with temporary_spool(options) as spool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from mrf_assets.errors import SettingError
-from mrf_assets.sources.options import SourceTally
+from mrf_assets.sources.options import SourceCounts
 from mrf_assets.tasks import Plan
 from mrf_assets.urls import fault_of, is_remote, local_path, store_kind
 from mrf_assets.urls.address import Address
@@ -146,7 +146,7 @@ def own_location(address: Address) -> Address:
     return address if address.is_remote else Address(absolute_path(local_path(address.real)))
 
 
-def clean_plan(raw: Mapping[str, str | None], tally: SourceTally) -> Plan:
+def clean_plan(raw: Mapping[str, str | None], tally: SourceCounts) -> Plan:
     """A plan as given, but trimmed, blank as null, and the two enumerations in lower case (CMS v2)."""
     texts = {name: (raw.get(name) or "").strip() or None for name in PLAN_FIELDS}
     for name in ("plan_id_type", "plan_market_type"):

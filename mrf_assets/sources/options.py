@@ -52,7 +52,7 @@ def check_options(kind: str, options: SourceOptions) -> None:
 
 
 @dataclass(slots=True, kw_only=True)
-class SourceTally:
+class SourceCounts:
     """What was found in a source; whole when the first task comes out. Its size has a bound."""
 
     is_from_stranger: bool = False  # the source is neither a file of ours nor in our own network

@@ -20,7 +20,7 @@ from itertools import groupby
 from mrf_assets.errors import StoreError
 from mrf_assets.network_id import assign_keys, explicit_identity, identify, partition_key
 from mrf_assets.sources.locations import PLAN_FIELDS, Unusable, shown
-from mrf_assets.sources.options import EXAMPLES, SourceOptions, SourceTally
+from mrf_assets.sources.options import EXAMPLES, SourceCounts, SourceOptions
 from mrf_assets.tasks import FileTask, NetworkIdentity, Plan
 from mrf_assets.urls import canonical_url, shown_text, unshown_differences
 from mrf_assets.urls.address import Address
@@ -175,7 +175,7 @@ class Spool:
         """Note a file that is not ingested."""
         self._db.execute("INSERT OR IGNORE INTO allowed_amount_file VALUES (?)", (canonical_url(url),))
 
-    def count_allowed_amounts(self, tally: SourceTally) -> None:
+    def count_allowed_amounts(self, tally: SourceCounts) -> None:
         """How many different ones were noted, with examples."""
         tally.allowed_amount_files = self._db.execute("SELECT count(*) FROM allowed_amount_file").fetchone()[0]
         rows = self._db.execute("SELECT canonical FROM allowed_amount_file ORDER BY 1 LIMIT ?", (EXAMPLES,))
@@ -206,7 +206,7 @@ class Spool:
     def _insert(self, statement: str, values: tuple[object, ...]) -> int:
         return self._db.execute(statement, values).lastrowid or 0
 
-    def assign(self, tally: SourceTally) -> None:
+    def assign(self, tally: SourceCounts) -> None:
         """Name the networks, one group of equal keys at a time, and count. Nothing may be added after it."""
         for cached in (self.file, self.plan, self.describe, self.allowed_amount_file):
             cached.cache_clear()  # the tasks may be worked off for days
@@ -231,7 +231,7 @@ class Spool:
         tally.tasks = sum(1 for _ in self._heads())
         self._tell_doubtful(tally)
 
-    def _tell_doubtful(self, tally: SourceTally) -> None:
+    def _tell_doubtful(self, tally: SourceCounts) -> None:
         """Warn of addresses that became one file, as they differ in secrets alone, and may be several."""
         (count,) = self._db.execute("SELECT count(DISTINCT digest) FROM doubtful").fetchone()
         rows = self._db.execute("SELECT DISTINCT parameter FROM doubtful ORDER BY 1 LIMIT ?", (_NAMES_TOLD,))

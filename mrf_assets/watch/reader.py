@@ -21,7 +21,7 @@ from mrf_assets.errors import IndexShrunk, MrfError, NotModified, TimeSpent
 from mrf_assets.fetch import FetchOptions, Gate, Slot, Validators, open_url
 from mrf_assets.ingest.plan import TaskStore, plain_value
 from mrf_assets.settings import Settings
-from mrf_assets.sources import SourceOptions, SourceTally, read_index
+from mrf_assets.sources import SourceCounts, SourceOptions, read_index
 from mrf_assets.stream.raw_file import RawFile
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.text import printable
@@ -134,7 +134,7 @@ def _read(
             opened.append(raw)
             yield raw
 
-    tasks = read_index(index.url, remembered, source_options(index), SourceTally())
+    tasks = read_index(index.url, remembered, source_options(index), SourceCounts())
     try:
         tasks = chain(list(islice(tasks, 1)), tasks)  # the index is read to its end before the first task
         file = opened[0]

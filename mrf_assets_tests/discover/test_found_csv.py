@@ -12,7 +12,7 @@ import pytest
 from mrf_assets.discover import FoundFile, Portal, PortalResult, WayResult, write_found
 from mrf_assets.errors import StoreError
 from mrf_assets.fetch import open_url
-from mrf_assets.sources import SourceTally, read_csv
+from mrf_assets.sources import SourceCounts, read_csv
 from mrf_assets_tests.portal_server import INDEX, RATES, SECRET, SIGNED
 
 _NOW = dt.datetime(2026, 11, 22, 11, 30, tzinfo=dt.UTC)
@@ -69,7 +69,7 @@ def test_what_was_found_can_be_run(tmp_path: Path) -> None:
     ]
     second = rates("2026-11_302_42B0_in-network-rates.json.gz")
     write_found([result(rates(), *others, second), result(reason="HTTP 403")], path)
-    tally = SourceTally()
+    tally = SourceCounts()
 
     tasks = list(read_csv(str(path), partial(open_url), tally=tally))
 

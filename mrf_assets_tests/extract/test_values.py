@@ -13,7 +13,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, strategies as st
 
-from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.interface import ReadCounts
 from mrf_assets.extract.values import Json, ListedCodeShape, Obj, Values, content_id, number_text, provider_set_id
 from mrf_assets.schema import MODIFIER_SHAPE, PLACE_SHAPE, RATES
 
@@ -31,7 +31,7 @@ class _Converted:
     """What a conversion gave, and all that it counted."""
 
     def __init__(self, convert: Callable[[Values], object]) -> None:
-        tally = Tally()
+        tally = ReadCounts()
         self.value = convert(Values(tally))
         self.repairs = dict(tally.repairs)
         self.rejects = tally.rejects
@@ -567,7 +567,7 @@ def test_an_ein_is_nine_digits_in_every_form(number: int) -> None:
     digits = f"{number:09}"
 
     for form in (digits, f"{digits[:2]}-{digits[2:]}", number):
-        assert ("ein", digits, None) == Values(Tally()).tin(_obj(type="ein", value=form), _OFFSET)
+        assert ("ein", digits, None) == Values(ReadCounts()).tin(_obj(type="ein", value=form), _OFFSET)
 
 
 # --- keys, ids, excerpts --------------------------------------------------------------------
@@ -584,7 +584,7 @@ def test_unknown_keys_are_counted_with_their_path() -> None:
 
 def test_distinct_unknown_keys_are_counted_by_name_up_to_a_limit() -> None:
     """A hostile file with a million keys does not fill the memory."""
-    tally = Tally()
+    tally = ReadCounts()
     for number in range(600):
         tally.ignore(f"k{number}")
     tally.ignore("k0")
@@ -596,7 +596,7 @@ def test_distinct_unknown_keys_are_counted_by_name_up_to_a_limit() -> None:
 
 def test_a_part_is_absorbed_without_loss() -> None:
     """Counts, repairs, ignored keys and rejects of an item are added to those of the file."""
-    whole, part = Tally(), Tally()
+    whole, part = ReadCounts(), ReadCounts()
     for number in range(600):
         part.ignore(f"k{number}")
     part.ignore("k0")

@@ -15,7 +15,7 @@ from mrf_assets.network_id import (
     FALLBACK_RULES,
     KEY_PATTERN,
     RULE_SET_VERSION,
-    Assigned,
+    Assignment,
     assign_keys,
     explicit_identity,
     identify,
@@ -170,7 +170,7 @@ def published_urls(samples: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
 
 
-def assign(*urls: str) -> dict[str, Assigned]:
+def assign(*urls: str) -> dict[str, Assignment]:
     """Name a set of addresses."""
     return assign_keys({canonical_url(url): identify(url) for url in urls})
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from mrf_assets.errors import LimitExceeded, ListFileError, MrfError, SourceProblems, UnsupportedContent
-from mrf_assets.extract import Reader, Request, Tally, read_fast, read_reference
+from mrf_assets.extract import ReadCounts, Reader, Request, read_fast, read_reference
 from mrf_assets.extract.interface import excerpt_of_value
 from mrf_assets.settings import MIB, Limits
-from mrf_assets.sources import SourceOptions, SourceTally, read_source
+from mrf_assets.sources import SourceCounts, SourceOptions, read_source
 from mrf_assets.stream.decompress import open_json
 from mrf_assets.whitelist import CodeWhitelist, read_code_whitelist
 from mrf_assets_tests.conftest import FakeFile, closed_door, read_document
@@ -42,8 +42,10 @@ _readers = pytest.mark.parametrize("reader", _READERS)
 _codes = pytest.mark.parametrize("codes", [None, _NOTHING], ids=["kept", "passed over"])
 
 
-def _read(blocks: Iterator[bytes], reader: str, codes: CodeWhitelist | None = None, limits: Limits = _LIMITS) -> Tally:
-    tally = Tally()
+def _read(
+    blocks: Iterator[bytes], reader: str, codes: CodeWhitelist | None = None, limits: Limits = _LIMITS
+) -> ReadCounts:
+    tally = ReadCounts()
     request = Request(
         url="https://mrf.example/rates.json", file_id="f", codes=codes, open_url=closed_door, limits=limits
     )
@@ -262,7 +264,7 @@ def test_rejects_of_an_item_do_not_wait_in_memory(reader: str) -> None:
         blocks = iter([before, *[rate] * 100, behind])
         request = Request(url="u", file_id="f", open_url=closed_door, rate_batch_rows=1_000, item_rows_in_memory=1_000)
         offsets = list[Any]()
-        for table, batch in readers[reader](blocks, request, Tally()):
+        for table, batch in readers[reader](blocks, request, ReadCounts()):
             assert "rejects" == table
             offsets += batch.column("byte_offset").to_pylist()
         assert sorted(offsets) == offsets
@@ -370,7 +372,7 @@ def test_the_name_of_a_member_is_never_used(name: str, tmp_path: Path, monkeypat
 # --- sources --------------------------------------------------------------------------------
 
 
-def _plan(kind: str, path: Path, data: bytes, tally: SourceTally | None = None) -> list[Any]:
+def _plan(kind: str, path: Path, data: bytes, tally: SourceCounts | None = None) -> list[Any]:
     from mrf_assets.fetch import open_url  # noqa: PLC0415 - not all tests open files
 
     path.write_bytes(data)
@@ -416,7 +418,7 @@ def test_an_index_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
 
 def test_a_long_text_of_an_index_is_cut_and_counted(tmp_path: Path) -> None:
     """Thousands of plans are held at a time."""
-    tally = SourceTally()
+    tally = SourceCounts()
     structure = b'{"reporting_plans":[{"plan_name":"%b"}],"in_network_files":[%b]}' % (b"x" * MIB, _FILE)
     (task,) = _plan("index", tmp_path / "index.json", b'{"reporting_structure":[%b]}' % structure, tally)
 
@@ -426,7 +428,7 @@ def test_a_long_text_of_an_index_is_cut_and_counted(tmp_path: Path) -> None:
 
 def test_a_long_location_of_an_index_is_reported(tmp_path: Path) -> None:
     """Patterns over it would take the square of its length."""
-    tally = SourceTally()
+    tally = SourceCounts()
     long = b'{"location":"https://mrf.example/%b","description":"a"}' % (b"." * MIB)
     structure = b'{"in_network_files":[%b,%b]}' % (long, _FILE)
     tasks = _plan("index", tmp_path / "index.json", b'{"reporting_structure":[%b]}' % structure, tally)

@@ -30,9 +30,9 @@ from mrf_assets.errors import (
 from mrf_assets.fetch import open_url
 from mrf_assets.settings import NETWORK_ARGUMENTS
 from mrf_assets.sources import (
+    SourceCounts,
     SourceFile,
     SourceOptions,
-    SourceTally,
     read_csv,
     read_files,
     read_index,
@@ -81,22 +81,22 @@ def toc(*structures: object, **more: object) -> bytes:
 
 def read_toc(
     data: bytes, options: SourceOptions | None = None, location: str = INDEX
-) -> tuple[list[FileTask], SourceTally]:
+) -> tuple[list[FileTask], SourceCounts]:
     """The tasks and the tally of an index."""
-    tally = SourceTally()
+    tally = SourceCounts()
     return list(read_index(location, FakeOpener({location: data}), options, tally)), tally
 
 
-def read_list(data: bytes | str, options: SourceOptions | None = None) -> tuple[list[FileTask], SourceTally]:
+def read_list(data: bytes | str, options: SourceOptions | None = None) -> tuple[list[FileTask], SourceCounts]:
     """The tasks and the tally of a URL list."""
-    tally, location = SourceTally(), "https://h.example/list.txt"
+    tally, location = SourceCounts(), "https://h.example/list.txt"
     data = data.encode() if isinstance(data, str) else data
     return list(read_urls(location, FakeOpener({location: data}), options, tally)), tally
 
 
-def read_rows(data: bytes | str, options: SourceOptions | None = None) -> tuple[list[FileTask], SourceTally]:
+def read_rows(data: bytes | str, options: SourceOptions | None = None) -> tuple[list[FileTask], SourceCounts]:
     """The tasks and the tally of a CSV."""
-    tally, location = SourceTally(), "https://h.example/files.csv"
+    tally, location = SourceCounts(), "https://h.example/files.csv"
     data = data.encode() if isinstance(data, str) else data
     return list(read_csv(location, FakeOpener({location: data}), options, tally)), tally
 
@@ -125,7 +125,7 @@ def never_opened(address: Address) -> Any:  # noqa: ANN401 - it never returns
 def test_cms_example_gives_its_files(samples: Path, version: str) -> None:
     """The example index of every schema generation is read from disk, as published."""
     path = samples / f"cms-{version}" / "table-of-contents-sample.json"
-    tally = SourceTally()
+    tally = SourceCounts()
     tasks = list(read_source("index", str(path), open_url, None, tally))
 
     expected = ["in-network-file-123456.json", "behavioral-health-0000.json", "chip-in-network-file.json"]
@@ -495,7 +495,7 @@ def test_byte_order_mark_inside_a_text_stays() -> None:
     data = json.dumps(
         {"reporting_entity_name": "aa\ufeff", "reporting_structure": [structure(file())]}, ensure_ascii=False
     )
-    tally = SourceTally()
+    tally = SourceCounts()
     padded = " " * (600 - data.index("\ufeff") % 3) + data  # beyond what is looked at first, at a block border
 
     @contextmanager
@@ -902,7 +902,7 @@ def test_an_address_with_something_before_its_scheme_is_a_problem(
     tmp_path: Path, kind: str, stray: str, slashes: str
 ) -> None:
     """With its place, what is odd about it, and neither login nor query; it is never taken for a path."""
-    path, tally = _on_disk(tmp_path, kind, _spoiled(stray, slashes)), SourceTally()
+    path, tally = _on_disk(tmp_path, kind, _spoiled(stray, slashes)), SourceCounts()
     if kind == "index":
         tasks = list(read_source(kind, str(path), open_url, None, tally))
         assert ["good.json.gz"] == names(tasks)
@@ -987,7 +987,7 @@ _PIECES = (
 
 def _all_that_is_told(kind: str, path: Path) -> str:
     """What leaves the readers, but for the address that is fetched."""
-    tally = SourceTally()
+    tally = SourceCounts()
     try:
         tasks = list(read_source(kind, str(path), open_url, None, tally))
     except MrfError as error:
@@ -1045,7 +1045,7 @@ def test_addresses_that_differ_in_a_secret_alone_are_one_file_and_told(kind: str
             "reporting_plans": [plan()], "in_network_files": [{"location": url, "description": "x"} for url in urls],
         }]}),
     }[kind]  # fmt: skip
-    tally = SourceTally()
+    tally = SourceCounts()
     tasks = list(
         read_source(
             kind, "https://h.example/source", FakeOpener({"https://h.example/source": data.encode()}), None, tally
@@ -1070,7 +1070,7 @@ def test_addresses_that_differ_in_a_secret_alone_are_one_file_and_told(kind: str
 )
 def test_other_links_to_one_file_are_not_told(first: str, second: str) -> None:
     """Signatures change with every link, and a file that has a name is known by it."""
-    base, tally = "https://h.example/", SourceTally()
+    base, tally = "https://h.example/", SourceCounts()
     opener = FakeOpener({f"{base}list": f"{base}{first}\n{base}{second}\n".encode()})
     list(read_source("urls", f"{base}list", opener, None, tally))
 
@@ -1079,7 +1079,7 @@ def test_other_links_to_one_file_are_not_told(first: str, second: str) -> None:
 
 def test_a_parameter_whose_name_may_be_a_secret_is_not_shown() -> None:
     """`?token-of-...=` is one."""
-    base, tally = "https://h.example/", SourceTally()
+    base, tally = "https://h.example/", SourceCounts()
     lines = [f"{base}download?{_SECRET}9x8Y7z6Wtoken={number}\n" for number in (1, 2)]
     list(read_source("urls", f"{base}list", FakeOpener({f"{base}list": "".join(lines).encode()}), None, tally))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
 from mrf_assets.errors import MalformedJson, TruncatedFile
-from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.interface import ReadCounts
 from mrf_assets.extract.oracle.cursor import Cursor
 from mrf_assets.extract.values import Json, Obj
 from mrf_assets.settings import CONTAINER_VALUES, Limits
@@ -82,7 +82,7 @@ def is_crowded(text: bytes, limits: Limits) -> bool:
     return 4 * (text.count(b",") + CONTAINER_VALUES * (text.count(b"[") + text.count(b"{"))) >= most
 
 
-def located(segments: Sequence[Segment], url: str, tally: Tally, limits: Limits = _BOUNDED) -> Json:
+def located(segments: Sequence[Segment], url: str, tally: ReadCounts, limits: Limits = _BOUNDED) -> Json:
     """The value that the segments make up, with byte offsets; duplicate keys go to the tally.
 
     Raises:
@@ -95,7 +95,7 @@ def located(segments: Sequence[Segment], url: str, tally: Tally, limits: Limits 
     return value
 
 
-def located_members(segments: Sequence[Segment], url: str, tally: Tally) -> list[tuple[str, Json]]:
+def located_members(segments: Sequence[Segment], url: str, tally: ReadCounts) -> list[tuple[str, Json]]:
     """The members of the object that the segments make up, doubles too; doubles inside of values go to the tally."""
     cursor = Cursor(located_events(segments, url), url, _BOUNDED)
     cursor.next()
@@ -104,7 +104,7 @@ def located_members(segments: Sequence[Segment], url: str, tally: Tally) -> list
     return members
 
 
-def located_elements(segments: Sequence[Segment], url: str, tally: Tally, limits: Limits = _BOUNDED) -> list[Json]:
+def located_elements(segments: Sequence[Segment], url: str, tally: ReadCounts, limits: Limits = _BOUNDED) -> list[Json]:
     """The elements of the list that the segments make up, with byte offsets.
 
     Raises:
@@ -160,7 +160,7 @@ def members(segments: Sequence[Segment], url: str) -> tuple[list[tuple[str, Json
     try:
         pairs, duplicates = _QUICK_MEMBERS.members(text)
     except NotQuiteJsonError:
-        tally = Tally()
+        tally = ReadCounts()
         return located_members(segments, url, tally), tally.repairs["duplicate_key"]
     return pairs, duplicates
 

@@ -28,7 +28,7 @@ from mrf_assets.extract.fast.items import (
 )
 from mrf_assets.extract.fast.rates import ItemBatches, KeptItem, gap_values
 from mrf_assets.extract.fast.splitter import WHITE_SPACE, Bracket, BracketStream
-from mrf_assets.extract.interface import Request, TableBatch, Tally
+from mrf_assets.extract.interface import ReadCounts, Request, TableBatch
 from mrf_assets.extract.oracle.cursor import Cursor
 from mrf_assets.extract.oracle.reader import FileReader
 from mrf_assets.extract.rows import HEAD_KEYS, ProviderRow, item_head
@@ -36,13 +36,13 @@ from mrf_assets.extract.values import Obj, Values
 from mrf_assets.stream.json_offsets import check_json
 
 _SPELLED_HEAD_KEYS = frozenset(key.encode() for key in HEAD_KEYS)
-_NOTHING = Tally()
+_NOTHING = ReadCounts()
 
 
 class ItemReader(FileReader):
     """Reads items bracket by bracket, and writes what a file needs once."""
 
-    def __init__(self, stream: BracketStream, request: Request, tally: Tally, *, batch_bytes: int) -> None:
+    def __init__(self, stream: BracketStream, request: Request, tally: ReadCounts, *, batch_bytes: int) -> None:
         super().__init__(Cursor(iter(()), request.url, request.limits), request, tally)
         self._stream = stream
         self._provider_rows = ProviderRows(request.file_id, request.provider_batch_rows)
@@ -289,11 +289,11 @@ class ItemReader(FileReader):
         if is_skipped:
             self._reject_second_code(head)
             return
-        counts = Tally()
+        counts = ReadCounts()
         columns = item_head(head, Values(counts))
         if counts.rejects:  # they need offsets
-            counts = Tally()
-            head.update(located_members(item.head, self.request.url, Tally()))
+            counts = ReadCounts()
+            head.update(located_members(item.head, self.request.url, ReadCounts()))
             columns = item_head(head, Values(counts))
         if has_doubles or not head.keys() <= HEAD_KEYS:
             _count_keys(pairs, counts)
@@ -313,7 +313,7 @@ class ItemReader(FileReader):
         yield from self.rates.flush()
 
 
-def _count_keys(pairs: Iterable[tuple[str, object]], counts: Tally) -> None:
+def _count_keys(pairs: Iterable[tuple[str, object]], counts: ReadCounts) -> None:
     """Count doubles and unknown keys of an item's head."""
     seen = set[str]()
     for key, _ in pairs:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mrf_assets.extract.fast.exact import NotQuiteJsonError, quick
 from mrf_assets.extract.fast.scanner import Positions
 from mrf_assets.extract.fast.spans import Ids, Spans, distinct
-from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.interface import ReadCounts
 from mrf_assets.extract.rows import (
     RateElement,
     rate_providers,
@@ -45,7 +45,7 @@ class SpellingMemo(ABC):
     """Ids of spellings, and what each of them counts."""
 
     def __init__(self) -> None:
-        self.tallies: list[Tally | None] = []  # by id; None counts nothing
+        self.tallies: list[ReadCounts | None] = []  # by id; None counts nothing
         self._times = np.zeros(0, np.int64)  # how often each id came
         self._forget()
 
@@ -106,7 +106,7 @@ class SpellingMemo(ABC):
         times[: len(self._times)] += self._times
         self._times = times
 
-    def settle(self, tally: Tally) -> None:
+    def settle(self, tally: ReadCounts) -> None:
         """Add to the tally what the spellings noted since the last call count."""
         for spelling in np.flatnonzero(self._times).tolist():
             if (counted := self.tallies[spelling]) is not None:
@@ -121,7 +121,7 @@ class SpellingMemo(ABC):
         ]
 
     def _remember_one(self, spelling: bytes, cut: int, *, is_shallow: bool) -> _Known:
-        tally = Tally()
+        tally = ReadCounts()
         known = (UNKNOWN, cut)
         try:
             value, duplicates = quick(self._mended(spelling, cut), shallow=is_shallow)
@@ -140,11 +140,11 @@ class SpellingMemo(ABC):
         """The spelling as JSON again, with a stand-in where something was cut out."""
 
     @abstractmethod
-    def _learn(self, value: Obj, tally: Tally) -> bool:
+    def _learn(self, value: Obj, tally: ReadCounts) -> bool:
         """Take a value in under the next id; False if it has to be looked at where it stands."""
 
 
-def absorb_times(tally: Tally, other: Tally, times: int) -> None:
+def absorb_times(tally: ReadCounts, other: ReadCounts, times: int) -> None:
     """Add the counts of a part that came several times and has no rejects."""
     tally.prices_read += times * other.prices_read
     tally.rate_rows += times * other.rate_rows
@@ -212,7 +212,7 @@ class ProviderMemo(SpellingMemo):
     def _mended(self, spelling: bytes, cut: int) -> bytes:
         return spelling[:cut] + _QUOTED_MARK + spelling[cut:]
 
-    def _learn(self, value: Obj, tally: Tally) -> bool:
+    def _learn(self, value: Obj, tally: ReadCounts) -> bool:
         if value.get("negotiated_prices") != [_PRICES_MARK]:
             return False
         element = rate_providers(value, Values(tally))

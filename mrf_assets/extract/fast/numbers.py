@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mrf_assets.extract.fast.exact import NotQuiteJsonError, quick
 from mrf_assets.extract.fast.scanner import Bytes, Positions
-from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.interface import ReadCounts
 from mrf_assets.extract.values import Values
 from mrf_assets.schema import RATE_TYPE
 
@@ -88,7 +88,7 @@ class OddRate(NamedTuple):
 
     low: int  # the rate times 10 ** scale, 128 bits in two words, both with a sign
     high: int
-    counts: Tally | None
+    counts: ReadCounts | None
 
 
 class RateMemo:
@@ -111,7 +111,7 @@ class RateMemo:
 
 
 def _read(spelling: bytes) -> OddRate | None:
-    counts = Tally()
+    counts = ReadCounts()
     try:
         rate = Values(counts).rate(quick(spelling)[0], 0)
     except NotQuiteJsonError:

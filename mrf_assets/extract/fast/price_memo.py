@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mrf_assets.extract.fast.memo import ENTRY_BYTES, SpellingMemo
-from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.interface import ReadCounts
 from mrf_assets.extract.rows import (
     PRICE_KEYS,
     PRICE_NAMES,
@@ -76,7 +76,7 @@ class PriceMemo(SpellingMemo):
     def __init__(self) -> None:
         super().__init__()
         self._row_ids: dict[tuple[int, ...], int] = {}
-        self._spare = Tally()  # counts nothing: thousands of values are clean
+        self._spare = ReadCounts()  # counts nothing: thousands of values are clean
         self._start()
 
     def _start(self) -> None:
@@ -119,7 +119,7 @@ class PriceMemo(SpellingMemo):
     def _mended(self, spelling: bytes, cut: int) -> bytes:
         return b"%b%d%b" % (spelling[:cut], _RATE_MARK, spelling[cut:])
 
-    def _learn(self, value: Obj, tally: Tally) -> bool:
+    def _learn(self, value: Obj, tally: ReadCounts) -> bool:
         if value.get("negotiated_rate") != _RATE_MARK:
             return False
         key = self._read_quickly(value, tally)
@@ -134,7 +134,7 @@ class PriceMemo(SpellingMemo):
         self._add(key)
         return True
 
-    def _read_quickly(self, value: Obj, tally: Tally) -> tuple[int, ...] | None:
+    def _read_quickly(self, value: Obj, tally: ReadCounts) -> tuple[int, ...] | None:
         """What `price_row` and `_interned` give, where each value came before in its column."""
         if not value.keys() <= PRICE_KEYS:
             return None
@@ -156,7 +156,7 @@ class PriceMemo(SpellingMemo):
         tally = self._spare
         value = price_value(name, raw, Values(tally), NO_OFFSET)
         if tally.rejects or tally.repairs:
-            self._spare = Tally()
+            self._spare = ReadCounts()
         if tally.rejects:
             return None
         known = column.id(value), tally.repairs or None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mrf_assets.extract.fast.columns import Groups
 from mrf_assets.extract.fast.npis import PlainLists
-from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.interface import ReadCounts
 from mrf_assets.schema import PROVIDERS
 
 # Stands for a list of NPIs that was cut out, its number behind it; no file can know it.
@@ -30,7 +30,7 @@ class Plain(NamedTuple):
     """Plain references."""
 
     groups: Groups
-    counts: Tally | None  # None counts nothing
+    counts: ReadCounts | None  # None counts nothing
     quotes: int  # that the references take
 
 
@@ -71,7 +71,7 @@ def read_plain(references: Sequence[Any], lists: PlainLists) -> Plain | None:
     # Equal TINs may share NPIs, which are then written once.
     if len(chosen) != len(entries) or _has_odd(cleaned) or len(distinct_tins) < len(cleaned):
         return None
-    counts = Tally()
+    counts = ReadCounts()
     npi_counts, npis = taken_lists(lists, chosen, counts)
     groups = Groups(
         list(map(str, numbers)), networks, [False] * len(numbers), entry_counts, kinds, cleaned, names, npi_counts, npis
@@ -118,7 +118,7 @@ def _numbers_of(marks: Iterable[str]) -> list[int]:
     return list(map(int, numbers))
 
 
-def taken_lists(lists: PlainLists, chosen: Sequence[int], counts: Tally) -> tuple[list[int], NDArray[np.int64]]:
+def taken_lists(lists: PlainLists, chosen: Sequence[int], counts: ReadCounts) -> tuple[list[int], NDArray[np.int64]]:
     """How many NPIs each of the chosen lists has, and all of them; what they took in repairs is counted."""
     at = np.array(chosen)
     starts, stops = lists.borders[at], lists.borders[at + 1]

@@ -20,7 +20,7 @@ from mrf_assets.extract.fast.npis import PlainLists, plain_lists
 from mrf_assets.extract.fast.provider_groups import LIST_MARK, Plain, read_plain, taken_lists
 from mrf_assets.extract.fast.scanner import PADDING, Brackets, Scanner, pairs_of_level
 from mrf_assets.extract.fast.spans import follows_key
-from mrf_assets.extract.interface import TableBatch, Tally
+from mrf_assets.extract.interface import ReadCounts, TableBatch
 from mrf_assets.extract.oracle.reader import FileReader
 from mrf_assets.extract.rows import GROUP_KEYS, REFERENCE_KEYS, content_of_entries
 from mrf_assets.extract.values import Json, Obj, Values
@@ -31,7 +31,7 @@ _BEFORE = {True: b"[", False: b"[0 "}  # makes a list of a piece, its first one 
 _NPI_LEVEL = 3  # reference, provider_groups, group, npi
 _FEW = 32  # references that are tried together where not all of a piece are usual
 
-_Counted = tuple[Groups, Tally | None]  # None counts nothing
+_Counted = tuple[Groups, ReadCounts | None]  # None counts nothing
 
 
 class ReferenceReader:
@@ -95,7 +95,7 @@ class ReferenceReader:
         else:
             self.not_a_reference(value)
 
-    def _write(self, groups: Groups, counts: Tally | None) -> Iterator[TableBatch]:
+    def _write(self, groups: Groups, counts: ReadCounts | None) -> Iterator[TableBatch]:
         self._tally.provider_groups_read += len(groups.group_ids)
         if counts is not None:
             self._tally.absorb(counts)
@@ -214,7 +214,7 @@ def _with_objects(value: object) -> tuple[Json, int]:
 
 def _read_reference(reference: Obj, lists: PlainLists) -> _Counted | None:
     """A reference of the usual shape; None if it is another."""
-    counts = Tally()
+    counts = ReadCounts()
     values = Values(counts)
     entries = reference.get("provider_groups")
     if not reference.keys() <= REFERENCE_KEYS or "location" in reference or not isinstance(entries, list):

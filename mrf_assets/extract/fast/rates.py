@@ -21,7 +21,7 @@ from mrf_assets.extract.fast.numbers import RateMemo, rate_words
 from mrf_assets.extract.fast.price_memo import PriceMemo
 from mrf_assets.extract.fast.scanner import Positions
 from mrf_assets.extract.fast.spans import Ids, joined_spans
-from mrf_assets.extract.interface import Reject, TableBatch, Tally
+from mrf_assets.extract.interface import ReadCounts, Reject, TableBatch
 from mrf_assets.extract.oracle.reader import FileReader
 from mrf_assets.extract.rows import RateElement, rate_element
 from mrf_assets.extract.values import Obj, Values
@@ -39,7 +39,7 @@ class KeptItem:
     offset: int
     head: Head
     head_bytes: int
-    counts: Tally | None  # of the head; None counts nothing
+    counts: ReadCounts | None  # of the head; None counts nothing
 
 
 class _Regular(NamedTuple):
@@ -57,7 +57,7 @@ class _Rates(NamedTuple):
     low: Ids
     high: Ids
     stops: Positions
-    counts: list[tuple[int, Tally]]  # of those that are not plain, by price
+    counts: list[tuple[int, ReadCounts]]  # of those that are not plain, by price
 
 
 @dataclass(slots=True)
@@ -238,7 +238,7 @@ class ItemBatches:
         self, text: bytes, found: Elements, events: list[tuple[int, int, int, object]], slow: _Slow
     ) -> Iterator[TableBatch]:
         for index, _, _, what in events:
-            if isinstance(what, Tally):
+            if isinstance(what, ReadCounts):
                 self._tally.absorb(what)
             elif isinstance(what, Gap):
                 self._read_gap(text, what)
@@ -266,7 +266,7 @@ class ItemBatches:
         except NotQuiteJsonError:
             pass
         else:
-            counts = Tally()
+            counts = ReadCounts()
             if isinstance(value, Obj):
                 element = rate_element(value, Values(counts))
                 if not counts.rejects:
@@ -334,5 +334,5 @@ def gap_values(text: bytes, offset: int, url: str, *, is_first: bool, is_last: b
     """
     before = b"[" if is_first else b"[0 "
     behind = b"]" if is_last else b" 0]"
-    values = located_elements([(offset - len(before), before + text + behind)], url, Tally())
+    values = located_elements([(offset - len(before), before + text + behind)], url, ReadCounts())
     return values[0 if is_first else 1 : len(values) if is_last else -1]

@@ -20,7 +20,7 @@ from mrf_assets.extract.fast.item_reader import ItemReader
 from mrf_assets.extract.fast.providers import ReferenceReader
 from mrf_assets.extract.fast.rates import BATCH_BYTES
 from mrf_assets.extract.fast.splitter import MIN_BLOCK_BYTES, WHITE_SPACE, Bracket, BracketStream
-from mrf_assets.extract.interface import Request, TableBatch, Tally
+from mrf_assets.extract.interface import ReadCounts, Request, TableBatch
 from mrf_assets.extract.oracle.reader import HEADER_KEYS, OTHER_KINDS, read_reference
 from mrf_assets.extract.values import Obj
 from mrf_assets.stream.surrogates import mended
@@ -31,7 +31,7 @@ _BOM = b"\xef\xbb\xbf"
 def read_fast(
     blocks: Iterable[bytes],
     request: Request,
-    tally: Tally,
+    tally: ReadCounts,
     *,
     least_block_bytes: int = MIN_BLOCK_BYTES,
     batch_bytes: int = BATCH_BYTES,
@@ -60,7 +60,7 @@ def read_fast(
 class _FastReader(ItemReader):
     """One pass over one file, bracket by bracket."""
 
-    def __init__(self, stream: BracketStream, request: Request, tally: Tally, *, batch_bytes: int) -> None:
+    def __init__(self, stream: BracketStream, request: Request, tally: ReadCounts, *, batch_bytes: int) -> None:
         super().__init__(stream, request, tally, batch_bytes=batch_bytes)
         self._references = ReferenceReader(self, self._provider_rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mrf_assets.errors import LimitExceeded
-from mrf_assets.extract.interface import Tally
+from mrf_assets.extract.interface import ReadCounts
 from mrf_assets.extract.values import Json, Obj
 from mrf_assets.settings import CONTAINER_VALUES, Limits
 from mrf_assets.stream.json_offsets import OffsetEvent
@@ -41,7 +41,7 @@ class Cursor:
         while (event := self.next())[1] != "end_array":
             yield event
 
-    def value(self, first: OffsetEvent, tally: Tally, begin: int = -1) -> Json:
+    def value(self, first: OffsetEvent, tally: ReadCounts, begin: int = -1) -> Json:
         """The whole value that `first` begins, or one inside of a value that begins at `begin`."""
         offset, event, scalar = first
         if begin < 0:

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from mrf_assets.errors import LimitExceeded, NotInNetworkFile
-from mrf_assets.extract.interface import Reject, Request, TableBatch, Tally, TooManyRejectsError
+from mrf_assets.extract.interface import ReadCounts, Reject, Request, TableBatch, TooManyRejectsError
 from mrf_assets.extract.oracle.cursor import Cursor
 from mrf_assets.extract.oracle.waiting import Waiting
 from mrf_assets.extract.remote import RemoteGroups
@@ -57,7 +57,7 @@ _BESIDE_KEY_BYTES = 6  # quotes, colon, comma, and brackets of what is passed ov
 class FileReader:
     """One pass over one file."""
 
-    def __init__(self, cursor: Cursor, request: Request, tally: Tally) -> None:
+    def __init__(self, cursor: Cursor, request: Request, tally: ReadCounts) -> None:
         self.cursor, self.request, self.tally = cursor, request, tally
         self.values = Values(tally)
         self.providers = RowBuffer(PROVIDERS, request.file_id, request.provider_batch_rows)
@@ -176,7 +176,7 @@ class FileReader:
 
     def expect_remote(self, references: Iterable[Json]) -> bool:
         """Begin to fetch what these references refer to; true if there is something to wait for."""
-        uncounted = Values(Tally())
+        uncounted = Values(ReadCounts())
         locations = [
             location
             for reference in references
@@ -212,7 +212,7 @@ class FileReader:
     def _remote_groups(self, location: str, offset: int) -> list[Json] | None:
         return self.remote.groups(location, offset, self.tally)
 
-    def _parse(self, blocks: Iterable[bytes], url: str, offset: int, tally: Tally) -> Json:
+    def _parse(self, blocks: Iterable[bytes], url: str, offset: int, tally: ReadCounts) -> Json:
         """A remote document, which has no offsets in the file: the reference's stand for all."""
         limits = self.request.limits
         events = events_with_offsets(mended(blocks, tally.repairs), url, limits)
@@ -229,7 +229,7 @@ class FileReader:
             self.tally.reject(self.root_offset, "item", "in_network", "not_an_object", value)
             return
         # An item that turns out not to be wanted leaves no trace, so it is counted apart.
-        counted = Tally()
+        counted = ReadCounts()
         values, head = Values(counted), Obj(first[0])
         with closing(Waiting[RateElement](self.request)) as held, closing(Waiting[Reject](self.request)) as rejects:
             is_skipped = self._item_members(head, values, held, rejects)
@@ -290,7 +290,7 @@ class FileReader:
     def _wanted(self, head: Obj) -> bool:
         if self.request.codes is None:
             return True
-        uncounted = Values(Tally())
+        uncounted = Values(ReadCounts())
         kind = code_type(head, "", uncounted)
         return self.request.codes.wants(kind, uncounted.code(head.get("billing_code"), kind, "", 0))
 
@@ -337,7 +337,7 @@ class FileReader:
             yield from self.sets.add((set_id, group_id))
 
 
-def read_reference(blocks: Iterable[bytes], request: Request, tally: Tally) -> Iterator[TableBatch]:
+def read_reference(blocks: Iterable[bytes], request: Request, tally: ReadCounts) -> Iterator[TableBatch]:
     """Yield `(table, batch)` of providers, provider_sets, rates and rejects of one in-network file.
 
     Raises:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from mrf_assets.extract import Request, Tally, read_fast
+from mrf_assets.extract import ReadCounts, Request, read_fast
 from mrf_assets_tests.conftest import closed_door
 
 _PRICE = {"negotiated_type": "negotiated", "negotiated_rate": 1, "billing_class": "institutional"}
@@ -36,7 +36,7 @@ def _blocks(items: int, rates: object, name_bytes: int) -> Iterator[bytes]:
 def _peak_bytes(items: int, rates: object, name_bytes: int, rate_batch_rows: int = 500) -> int:
     """Of Python's and Arrow's memory together, about."""
     request = Request(url="u", file_id="f", open_url=closed_door, rate_batch_rows=rate_batch_rows)
-    tally, arrow_bytes = Tally(), 0
+    tally, arrow_bytes = ReadCounts(), 0
     tracemalloc.start()
     for _ in read_fast(_blocks(items, rates, name_bytes), request, tally, batch_bytes=50_000, least_block_bytes=10_000):
         arrow_bytes = max(arrow_bytes, pa.total_allocated_bytes())

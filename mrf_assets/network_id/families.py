@@ -24,7 +24,7 @@ FALLBACK_RULES = frozenset({"stem", "url"})  # rules that know no naming convent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _FamilyMatch:
     """What a family reads from a name; fields left out keep the name's own."""
 
     scope: str
@@ -38,81 +38,81 @@ class _Found:
 _BCBSA = re.compile(r"(\d{3}_[0-9A-Z]{4})_in-network-rates\Z")
 
 
-def _bcbsa(name: Name) -> _Found | None:
+def _bcbsa(name: Name) -> _FamilyMatch | None:
     # The four characters are unique over all licensees (139 networks measured), so the host says nothing.
-    found = _BCBSA.match(name.stem)
-    return _Found(scope="bcbsa", raw_id=found.group(1)) if found else None
+    match = _BCBSA.match(name.stem)
+    return _FamilyMatch(scope="bcbsa", raw_id=match.group(1)) if match else None
 
 
 _PL = re.compile(r"(pl-[0-9a-z]+(-[a-z]{2}\d{2})?)(?:-([0-9a-f]{64}))?(?:_|\Z)")
 
 
-def _healthsparq_pl(name: Name) -> _Found | None:
+def _healthsparq_pl(name: Name) -> _FamilyMatch | None:
     # hr23, tr25 and tr18 are all in use. Without that tail "pl-" is too little to know a stranger's file by.
-    found = _PL.match(name.stem)
-    if not found or not (found.group(2) or name.tenant):
+    match = _PL.match(name.stem)
+    if not match or not (match.group(2) or name.tenant):
         return None
-    return _Found(scope=name.tenant or "healthsparq", raw_id=found.group(1), variant=found.group(3))
+    return _FamilyMatch(scope=name.tenant or "healthsparq", raw_id=match.group(1), variant=match.group(3))
 
 
 _UUID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:_|\Z)")
 
 
-def _healthsparq_uuid(name: Name) -> _Found | None:
+def _healthsparq_uuid(name: Name) -> _FamilyMatch | None:
     # Elsewhere a UUID may be the employer's or the upload's, and what follows it the network.
-    found = _UUID.match(name.stem)
-    return _Found(scope=name.tenant, raw_id=found.group(1)) if found and name.tenant else None
+    match = _UUID.match(name.stem)
+    return _FamilyMatch(scope=name.tenant, raw_id=match.group(1)) if match and name.tenant else None
 
 
 _ANTHEM = re.compile(r"([A-Z]{2}_[0-9A-Z]*MED[0-9A-Z]{4})(?:_(\d{1,6})_(\d{1,6}))?\Z")
 
 
-def _anthem_s3(name: Name) -> _Found | None:
-    found = _ANTHEM.match(name.stem)
-    if not found:
+def _anthem_s3(name: Name) -> _FamilyMatch | None:
+    match = _ANTHEM.match(name.stem)
+    if not match:
         return None
-    if found.group(2) is None:
-        return _Found(scope="anthem", raw_id=found.group(1))
+    if match.group(2) is None:
+        return _FamilyMatch(scope="anthem", raw_id=match.group(1))
     # `_0_5`: counted from 0, without "of". A second number below the first cannot be the total.
-    part = int(found.group(2)) + 1
-    return _Found(scope="anthem", raw_id=found.group(1), part=part, parts=max(part, int(found.group(3))))
+    part = int(match.group(2)) + 1
+    return _FamilyMatch(scope="anthem", raw_id=match.group(1), part=part, parts=max(part, int(match.group(3))))
 
 
 _UHC = re.compile(r"(.+?_(?:Insurer|INSURER|Third-Party-Administrator))_(.+)_in-network-rates\Z")
 
 
-def _uhc(name: Name) -> _Found | None:
+def _uhc(name: Name) -> _FamilyMatch | None:
     # Of 1,067 codes 286 stand with several labels, and labels stand under several entities: all three are needed.
-    found = _UHC.match(name.stem)
-    return _Found(scope=found.group(1), raw_id=found.group(2)) if found else None
+    match = _UHC.match(name.stem)
+    return _FamilyMatch(scope=match.group(1), raw_id=match.group(2)) if match else None
 
 
 _CMS = re.compile(r"([^_]+)_(.+)_in-network-rates\Z")
 _KAISER = re.compile(r"((?:KFHP|KPIC|SELF-FUNDED)_[A-Z]+-COMMERCIAL)_in-network-rates\Z")
 
 
-def _cms(name: Name) -> _Found | None:
+def _cms(name: Name) -> _FamilyMatch | None:
     # Kaiser writes its line of business where CMS wants the issuer, and "SELF-FUNDED" is nobody's name.
     if kaiser := _KAISER.match(name.stem):
-        return _Found(scope="kaiser", raw_id=kaiser.group(1))
-    found = _CMS.match(name.stem)
-    return _Found(scope=found.group(1), raw_id=found.group(2)) if found else None
+        return _FamilyMatch(scope="kaiser", raw_id=kaiser.group(1))
+    match = _CMS.match(name.stem)
+    return _FamilyMatch(scope=match.group(1), raw_id=match.group(2)) if match else None
 
 
 _HUMANA = re.compile(r"(\d+_in-network-rates)_(\d{6,18})\Z")
 _NUMBERED = re.compile(r"([0-9A-Z]+_FILE)_(\d{3,9})\Z")
 
 
-def _shard(name: Name) -> _Found | None:
+def _shard(name: Name) -> _FamilyMatch | None:
     # The numbers are an export's, no network stands in the name, so all shards are one network's parts. Nobody
     # says how many there are: `assign_keys` takes the highest number seen. Humana's twelve digits begin at 0.
-    if found := _HUMANA.match(name.stem):
-        part = int(found.group(2)) + 1
-    elif (found := _NUMBERED.match(name.stem)) and int(found.group(2)):
-        part = int(found.group(2))
+    if match := _HUMANA.match(name.stem):
+        part = int(match.group(2)) + 1
+    elif (match := _NUMBERED.match(name.stem)) and int(match.group(2)):
+        part = int(match.group(2))
     else:
         return None
-    return _Found(scope=name.publisher, raw_id=found.group(1), part=part, parts=part)
+    return _FamilyMatch(scope=name.publisher, raw_id=match.group(1), part=part, parts=part)
 
 
 _GENERIC_STEM = re.compile(
@@ -120,21 +120,21 @@ _GENERIC_STEM = re.compile(
 )
 
 
-def _stem(name: Name) -> _Found | None:
+def _stem(name: Name) -> _FamilyMatch | None:
     stamps = INNER_DATE.findall(name.stem)
     stem = INNER_DATE.sub("", name.stem).strip("_-. ")
     if _GENERIC_STEM.match(stem):
         return None
-    return _Found(scope=name.publisher, raw_id=stem, period=period_of(stamps[0]) if stamps else None)
+    return _FamilyMatch(scope=name.publisher, raw_id=stem, period=period_of(stamps[0]) if stamps else None)
 
 
-def _url(name: Name) -> _Found:
+def _url(name: Name) -> _FamilyMatch:
     address = name.url.partition("://")[2] if is_remote(name.url) else str(local_path(name.url))
     digest = hashlib.sha256(undated(address).encode("utf-8", "surrogatepass")).hexdigest()
-    return _Found(scope=name.publisher, raw_id=f"u-{digest[:12]}")
+    return _FamilyMatch(scope=name.publisher, raw_id=f"u-{digest[:12]}")
 
 
-_FAMILIES: tuple[tuple[str, Callable[[Name], _Found | None]], ...] = (
+_FAMILIES: tuple[tuple[str, Callable[[Name], _FamilyMatch | None]], ...] = (
     ("bcbsa", _bcbsa),
     ("healthsparq_pl", _healthsparq_pl),
     ("healthsparq_uuid", _healthsparq_uuid),
@@ -182,16 +182,16 @@ def identify(url: str) -> NetworkIdentity:
     Source of the patterns: 16,272 addresses from indexes published between 2022 and 2026.
     """
     name = take_apart(url)
-    rule, found = next((rule, found) for rule, family in _FAMILIES if (found := family(name)))
+    rule, family_match = next((rule, family_match) for rule, family in _FAMILIES if (family_match := family(name)))
     return NetworkIdentity(
         rule=rule,
         rule_version=RULE_SET_VERSION,
-        scope=found.scope,
-        raw_id=found.raw_id,
-        variant=found.variant,
-        period=name.period or found.period,
-        part=found.part or name.part,
-        parts=found.parts or name.parts,
+        scope=family_match.scope,
+        raw_id=family_match.raw_id,
+        variant=family_match.variant,
+        period=name.period or family_match.period,
+        part=family_match.part or name.part,
+        parts=family_match.parts or name.parts,
     )
 
 
@@ -205,5 +205,5 @@ def explicit_identity(url: str, network_id: str) -> NetworkIdentity:
     """
     if not network_id.strip():
         raise SettingError("network_id", "is blank; give a name such as acme-ppo, or leave it out")
-    found = identify(url)
-    return replace(found, rule=EXPLICIT_RULE, scope="", raw_id=network_id.strip(), variant=None)
+    identity = identify(url)
+    return replace(identity, rule=EXPLICIT_RULE, scope="", raw_id=network_id.strip(), variant=None)

@@ -37,8 +37,8 @@ class Name:
     @property
     def tenant(self) -> str | None:
         """The payer whose folder of a HealthSparq host this is: one host serves them all."""
-        found = _TENANT.search(self.url)
-        return found.group(1).lower() if found else None
+        match = _TENANT.search(self.url)
+        return match.group(1).lower() if match else None
 
     @property
     def publisher(self) -> str:
@@ -75,10 +75,10 @@ def take_apart(url: str) -> Name:
     else:
         stamp = next(filter(_DATE_FOLDER.match, reversed(folders(url))), None)
     part = parts = 1
-    found = _PART.search(stem)
-    if found and int(found.group(1)) <= int(found.group(2)):
-        part, parts = int(found.group(1)), int(found.group(2))
-        stem = stem[: found.start()] + stem[found.end() :]
+    match = _PART.search(stem)
+    if match and int(match.group(1)) <= int(match.group(2)):
+        part, parts = int(match.group(1)), int(match.group(2))
+        stem = stem[: match.start()] + stem[match.end() :]
     return Name(url=url, stem=stem, stamp=stamp, period=period_of(stamp) if stamp else None, part=part, parts=parts)
 
 

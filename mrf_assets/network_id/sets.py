@@ -47,12 +47,12 @@ class _Group:
 
     def clusters(self, urls: Iterable[str], *, by_place: bool) -> list[list[str]]:
         """URLs that share a key so far, and their place too if asked; sorted."""
-        found: dict[tuple[tuple[str, ...] | None, _Place | None], list[str]] = {}
+        clusters: dict[tuple[tuple[str, ...] | None, _Place | None], list[str]] = {}
         for url in sorted(urls):
             member = self.members[url]
             place = (member.period, member.part, member.parts) if by_place else None
-            found.setdefault((self.facts[url], place), []).append(url)
-        return list(found.values())
+            clusters.setdefault((self.facts[url], place), []).append(url)
+        return list(clusters.values())
 
     def tell_apart(self, urls: Iterable[str], fact: Callable[[str], str]) -> None:
         """Let a fact decide between files, if it differs between them."""
@@ -90,8 +90,10 @@ def _with_total(group: _Group, keys: Mapping[str, str]) -> dict[str, NetworkIden
     for url, member in shards.items():
         at = (keys[url], member.period)
         highest[at] = max(highest.get(at, 1), member.part)
-    told = {url: replace(member, parts=highest[keys[url], member.period]) for url, member in shards.items()}
-    return {**group.members, **told}
+    shards_with_total = {
+        url: replace(member, parts=highest[keys[url], member.period]) for url, member in shards.items()
+    }
+    return {**group.members, **shards_with_total}
 
 
 def _assign_group(members: Mapping[str, NetworkIdentity]) -> dict[str, Assignment]:
@@ -103,12 +105,12 @@ def _assign_group(members: Mapping[str, NetworkIdentity]) -> dict[str, Assignmen
     _tell_others_apart(group, [url for url in derived if members[url].rule not in _MIRRORED_RULES])
     keys = {url: group.key(url) for url in members}
     identities = _with_total(group, keys)
-    assigned = {url: Assignment(network_id=keys[url], identity=identities[url]) for url in members}
-    for read, *mirrors in group.clusters(mirrored, by_place=True):
-        assigned[read] = replace(assigned[read], mirror_urls=tuple(mirrors))
+    assignments = {url: Assignment(network_id=keys[url], identity=identities[url]) for url in members}
+    for primary, *mirrors in group.clusters(mirrored, by_place=True):
+        assignments[primary] = replace(assignments[primary], mirror_urls=tuple(mirrors))
         for mirror in mirrors:
-            assigned[mirror] = replace(assigned[mirror], mirror_of=read)
-    return assigned
+            assignments[mirror] = replace(assignments[mirror], mirror_of=primary)
+    return assignments
 
 
 def assign_keys(identities: Mapping[str, NetworkIdentity]) -> dict[str, Assignment]:
@@ -135,5 +137,5 @@ def assign_keys(identities: Mapping[str, NetworkIdentity]) -> dict[str, Assignme
     groups: dict[str, dict[str, NetworkIdentity]] = {}
     for url, identity in identities.items():
         groups.setdefault(partition_key(identity), {})[url] = identity
-    assigned = {url: it for group in groups.values() for url, it in _assign_group(group).items()}
-    return {url: assigned[url] for url in identities}
+    assignments = {url: it for group in groups.values() for url, it in _assign_group(group).items()}
+    return {url: assignments[url] for url in identities}

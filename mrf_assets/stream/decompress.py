@@ -63,9 +63,9 @@ class _Tee(_Readable):
 
     def read(self, size: int = -1) -> bytes:
         if self._head:
-            taken = self._head if size < 0 else self._head[:size]
-            self._head = self._head[len(taken) :]
-            return taken
+            chunk = self._head if size < 0 else self._head[:size]
+            self._head = self._head[len(chunk) :]
+            return chunk
         data = self._raw.read(BLOCK_BYTES if size < 0 else size)
         self.size_bytes += len(data)
         return data
@@ -216,8 +216,8 @@ class DecompressedFile:
                 )
             line = text.partition(b"\n")[0]
             if max(map(line.count, _DELIMITERS)) > 1:
-                told = f"is CSV{self._beginning(text)}, which is not read; look for the payer's JSON"
-                raise UnsupportedContent(self.raw.url, told)
+                reason = f"is CSV{self._beginning(text)}, which is not read; look for the payer's JSON"
+                raise UnsupportedContent(self.raw.url, reason)
             raise UnsupportedContent(self.raw.url, f"is not JSON{self._beginning(text)}; check the address")
 
     def _beginning(self, text: bytes) -> str:
@@ -257,8 +257,8 @@ class DecompressedFile:
             if block:
                 yield block
             if stream.eof:
-                unused: bytes = stream.unused_data
-                return unused
+                rest: bytes = stream.unused_data
+                return rest
             data = source.read(_PIECE_BYTES) if stream.needs_input else b""
             if stream.needs_input and not data:
                 raise TruncatedFile(self.raw.url, self.size_bytes, what)
@@ -295,7 +295,7 @@ class DecompressedFile:
             yield from self._only_data(members)
 
     def _only_data(self, members: Iterable[tuple[bytes, Iterator[bytes]]]) -> Iterator[bytes]:
-        found, heads = 0, list[bytes]()
+        data_files, heads = 0, list[bytes]()
         for name, chunks in members:
             member = _Blocks(self._unpacked(chunks))
             head = member.peek(_HEAD_BYTES)
@@ -303,14 +303,14 @@ class DecompressedFile:
                 heads.append(head)
                 member.drain()
                 continue
-            found += 1
-            if found > 1:
+            data_files += 1
+            if data_files > 1:
                 raise UnsupportedContent(
                     self.raw.url, "the zip holds more than one file of data; unpack it and ingest each by itself"
                 )
             while block := member.read(BLOCK_BYTES):
                 yield block
-        if not found:
+        if not data_files:
             self._refuse(next(filter(None, heads), b""))
 
     def _is_data(self, head: bytes) -> bool:

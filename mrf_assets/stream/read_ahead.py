@@ -59,7 +59,7 @@ def _make_ahead(blocks: Iterator[bytes], ahead: _Ahead, is_left: threading.Event
 
 
 def _taken(ahead: _Ahead) -> Iterator[bytes]:
-    while (made := ahead.get()) is not None:
-        if isinstance(made, BaseException):
-            raise made
-        yield made
+    while (item := ahead.get()) is not None:
+        if isinstance(item, BaseException):
+            raise item
+        yield item

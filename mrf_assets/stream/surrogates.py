@@ -49,10 +49,10 @@ def mended(blocks: Iterable[bytes], repairs: Counter[str]) -> Iterator[bytes]:
 
 def _safe_cut(text: bytes) -> int:
     """Up to where the text may be looked at without what follows."""
-    begun = _BEGUN.search(text[-_MAX_BEGUN:])
-    if begun is None:
+    open_escape = _BEGUN.search(text[-_MAX_BEGUN:])
+    if open_escape is None:
         return len(text)
-    start = len(text) - len(begun.group())
+    start = len(text) - len(open_escape.group())
     before = text[:start]
     return start - (len(before) - len(before.rstrip(b"\\"))) % 2
 
@@ -62,10 +62,10 @@ def _mended(text: bytes, repairs: Counter[str]) -> bytes:
         return text
     lone = 0
 
-    def mend(found: re.Match[bytes]) -> bytes:
+    def mend(match: re.Match[bytes]) -> bytes:
         nonlocal lone
-        if found[1] is None:
-            return found[0]
+        if match[1] is None:
+            return match[0]
         lone += 1
         return _REPLACEMENT
 

@@ -17,8 +17,8 @@ def error_position(error: ijson.JSONError, piece: bytes) -> tuple[int, str]:
     40, line breaks as spaces. A NUL ends the picture, and the line of the arrow follows at once.
     """
     message = error.args[0]  # bytes where what it quotes is no UTF-8
-    shown = message if isinstance(message, bytes) else str(message).encode("utf-8", "backslashreplace")
-    reason, _, rest = shown.partition(b"\n")
+    message_bytes = message if isinstance(message, bytes) else str(message).encode("utf-8", "backslashreplace")
+    reason, _, rest = message_bytes.partition(b"\n")
     return _place(rest.removesuffix(_ARROW).removesuffix(b"\n"), piece), reason.decode("utf-8", "replace").strip()
 
 
@@ -33,9 +33,9 @@ def _place(picture: bytes, piece: bytes) -> int:
         for place in range(_SHOWN_BYTES)
         if picture == b" " * (_ARROW_COLUMN - place) + text[: place + _SHOWN_BYTES]
     ]
-    shown = picture[_ARROW_COLUMN - _SHOWN_BYTES :]
-    found = text.find(shown)
-    while found >= 0 and len(places) < 2:  # noqa: PLR2004 - two are too many to tell
-        places.append(found + _SHOWN_BYTES)
-        found = text.find(shown, found + 1)
+    pattern = picture[_ARROW_COLUMN - _SHOWN_BYTES :]
+    index = text.find(pattern)
+    while index >= 0 and len(places) < 2:  # noqa: PLR2004 - two are too many to tell
+        places.append(index + _SHOWN_BYTES)
+        index = text.find(pattern, index + 1)
     return places[0] if len(places) == 1 else 0

@@ -44,7 +44,7 @@ def zip_members(blocks: Iterable[bytes], most_members: int, url: str, repairs: C
         LimitExceeded: More than `most_members`.
     """
     end = _End(blocks)
-    for nth, member in enumerate(_members(_Fed(end.blocks())), start=1):
+    for nth, member in enumerate(_members(_RewindableBlocks(end.blocks())), start=1):
         if nth > most_members:
             raise LimitExceeded(url, "max_zip_members", f"is a zip of more than {most_members} files")
         yield member
@@ -55,7 +55,7 @@ def zip_members(blocks: Iterable[bytes], most_members: int, url: str, repairs: C
         repairs["trailing_bytes"] += 1
 
 
-def _members(fed: _Fed) -> _Members:
+def _members(source: _RewindableBlocks) -> _Members:
     """All members.
 
     Those that are stored, and whose sizes follow behind them, have no end that could be seen, unless they are empty:
@@ -63,11 +63,11 @@ def _members(fed: _Fed) -> _Members:
     """
     while True:
         try:
-            for name, _, chunks in stream_unzip(fed.blocks(), chunk_size=_CHUNK_BYTES):
+            for name, _, chunks in stream_unzip(source.blocks(), chunk_size=_CHUNK_BYTES):
                 yield name, chunks
         except NotStreamUnzippable as error:
             (name,) = error.args
-            if not fed.passes_empty(name):
+            if not source.passes_empty(name):
                 raise
             yield name, iter(())
         else:
@@ -95,34 +95,34 @@ def translate_errors(url: str, read_bytes: Callable[[], int]) -> Iterator[None]:
         raise CorruptArchive(url, f"the zip is damaged ({kind}); download it again") from None
 
 
-class _Fed:
+class _RewindableBlocks:
     """Blocks of a zip, of which the last ones can be gone back to."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
-        self._blocks, self._last = iter(blocks), b""
+        self._blocks, self._buffer = iter(blocks), b""
 
     def blocks(self) -> Iterator[bytes]:
         """The blocks, from where `passes_empty` went back to."""
-        if self._last:
-            yield self._last
+        if self._buffer:
+            yield self._buffer
         for block in self._blocks:
-            self._last = self._last[-_LONGEST_HEADER:] + block
+            self._buffer = self._buffer[-_LONGEST_HEADER:] + block
             yield block
 
     def passes_empty(self, name: bytes) -> bool:
         """Go to the end of the member of that name, if it is stored and empty; False if it is not."""
         begin = -1
-        while (begin := self._last.find(b"PK\x03\x04", begin + 1)) >= 0:
-            self._last += b"".join(self._more(begin + _LONGEST_HEADER + _LONGEST_NOTHING - len(self._last)))
-            header = self._last[begin : begin + _HEADER.size]
+        while (begin := self._buffer.find(b"PK\x03\x04", begin + 1)) >= 0:
+            self._buffer += b"".join(self._more(begin + _LONGEST_HEADER + _LONGEST_NOTHING - len(self._buffer)))
+            header = self._buffer[begin : begin + _HEADER.size]
             if len(header) < _HEADER.size:
                 return False
             _, flags, method, name_bytes, extra_bytes = _HEADER.unpack(header)
-            named = begin + _HEADER.size
-            nothing = _NOTHING.match(self._last, named + name_bytes + extra_bytes)
-            is_it = method == _STORED and flags & _SIZE_FOLLOWS and self._last[named : named + name_bytes] == name
+            name_at = begin + _HEADER.size
+            nothing = _NOTHING.match(self._buffer, name_at + name_bytes + extra_bytes)
+            is_it = method == _STORED and flags & _SIZE_FOLLOWS and self._buffer[name_at : name_at + name_bytes] == name
             if is_it and nothing:
-                self._last = self._last[nothing.end() :]
+                self._buffer = self._buffer[nothing.end() :]
                 return True
         return False
 

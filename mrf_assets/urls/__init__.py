@@ -135,29 +135,29 @@ def local_path(location: str) -> Path:
 
 def _normalized(text: str) -> str:
     """RFC 3986, 6.2.2.1 and 6.2.2.2; what may not stand in an address is escaped (RFC 3987, 3.1)."""
-    text = _TO_ESCAPE.sub(lambda found: quote(found.group(), safe="", errors="surrogatepass"), text)
+    text = _TO_ESCAPE.sub(lambda match: quote(match.group(), safe="", errors="surrogatepass"), text)
     return _ESCAPE.sub(_unescaped_if_unreserved, text)
 
 
-def _unescaped_if_unreserved(found: re.Match[str]) -> str:
-    char = chr(int(found.group()[1:], 16))
-    return char if char in _UNRESERVED else found.group().upper()
+def _unescaped_if_unreserved(match: re.Match[str]) -> str:
+    char = chr(int(match.group()[1:], 16))
+    return char if char in _UNRESERVED else match.group().upper()
 
 
 def _without_dots(path: str) -> str:
     """RFC 3986, 6.2.2.3: `.` and `..` are followed."""
     if "/." not in path:
         return path
-    kept: list[str] = []
+    output: list[str] = []
     first, *segments = path.split("/")
     for segment in segments:
         if segment == "..":
-            del kept[-1:]
+            del output[-1:]
         elif segment != ".":
-            kept.append(segment)
+            output.append(segment)
     if segments[-1] in {".", ".."}:
-        kept.append("")
-    return "/".join([first, *kept])
+        output.append("")
+    return "/".join([first, *output])
 
 
 def _without_query(segment: str) -> str:
@@ -191,8 +191,8 @@ def canonical_url(url: str) -> str:
     url = percent_escaped(url.strip())
     parts = understood(unescaped(url))
     if parts is None:
-        shown = percent_escaped(_shown_fragment(plain(url)) if is_remote(url) else _shown_path(url)).strip()
-        return shown if shown == url else canonical_url(shown)  # without what was odd it may be an address
+        safe_url = percent_escaped(_shown_fragment(plain(url)) if is_remote(url) else _shown_path(url)).strip()
+        return safe_url if safe_url == url else canonical_url(safe_url)  # without what was odd it may be an address
     host = (parts.hostname or "").lower()
     if ":" in host:
         host = f"[{host}]"
@@ -204,16 +204,16 @@ def canonical_url(url: str) -> str:
 
 
 def _shown_path_and_query(parts: SplitResult) -> tuple[str, str]:
-    path, hidden = parts.path, ""
+    path, escaped_query = parts.path, ""
     if mark := _ESCAPED_QUESTION_MARK.search(path):  # escaped as a whole, it is still the query that holds the secret
-        path, hidden = path[: mark.start()], path[mark.end() :]
+        path, escaped_query = path[: mark.start()], path[mark.end() :]
     if parts.scheme.lower() not in _STORES:  # the key of an object is a name, whatever stands in it
         path = "/".join(map(_shown_segment, path.split("/")))
     if parts.scheme.lower() in {"http", "https"}:  # to a store, `a/../b` is a name like any other
         path = _without_dots(_normalized(path))
     is_file_named = names_file(path)
-    if shown := hidden and shown_query(plain(hidden), is_file_named=is_file_named):
-        path = f"{path}%3F{quote(plain(shown), safe='/', errors='surrogatepass')}"
+    if safe_query := escaped_query and shown_query(plain(escaped_query), is_file_named=is_file_named):
+        path = f"{path}%3F{quote(plain(safe_query), safe='/', errors='surrogatepass')}"
     return path, _normalized(shown_query(parts.query, is_file_named=is_file_named))
 
 
@@ -244,24 +244,24 @@ def _shown_path(path: str) -> str:
     head, _, query = text.partition("?")
     if has_secrets(head):
         head = "/".join(map(_shown_folder, head.split("/")))
-    shown = shown_query(query, is_file_named=names_file(head))
-    return f"{head}?{shown}" if shown else head
+    safe_query = shown_query(query, is_file_named=names_file(head))
+    return f"{head}?{safe_query}" if safe_query else head
 
 
 def _shown_folder(segment: str) -> str:
     """One folder or name of a local path; `session=1` and `session=2` stay two."""
     if not has_secrets(segment):
         return segment
-    shown = _NOT_SHOWN_FROM.split(segment, maxsplit=1)[0]
-    return shown if names_file(shown) else f"{shown}-{masked(segment)}"
+    prefix = _NOT_SHOWN_FROM.split(segment, maxsplit=1)[0]
+    return prefix if names_file(prefix) else f"{prefix}-{masked(segment)}"
 
 
 def _shown_fragment(text: str) -> str:
     """Of a text in which an address stands: its scheme, host and path."""
-    found = _ADDRESS.search(text)
-    if found is None:
+    match = _ADDRESS.search(text)
+    if match is None:
         return ""
-    scheme, rest = found.group(1).lower(), text[found.end() :]
+    scheme, rest = match.group(1).lower(), text[match.end() :]
     mark = _NOT_SHOWN_FROM.search(rest)
     head, tail = (rest, "") if mark is None else (rest[: mark.start()], rest[mark.start() :])
     if "@" in tail or holds_address(head):
@@ -273,7 +273,7 @@ def shown_text(text: str) -> str:
     """A text of strangers, without the secrets of addresses that stand in it."""
     if not _MAY_HOLD_ADDRESS.search(text) or not (holds_address(text) or has_secrets(text)):
         return text
-    return re.sub(r"\S+", lambda found: canonical_url(found.group()), text)
+    return re.sub(r"\S+", lambda match: canonical_url(match.group()), text)
 
 
 def host_of(url: str) -> str:
@@ -301,6 +301,6 @@ def _file_name(url: str) -> str:
         return local_path(url).name
     parts = _split(unescaped(url))
     pairs = (pair.partition("=") for pair in parts.query.split("&"))
-    named = (unquote(value) for key, _, value in pairs if unquote(key).lower() in NAME_PARAMETERS and value)
-    published = next(chain(named, [unquote(parts.path.rstrip("/"))]))
-    return _without_query(published.partition("?")[0].rsplit("/", 1)[-1])
+    parameter_names = (unquote(value) for key, _, value in pairs if unquote(key).lower() in NAME_PARAMETERS and value)
+    published_name = next(chain(parameter_names, [unquote(parts.path.rstrip("/"))]))
+    return _without_query(published_name.partition("?")[0].rsplit("/", 1)[-1])

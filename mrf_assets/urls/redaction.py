@@ -60,7 +60,7 @@ def unescaped(text: str) -> str:
     for _ in range(_ROUNDS):
         if "&" not in text or not _ENTITY.search(text):
             break
-        text = _ENTITY.sub(lambda found: html.unescape(found.group()), text)
+        text = _ENTITY.sub(lambda match: html.unescape(match.group()), text)
     return text
 
 
@@ -125,7 +125,7 @@ def shown_query(query: str, *, is_file_named: bool) -> str:
         is_sas="sig" in names,
         is_file_named=is_file_named or any(name in NAME_PARAMETERS for name in names),
     )
-    return "&".join(shown for pair in query.split("&") for shown in _shown_pair(pair, rules))
+    return "&".join(safe_pair for pair in query.split("&") for safe_pair in _shown_pair(pair, rules))
 
 
 def unshown_values(query: str) -> dict[str, str]:
@@ -186,9 +186,9 @@ def _shown_pair(pair: str, rules: _Rules) -> Iterator[str]:
 
 def _without_hidden(value: str, rules: _Rules) -> str:
     """A value that is an address itself, or holds further parameters, without what is secret of it."""
-    head, *hidden = _SEPARATOR.split(_LOGIN.sub(r"\1", value))
+    head, *parameters = _SEPARATOR.split(_LOGIN.sub(r"\1", value))
     name, is_pair, content = head.partition("=")
     if is_pair and rules.drops(name, content):
         head = ""
-    shown = [it for pair in hidden for it in _shown_pair(pair, rules)]
-    return "?".join(filter(None, [head, "&".join(shown)]))
+    safe_pairs = [it for pair in parameters for it in _shown_pair(pair, rules)]
+    return "?".join(filter(None, [head, "&".join(safe_pairs)]))

@@ -27,7 +27,7 @@ PRIVATE_DAGSTER = {
     "defs/private_dagster.py": """
         AssetCheckEvaluationTargetMaterializationData AssetCheckExecutionRecord AssetCheckExecutionRecordStatus
         AssetExecutionType BulkActionStatus BulkActionsFilter InstigatorType PartitionBackfill PartitionKeyFilter
-        SensorInstigatorData
+        SensorInstigatorData sqlite_event_log sqlite_run_storage
     """,
     "defs/run_launcher.py": """
         CanCancelExecutionRequest CanCancelExecutionResult CheckRunHealthResult ConfigurableClassData

@@ -10,7 +10,7 @@ the daemon starts within a minute.
 Dagster's records in SQLite are written by many processes at once, which wait for each other: its run storage for five
 seconds, its event log for thirty. Where a disk is busy for longer, the one error costs more than itself: the daemon
 that repeats failed runs goes on behind those that it was about to repeat. Importing this module, as the daemon and
-the code location do, lets every connection of the process wait a minute.
+the code location do, lets every connection of the process wait a minute, and keeps the engines of its storages.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from dagster._serdes import ConfigurableClassData, deserialize_value
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from mrf_assets.defs.private_dagster import keep_engines
 from mrf_assets.defs.processes import LOST, WORKER_TAG, is_orphan, is_still_running
 
 _ANSWER_SECONDS = 10
@@ -43,6 +44,9 @@ _STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
 
 # Without it the backfill daemon gives up a backfill, and cancels its queued runs, once its code server cannot load.
 os.environ["DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"] = "1"
+
+
+keep_engines()
 
 
 @event.listens_for(Engine, "connect")

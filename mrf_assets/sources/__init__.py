@@ -45,7 +45,7 @@ def read_source(
     location: str,
     open_url: Opener,
     options: SourceOptions | None = None,
-    tally: SourceCounts | None = None,
+    counts: SourceCounts | None = None,
 ) -> Iterator[FileTask]:
     """Yield the files of a source of any `SourceKind`, in order of first appearance, positions from 1.
 
@@ -58,6 +58,6 @@ def read_source(
     options = options or SourceOptions()
     check_options(kind, options)
     if kind == "url":
-        return read_url(location, options, tally)
-    read = {"csv": read_csv, "index": read_index, "urls": read_urls}[kind]
-    return read(location, open_url, options, tally)
+        return read_url(location, options, counts)
+    reader = {"csv": read_csv, "index": read_index, "urls": read_urls}[kind]
+    return reader(location, open_url, options, counts)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from mrf_assets.settings import NETWORK_ARGUMENTS, NETWORK_PATHS
 from mrf_assets.sources.lines import Problems, numbered_lines
-from mrf_assets.sources.lists import Filling, read_list
+from mrf_assets.sources.lists import ListBuilder, read_list
 from mrf_assets.sources.locations import PLAN_FIELDS, absolute_path, clean_plan, month_of, own_location, shown
 from mrf_assets.sources.options import SourceCounts, SourceOptions
 from mrf_assets.stream.raw_file import Opener
@@ -30,7 +30,7 @@ _NO_FILE = ("nothing", "blocked", "failed")  # into `status`, where a portal nam
 
 
 def read_csv(
-    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceCounts | None = None
+    location: Address | str, open_url: Opener, options: SourceOptions | None = None, counts: SourceCounts | None = None
 ) -> Iterator[FileTask]:
     """Yield the files of a CSV: column `file_url`, and where wanted the plan's and the file's own.
 
@@ -38,7 +38,7 @@ def read_csv(
     their plans), `network_id` (wins over the one in the name), `period` (YYYY-MM or a date),
     `description`, and the settings of the file's network that `settings.NETWORK_ARGUMENTS` names,
     such as `cpt_whitelist`; a CSV that came over the web may choose none of these. Other columns are
-    counted in the tally and ignored. Rows of `mrf discover` that are no rates are reported and
+    counted in `counts` and ignored. Rows of `mrf discover` that are no rates are reported and
     skipped. Fields are separated by comma, semicolon, tab or pipe, whichever makes most of the
     header. UTF-8, with a byte order mark or without; relative paths are taken from the CSV's own folder.
 
@@ -49,26 +49,26 @@ def read_csv(
     """
     address = own_location(Address.of(location))
 
-    def fill(filling: Filling) -> None:
+    def fill(builder: ListBuilder) -> None:
         _fill_from_csv(
-            filling, numbered_lines(address, filling.noting(open_url), filling.problems, filling.options.limits)
+            builder, numbered_lines(address, builder.noting(open_url), builder.problems, builder.options.limits)
         )
 
-    return read_list("csv", address, options, tally, fill)
+    return read_list("csv", address, options, counts, fill)
 
 
-def _fill_from_csv(filling: Filling, lines: Iterator[tuple[int, str]]) -> None:
+def _fill_from_csv(builder: ListBuilder, lines: Iterator[tuple[int, str]]) -> None:
     header_line, header = next(((number, text) for number, text in lines if text.strip()), (1, ""))
     delimiter = max(_DELIMITERS, key=lambda it: len(_column_names(header, it)))
     columns = _column_names(header, delimiter)
-    if not _header_is_usable(filling.problems, header_line, columns):
+    if not _header_is_usable(builder.problems, header_line, columns):
         return
     for column in columns:
         if column not in _COLUMNS:
-            filling.tally.ignore(shown_text(column))
-    for line, row in _rows(lines, header_line, delimiter, filling.problems):
+            builder.counts.ignore(shown_text(column))
+    for line, row in _rows(lines, header_line, delimiter, builder.problems):
         if any(it.strip() for it in row):
-            _fill_from_row(filling, line, columns, row)
+            _fill_from_row(builder, line, columns, row)
 
 
 def _column_names(header: str, delimiter: str) -> list[str]:
@@ -77,12 +77,12 @@ def _column_names(header: str, delimiter: str) -> list[str]:
 
 
 def _header_is_usable(problems: Problems, line: int, columns: list[str]) -> bool:
-    repeated = [column for column, count in Counter(columns).items() if count > 1 and column in _COLUMNS]
+    duplicates = [column for column, count in Counter(columns).items() if count > 1 and column in _COLUMNS]
     if "file_url" not in columns:
         problems.add(line, f"has no column file_url; {_columns_found(columns)}")
-    if repeated:
-        problems.add(line, f"names a column twice: {', '.join(repeated)}")
-    return "file_url" in columns and not repeated
+    if duplicates:
+        problems.add(line, f"names a column twice: {', '.join(duplicates)}")
+    return "file_url" in columns and not duplicates
 
 
 def _columns_found(columns: list[str]) -> str:
@@ -107,49 +107,49 @@ def _rows(
             yield header_line + reader.line_num, row
 
 
-def _fill_from_row(filling: Filling, line: int, columns: list[str], row: list[str]) -> None:
+def _fill_from_row(builder: ListBuilder, line: int, columns: list[str], row: list[str]) -> None:
     if len(row) > len(columns):  # a comma in a URL would cut it
-        filling.problems.add(line, f"has {len(row)} fields where the header has {len(columns)}; quote the field")
+        builder.problems.add(line, f"has {len(row)} fields where the header has {len(columns)}; quote the field")
         return
-    known = {column: value.strip() or None for column, value in zip(columns, row, strict=False)}
-    if all(column in known for column in _OF_DISCOVERY) and not is_private_host(host_of(known["portal"] or "")):
-        filling.tally.is_from_stranger = True  # the file is ours, and its addresses are a portal's
-    url, period = known.get("file_url"), known.get("period")
-    if _is_no_rates(filling, line, known):
+    cells = {column: value.strip() or None for column, value in zip(columns, row, strict=False)}
+    if all(column in cells for column in _OF_DISCOVERY) and not is_private_host(host_of(cells["portal"] or "")):
+        builder.counts.is_from_stranger = True  # the file is ours, and its addresses are a portal's
+    url, period = cells.get("file_url"), cells.get("period")
+    if _is_no_rates(builder, line, cells):
         return
     if url is None:
-        filling.problems.add(line, "has no file_url")
+        builder.problems.add(line, "has no file_url")
         return
     month = month_of(period)
     if period and month is None:
-        filling.problems.add(line, f"has the period {shown(period)}; YYYY-MM was expected")
+        builder.problems.add(line, f"has the period {shown(period)}; YYYY-MM was expected")
         return
-    arguments = {name: text for name in NETWORK_ARGUMENTS if (text := known.get(name))}
-    if arguments and filling.address.is_remote:  # not for strangers: what we read at home, how much memory we take
-        filling.problems.add(
+    arguments = {name: text for name in NETWORK_ARGUMENTS if (text := cells.get(name))}
+    if arguments and builder.address.is_remote:  # not for strangers: what we read at home, how much memory we take
+        builder.problems.add(
             line,
             f"has a {next(iter(arguments))}; a CSV that came over the web may choose no settings; download it, look at "
             "it, and pass the local copy",
         )
         return
     for name in (it for it in NETWORK_PATHS if it in arguments and not holds_address(arguments[it])):
-        arguments[name] = absolute_path(local_path(filling.address.real).parent / arguments[name])
-    has_plan = any(known.get(name) for name in PLAN_FIELDS)
-    plans = [clean_plan(known, filling.tally)] if has_plan else []
-    filling.add(line, url, plans, known={**known, "period": month}, extra_args=arguments)
+        arguments[name] = absolute_path(local_path(builder.address.real).parent / arguments[name])
+    has_plan = any(cells.get(name) for name in PLAN_FIELDS)
+    plans = [clean_plan(cells, builder.counts)] if has_plan else []
+    builder.add(line, url, plans, attributes={**cells, "period": month}, extra_args=arguments)
 
 
-def _is_no_rates(filling: Filling, line: int, known: Mapping[str, str | None]) -> bool:
+def _is_no_rates(builder: ListBuilder, line: int, cells: Mapping[str, str | None]) -> bool:
     """Whether a row of `mrf discover` is of something else; it is told, and stops nothing."""
-    url, kind, where = known.get("file_url"), known.get("kind"), f"line {line}"
-    if url is None and known.get("status") in _NO_FILE:
-        filling.tally.report(where, f"names no file: {known.get('reason') or known['status']}")
+    url, kind, where = cells.get("file_url"), cells.get("kind"), f"line {line}"
+    if url is None and cells.get("status") in _NO_FILE:
+        builder.counts.report(where, f"names no file: {cells.get('reason') or cells['status']}")
         return True
     if url is None or kind not in _NO_RATES:
         return False
     if kind == "allowed_amounts":
-        filling.spool.allowed_amount_file(url)
+        builder.spool.allowed_amount_file(url)
     else:
         hint = "; ingest it with --source index" if kind == "table_of_contents" else ""
-        filling.tally.report(where, f"is a {kind} and no rates{hint}")
+        builder.counts.report(where, f"is a {kind} and no rates{hint}")
     return True

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mrf_assets.sources.lists import Filling, read_list
+from mrf_assets.sources.lists import ListBuilder, read_list
 from mrf_assets.sources.locations import absolute_path, month_of, shown
 from mrf_assets.sources.options import SourceCounts, SourceOptions
 from mrf_assets.tasks import FileTask, Plan
@@ -30,7 +30,7 @@ class SourceFile:
 
 
 def read_files(
-    files: Iterable[SourceFile], options: SourceOptions | None = None, tally: SourceCounts | None = None
+    files: Iterable[SourceFile], options: SourceOptions | None = None, counts: SourceCounts | None = None
 ) -> Iterator[FileTask]:
     """Yield the tasks of files, in order, for `execute_batch` and `pipeline.ingest`. Nothing is opened.
 
@@ -38,23 +38,23 @@ def read_files(
         SourceProblems: All problems with the number of their file, before the first task.
     """
 
-    def fill(filling: Filling) -> None:
+    def fill(builder: ListBuilder) -> None:
         for number, file in enumerate(files, start=1):
-            _fill_from_file(filling, f"file {number}", file)
+            _fill_from_file(builder, f"file {number}", file)
 
-    return read_list("files", Address(absolute_path(Path("input"))), options, tally, fill)
+    return read_list("files", Address(absolute_path(Path("input"))), options, counts, fill)
 
 
-def _fill_from_file(filling: Filling, where: str, file: SourceFile) -> None:
+def _fill_from_file(builder: ListBuilder, where: str, file: SourceFile) -> None:
     month = month_of(file.period)
     if file.period and month is None:
-        filling.problems.add(where, f"has the period {shown(file.period)}; YYYY-MM was expected")
+        builder.problems.add(where, f"has the period {shown(file.period)}; YYYY-MM was expected")
         return
-    known = {
+    attributes = {
         "network_id": file.network_id,
         "period": month,
         "description": file.description,
         "output_prefix": file.output_prefix,
     }
-    plans = (*filling.options.plans, *file.plans)
-    filling.add(where, file.url.strip(), plans, known=known, extra_args=file.extra_args)
+    plans = (*builder.options.plans, *file.plans)
+    builder.add(where, file.url.strip(), plans, attributes=attributes, extra_args=file.extra_args)

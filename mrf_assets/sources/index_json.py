@@ -34,7 +34,7 @@ _NO_INDEX = {
 
 
 def read_index(
-    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceCounts | None = None
+    location: Address | str, open_url: Opener, options: SourceOptions | None = None, counts: SourceCounts | None = None
 ) -> Iterator[FileTask]:
     """Yield the in-network files of a CMS table of contents (schema v1 or v2, whatever it claims).
 
@@ -42,7 +42,7 @@ def read_index(
     and add plans. Only `options.structures` stops early, and then knows no later plans and no
     later collisions of network ids. Memory is flat but for the plans of one task.
 
-    A location that is no address ("Missing file" is one payer's) is reported in the tally and does
+    A location that is no address ("Missing file" is one payer's) is reported in the counts and does
     not stop the rest.
 
     Raises:
@@ -54,40 +54,40 @@ def read_index(
 
     Source: CMSgov/price-transparency-guide, table-of-contents, v1.0.0 to v2.2.0.
     """
-    options, tally = options or SourceOptions(), tally or SourceCounts()
+    options, counts = options or SourceOptions(), counts or SourceCounts()
     address = own_location(Address.of(location))
     with temporary_spool(options) as spool:
         with open_url(address) as raw:
-            tally.is_from_stranger = not raw.is_private
+            counts.is_from_stranger = not raw.is_private
             file = open_json(raw, limits=options.limits)
-            with json_events(file.blocks(), str(address), tally.repairs, options.limits) as events:
-                _Index(address, spool, tally, options).read(events)
-            tally.repairs.update(file.repairs)
-        spool.count_allowed_amounts(tally)
-        tally.index_period = identify(address.real).period or month_of(tally.last_updated_on)
-        spool.assign(tally)
-        if not tally.files:
-            raise SourceProblems(address, _why_no_file(tally))
-        if not tally.tasks:
+            with json_events(file.blocks(), str(address), counts.repairs, options.limits) as events:
+                _Index(address, spool, counts, options).read(events)
+            counts.repairs.update(file.repairs)
+        spool.count_allowed_amounts(counts)
+        counts.index_period = identify(address.real).period or month_of(counts.last_updated_on)
+        spool.assign(counts)
+        if not counts.files:
+            raise SourceProblems(address, _why_no_file(counts))
+        if not counts.tasks:
             what = f"no structure with in-network files has a plan with {options.match!r} in it; try less text"
             raise SourceProblems(address, (Problem("match", what),))
-        for task in spool.tasks(tally.index_period):
-            yield replace(task, index_address=address, is_from_stranger=tally.is_from_stranger)
+        for task in spool.tasks(counts.index_period):
+            yield replace(task, index_address=address, is_from_stranger=counts.is_from_stranger)
 
 
-def _why_no_file(tally: SourceCounts) -> tuple[Problem, ...]:
-    found = f"{tally.structures} reporting structures, {tally.allowed_amount_files} allowed-amount files"
-    return (*tally.problems, Problem("reporting_structure", f"names no usable in-network file ({found})"))
+def _why_no_file(counts: SourceCounts) -> tuple[Problem, ...]:
+    numbers = f"{counts.structures} reporting structures, {counts.allowed_amount_files} allowed-amount files"
+    return (*counts.problems, Problem("reporting_structure", f"names no usable in-network file ({numbers})"))
 
 
 class _Index:
     """One pass over a table of contents: each method takes one JSON value off the events."""
 
-    def __init__(self, address: Address, spool: Spool, tally: SourceCounts, options: SourceOptions) -> None:
+    def __init__(self, address: Address, spool: Spool, counts: SourceCounts, options: SourceOptions) -> None:
         self._address = address
-        self._spool, self._tally, self._options = spool, tally, options
+        self._spool, self._counts, self._options = spool, counts, options
         self._is_index = False
-        self._wanted = (options.match or "").casefold()
+        self._match_text = (options.match or "").casefold()
         self._usable = lru_cache(1 << 15)(usable_location)
 
     def read(self, events: Iterator[Event]) -> None:
@@ -109,14 +109,14 @@ class _Index:
                 return
         next(events, None)  # lets the parser object to what comes after the end
         if not self._is_index:
-            found = ", ".join(keys) or "nothing"
-            raise self._fail(f"is no table of contents: reporting_structure is missing, its keys are {found}")
+            key_names = ", ".join(keys) or "nothing"
+            raise self._fail(f"is no table of contents: reporting_structure is missing, its keys are {key_names}")
 
     def _fail(self, what: str) -> SourceProblems:
         return SourceProblems(self._address, (Problem("root", what),))
 
     def _enough(self) -> bool:
-        return self._options.structures is not None and self._tally.structures >= self._options.structures
+        return self._options.structures is not None and self._counts.structures >= self._options.structures
 
     def _root_value(self, key: str, events: Iterator[Event]) -> None:
         if key in _NO_INDEX:
@@ -128,12 +128,12 @@ class _Index:
                 if self._enough():
                     return
         elif key in _HEADER:
-            setattr(self._tally, key, self._text(next(events), events))
+            setattr(self._counts, key, self._text(next(events), events))
         elif key in _ALLOWED:
-            self._tally.repairs["allowed_amount_file_at_root"] += 1
+            self._counts.repairs["allowed_amount_file_at_root"] += 1
             self._allowed(key, key, events)
         else:
-            self._tally.ignore(key)
+            self._counts.ignore(key)
             self._skip(next(events), events)
 
     def _elements(self, key: str, events: Iterator[Event]) -> Iterator[tuple[int, Event]]:
@@ -143,47 +143,47 @@ class _Index:
             yield from enumerate(iter(lambda: next(events), ("end_array", None)))
         elif first[0] != "null":
             if key != "allowed_amount_file":  # the only one that CMS wants single
-                self._tally.repairs[f"{key}_not_a_list"] += 1
+                self._counts.repairs[f"{key}_not_a_list"] += 1
             yield 0, first
 
     def _structure(self, where: str, first: Event, events: Iterator[Event]) -> None:
-        self._tally.structures += 1
+        self._counts.structures += 1
         if first[0] != "start_map":
-            self._tally.report(where, "is no object")
+            self._counts.report(where, "is no object")
             self._skip(first, events)
             return
         files: set[int] = set()
         plans: set[int] = set()
-        selected = self._options.match is None
+        is_selected = self._options.match is None
         for _, key in iter(lambda: next(events), ("end_map", None)):
             if key == "reporting_plans":
                 for plan in self._plans(where, events):
                     plans.add(self._spool.plan(plan))
-                    selected = selected or _matches(plan, self._wanted)
+                    is_selected = is_selected or _matches(plan, self._match_text)
             elif key == "in_network_files":
                 files.update(self._files(f"{where}.{key}", key, events))
             elif key in _ALLOWED:
                 self._allowed(f"{where}.{key}", key, events)
             else:
-                self._tally.ignore(key)
+                self._counts.ignore(key)
                 self._skip(next(events), events)
-        self._tally.structures_selected += selected
-        if selected:
+        self._counts.structures_selected += is_selected
+        if is_selected:
             self._spool.link(files, plans)
 
     def _plans(self, where: str, events: Iterator[Event]) -> Iterator[Plan]:
         for number, first in self._elements("reporting_plans", events):
             if first[0] != "start_map":
-                self._tally.report(f"{where}.reporting_plans[{number}]", "is no object")
+                self._counts.report(f"{where}.reporting_plans[{number}]", "is no object")
                 self._skip(first, events)
                 continue
-            yield clean_plan(self._flat_object(PLAN_FIELDS, events), self._tally)
+            yield clean_plan(self._flat_object(PLAN_FIELDS, events), self._counts)
 
     def _files(self, where: str, key: str, events: Iterator[Event]) -> Iterator[int]:
         for number, first in self._elements(key, events):
             url, description = self._location(f"{where}[{number}]", first, events)
             if url is not None:
-                self._tally.locations += 1
+                self._counts.locations += 1
                 file_id = self._spool.file(url)
                 if description:
                     self._spool.describe(file_id, description)
@@ -200,42 +200,42 @@ class _Index:
         if first[0] == "start_map":
             entry = self._flat_object(("location", "description"), events)
         else:
-            self._tally.repairs["file_entry_not_an_object"] += 1
+            self._counts.repairs["file_entry_not_an_object"] += 1
             entry = {"location": self._text(first, events)}
         location = entry.get("location")
         if not location or not location.strip():
-            self._tally.report(where, "has no location")
+            self._counts.report(where, "has no location")
             return None, None
         if location != location.strip():
-            self._tally.repairs["location_trimmed"] += 1
+            self._counts.repairs["location_trimmed"] += 1
         try:
             return self._usable(location.strip(), self._address.real), entry.get("description")
         except Unusable as reason:
-            self._tally.report(where, str(reason))
+            self._counts.report(where, str(reason))
             return None, None
 
-    def _flat_object(self, known: tuple[str, ...], events: Iterator[Event]) -> dict[str, str | None]:
+    def _flat_object(self, names: tuple[str, ...], events: Iterator[Event]) -> dict[str, str | None]:
         """The known texts of an object whose `start_map` is taken."""
-        found: dict[str, str | None] = {}
+        texts: dict[str, str | None] = {}
         for _, key in iter(lambda: next(events), ("end_map", None)):
-            if key in known:
-                found[key] = self._text(next(events), events)
+            if key in names:
+                texts[key] = self._text(next(events), events)
             else:
-                self._tally.ignore(key)
+                self._counts.ignore(key)
                 self._skip(next(events), events)
-        return found
+        return texts
 
     def _text(self, first: Event, events: Iterator[Event]) -> str | None:
         event, value = first
         if event == "string":
             if len(value) > _MAX_CHARACTERS:
-                self._tally.repairs["text_cut"] += 1
+                self._counts.repairs["text_cut"] += 1
             return str(value[:_MAX_CHARACTERS])
         if event == "number":
-            self._tally.repairs["number_for_text"] += 1
+            self._counts.repairs["number_for_text"] += 1
             return str(value)
         if event != "null":
-            self._tally.repairs["value_dropped"] += 1
+            self._counts.repairs["value_dropped"] += 1
             self._skip(first, events)
         return None
 
@@ -249,10 +249,10 @@ class _Index:
                 raise TooDeepError
 
 
-def _matches(plan: Plan, wanted: str) -> bool:
+def _matches(plan: Plan, pattern: str) -> bool:
     """Whether name, id, issuer or sponsor have the text; EINs with and without hyphen are equal."""
     texts = (plan.plan_name, plan.issuer_name, plan.plan_sponsor_name, plan.plan_id)
-    if any(wanted in text.casefold() for text in texts if text):
+    if any(pattern in text.casefold() for text in texts if text):
         return True
-    bare = wanted.replace("-", "")
+    bare = pattern.replace("-", "")
     return bare.isdecimal() and bare in (plan.plan_id or "").replace("-", "")

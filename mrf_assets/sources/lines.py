@@ -21,20 +21,20 @@ class Problems:
     """Collects what is wrong with a list, to tell all of it at once."""
 
     def __init__(self, source: Address | str) -> None:
-        self._source, self._found = source, list[Problem]()
+        self._source, self._problems = source, list[Problem]()
 
     def add(self, where: int | str, what: str) -> None:
         """Note a problem of a line, or of something else that has a name."""
         place = f"line {where}" if isinstance(where, int) else where
-        self._found.append(Problem(place, what))
-        if len(self._found) >= _MAX_PROBLEMS:
-            self._found.append(Problem(place, "reading stopped here; is this a list of files?"))
+        self._problems.append(Problem(place, what))
+        if len(self._problems) >= _MAX_PROBLEMS:
+            self._problems.append(Problem(place, "reading stopped here; is this a list of files?"))
             self.settle()
 
     def settle(self) -> None:
         """Raise `SourceProblems` if there are any."""
-        if self._found:
-            raise SourceProblems(self._source, tuple(self._found))
+        if self._problems:
+            raise SourceProblems(self._source, tuple(self._problems))
 
 
 def numbered_lines(address: Address, open_url: Opener, problems: Problems, limits: Limits) -> Iterator[tuple[int, str]]:

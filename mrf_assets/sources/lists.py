@@ -26,13 +26,13 @@ from mrf_assets.urls.address import Address
 
 
 def read_urls(
-    location: Address | str, open_url: Opener, options: SourceOptions | None = None, tally: SourceCounts | None = None
+    location: Address | str, open_url: Opener, options: SourceOptions | None = None, counts: SourceCounts | None = None
 ) -> Iterator[FileTask]:
     """Yield the files of a list: one URL or path per line; blank lines and lines that begin with `#` are skipped.
 
     Files that are called as allowed-amounts files are counted and left out, as those of an index are.
     Relative paths are taken from the list's own folder. Repeated URLs, their signatures aside, are
-    one file: `tally.locations` less `tally.files` says how many were.
+    one file: `counts.locations` less `counts.files` says how many were.
 
     Raises:
         SourceProblems: All problems with their line numbers, before the first task.
@@ -41,19 +41,19 @@ def read_urls(
     """
     address = own_location(Address.of(location))
 
-    def fill(filling: Filling) -> None:
-        for number, text in numbered_lines(address, filling.noting(open_url), filling.problems, filling.options.limits):
+    def fill(builder: ListBuilder) -> None:
+        for number, text in numbered_lines(address, builder.noting(open_url), builder.problems, builder.options.limits):
             entry = text.strip()
             if entry.startswith(("{", "[")):  # a whole index in one line would pass as a path, and be shown as one
-                filling.problems.add(number, "is JSON and no URL; ingest an index with --source index")
+                builder.problems.add(number, "is JSON and no URL; ingest an index with --source index")
             elif entry and not entry.startswith("#"):
-                filling.add(number, entry, filling.options.plans)
+                builder.add(number, entry, builder.options.plans)
 
-    return read_list("urls", address, options, tally, fill)
+    return read_list("urls", address, options, counts, fill)
 
 
 def read_url(
-    location: str, options: SourceOptions | None = None, tally: SourceCounts | None = None
+    location: str, options: SourceOptions | None = None, counts: SourceCounts | None = None
 ) -> Iterator[FileTask]:
     """Yield the one file at a URL or a local path, without opening it.
 
@@ -63,21 +63,21 @@ def read_url(
     location = location.strip()
     beside = Address(absolute_path(Path("input")))  # relative paths are taken from the working folder
 
-    def fill(filling: Filling) -> None:
-        filling.add("--input", location, filling.options.plans)
+    def fill(builder: ListBuilder) -> None:
+        builder.add("--input", location, builder.options.plans)
 
-    return read_list("url", beside, options, tally, fill)
+    return read_list("url", beside, options, counts, fill)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filling:
+class ListBuilder:
     """A list while it is read."""
 
     kind: SourceKind | Literal["files"]
     address: Address  # its own
     options: SourceOptions
     spool: Spool
-    tally: SourceCounts
+    counts: SourceCounts
     problems: Problems
 
     def noting(self, open_url: Opener) -> Opener:
@@ -86,7 +86,7 @@ class Filling:
         @contextmanager
         def opened(address: Address) -> Iterator[RawFile]:
             with open_url(address) as raw:
-                self.tally.is_from_stranger = not raw.is_private
+                self.counts.is_from_stranger = not raw.is_private
                 yield raw
 
         return opened
@@ -97,17 +97,17 @@ class Filling:
         location: str,
         plans: Iterable[Plan],
         *,
-        known: Mapping[str, str | None] | None = None,
+        attributes: Mapping[str, str | None] | None = None,
         extra_args: Mapping[str, str] | None = None,
     ) -> None:
         """Take one file, or note its problem.
 
-        `known` of it may be `network_id`, `period`, `description` and `output_prefix`; `extra_args` are settings of its
-        network, see `settings.NETWORK_ARGUMENTS`.
+        `attributes` of it may be `network_id`, `period`, `description` and `output_prefix`; `extra_args` are settings
+        of its network, see `settings.NETWORK_ARGUMENTS`.
         """
-        known, extra_args = known or {}, extra_args or {}
-        named = known.get("network_id") or self.options.network_id
-        for name, text in {"network_id": named or "", **extra_args}.items():
+        attributes, extra_args = attributes or {}, extra_args or {}
+        network_id = attributes.get("network_id") or self.options.network_id
+        for name, text in {"network_id": network_id or "", **extra_args}.items():
             if holds_address(text):
                 self.problems.add(where, f"has the address {shown(text)} as its {name}; is a column out of place?")
                 return
@@ -118,15 +118,15 @@ class Filling:
                 self.spool.allowed_amount_file(url)
                 return
             _require_usable(tuple(sorted(extra_args.items())))
-            file_id = self.spool.file(url, named, known.get("period"))
-            self.spool.bring_along(file_id, known.get("output_prefix"), extra_args)
+            file_id = self.spool.file(url, network_id, attributes.get("period"))
+            self.spool.bring_along(file_id, attributes.get("output_prefix"), extra_args)
         except (Unusable, SettingError) as reason:
             self.problems.add(where, str(reason))
             return
-        if description := known.get("description"):
+        if description := attributes.get("description"):
             self.spool.describe(file_id, description)
         self.spool.link({file_id}, {self.spool.plan(plan) for plan in plans})
-        self.tally.locations += 1
+        self.counts.locations += 1
 
 
 @lru_cache(1 << 10)  # the rows of a list have the same few, and each check takes as long as all else of a row
@@ -134,9 +134,9 @@ def _require_usable(extra_args: tuple[tuple[str, str], ...]) -> None:
     Settings().with_arguments(dict(extra_args))
 
 
-def _why_no_file(tally: SourceCounts) -> str:
-    if tally.allowed_amount_files:
-        return f"names no in-network file, but {tally.allowed_amount_files} allowed-amounts file(s)"
+def _why_no_file(counts: SourceCounts) -> str:
+    if counts.allowed_amount_files:
+        return f"names no in-network file, but {counts.allowed_amount_files} allowed-amounts file(s)"
     return "names no file; at least one URL was expected"
 
 
@@ -144,19 +144,19 @@ def read_list(
     kind: SourceKind | Literal["files"],
     address: Address,
     options: SourceOptions | None,
-    tally: SourceCounts | None,
-    fill: Callable[[Filling], None],
+    counts: SourceCounts | None,
+    fill: Callable[[ListBuilder], None],
 ) -> Iterator[FileTask]:
     """Fill a spool with `fill`; tell its problems all at once, or yield the tasks."""
-    options, tally = options or SourceOptions(), tally or SourceCounts()
+    options, counts = options or SourceOptions(), counts or SourceCounts()
     source = address if kind in {"csv", "urls"} else kind
     problems = Problems(source)
     with temporary_spool(options) as spool:
-        fill(Filling(kind=kind, address=address, options=options, spool=spool, tally=tally, problems=problems))
+        fill(ListBuilder(kind=kind, address=address, options=options, spool=spool, counts=counts, problems=problems))
         problems.settle()
-        spool.count_allowed_amounts(tally)
-        spool.assign(tally)
-        if not tally.files:
-            raise SourceProblems(source, (Problem("line 1", _why_no_file(tally)),))
+        spool.count_allowed_amounts(counts)
+        spool.assign(counts)
+        if not counts.files:
+            raise SourceProblems(source, (Problem("line 1", _why_no_file(counts)),))
         for task in spool.tasks(None):
-            yield replace(task, is_from_stranger=tally.is_from_stranger)
+            yield replace(task, is_from_stranger=counts.is_from_stranger)

@@ -146,18 +146,18 @@ def own_location(address: Address) -> Address:
     return address if address.is_remote else Address(absolute_path(local_path(address.real)))
 
 
-def clean_plan(raw: Mapping[str, str | None], tally: SourceCounts) -> Plan:
+def clean_plan(raw: Mapping[str, str | None], counts: SourceCounts) -> Plan:
     """A plan as given, but trimmed, blank as null, and the two enumerations in lower case (CMS v2)."""
     texts = {name: (raw.get(name) or "").strip() or None for name in PLAN_FIELDS}
     for name in ("plan_id_type", "plan_market_type"):
-        given = texts[name]
-        if given and given != given.lower():
-            tally.repairs[f"{name}_case"] += 1
-            texts[name] = given.lower()
+        text = texts[name]
+        if text and text != text.lower():
+            counts.repairs[f"{name}_case"] += 1
+            texts[name] = text.lower()
     return Plan(**texts)
 
 
 def month_of(text: str | None) -> str | None:
     """YYYY-MM of a date, if it is one."""
-    found = re.match(r"(20\d\d-(?:0[1-9]|1[0-2]))(?!\d)", text or "")
-    return found.group(1) if found else None
+    match = re.match(r"(20\d\d-(?:0[1-9]|1[0-2]))(?!\d)", text or "")
+    return match.group(1) if match else None

@@ -1,6 +1,6 @@
 """What a caller may say about a source besides where it is, and what was found in it.
 
-The readers take the options as they are (here alone it is checked what fits together), and fill the tally, whose
+The readers take the options as they are (here alone it is checked what fits together), and fill the counts, whose
 size has a bound whatever the source holds.
 """
 

@@ -118,7 +118,7 @@ class Spool:
         """Drop everything."""
         self._db.close()
 
-    def _file(self, url: str, named: str | None = None, period: str | None = None) -> int:
+    def _file(self, url: str, explicit_id: str | None = None, period: str | None = None) -> int:
         """The id of a file, new or known; what later mentions know of it is added.
 
         Raises:
@@ -129,18 +129,18 @@ class Spool:
         if row is None:
             return self._insert(
                 "INSERT INTO file (canonical, url, named, period, key) VALUES (?, ?, ?, ?, ?)",
-                (canonical, url, named, period, partition_key(_identity(canonical, named, period))),
+                (canonical, url, explicit_id, period, partition_key(_identity(canonical, explicit_id, period))),
             )
         if url != row[3]:
             doubts = ((name, _digest(url.encode())) for name in unshown_differences(row[3], url))
             self._db.executemany("INSERT OR IGNORE INTO doubtful VALUES (?, ?)", doubts)
-        for what, before, now in (("network_id", row[0], named), ("period", row[1], period)):
+        for what, before, now in (("network_id", row[0], explicit_id), ("period", row[1], period)):
             if before and now and before != now:
                 raise Unusable(f"{shown(url)} has the {what} {now!r} here and {before!r} above")
-        known = (named or row[0], period or row[1])
-        if known != row[:2]:
-            key = partition_key(_identity(canonical, *known))
-            self._db.execute("UPDATE file SET named = ?, period = ?, key = ? WHERE id = ?", (*known, key, row[2]))
+        identity = (explicit_id or row[0], period or row[1])
+        if identity != row[:2]:
+            key = partition_key(_identity(canonical, *identity))
+            self._db.execute("UPDATE file SET named = ?, period = ?, key = ? WHERE id = ?", (*identity, key, row[2]))
         return int(row[2])
 
     def _describe(self, file_id: int, description: str) -> None:
@@ -168,18 +168,18 @@ class Spool:
     def _plan(self, plan: Plan) -> int:
         values = astuple(plan)
         digest = _digest(json.dumps(values).encode())
-        known = self._known("plan", digest)
-        return known or self._insert("INSERT INTO plan VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", (digest, *values))
+        plan_id = self._existing_id("plan", digest)
+        return plan_id or self._insert("INSERT INTO plan VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", (digest, *values))
 
     def _allowed_amount_file(self, url: str) -> None:
         """Note a file that is not ingested."""
         self._db.execute("INSERT OR IGNORE INTO allowed_amount_file VALUES (?)", (canonical_url(url),))
 
-    def count_allowed_amounts(self, tally: SourceCounts) -> None:
+    def count_allowed_amounts(self, counts: SourceCounts) -> None:
         """How many different ones were noted, with examples."""
-        tally.allowed_amount_files = self._db.execute("SELECT count(*) FROM allowed_amount_file").fetchone()[0]
+        counts.allowed_amount_files = self._db.execute("SELECT count(*) FROM allowed_amount_file").fetchone()[0]
         rows = self._db.execute("SELECT canonical FROM allowed_amount_file ORDER BY 1 LIMIT ?", (EXAMPLES,))
-        tally.allowed_amount_examples = tuple(canonical for (canonical,) in rows)
+        counts.allowed_amount_examples = tuple(canonical for (canonical,) in rows)
 
     def link(self, file_ids: set[int], plan_ids: set[int]) -> None:
         """Every one of the plans uses every one of the files; these files are wanted."""
@@ -190,8 +190,8 @@ class Spool:
     def _set(self, kind: str, members: set[int]) -> int:
         ids = array("q", sorted(members))
         digest = _digest(ids.tobytes())
-        if known := self._known(f"{kind}_set", digest):
-            return known
+        if existing_id := self._existing_id(f"{kind}_set", digest):
+            return existing_id
         set_id = self._insert(f"INSERT INTO {kind}_set (digest) VALUES (?)", (digest,))  # noqa: S608 - our own names
         self._db.executemany(
             f"INSERT INTO {kind}_set_member (set_id, {kind}_id) VALUES (?, ?)",  # noqa: S608 - our own names
@@ -199,44 +199,44 @@ class Spool:
         )
         return set_id
 
-    def _known(self, table: str, digest: bytes) -> int | None:
+    def _existing_id(self, table: str, digest: bytes) -> int | None:
         row = self._db.execute(f"SELECT id FROM {table} WHERE digest = ?", (digest,)).fetchone()  # noqa: S608 - our own names
         return row and int(row[0])
 
     def _insert(self, statement: str, values: tuple[object, ...]) -> int:
         return self._db.execute(statement, values).lastrowid or 0
 
-    def assign(self, tally: SourceCounts) -> None:
+    def assign(self, counts: SourceCounts) -> None:
         """Name the networks, one group of equal keys at a time, and count. Nothing may be added after it."""
-        for cached in (self.file, self.plan, self.describe, self.allowed_amount_file):
-            cached.cache_clear()  # the tasks may be worked off for days
+        for method in (self.file, self.plan, self.describe, self.allowed_amount_file):
+            method.cache_clear()  # the tasks may be worked off for days
         rows = self._db.execute("SELECT key, id, canonical, named, period FROM file ORDER BY key, canonical")
         for _, group in groupby(rows, key=lambda row: row[0]):
             ids: dict[str, int] = {}
             identities: dict[str, NetworkIdentity] = {}
-            for _, file_id, canonical, named, period in group:
-                ids[canonical], identities[canonical] = file_id, _identity(canonical, named, period)
-            assigned = assign_keys(identities)
+            for _, file_id, canonical, explicit_id, period in group:
+                ids[canonical], identities[canonical] = file_id, _identity(canonical, explicit_id, period)
+            assignments = assign_keys(identities)
             self._db.executemany(
                 "INSERT INTO assigned VALUES (?, ?, ?, ?)",
                 (
                     (ids[url], ids[it.mirror_of or url], it.network_id, it.identity.parts)
-                    for url, it in assigned.items()
+                    for url, it in assignments.items()
                 ),
             )
-            tally.files += len(assigned)
-            tally.mirrors += sum(it.mirror_of is not None for it in assigned.values())
-            tally.rules.update(it.identity.rule for it in assigned.values())
+            counts.files += len(assignments)
+            counts.mirrors += sum(it.mirror_of is not None for it in assignments.values())
+            counts.rules.update(it.identity.rule for it in assignments.values())
         self._db.execute("CREATE INDEX assigned_head ON assigned (head)")
-        tally.tasks = sum(1 for _ in self._heads())
-        self._tell_doubtful(tally)
+        counts.tasks = sum(1 for _ in self._heads())
+        self._tell_doubtful(counts)
 
-    def _tell_doubtful(self, tally: SourceCounts) -> None:
+    def _tell_doubtful(self, counts: SourceCounts) -> None:
         """Warn of addresses that became one file, as they differ in secrets alone, and may be several."""
         (count,) = self._db.execute("SELECT count(DISTINCT digest) FROM doubtful").fetchone()
         rows = self._db.execute("SELECT DISTINCT parameter FROM doubtful ORDER BY 1 LIMIT ?", (_NAMES_TOLD,))
         if count:
-            tally.report_first(
+            counts.report_first(
                 "addresses",
                 f"{count} differ from others in {', '.join(name for (name,) in rows)} alone, which may be a secret and "
                 "tells no files apart; if they are different files, download them and pass the local copies",
@@ -262,12 +262,12 @@ class Spool:
         """Yield the wanted files in order of first appearance."""
         for position, head in enumerate(self._heads(), start=1):
             members = self._db.execute(_MEMBERS, (head,)).fetchall()
-            canonical, url, _, named, period, network_id, parts, *_ = members[0]
+            canonical, url, _, explicit_id, period, network_id, parts, *_ = members[0]
             prefix = next((member[7] for member in members if member[7]), self._options.prefix)
             yield FileTask(
                 address=Address(url),
                 network_id=network_id,
-                identity=replace(_identity(canonical, named, period), parts=parts),
+                identity=replace(_identity(canonical, explicit_id, period), parts=parts),
                 position=position,
                 output_prefix=f"{prefix}_{network_id}" if prefix else network_id,
                 description=next((member[2] for member in members if member[2]), None),
@@ -282,6 +282,6 @@ def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _identity(canonical: str, named: str | None, period: str | None) -> NetworkIdentity:
-    identity = explicit_identity(canonical, named) if named else identify(canonical)
+def _identity(canonical: str, explicit_id: str | None, period: str | None) -> NetworkIdentity:
+    identity = explicit_identity(canonical, explicit_id) if explicit_id else identify(canonical)
     return replace(identity, period=period) if period else identity

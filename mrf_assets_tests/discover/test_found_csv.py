@@ -69,17 +69,17 @@ def test_what_was_found_can_be_run(tmp_path: Path) -> None:
     ]
     second = rates("2026-11_302_42B0_in-network-rates.json.gz")
     write_found([result(rates(), *others, second), result(reason="HTTP 403")], path)
-    tally = SourceCounts()
+    counts = SourceCounts()
 
-    tasks = list(read_csv(str(path), partial(open_url), tally=tally))
+    tasks = list(read_csv(str(path), partial(open_url), counts=counts))
 
     assert ["bcbsa~302_42a0", "bcbsa~302_42b0"] == [task.network_id for task in tasks]
     assert SECRET in tasks[0].address.real
-    assert 1 == tally.allowed_amount_files
+    assert 1 == counts.allowed_amount_files
     assert [
         "line 3: is a table_of_contents and no rates; ingest it with --source index",
         "line 6: names no file: links: HTTP 403",
-    ] == [str(problem) for problem in tally.problems]
+    ] == [str(problem) for problem in counts.problems]
 
 
 def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -82,23 +82,23 @@ def toc(*structures: object, **more: object) -> bytes:
 def read_toc(
     data: bytes, options: SourceOptions | None = None, location: str = INDEX
 ) -> tuple[list[FileTask], SourceCounts]:
-    """The tasks and the tally of an index."""
-    tally = SourceCounts()
-    return list(read_index(location, FakeOpener({location: data}), options, tally)), tally
+    """The tasks and the counts of an index."""
+    counts = SourceCounts()
+    return list(read_index(location, FakeOpener({location: data}), options, counts)), counts
 
 
 def read_list(data: bytes | str, options: SourceOptions | None = None) -> tuple[list[FileTask], SourceCounts]:
-    """The tasks and the tally of a URL list."""
-    tally, location = SourceCounts(), "https://h.example/list.txt"
+    """The tasks and the counts of a URL list."""
+    counts, location = SourceCounts(), "https://h.example/list.txt"
     data = data.encode() if isinstance(data, str) else data
-    return list(read_urls(location, FakeOpener({location: data}), options, tally)), tally
+    return list(read_urls(location, FakeOpener({location: data}), options, counts)), counts
 
 
 def read_rows(data: bytes | str, options: SourceOptions | None = None) -> tuple[list[FileTask], SourceCounts]:
-    """The tasks and the tally of a CSV."""
-    tally, location = SourceCounts(), "https://h.example/files.csv"
+    """The tasks and the counts of a CSV."""
+    counts, location = SourceCounts(), "https://h.example/files.csv"
     data = data.encode() if isinstance(data, str) else data
-    return list(read_csv(location, FakeOpener({location: data}), options, tally)), tally
+    return list(read_csv(location, FakeOpener({location: data}), options, counts)), counts
 
 
 def failure(kind: type[E_], action: Callable[[], object]) -> E_:
@@ -125,17 +125,17 @@ def never_opened(address: Address) -> Any:  # noqa: ANN401 - it never returns
 def test_cms_example_gives_its_files(samples: Path, version: str) -> None:
     """The example index of every schema generation is read from disk, as published."""
     path = samples / f"cms-{version}" / "table-of-contents-sample.json"
-    tally = SourceCounts()
-    tasks = list(read_source("index", str(path), open_url, None, tally))
+    counts = SourceCounts()
+    tasks = list(read_source("index", str(path), open_url, None, counts))
 
     expected = ["in-network-file-123456.json", "behavioral-health-0000.json", "chip-in-network-file.json"]
     assert expected == names(tasks)
     assert [2, 2, 1] == [len(task.plans) for task in tasks]
     assert (2, 3, 2, "medicare") == (
-        tally.structures,
-        tally.files,
-        tally.allowed_amount_files,
-        tally.reporting_entity_name,
+        counts.structures,
+        counts.files,
+        counts.allowed_amount_files,
+        counts.reporting_entity_name,
     )
 
 
@@ -170,17 +170,17 @@ def test_output_prefix_without_a_prefix_is_the_network() -> None:
 
 def test_index_month_falls_back_to_last_updated_on() -> None:
     """An index without a date in its address tells its month inside."""
-    (task,), tally = read_toc(
+    (task,), counts = read_toc(
         toc(structure(file()), last_updated_on="2025-11-03"), location="https://h.example/toc.json"
     )
 
-    assert ("2025-11", "2025-11-03") == (task.index_period, tally.last_updated_on)
+    assert ("2025-11", "2025-11-03") == (task.index_period, counts.last_updated_on)
 
 
 def test_file_of_many_structures_is_one_task_with_all_plans() -> None:
     """Univera names 3,186 files 119,307 times; plans are merged, once each, in order of appearance."""
     shared = file("shared")
-    tasks, tally = read_toc(
+    tasks, counts = read_toc(
         toc(
             structure(shared, plans=[plan(2)]),
             structure(file("own"), shared, plans=[plan(1), plan(2)]),
@@ -190,7 +190,7 @@ def test_file_of_many_structures_is_one_task_with_all_plans() -> None:
 
     assert ["shared.json.gz", "own.json.gz"] == names(tasks)
     assert [["Plan 2", "Plan 1"], ["Plan 2", "Plan 1"]] == [[it.plan_name for it in task.plans] for task in tasks]
-    assert (5, 2) == (tally.locations, tally.files)
+    assert (5, 2) == (counts.locations, counts.files)
 
 
 def test_plans_of_another_file_stay_away() -> None:
@@ -208,16 +208,16 @@ def test_keys_may_come_in_any_order() -> None:
             "reporting_entity_name": "Acme",
         }
     )
-    (task,), tally = read_toc(data.encode())
+    (task,), counts = read_toc(data.encode())
 
-    assert (1, "Acme") == (len(task.plans), tally.reporting_entity_name)
+    assert (1, "Acme") == (len(task.plans), counts.reporting_entity_name)
 
 
 def test_missing_version_is_no_problem() -> None:
     """CMS's own v1 example has none."""
-    (_,), tally = read_toc(json.dumps({"reporting_structure": [structure(file())]}).encode())
+    (_,), counts = read_toc(json.dumps({"reporting_structure": [structure(file())]}).encode())
 
-    assert (None, 0) == (tally.version, tally.problem_count)
+    assert (None, 0) == (counts.version, counts.problem_count)
 
 
 def test_signatures_do_not_make_two_files() -> None:
@@ -233,11 +233,11 @@ def test_mirrors_are_recorded_and_bring_their_plans() -> None:
     name = "2026-08_302_42A0_in-network-rates_1_of_2.json.gz"
     hosts = ["https://b.mrf.bcbs.com", "https://a.mrf.bcbs.com"]
     structures = [structure(file(location=f"{host}/{name}"), plans=[plan(i)]) for i, host in enumerate(hosts)]
-    (task,), tally = read_toc(toc(*structures))
+    (task,), counts = read_toc(toc(*structures))
 
     assert (f"{hosts[1]}/{name}", (f"{hosts[0]}/{name}",)) == (task.address.real, task.mirror_urls)
     assert ["Plan 0", "Plan 1"] == [it.plan_name for it in task.plans]
-    assert (2, 1, 1) == (tally.files, tally.mirrors, tally.tasks)
+    assert (2, 1, 1) == (counts.files, counts.mirrors, counts.tasks)
 
 
 def test_colliding_names_are_two_networks() -> None:
@@ -249,9 +249,9 @@ def test_colliding_names_are_two_networks() -> None:
 
 def test_naming_rules_are_counted() -> None:
     """How many files were named by a fallback can be told."""
-    _, tally = read_toc(toc(structure(file(), file(location=f"{FILES}/2026-08_302_42A0_in-network-rates.json.gz"))))
+    _, counts = read_toc(toc(structure(file(), file(location=f"{FILES}/2026-08_302_42A0_in-network-rates.json.gz"))))
 
-    assert {"stem": 1, "bcbsa": 1} == dict(tally.rules)
+    assert {"stem": 1, "bcbsa": 1} == dict(counts.rules)
 
 
 # --- index: allowed amounts -----------------------------------------------------------------
@@ -269,10 +269,10 @@ def test_naming_rules_are_counted() -> None:
 )
 def test_allowed_amounts_are_counted_and_not_ingested(given_data: bytes) -> None:
     """Allowed-amount files are known by their address, once each, and are no tasks."""
-    tasks, tally = read_toc(given_data)
+    tasks, counts = read_toc(given_data)
 
     assert ["ppo.json.gz"] == names(tasks)
-    assert (1, (f"{FILES}/aa.json.gz",)) == (tally.allowed_amount_files, tally.allowed_amount_examples)
+    assert (1, (f"{FILES}/aa.json.gz",)) == (counts.allowed_amount_files, counts.allowed_amount_examples)
 
 
 def test_index_of_allowed_amounts_alone_is_an_error() -> None:
@@ -287,9 +287,9 @@ def test_index_of_allowed_amounts_alone_is_an_error() -> None:
 
 def test_bytes_behind_a_packed_index_are_a_repair() -> None:
     """It is whole."""
-    _, tally = read_toc(gzip.compress(toc(structure(file()))) + b"\r\n")
+    _, counts = read_toc(gzip.compress(toc(structure(file()))) + b"\r\n")
 
-    assert {"trailing_bytes": 1} == tally.repairs
+    assert {"trailing_bytes": 1} == counts.repairs
 
 
 @pytest.mark.parametrize(
@@ -306,16 +306,16 @@ def test_bytes_behind_a_packed_index_are_a_repair() -> None:
 )
 def test_odd_shape_is_repaired_and_counted(odd: Json, repair: str) -> None:
     """What payers write otherwise than CMS wants is taken and counted by kind."""
-    (task,), tally = read_toc(toc(odd))
+    (task,), counts = read_toc(toc(odd))
 
-    assert (f"{FILES}/ppo.json.gz", 1, {repair: 1}) == (task.address.real, len(task.plans), dict(tally.repairs))
+    assert (f"{FILES}/ppo.json.gz", 1, {repair: 1}) == (task.address.real, len(task.plans), dict(counts.repairs))
 
 
 def test_byte_order_mark_is_dropped_and_counted() -> None:
     """Windows tools put one in front of JSON."""
-    (_,), tally = read_toc(b"\xef\xbb\xbf" + toc(structure(file())))
+    (_,), counts = read_toc(b"\xef\xbb\xbf" + toc(structure(file())))
 
-    assert 1 == tally.repairs["byte_order_mark"]
+    assert 1 == counts.repairs["byte_order_mark"]
 
 
 @pytest.mark.parametrize("half", [rb"\ud83d", rb"\udc00"])
@@ -323,9 +323,9 @@ def test_half_a_surrogate_pair_costs_no_index(half: bytes) -> None:
     """It becomes the replacement character, and is counted."""
     index = toc(structure(file()))
     assert b"ppo" in index
-    (_,), tally = read_toc(index[:-1] + b',"issuer":"' + half + b'"}')
+    (_,), counts = read_toc(index[:-1] + b',"issuer":"' + half + b'"}')
 
-    assert 1 == tally.repairs["lone_surrogate"]
+    assert 1 == counts.repairs["lone_surrogate"]
 
 
 @pytest.mark.parametrize(
@@ -351,12 +351,12 @@ def test_half_a_surrogate_pair_costs_no_index(half: bytes) -> None:
 )
 def test_unusable_location_is_reported_and_stops_nothing(location: str | None, what: str) -> None:
     """One bad file never stops the others, and the report says where it stands."""
-    tasks, tally = read_toc(toc(structure(file(), plans=[]), structure(file("a"), file(location=location), file("b"))))
+    tasks, counts = read_toc(toc(structure(file(), plans=[]), structure(file("a"), file(location=location), file("b"))))
 
     assert ["ppo.json.gz", "a.json.gz", "b.json.gz"] == names(tasks)
-    assert 1 == tally.problem_count
-    assert "reporting_structure[1].in_network_files[1]" == tally.problems[0].where
-    assert what in tally.problems[0].what
+    assert 1 == counts.problem_count
+    assert "reporting_structure[1].in_network_files[1]" == counts.problems[0].where
+    assert what in counts.problems[0].what
 
 
 @pytest.mark.parametrize("location", ["/etc/passwd.json", "../../../etc/passwd.json", "//etc/passwd.json"])
@@ -390,25 +390,25 @@ def test_a_relative_location_of_an_index_in_a_store_is_in_that_store() -> None:
 @pytest.mark.parametrize("odd", [structure(plans=["none"]), 7, ["x", {"y": [1]}], None])
 def test_odd_structure_is_reported_and_stops_nothing(odd: object) -> None:
     """A structure or plan that is no object is passed over, whatever it is."""
-    tasks, tally = read_toc(toc(odd, structure(file())))
+    tasks, counts = read_toc(toc(odd, structure(file())))
 
-    assert (["ppo.json.gz"], 1) == (names(tasks), tally.problem_count)
-    assert tally.problems[0].where.startswith("reporting_structure[0]")
+    assert (["ppo.json.gz"], 1) == (names(tasks), counts.problem_count)
+    assert counts.problems[0].where.startswith("reporting_structure[0]")
 
 
 def test_unknown_keys_are_counted_and_passed_over() -> None:
     """Whatever they hold."""
     odd = structure(file(size=[1, {"a": {}}]), colour={"x": [[], {}]})
-    (_,), tally = read_toc(toc(odd, comment=None))
+    (_,), counts = read_toc(toc(odd, comment=None))
 
-    assert {"size": 1, "colour": 1, "comment": 1} == dict(tally.ignored_keys)
+    assert {"size": 1, "colour": 1, "comment": 1} == dict(counts.ignored_keys)
 
 
 def test_tally_has_a_bound() -> None:
     """A million bad locations are counted, and a hundred kept."""
-    _, tally = read_toc(toc(structure(file(), *({**file(location="none"), f"k{i}": 1} for i in range(300)))))
+    _, counts = read_toc(toc(structure(file(), *({**file(location="none"), f"k{i}": 1} for i in range(300)))))
 
-    assert (300, 100, 100) == (tally.problem_count, len(tally.problems), len(tally.ignored_keys))
+    assert (300, 100, 100) == (counts.problem_count, len(counts.problems), len(counts.ignored_keys))
 
 
 def test_index_of_placeholders_alone_is_an_error() -> None:
@@ -495,16 +495,16 @@ def test_byte_order_mark_inside_a_text_stays() -> None:
     data = json.dumps(
         {"reporting_entity_name": "aa\ufeff", "reporting_structure": [structure(file())]}, ensure_ascii=False
     )
-    tally = SourceCounts()
+    counts = SourceCounts()
     padded = " " * (600 - data.index("\ufeff") % 3) + data  # beyond what is looked at first, at a block border
 
     @contextmanager
     def opener(address: Address) -> Iterator[RawFile]:
         yield FakeFile(padded.encode(), url=str(address), sizes=[3] * 400)
 
-    list(read_index(INDEX, opener, None, tally))
+    list(read_index(INDEX, opener, None, counts))
 
-    assert "aa\ufeff" == tally.reporting_entity_name
+    assert "aa\ufeff" == counts.reporting_entity_name
 
 
 def test_index_of_a_byte_order_mark_is_malformed_or_truncated() -> None:
@@ -572,17 +572,17 @@ def test_index_may_be_given_relative_to_the_working_folder(tmp_path: Path, monke
 def test_structures_stops_reading() -> None:
     """The first N structures are read, and what comes after them is not even looked at."""
     data = toc(*(structure(file(it)) for it in "abc"))[:-20]
-    tasks, tally = read_toc(data, SourceOptions(structures=2))
+    tasks, counts = read_toc(data, SourceOptions(structures=2))
 
-    assert (["a.json.gz", "b.json.gz"], 2) == (names(tasks), tally.structures)
+    assert (["a.json.gz", "b.json.gz"], 2) == (names(tasks), counts.structures)
 
 
 def test_max_files_takes_the_first_with_all_their_plans() -> None:
     """Later structures still bring plans for the files that are taken."""
     data = toc(structure(file("a"), plans=[plan(1)]), structure(file("b"), file("a"), plans=[plan(2)]))
-    tasks, tally = read_toc(data, SourceOptions(max_files=1))
+    tasks, counts = read_toc(data, SourceOptions(max_files=1))
 
-    assert (["a.json.gz"], 2, 2, 1) == (names(tasks), len(tasks[0].plans), tally.files, tally.tasks)
+    assert (["a.json.gz"], 2, 2, 1) == (names(tasks), len(tasks[0].plans), counts.files, counts.tasks)
 
 
 @pytest.mark.parametrize("match", ["zeta", "ZETA inc", "12-3456789", "123456789", "3456"])
@@ -590,9 +590,9 @@ def test_match_selects_structures_by_their_plans(match: str) -> None:
     """By name, issuer, sponsor or EIN, with its hyphen or without."""
     wanted = plan(plan_sponsor_name="Zeta Inc", plan_id="123456789" if "-" in match else "12-3456789")
     data = toc(structure(file("a"), plans=[plan(1)]), structure(file("b"), plans=[plan(2), wanted]))
-    tasks, tally = read_toc(data, SourceOptions(match=match))
+    tasks, counts = read_toc(data, SourceOptions(match=match))
 
-    assert (["b.json.gz"], 2, 1) == (names(tasks), tally.structures, tally.structures_selected)
+    assert (["b.json.gz"], 2, 1) == (names(tasks), counts.structures, counts.structures_selected)
 
 
 @pytest.mark.parametrize("match", ["nobody", "Plan 2"])
@@ -690,16 +690,16 @@ def test_memory_is_flat_over_the_number_of_structures() -> None:
 
 def test_list_is_read_line_by_line() -> None:
     """Comments, blank lines, Windows line ends and a byte order mark are no addresses."""
-    tasks, tally = read_list(f"\ufeff# rates\r\n\r\n {FILES}/a.json \r\n{FILES}/b.json")
+    tasks, counts = read_list(f"\ufeff# rates\r\n\r\n {FILES}/a.json \r\n{FILES}/b.json")
 
-    assert (["a.json", "b.json"], [1, 2], 2) == (names(tasks), [it.position for it in tasks], tally.locations)
+    assert (["a.json", "b.json"], [1, 2], 2) == (names(tasks), [it.position for it in tasks], counts.locations)
 
 
 def test_repeated_line_is_one_task() -> None:
-    """Two signatures of one address are one file; the tally tells how many lines there were."""
-    tasks, tally = read_list(f"{FILES}/a.json?sig=1\n{FILES}/a.json?sig=2\n")
+    """Two signatures of one address are one file; the counts tell how many lines there were."""
+    tasks, counts = read_list(f"{FILES}/a.json?sig=1\n{FILES}/a.json?sig=2\n")
 
-    assert (1, 2, 1) == (len(tasks), tally.locations, tally.files)
+    assert (1, 2, 1) == (len(tasks), counts.locations, counts.files)
 
 
 def test_problems_of_a_list_are_told_at_once() -> None:
@@ -764,12 +764,12 @@ CSV = (
 
 def test_rows_of_one_url_are_one_task_with_their_plans() -> None:
     """Plans are grouped by address, each once."""
-    (task, _), tally = read_rows(CSV)
+    (task, _), counts = read_rows(CSV)
 
     assert [("Gold", "ein", "group"), ("Silver", "hios", "individual")] == [
         (it.plan_name, it.plan_id_type, it.plan_market_type) for it in task.plans
     ]
-    assert (4, 2) == (tally.locations, tally.files)
+    assert (4, 2) == (counts.locations, counts.files)
 
 
 def test_row_may_name_network_period_and_description() -> None:
@@ -825,9 +825,9 @@ def test_csv_with_a_column_twice_is_refused() -> None:
 
 def test_other_columns_are_counted_and_ignored() -> None:
     """A spreadsheet may hold more than we need."""
-    _, tally = read_rows(f"file_url,colour\n{FILES}/a.json,red\n")
+    _, counts = read_rows(f"file_url,colour\n{FILES}/a.json,red\n")
 
-    assert {"colour": 1} == dict(tally.ignored_keys)
+    assert {"colour": 1} == dict(counts.ignored_keys)
 
 
 def test_problems_of_a_csv_are_told_at_once() -> None:
@@ -902,11 +902,11 @@ def test_an_address_with_something_before_its_scheme_is_a_problem(
     tmp_path: Path, kind: str, stray: str, slashes: str
 ) -> None:
     """With its place, what is odd about it, and neither login nor query; it is never taken for a path."""
-    path, tally = _on_disk(tmp_path, kind, _spoiled(stray, slashes)), SourceCounts()
+    path, counts = _on_disk(tmp_path, kind, _spoiled(stray, slashes)), SourceCounts()
     if kind == "index":
-        tasks = list(read_source(kind, str(path), open_url, None, tally))
+        tasks = list(read_source(kind, str(path), open_url, None, counts))
         assert ["good.json.gz"] == names(tasks)
-        (problem,) = tally.problems
+        (problem,) = counts.problems
         assert "reporting_structure[0].in_network_files[1]" == problem.where
     else:
         (problem,) = failure(SourceProblems, lambda: list(read_source(kind, str(path), open_url))).problems
@@ -987,13 +987,13 @@ _PIECES = (
 
 def _all_that_is_told(kind: str, path: Path) -> str:
     """What leaves the readers, but for the address that is fetched."""
-    tally = SourceCounts()
+    counts = SourceCounts()
     try:
-        tasks = list(read_source(kind, str(path), open_url, None, tally))
+        tasks = list(read_source(kind, str(path), open_url, None, counts))
     except MrfError as error:
         return f"{error} {error!r}"
     told = [(replace(it, address=Address("")), it.address.shown, it.filename, it.file_id) for it in tasks]
-    return f"{told} {tally}"
+    return f"{told} {counts}"
 
 
 @given(st.tuples(*map(st.sampled_from, _PIECES)).map("".join))
@@ -1045,15 +1045,15 @@ def test_addresses_that_differ_in_a_secret_alone_are_one_file_and_told(kind: str
             "reporting_plans": [plan()], "in_network_files": [{"location": url, "description": "x"} for url in urls],
         }]}),
     }[kind]  # fmt: skip
-    tally = SourceCounts()
+    counts = SourceCounts()
     tasks = list(
         read_source(
-            kind, "https://h.example/source", FakeOpener({"https://h.example/source": data.encode()}), None, tally
+            kind, "https://h.example/source", FakeOpener({"https://h.example/source": data.encode()}), None, counts
         )
     )
 
     assert 1 == len(tasks)
-    (problem,) = tally.problems
+    (problem,) = counts.problems
     assert f"2 differ from others in {name} alone" in problem.what
     assert _SECRET not in str(problem)
 
@@ -1070,21 +1070,21 @@ def test_addresses_that_differ_in_a_secret_alone_are_one_file_and_told(kind: str
 )
 def test_other_links_to_one_file_are_not_told(first: str, second: str) -> None:
     """Signatures change with every link, and a file that has a name is known by it."""
-    base, tally = "https://h.example/", SourceCounts()
+    base, counts = "https://h.example/", SourceCounts()
     opener = FakeOpener({f"{base}list": f"{base}{first}\n{base}{second}\n".encode()})
-    list(read_source("urls", f"{base}list", opener, None, tally))
+    list(read_source("urls", f"{base}list", opener, None, counts))
 
-    assert [] == tally.problems
+    assert [] == counts.problems
 
 
 def test_a_parameter_whose_name_may_be_a_secret_is_not_shown() -> None:
     """`?token-of-...=` is one."""
-    base, tally = "https://h.example/", SourceCounts()
+    base, counts = "https://h.example/", SourceCounts()
     lines = [f"{base}download?{_SECRET}9x8Y7z6Wtoken={number}\n" for number in (1, 2)]
-    list(read_source("urls", f"{base}list", FakeOpener({f"{base}list": "".join(lines).encode()}), None, tally))
+    list(read_source("urls", f"{base}list", FakeOpener({f"{base}list": "".join(lines).encode()}), None, counts))
 
-    assert "in sha256-" in tally.problems[0].what
-    assert _SECRET not in str(tally.problems)
+    assert "in sha256-" in counts.problems[0].what
+    assert _SECRET not in str(counts.problems)
 
 
 @pytest.mark.parametrize("key", ["fileName", "file", "name"])
@@ -1100,14 +1100,14 @@ def test_a_key_takes_the_name_of_the_file_alone_from_a_query(key: str) -> None:
 def test_the_same_address_with_and_without_escapes_is_one_file() -> None:
     """RFC 3986, 6.2.2: escapes of letters, case of escapes, dots, and what has to be escaped."""
     base = "https://h.example/mrf"
-    tasks, tally = read_list(
+    tasks, counts = read_list(
         f"{base}/2026-10-01_Blue Net ñ_in-network-rates.json.gz\n"
         f"{base}/2026-10-01_Blue%20Net%20%C3%B1_in-network-rates.json.gz\n"
         f"{base}/x/../2026-10-01_Blue%20Net%20%c3%b1_in%2Dnetwork%2Drates.json.gz\n"
     )
     alone, _ = read_list(f"{base}/2026-10-01_Blue%20Net%20%C3%B1_in-network-rates.json.gz\n")
 
-    assert (1, 3) == (len(tasks), tally.locations)
+    assert (1, 3) == (len(tasks), counts.locations)
     assert [it.network_id for it in alone] == [it.network_id for it in tasks]
 
 

@@ -28,6 +28,7 @@ PRIVATE_DAGSTER = {
         AssetCheckEvaluationTargetMaterializationData AssetCheckExecutionRecord AssetCheckExecutionRecordStatus
         AssetExecutionType BulkActionStatus BulkActionsFilter InstigatorType PartitionBackfill PartitionKeyFilter
         SensorInstigatorData sqlite_event_log sqlite_run_storage
+        sqlite_schedule_storage
     """,
     "defs/run_launcher.py": """
         CanCancelExecutionRequest CanCancelExecutionResult CheckRunHealthResult ConfigurableClassData

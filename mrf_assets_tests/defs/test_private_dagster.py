@@ -40,5 +40,5 @@ def test_storages_in_sqlite_keep_one_engine_for_each_file(engines: dict[str, lis
     assert result.success
     assert {str(number) for number in range(10)} == materialized
     busy = {url: found for url, found in engines.items() if len(found) > 10}
-    assert {"index.db", f"{result.run_id}.db", "runs.db"} <= {url.rpartition("/")[2] for url in busy}
+    assert {"index.db", f"{result.run_id}.db", "runs.db", "schedules.db"} == {url.rpartition("/")[2] for url in busy}
     assert {1} == {len(set(map(id, found))) for found in busy.values()}

@@ -16,7 +16,7 @@ from typing import Any
 
 from mrf_assets.errors import StoreError
 from mrf_assets.files import as_store_error, atomic_write
-from mrf_assets.ingest.results import Kept
+from mrf_assets.ingest.results import WhitelistCounts
 from mrf_assets.tasks import FileTask
 
 NO_OUTPUT_FILES = ("providers", "rates")  # null in the entry of a network that failed
@@ -98,11 +98,11 @@ def _status(record: NetworkRecord) -> str:
     return "success" if record.status == "success" else "failed"
 
 
-def _kept(record: NetworkRecord) -> Kept | None:
+def _kept(record: NetworkRecord) -> WhitelistCounts | None:
     """What whitelists kept of a network; None where it was read without one, or not to its end."""
     versions = record.facts.get("versions") or {}
     is_filtered = any(versions.get(name) for name in ("code_whitelist_sha256", "tin_whitelist_sha256"))
-    return Kept.of(record.facts) if is_filtered else None
+    return WhitelistCounts.of(record.facts) if is_filtered else None
 
 
 def _is_unchanged(record: NetworkRecord) -> bool:

@@ -103,13 +103,13 @@ def _tell_kept(tasks: Sequence[FileTask], settings: Settings, *, err: bool) -> N
     found = [
         each for own, networks in by_whitelists.items() for each in published_prices(own, networks, Whitelists.of(own))
     ]
-    prices, kept = sum(each.prices for each in found), sum(each.kept for each in found)
+    prices, kept = sum(each.prices for each in found), sum(each.kept_prices for each in found)
     click.echo(
         f"Whitelist: would keep {kept:,} of {prices:,} prices that are published, "
         f"of {len(found)} of {sum(map(len, by_whitelists.values()))} networks with a whitelist.",
         err=err,
     )
-    emptied = [each for each in found if each.prices and not each.kept]
+    emptied = [each for each in found if each.prices and not each.kept_prices]
     how = "`mrf run` empties them" if settings.allow_empty else "`mrf run` refuses to empty them without --allow-empty"
     for each in emptied[:PROBLEMS_SHOWN]:
         click.echo(f"  ⚠️ {each.network_id}: 0 of {each.prices:,} prices", err=err)

@@ -122,8 +122,8 @@ def _tell_result(result: NetworkResult) -> None:
     click.echo(f"✅ {result.network_id} ({result.seconds:.1f}s)")
     for table, count in rows.items():
         click.echo(f"  {table}: {count:,} rows")
-    if result.kept is not None:
-        click.echo(f"  {result.kept}")
+    if result.whitelist_counts is not None:
+        click.echo(f"  {result.whitelist_counts}")
     for file in result.published:
         click.echo(f"  {file.path}")
     warnings = {(r.check.table, r.check.name): r for rs in result.checks.values() for r in rs if not r.passed}

@@ -17,7 +17,7 @@ from mrf_assets.defs.refusals import FILES_ASSET, refusals_result
 from mrf_assets.defs.reported_checks import REFUSED, are_current, report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
-from mrf_assets.ingest.results import NetworkResult, Progress, spent_on
+from mrf_assets.ingest.results import NetworkResult, Progress, cost_of_files
 from mrf_assets.schema import TABLES, Table
 from mrf_assets.tasks import FileTask
 
@@ -98,7 +98,7 @@ def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Resu
     if result.failed_checks:
         _report_refusal(context, result)
         tasks = [file.task for file in result.files]
-        raise _failure(context, tasks, _refusal(result), result.seconds, spent_on(result.files))
+        raise _failure(context, tasks, _refusal(result), result.seconds, cost_of_files(result.files))
     version = data_version(result)
     for table in TABLES.values():
         facts = table_facts(table, result, context.run.tags)
@@ -107,7 +107,7 @@ def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Resu
         else:  # one pass publishes all tables, so all of them are told, whatever was asked for
             tags = {"dagster/data_version": version}
             context.log_event(dg.AssetMaterialization(table.name, "", facts, context.partition_key, tags))
-    refusals = _refusals(spent_on(result.files))
+    refusals = _refusals(cost_of_files(result.files))
     report_results(context, [*check_results(result.checks), refusals], context.partition_key)
 
 
@@ -125,7 +125,7 @@ def _leave(context: dg.AssetExecutionContext, ingestor: Ingestor, result: Networ
         by_period = ingestor.audit(context.partition_key)
     except MrfError as error:
         tasks = [file.task for file in result.files]
-        raise _failure(context, tasks, str(error), result.seconds, error.spent) from None
+        raise _failure(context, tasks, str(error), result.seconds, error.cost) from None
     report_results(context, check_results(by_period), context.partition_key)
 
 
@@ -143,7 +143,7 @@ def _ingest(context: dg.AssetExecutionContext, ingestor: Ingestor) -> NetworkRes
         tasks = ingestor.tasks(context.partition_key)
         return ingestor.ingest(context.partition_key, tasks, _log_progress)
     except MrfError as error:
-        raise _failure(context, tasks, str(error), time.monotonic() - started, error.spent) from None
+        raise _failure(context, tasks, str(error), time.monotonic() - started, error.cost) from None
 
 
 def _refusal(result: NetworkResult) -> str:

@@ -18,7 +18,7 @@ import dagster as dg
 
 from mrf_assets.batches.manifest import NO_OUTPUT_FILES
 from mrf_assets.defs.printable_metadata import printable_metadata
-from mrf_assets.ingest.results import FileResult, NetworkResult, spent_on
+from mrf_assets.ingest.results import FileResult, NetworkResult, cost_of_files
 from mrf_assets.lake.stage import row_counts
 from mrf_assets.schema import Table
 from mrf_assets.tasks import FileTask
@@ -99,7 +99,7 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
             "summary": dg.MetadataValue.md(_summary(result, rows)),
         }
         | totals
-        | spent_on(result.files)
+        | cost_of_files(result.files)
     )
     if result.unchanged_since is None:  # what was not done has no speed
         facts |= {

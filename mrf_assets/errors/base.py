@@ -9,4 +9,4 @@ from types import MappingProxyType
 class MrfError(Exception):
     """Base of all expected failures; `str()` is one line for a person."""
 
-    spent: Mapping[str, int] = MappingProxyType({})  # what was fetched in vain: `results.spent` has the names
+    cost: Mapping[str, int] = MappingProxyType({})  # what was fetched in vain: `results.fetch_cost` has the names

@@ -99,7 +99,7 @@ class HttpFile(OpenedFile):
                 raise NotModified(self.url, "has not changed since it was last read")
             self._begin(answer)
         except MrfError as error:  # no file is open that could tell
-            error.spent = self.transfer.spent
+            error.cost = self.transfer.spent
             raise
 
     def read(self, size: int, /) -> bytes:

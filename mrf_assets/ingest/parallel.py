@@ -47,12 +47,12 @@ def _child(parent: Connection, work: Callable[[Any, Callable[[Any], None]], Any]
     _PACKAGE.setLevel(log_level)
     _PACKAGE.addHandler(ForwardingHandler(parent, _picklable))
     try:
-        said: _Done | _Failed = _Done(work(item, parent.send))
+        message: _Done | _Failed = _Done(work(item, parent.send))
     except MrfError as error:
-        said = _Failed(error)
+        message = _Failed(error)
     except Exception as error:  # noqa: BLE001 - a bug: its traceback belongs into the run's log
-        said = _Failed(RuntimeError(f"{error!r}\n{traceback.format_exc()}"))
-    parent.send(said)
+        message = _Failed(RuntimeError(f"{error!r}\n{traceback.format_exc()}"))
+    parent.send(message)
 
 
 def in_processes(
@@ -70,29 +70,29 @@ def in_processes(
         MrfError: The first that a part raised; the others are stopped.
         PartDied: A part's process ended without a word, killed by the system for memory, say.
     """
-    waiting = list(enumerate(items))[::-1]
+    queue = list(enumerate(items))[::-1]
     busy: dict[Connection, tuple[int, SpawnProcess]] = {}
     results: dict[int, _Result] = {}
     try:
-        while waiting or busy:
-            while waiting and len(busy) < processes:
-                number, item = waiting.pop()
+        while queue or busy:
+            while queue and len(busy) < processes:
+                number, item = queue.pop()
                 ours, process = start_child(_child, work, item, _PACKAGE.getEffectiveLevel())
                 busy[ours] = number, process
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)
                 number, process = busy[connection]
-                said = _said(connection, process, number)
-                if isinstance(said, logging.LogRecord):
-                    logging.getLogger(said.name).handle(said)
-                elif isinstance(said, _Failed):
-                    raise said.error
-                elif isinstance(said, _Done):
-                    results[number] = said.result
+                message = _next_message(connection, process, number)
+                if isinstance(message, logging.LogRecord):
+                    logging.getLogger(message.name).handle(message)
+                elif isinstance(message, _Failed):
+                    raise message.error
+                elif isinstance(message, _Done):
+                    results[number] = message.result
                     del busy[connection]
                     process.join()
                 else:
-                    on_message(said)
+                    on_message(message)
     finally:
         for _, process in busy.values():
             process.kill()  # SIGTERM may be ignored: Dagster lets it be what SIGINT is, which `nohup` jobs ignore
@@ -101,7 +101,7 @@ def in_processes(
     return [results[number] for number in range(len(items))]
 
 
-def _said(connection: Connection, process: SpawnProcess, number: int) -> Any:  # noqa: ANN401 - one of several kinds
+def _next_message(connection: Connection, process: SpawnProcess, number: int) -> Any:  # noqa: ANN401 - one of several kinds
     try:
         return connection.recv()
     except (EOFError, ConnectionResetError):

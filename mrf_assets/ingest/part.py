@@ -21,7 +21,7 @@ from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.files import as_store_errors, require_room
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.ingest.provider_filter import kept_rows
-from mrf_assets.ingest.results import FileResult, Progress, spent, spent_together
+from mrf_assets.ingest.results import FileResult, Progress, fetch_cost, total_cost
 from mrf_assets.ingest.unchanged import plan_rows
 from mrf_assets.lake.part_writer import PartWriter
 from mrf_assets.lake.stage import Stage
@@ -61,7 +61,7 @@ class PartIngest:
 
     network_id: str
     settings: Settings
-    wanted: Whitelists
+    whitelists: Whitelists
     reader: Reader
     stage: Stage
     fetch_options: FetchOptions
@@ -87,16 +87,16 @@ class PartIngest:
             from mrf_assets.ingest.renewal import renewed_task  # noqa: PLC0415
 
             plan = TaskStore.under(self.settings.output_dir)
-            renewed = renewed_task(task, refusal, plan, self._opener, limits=self.settings.limits)
+            renewed_file = renewed_task(task, refusal, plan, self._opener, limits=self.settings.limits)
         logger.info("%s: the link was refused, and its index has a new one", self.network_id)
-        return self._ingest(renewed, label, on_progress)
+        return self._ingest(renewed_file, label, on_progress)
 
     @property
     def _opener(self) -> Opener:
         return partial(open_url, options=self.fetch_options)
 
     def _ingest(self, task: FileTask, label: str, on_progress: Callable[[Progress], None]) -> FileResult:
-        started = time.monotonic()
+        start = time.monotonic()
         tally, rejects = ReadCounts(), Counter[tuple[str, str]]()
         spool_dir = self.stage.directory if self.settings.spool_downloads else None
         logger.info("%s: reading %s", self.network_id, task.address)
@@ -104,16 +104,16 @@ class PartIngest:
             self.stage.part(label) as writer,
             open_url(task.address, options_of(task, self.fetch_options).changed(spool_dir=spool_dir)) as raw,
             _rare_collections(),
-            ExitStack() as reading,
+            ExitStack() as stack,
         ):
             source = open_json(raw, limits=self.settings.limits)
-            reading.enter_context(_noting_what_is_spent(source))
+            stack.enter_context(_recording_cost(source))
             blocks = read_ahead(source.blocks(), raw.close) if self.settings.read_ahead else source.blocks()
-            watched = self._watched(reading.enter_context(closing(blocks)), source, task, tally, on_progress)
+            json_blocks = self._with_progress(stack.enter_context(closing(blocks)), source, task, tally, on_progress)
             request = Request(
                 url=str(task.address),
                 file_id=task.file_id,
-                codes=self.wanted.codes,
+                codes=self.whitelists.codes,
                 # Addresses in a file are its publisher's.
                 open_url=partial(open_url, options=self.fetch_options.named_by(stranger=not raw.is_private)),
                 provider_batch_rows=self.settings.provider_batch_size,
@@ -121,7 +121,7 @@ class PartIngest:
                 spool_dir=self.stage.directory,
                 limits=self.settings.limits,
             )
-            for table, batch in self.reader(watched, request, tally):
+            for table, batch in self.reader(json_blocks, request, tally):
                 writer.write(table, batch)
                 if table == REJECTS.name:
                     rejects.update(
@@ -135,7 +135,7 @@ class PartIngest:
         if self._is_filtered:
             self._filter_part(label, task, row, writer.rows[PROVIDERS.name])
         self.stage.settle(label, period)
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - start
         logger.info(
             "%s: read %s: %d rate rows of %d prices, %d rejects, %.1f MB of JSON in %.1f s",
             self.network_id, task.filename, row["rate_rows"], row["prices_read"], writer.rows[REJECTS.name],
@@ -151,7 +151,7 @@ class PartIngest:
             price_rejects=_by_reason({key: count for key, count in rejects.items() if key[0] in _WITH_PRICES}),
         )
 
-    def _watched(
+    def _with_progress(
         self,
         blocks: Iterator[bytes],
         source: DecompressedFile,
@@ -160,7 +160,7 @@ class PartIngest:
         on_progress: Callable[[Progress], None],
     ) -> Iterator[bytes]:
         """The blocks, with progress told every few seconds and the room on the disk looked at every few."""
-        started = told = time.monotonic()
+        start = last_report = time.monotonic()
         looked_bytes = 0
         for number, block in enumerate(blocks):
             if number == 0 or source.json_size_bytes - looked_bytes >= _ROOM_EVERY_BYTES:
@@ -168,8 +168,8 @@ class PartIngest:
                 self._require_room(source, read_bytes=source.size_bytes if number else 0)
             yield block
             now = time.monotonic()
-            if now - told >= self.progress_every_seconds:
-                told = now
+            if now - last_report >= self.progress_every_seconds:
+                last_report = now
                 on_progress(
                     Progress(
                         network_id=self.network_id,
@@ -178,20 +178,20 @@ class PartIngest:
                         size_bytes=source.raw.size_bytes,
                         json_bytes=source.json_size_bytes,
                         rate_rows=tally.rate_rows,
-                        seconds=now - started,
+                        seconds=now - start,
                     )
                 )
 
     def _require_room(self, source: DecompressedFile, read_bytes: int) -> None:
         """Room for the rest of a file, as far as it can be told, and for what is to stay free."""
-        coming = 0.0
-        if self.wanted.codes is None and source.raw.size_bytes is not None:
+        expected_bytes = 0.0
+        if self.whitelists.codes is None and source.raw.size_bytes is not None:
             rest_bytes = max(source.raw.size_bytes - read_bytes, 0)
-            coming = rest_bytes * _TABLES_SHARE.get(source.container, 0) * (2 if self._is_filtered else 1)
-        require_room(self.settings.output_dir.absolute(), self.settings.min_free_bytes, int(coming))
+            expected_bytes = rest_bytes * _TABLES_SHARE.get(source.container, 0) * (2 if self._is_filtered else 1)
+        require_room(self.settings.output_dir.absolute(), self.settings.min_free_bytes, int(expected_bytes))
 
     def _file_row(self, task: FileTask, source: DecompressedFile, tally: ReadCounts) -> dict[str, Any]:
-        return known_row(task, settings=self.settings, wanted=self.wanted) | {
+        return known_row(task, settings=self.settings, whitelists=self.whitelists) | {
             "container": source.container,
             "size_bytes": source.size_bytes,
             "json_size_bytes": source.json_size_bytes,
@@ -219,7 +219,7 @@ class PartIngest:
 
     @property
     def _is_filtered(self) -> bool:
-        return self.wanted.tins is not None or self.wanted.leaves_groups_out(self.settings)
+        return self.whitelists.tins is not None or self.whitelists.leaves_groups_out(self.settings)
 
     def _batch_rows(self, table: str) -> int:
         return self.settings.provider_batch_size if table == PROVIDERS.name else self.settings.rate_batch_size
@@ -227,7 +227,7 @@ class PartIngest:
     def _filter_part(self, label: str, task: FileTask, row: dict[str, Any], provider_rows: int) -> None:
         """Write the part once more, with the wanted providers alone."""
         unfiltered = self.stage.set_aside(label)
-        tins, referenced_only = self.wanted.tins, self.wanted.leaves_groups_out(self.settings)
+        tins, referenced_only = self.whitelists.tins, self.whitelists.leaves_groups_out(self.settings)
         with self.stage.part(label) as writer:
             for table, batch in kept_rows(unfiltered, self._batch_rows, tins=tins, referenced_only=referenced_only):
                 writer.write(table, batch)
@@ -239,12 +239,12 @@ class PartIngest:
             path.unlink()
 
 
-def known_row(task: FileTask, *, settings: Settings, wanted: Whitelists) -> dict[str, Any]:
+def known_row(task: FileTask, *, settings: Settings, whitelists: Whitelists) -> dict[str, Any]:
     """What stands in a `files` row whatever the file's content is.
 
     A setting that changes rows must leave a trace here: `unchanged` compares what is published with it.
     """
-    identity, codes, tins = task.identity, wanted.codes, wanted.tins
+    identity, codes, tins = task.identity, whitelists.codes, whitelists.tins
     return {
         "file_id": task.file_id,
         "source_url": str(task.address),
@@ -259,18 +259,18 @@ def known_row(task: FileTask, *, settings: Settings, wanted: Whitelists) -> dict
         "network_id_rule_version": identity.rule_version,
         "code_whitelist_sha256": None if codes is None else codes.sha256,
         "tin_whitelist_sha256": None if tins is None else tins.sha256,
-        "referenced_groups_only": wanted.leaves_groups_out(settings),
+        "referenced_groups_only": whitelists.leaves_groups_out(settings),
         "layout_version": LAYOUT_VERSION,
     }
 
 
 @contextmanager
-def _noting_what_is_spent(source: DecompressedFile) -> Iterator[None]:
+def _recording_cost(source: DecompressedFile) -> Iterator[None]:
     """On the error that ends it: a download that failed costs what it cost."""
     try:
         yield
     except MrfError as error:
-        error.spent = spent_together(spent(source.size_bytes, source.raw.transfer), error.spent)
+        error.cost = total_cost(fetch_cost(source.size_bytes, source.raw.transfer), error.cost)
         raise
 
 
@@ -294,6 +294,6 @@ def _period(task: FileTask, tally: ReadCounts) -> tuple[str, str]:
         return task.identity.period, "name"
     if task.index_period:
         return task.index_period, "index"
-    if updated := tally.header.get("last_updated_on"):
-        return f"{updated.year:04d}-{updated.month:02d}", "last_updated_on"  # %Y does not pad the year 202
+    if last_updated := tally.header.get("last_updated_on"):
+        return f"{last_updated.year:04d}-{last_updated.month:02d}", "last_updated_on"  # %Y does not pad the year 202
     return f"{dt.datetime.now(tz=dt.UTC):%Y-%m}", "download"

@@ -22,7 +22,7 @@ from mrf_assets.extract import READERS
 from mrf_assets.fetch import FetchOptions, Validators, probe
 from mrf_assets.ingest.parallel import in_processes
 from mrf_assets.ingest.part import PartIngest, known_row, options_of
-from mrf_assets.ingest.results import FileResult, NetworkResult, Progress, spent_on, spent_together
+from mrf_assets.ingest.results import FileResult, NetworkResult, Progress, cost_of_files, total_cost
 from mrf_assets.ingest.unchanged import UnchangedPart, unchanged_parts
 from mrf_assets.lake.stage import Stage
 from mrf_assets.lake.store import Store, part_labels
@@ -57,18 +57,18 @@ def with_checked_arguments(tasks: Iterable[FileTask], settings: Settings) -> Ite
     Raises:
         InputError: Arguments that a file may not have, or that cannot be used.
     """
-    checked: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+    absolute_arguments: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
     for task in tasks:
         if not task.arguments:
             yield task
             continue
-        given = tuple(sorted(task.arguments.items()))
-        if given not in checked:
+        arguments = tuple(sorted(task.arguments.items()))
+        if arguments not in absolute_arguments:
             own = settings.with_arguments(task.arguments)
             Whitelists.of(own)
             paths = {name: str(getattr(own, name).absolute()) for name in NETWORK_PATHS if name in task.arguments}
-            checked[given] = {**task.arguments, **paths}
-        yield replace(task, extra_args=checked[given])
+            absolute_arguments[arguments] = {**task.arguments, **paths}
+        yield replace(task, extra_args=absolute_arguments[arguments])
 
 
 def ingest(
@@ -95,26 +95,30 @@ def ingest(
     """
     settings = settings_of(tasks, settings)
     reader = READERS[settings.reader]
-    store, wanted = Store(settings.output_dir.absolute(), settings.grace_seconds), Whitelists.of(settings)
-    for warning in wanted.warnings:
+    store, whitelists = Store(settings.output_dir.absolute(), settings.grace_seconds), Whitelists.of(settings)
+    for warning in whitelists.warnings:
         _warn_once(warning)
     fetch_options = fetch_options or FetchOptions.of(settings)
     labels = part_labels(tasks)
     parts = [(task, labels[task.file_id]) for task in tasks]
     with store.turn(network_id, list(labels.values())):
-        began, started, cpu_before = dt.datetime.now(tz=dt.UTC), time.monotonic(), _cpu_seconds()
-        standing: Sequence[UnchangedPart] = ()
+        start_time, start, cpu_before = dt.datetime.now(tz=dt.UTC), time.monotonic(), _cpu_seconds()
+        published_parts: Sequence[UnchangedPart] = ()
         if settings.skip_unchanged:
-            asked = partial(_said_of, fetch_options)
-            standing = unchanged_parts(store, parts, partial(known_row, settings=settings, wanted=wanted), asked)
-        if standing:
-            result = _as_published(network_id, standing, store, settings)
+            probe_file = partial(_validators_of, fetch_options)
+            published_parts = unchanged_parts(
+                store, parts, partial(known_row, settings=settings, whitelists=whitelists), probe_file
+            )
+        if published_parts:
+            result = _as_published(network_id, published_parts, store, settings)
         else:
             with store.stage(network_id) as stage:
-                work = PartIngest(network_id, settings, wanted, reader, stage, fetch_options, progress_every_seconds)
+                work = PartIngest(
+                    network_id, settings, whitelists, reader, stage, fetch_options, progress_every_seconds
+                )
                 result = _ingested(work, parts, store, on_progress)
-    seconds = time.monotonic() - started
-    return replace(result, started=began, seconds=seconds, cpu_seconds=_cpu_seconds() - cpu_before)
+    seconds = time.monotonic() - start
+    return replace(result, started=start_time, seconds=seconds, cpu_seconds=_cpu_seconds() - cpu_before)
 
 
 @cache
@@ -141,15 +145,15 @@ def _ingested(
             files=files,
             carried_parts=[part for period in stage.periods() for part in stage.carry_over(period)],
             checks={
-                period: audit(stage.tables(period), work.wanted.codes, spill_dir=stage.directory)
+                period: audit(stage.tables(period), work.whitelists.codes, spill_dir=stage.directory)
                 for period in stage.periods()
             },
         )
         if not result.failed_checks:
             if not settings.allow_empty:
                 _refuse_to_empty(store, stage, files)
-            published = [file for period in stage.periods() for file in stage.publish(period)]
-            result = replace(result, published=published, pruned_periods=_prune(store, result, settings))
+            table_files = [file for period in stage.periods() for file in stage.publish(period)]
+            result = replace(result, published=table_files, pruned_periods=_prune(store, result, settings))
     return result
 
 
@@ -159,13 +163,13 @@ def _refuse_to_empty(store: Store, stage: Stage, files: Sequence[FileResult]) ->
         rows = [file.row for file in files if file.period == period]
         is_by_whitelist = any(row["items_kept"] < row["items_read"] or row["prices_filtered"] for row in rows)
         if is_by_whitelist and not any(map(_parquet_rows, stage.tables(period)[RATES.name])):
-            known = store.periods(stage.network_id)
-            before = period if period in known else known[-1] if known else None
+            published_periods = store.periods(stage.network_id)
+            before = period if period in published_periods else published_periods[-1] if published_periods else None
             paths = store.tables(stage.network_id, before)[RATES.name] if before else []
-            if published := sum(map(_parquet_rows, paths)):
+            if published_rows := sum(map(_parquet_rows, paths)):
                 items_read = sum(row["items_read"] for row in rows)
-                error = WhitelistKeepsNothing(stage.network_id, period, items_read, published)
-                error.spent = spent_on(files)
+                error = WhitelistKeepsNothing(stage.network_id, period, items_read, published_rows)
+                error.cost = cost_of_files(files)
                 raise error
 
 
@@ -186,13 +190,13 @@ def _one_by_one(
         try:
             file = work.ingest_file(part, on_progress)
         except MrfError as error:
-            error.spent = spent_together(so_far, error.spent)
+            error.cost = total_cost(so_far, error.cost)
             raise
-        so_far = spent_together(so_far, spent_on([file]))
+        so_far = total_cost(so_far, cost_of_files([file]))
         yield file
 
 
-def _said_of(options: FetchOptions, task: FileTask) -> Validators | None:
+def _validators_of(options: FetchOptions, task: FileTask) -> Validators | None:
     return probe(task.address, options_of(task, options))
 
 
@@ -202,15 +206,13 @@ def _cpu_seconds() -> float:
 
 
 def _prune(store: Store, result: NetworkResult, settings: Settings) -> list[str]:
-    keep = settings.keep_periods
-    return [] if keep is None else store.prune(result.network_id, keep, spared=result.periods)
+    keep_periods = settings.keep_periods
+    return [] if keep_periods is None else store.prune(result.network_id, keep_periods, spared=result.periods)
 
 
-def _as_published(
-    network_id: str, standing: Sequence[UnchangedPart], store: Store, settings: Settings
-) -> NetworkResult:
+def _as_published(network_id: str, parts: Sequence[UnchangedPart], store: Store, settings: Settings) -> NetworkResult:
     """A network that is left alone, as its tables tell."""
-    logger.info("%s: unchanged, %d file(s) are published as they are", network_id, len(standing))
+    logger.info("%s: unchanged, %d file(s) are published as they are", network_id, len(parts))
     files = [
         FileResult(
             task=part.task,
@@ -220,20 +222,20 @@ def _as_published(
             transfer=TransferCounts(),
             seconds=0.0,
         )
-        for part in standing
+        for part in parts
     ]
     result = NetworkResult(
-        network_id=network_id, files=files, checks={}, unchanged_since=max(part.written for part in standing)
+        network_id=network_id, files=files, checks={}, unchanged_since=max(part.extraction_time for part in parts)
     )
-    published = [file for period in result.periods for file in store.files(network_id, period)]
-    ours = {part.files[FILES.name].label for part in standing}
+    table_files = [file for period in result.periods for file in store.files(network_id, period)]
+    labels = {part.files[FILES.name].label for part in parts}
     with store.publication(network_id):
-        pruned = _prune(store, result, settings)
+        pruned_periods = _prune(store, result, settings)
     return replace(
         result,
-        published=published,
-        carried_parts=sorted({file.label for file in published} - ours),
-        pruned_periods=pruned,
+        published=table_files,
+        carried_parts=sorted({file.label for file in table_files} - labels),
+        pruned_periods=pruned_periods,
     )
 
 

@@ -79,14 +79,14 @@ class TaskStore:
 
     def save(self, tasks: Iterable[FileTask]) -> dict[str, int]:
         """Replace the plans of the networks that occur; returns network_id -> number of files, in order."""
-        saved: dict[str, int] = {}
+        file_counts: dict[str, int] = {}
         indexes = set[Address]()  # they were read just now
         last: tuple[tuple[Plan, ...] | None, str] = (None, "")
         with self._connect() as connection, connection:
             for task in tasks:
-                if task.network_id not in saved:
+                if task.network_id not in file_counts:
                     connection.execute("DELETE FROM files WHERE network_id = ?", [task.network_id])
-                saved[task.network_id] = saved.get(task.network_id, 0) + 1
+                file_counts[task.network_id] = file_counts.get(task.network_id, 0) + 1
                 if task.index_address is not None and task.index_address not in indexes:
                     indexes.add(task.index_address)
                     connection.execute(
@@ -102,7 +102,7 @@ class TaskStore:
                     "INSERT INTO files VALUES (?, ?, ?, ?)", [task.network_id, task.position, _row(task), last[1]]
                 )
             connection.execute("DELETE FROM plan_sets WHERE digest NOT IN (SELECT plans FROM files)")
-        return saved
+        return file_counts
 
     def load(self, network_id: str) -> list[FileTask]:
         """The files of one network; empty where it was never planned."""
@@ -117,10 +117,10 @@ class TaskStore:
 
     def count_files(self, network_ids: Iterable[str]) -> int:
         """How many files are planned for these networks."""
-        wanted = set(network_ids)
+        networks = set(network_ids)
         with self._connect() as connection:
             counts = connection.execute("SELECT network_id, count(*) FROM files GROUP BY 1").fetchall()
-        return sum(count for network_id, count in counts if network_id in wanted)
+        return sum(count for network_id, count in counts if network_id in networks)
 
     def first_positions(self) -> dict[str, int]:
         """Network -> the place of its first file in its source, from 1."""
@@ -232,13 +232,13 @@ class TaskStore:
         """
         by_address, by_place = self._planned_of(index_address)
         links: dict[int, Address] = {}
-        moved: dict[int, list[FileTask]] = {}
+        moved_files: dict[int, list[FileTask]] = {}
         for entry in entries:
             if (rowid := by_address.get(entry.address.shown)) is not None:
                 links[rowid] = entry.address
             elif (rowid := by_place.get(entry.place)) is not None:
-                moved.setdefault(rowid, []).append(entry)
-        there = {rowid: found[0] for rowid, found in moved.items() if rowid not in links and len(found) == 1}
+                moved_files.setdefault(rowid, []).append(entry)
+        there = {rowid: files[0] for rowid, files in moved_files.items() if rowid not in links and len(files) == 1}
         missing = sorted(
             file_id_of(address) for address, rowid in by_address.items() if rowid not in links and rowid not in there
         )
@@ -345,7 +345,7 @@ def plain_value(value: FileTask | NetworkIdentity | Plan) -> dict[str, Any]:
 def _task(row: dict[str, Any], plans: tuple[Plan, ...]) -> FileTask:
     identity = NetworkIdentity(**row.pop("identity"))
     index = None if row["index_address"] is None else Address(row["index_address"])
-    known = {
+    fields = {
         # Of plans that were made before it was noted.
         "is_from_stranger": index is not None and index.is_remote and not is_private_host(index.host),
         **row,
@@ -355,4 +355,4 @@ def _task(row: dict[str, Any], plans: tuple[Plan, ...]) -> FileTask:
         "mirror_urls": tuple(row["mirror_urls"]),
         "plans": plans,
     }
-    return FileTask(**known)
+    return FileTask(**fields)

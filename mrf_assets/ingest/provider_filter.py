@@ -33,18 +33,18 @@ def kept_rows(
     """
     rules: dict[str, list[_Rule]] = {}
     if tins is not None:
-        wanted = pa.array(sorted(tins.values), pa.string())
-        groups = _distinct(paths[PROVIDERS.name], "provider_group_id", ("tin_value", wanted))
+        tin_values = pa.array(sorted(tins.values), pa.string())
+        groups = _distinct(paths[PROVIDERS.name], "provider_group_id", ("tin_value", tin_values))
         sets = _distinct(paths[PROVIDER_SETS.name], "provider_set_id", ("provider_group_id", groups))
-        rules[PROVIDERS.name] = [("tin_value", wanted)]
+        rules[PROVIDERS.name] = [("tin_value", tin_values)]
         rules[PROVIDER_SETS.name] = [("provider_group_id", groups)]
         rules[RATES.name] = [("provider_set_id", sets)]
     if referenced_only:
-        named = _distinct(paths[PROVIDER_SETS.name], "provider_group_id", *rules.get(PROVIDER_SETS.name, ()))
-        rules.setdefault(PROVIDERS.name, []).append(("provider_group_id", named))
+        group_ids = _distinct(paths[PROVIDER_SETS.name], "provider_group_id", *rules.get(PROVIDER_SETS.name, ()))
+        rules.setdefault(PROVIDERS.name, []).append(("provider_group_id", group_ids))
     for name, path in paths.items():
-        kept = _kept(path, None, *rules.get(name, ()))
-        for batch in _rebatched(kept, TABLES[name].arrow, batch_rows(name)):
+        batches = _filtered(path, None, *rules.get(name, ()))
+        for batch in _rebatched(batches, TABLES[name].arrow, batch_rows(name)):
             yield name, batch
 
 
@@ -53,36 +53,36 @@ def _batches(path: Path, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
         yield from file.iter_batches(_READ_ROWS, columns=columns)
 
 
-def _kept(path: Path, columns: list[str] | None, *rules: _Rule) -> Iterator[pa.RecordBatch]:
+def _filtered(path: Path, columns: list[str] | None, *rules: _Rule) -> Iterator[pa.RecordBatch]:
     """The rows whose keys are wanted."""
     for batch in _batches(path, columns):
-        for key, wanted in rules:
-            batch = batch.filter(pc.is_in(batch.column(key), value_set=wanted))  # noqa: PLW2901 - what is left of it
+        for key, values in rules:
+            batch = batch.filter(pc.is_in(batch.column(key), value_set=values))  # noqa: PLW2901 - what is left of it
         yield batch
 
 
 def _distinct(path: Path, column: str, *rules: _Rule) -> _Column:
     """The distinct values of a column in the rows whose keys are wanted."""
     columns = list(dict.fromkeys([column, *(key for key, _ in rules)]))
-    parts = [batch.column(column).unique() for batch in _kept(path, columns, *rules)]
+    parts = [batch.column(column).unique() for batch in _filtered(path, columns, *rules)]
     kind = pq.read_schema(path).field(column).type
     return pa.chunked_array(parts, kind).unique()
 
 
 def _rebatched(batches: Iterator[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
     """The same rows, `rows` of them in each batch but the last: a filter leaves crumbs."""
-    held: list[pa.RecordBatch] = []
-    held_rows = 0
+    pending_batches: list[pa.RecordBatch] = []
+    pending_rows = 0
     for batch in batches:
-        held.append(batch)
-        held_rows += batch.num_rows
-        if held_rows >= rows:
-            whole = pa.Table.from_batches(held).combine_chunks()
-            cut = held_rows - held_rows % rows
+        pending_batches.append(batch)
+        pending_rows += batch.num_rows
+        if pending_rows >= rows:
+            whole = pa.Table.from_batches(pending_batches).combine_chunks()
+            cut = pending_rows - pending_rows % rows
             yield from _typed(whole.slice(0, cut), schema, rows)
-            held, held_rows = whole.slice(cut).to_batches(), held_rows - cut
-    if held_rows:
-        yield from _typed(pa.Table.from_batches(held).combine_chunks(), schema, rows)
+            pending_batches, pending_rows = whole.slice(cut).to_batches(), pending_rows - cut
+    if pending_rows:
+        yield from _typed(pa.Table.from_batches(pending_batches).combine_chunks(), schema, rows)
 
 
 def _typed(table: pa.Table, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:

@@ -34,7 +34,7 @@ class PublishedPrices:
 
     network_id: str
     prices: int
-    kept: int  # of them
+    kept_prices: int  # of them
 
 
 def networks_by_whitelists(
@@ -47,7 +47,7 @@ def networks_by_whitelists(
     by_network: dict[str, list[FileTask]] = {}
     for task in tasks:
         by_network.setdefault(task.network_id, []).append(task)
-    found: dict[Settings, list[str]] = {}
+    networks: dict[Settings, list[str]] = {}
     for network_id, its_tasks in by_network.items():
         try:
             own = settings_of(its_tasks, settings)
@@ -56,11 +56,11 @@ def networks_by_whitelists(
             continue
         if own.cpt_whitelist is not None or own.tin_whitelist is not None:
             lists = settings.changed(cpt_whitelist=own.cpt_whitelist, tin_whitelist=own.tin_whitelist)
-            found.setdefault(lists, []).append(network_id)
-    return found
+            networks.setdefault(lists, []).append(network_id)
+    return networks
 
 
-def published_prices(settings: Settings, networks: Iterable[str], wanted: Whitelists) -> list[PublishedPrices]:
+def published_prices(settings: Settings, networks: Iterable[str], whitelists: Whitelists) -> list[PublishedPrices]:
     """What the whitelists would keep of networks, those that are published.
 
     Raises:
@@ -75,30 +75,33 @@ def published_prices(settings: Settings, networks: Iterable[str], wanted: Whitel
             for name in tables:
                 tables[name] += map(pattern_of, latest[name])
             network_of |= dict.fromkeys((path.parts[-3:] for path in latest[RATES.name]), network_id)
-    found = dict.fromkeys(network_of.values(), (0, 0))
-    for path, kind, code, prices, of_tins in _counts(tables, wanted, settings) if network_of else ():
+    counts = dict.fromkeys(network_of.values(), (0, 0))
+    for path, kind, code, prices, of_tins in _counts(tables, whitelists, settings) if network_of else ():
         network_id = network_of[Path(path).parts[-3:]]
-        before, kept_before = found[network_id]
-        kept = of_tins if wanted.codes is None or wanted.codes.wants(kind, code) else 0
-        found[network_id] = before + prices, kept_before + kept
+        before, kept_before = counts[network_id]
+        kept_prices = of_tins if whitelists.codes is None or whitelists.codes.wants(kind, code) else 0
+        counts[network_id] = before + prices, kept_before + kept_prices
     return [
-        PublishedPrices(network_id=network_id, prices=prices, kept=kept) for network_id, (prices, kept) in found.items()
+        PublishedPrices(network_id=network_id, prices=prices, kept_prices=kept_prices)
+        for network_id, (prices, kept_prices) in counts.items()
     ]
 
 
 def _counts(
-    tables: dict[str, list[str]], wanted: Whitelists, settings: Settings
+    tables: dict[str, list[str]], whitelists: Whitelists, settings: Settings
 ) -> list[tuple[str, str | None, str | None, int, int]]:
     """File, code and type of it, its prices, and those of a wanted TIN."""
-    given = tables if wanted.tins else {RATES.name: tables[RATES.name]}
-    asked = (
-        _PRICES.format(is_wanted="is_wanted", join=_SETS) if wanted.tins else _PRICES.format(is_wanted="true", join="")
+    parameters = tables if whitelists.tins else {RATES.name: tables[RATES.name]}
+    query = (
+        _PRICES.format(is_wanted="is_wanted", join=_SETS)
+        if whitelists.tins
+        else _PRICES.format(is_wanted="true", join="")
     )
     try:
         with duckdb.connect(config={"memory_limit": f"{settings.query_memory_mb}MB"}) as connection:
-            if wanted.tins is not None:
-                values = pa.array(sorted(wanted.tins.values), pa.string())
+            if whitelists.tins is not None:
+                values = pa.array(sorted(whitelists.tins.values), pa.string())
                 connection.register("wanted_tins", pa.table({"tin_value": values}))
-            return connection.execute(asked, given).fetchall()
+            return connection.execute(query, parameters).fetchall()
     except (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InvalidInputException) as error:
         raise StoreError(str(settings.output_dir), f"cannot be read ({error}); run `mrf check`") from error

@@ -44,24 +44,24 @@ def renewed_task(
     if index_address is None:
         raise refusal
     with plan.renewing(index_address):
-        planned = _planned(task, plan)
+        file = _planned(task, plan)
         renewal = plan.renewal(index_address)
         is_stale = renewal is None or is_due(renewal.read_time, _FRESH_SECONDS, now())
-        if planned.address == task.address and is_stale:
+        if file.address == task.address and is_stale:
             _read_again(index_address, plan, open_url, limits, now)
-            planned, renewal = _planned(task, plan), plan.renewal(index_address)
-    if planned.address == task.address:
+            file, renewal = _planned(task, plan), plan.renewal(index_address)
+    if file.address == task.address:
         answer = refusal.reason.partition(";")[0]
         raise AccessRefused(task.address, f"{answer}; {_why_no_link(task, renewal)}")
-    return planned
+    return file
 
 
 def _planned(task: FileTask, plan: TaskStore) -> FileTask:
     """The file as it is planned now; itself where it is planned no longer."""
     tasks = plan.load(task.network_id)
     same = [it for it in tasks if it.file_id == task.file_id]
-    moved = [it for it in tasks if it.place == task.place]
-    return (same or moved or [task])[0]
+    same_place = [it for it in tasks if it.place == task.place]
+    return (same or same_place or [task])[0]
 
 
 def _read_again(

@@ -44,24 +44,24 @@ class FileResult:
 _MAX_REASONS = 3  # in an error
 
 
-def spent(size_bytes: int, transfer: TransferCounts) -> dict[str, int]:
+def fetch_cost(size_bytes: int, transfer: TransferCounts) -> dict[str, int]:
     """What it took to fetch a file, by the names that run metadata has."""
     return {"source_size_bytes": size_bytes, **transfer.spent}
 
 
-def spent_on(files: Iterable[FileResult]) -> dict[str, int]:
+def cost_of_files(files: Iterable[FileResult]) -> dict[str, int]:
     """The same for several."""
-    return spent_together(*(spent(file.row["size_bytes"], file.transfer) for file in files))
+    return total_cost(*(fetch_cost(file.row["size_bytes"], file.transfer) for file in files))
 
 
-def spent_together(*each: Mapping[str, int]) -> dict[str, int]:
+def total_cost(*each: Mapping[str, int]) -> dict[str, int]:
     """Sums, by name."""
     names = dict.fromkeys(name for one in each for name in one)
     return {name: sum(one.get(name, 0) for one in each) for name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class WhitelistCounts:
     """What whitelists kept of the items of files, and of the prices of the items kept; other prices are not counted."""
 
     items_read: int = 0
@@ -70,18 +70,20 @@ class Kept:
     prices_kept: int = 0
 
     @classmethod
-    def of(cls, counts: Mapping[str, Any]) -> Kept:
+    def of(cls, counts: Mapping[str, Any]) -> WhitelistCounts:
         """Of a `files` row, or of the sums of several that run metadata has."""
-        left_out = counts["prices_rejected"] + counts["prices_filtered"]
+        dropped_prices = counts["prices_rejected"] + counts["prices_filtered"]
         return cls(
             items_read=counts["items_read"],
             items_kept=counts["items_kept"],
             prices_read=counts["prices_read"],
-            prices_kept=counts["prices_read"] - left_out,
+            prices_kept=counts["prices_read"] - dropped_prices,
         )
 
-    def __add__(self, other: Kept) -> Kept:
-        return Kept(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(Kept)})
+    def __add__(self, other: WhitelistCounts) -> WhitelistCounts:
+        return WhitelistCounts(
+            **{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(WhitelistCounts)}
+        )
 
     def __str__(self) -> str:
         mark = "" if self.prices_kept else "⚠️ "
@@ -120,12 +122,12 @@ class NetworkResult:
         return sum((Counter(file.rejects) for file in self.files), Counter())
 
     @property
-    def kept(self) -> Kept | None:
+    def whitelist_counts(self) -> WhitelistCounts | None:
         """What whitelists kept; None where none was set."""
         digests = ("code_whitelist_sha256", "tin_whitelist_sha256")
         if not any(file.row[name] for file in self.files for name in digests):
             return None
-        return sum((Kept.of(file.row) for file in self.files), Kept())
+        return sum((WhitelistCounts.of(file.row) for file in self.files), WhitelistCounts())
 
     @property
     def price_rejects(self) -> Counter[str]:

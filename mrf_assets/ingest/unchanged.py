@@ -41,7 +41,7 @@ class UnchangedPart:
     files: Mapping[str, TableFile]
 
     @property
-    def written(self) -> dt.datetime:
+    def extraction_time(self) -> dt.datetime:
         """When it was extracted."""
         return dt.datetime.fromtimestamp(self.files[FILES.name].path.stat().st_mtime, tz=dt.UTC)
 
@@ -54,71 +54,73 @@ def plan_rows(task: FileTask) -> list[dict[str, Any]]:
 def unchanged_parts(
     store: Store,
     parts: Sequence[tuple[FileTask, str]],
-    known: Callable[[FileTask], Mapping[str, Any]],
+    row_of: Callable[[FileTask], Mapping[str, Any]],
     probe: ProbeFile,
 ) -> list[UnchangedPart]:
     """The parts of one network as they are published; empty unless every one of them is unchanged.
 
-    `parts` are files with their labels, `known` gives what an ingest would write into `files` without
+    `parts` are files with their labels, `row_of` gives what an ingest would write into `files` without
     reading, `probe` asks the server. It is asked only where all else is equal.
     """
     try:
-        published: dict[str, Parts] = {}
-        standing: list[UnchangedPart] = []
+        parts_of_period: dict[str, Parts] = {}
+        published_parts: list[UnchangedPart] = []
         for task, label in parts:
-            found = _standing(store, task, label, published)
-            if found is None or not _would_be_written_again(found, known(task)):
+            part = _published_part(store, task, label, parts_of_period)
+            if part is None or not _would_be_written_again(part, row_of(task)):
                 return []
-            standing.append(found)
+            published_parts.append(part)
     except (OSError, pa.ArrowInvalid):  # replaced while it was looked at, or no parquet
         return []
-    return standing if _all_the_same(standing, probe) else []
+    return published_parts if _all_the_same(published_parts, probe) else []
 
 
-def _standing(store: Store, task: FileTask, label: str, published: dict[str, Parts]) -> UnchangedPart | None:
+def _published_part(
+    store: Store, task: FileTask, label: str, parts_of_period: dict[str, Parts]
+) -> UnchangedPart | None:
     """One part, out of its period; where the address tells none, out of the latest that has it."""
     for period in [task.period] if task.period else reversed(store.periods(task.network_id)):
-        if period not in published:
-            published[period] = _by_label(store.files(task.network_id, period))
-        files = published[period].get(label, {})
+        if period not in parts_of_period:
+            parts_of_period[period] = _by_label(store.files(task.network_id, period))
+        files = parts_of_period[period].get(label, {})
         if files.keys() == TABLES.keys():
             (row,) = pq.read_table(files[FILES.name].path).to_pylist() or ({},)
             if row.get("file_id") == task.file_id:
-                counted = {name: dict(row[name] or ()) for name in ("repairs", "ignored_keys")}
-                return UnchangedPart(task=task, period=period, row=row | counted, files=files)
+                counts = {name: dict(row[name] or ()) for name in ("repairs", "ignored_keys")}
+                return UnchangedPart(task=task, period=period, row=row | counts, files=files)
     return None
 
 
 def _by_label(files: Sequence[TableFile]) -> Parts:
-    found: dict[str, dict[str, TableFile]] = {}
+    files_of_label: dict[str, dict[str, TableFile]] = {}
     for file in files:
-        found.setdefault(file.label, {})[file.table] = file
-    return found
+        files_of_label.setdefault(file.label, {})[file.table] = file
+    return files_of_label
 
 
-def _would_be_written_again(standing: UnchangedPart, known: Mapping[str, Any]) -> bool:
+def _would_be_written_again(part: UnchangedPart, new_row: Mapping[str, Any]) -> bool:
     """True if an ingest of the same content would write the same."""
-    row, task = standing.row, standing.task
+    row, task = part.row, part.task
     source = "name" if task.identity.period else "index" if task.index_period else None
     is_same_period = row["period_source"] == source if source else row["period_source"] not in _PERIOD_OUTSIDE
     return (
         is_same_period
-        and all(name in row and row[name] == value for name, value in known.items())
+        and all(name in row and row[name] == value for name, value in new_row.items())
         and not row["repairs"].get(_FAILED_REFERENCES)  # they may be there by now
-        and pq.read_table(standing.files[PLANS.name].path).to_pylist() == plan_rows(task)
+        and pq.read_table(part.files[PLANS.name].path).to_pylist() == plan_rows(task)
     )
 
 
-def _all_the_same(standing: Sequence[UnchangedPart], probe: ProbeFile) -> bool:
+def _all_the_same(parts: Sequence[UnchangedPart], probe: ProbeFile) -> bool:
     """Whether the servers say so of every file; the first that does not ends the asking."""
-    with ThreadPoolExecutor(max(min(_PROBES_AT_ONCE, len(standing)), 1), thread_name_prefix="probe") as pool:
-        answers = [pool.submit(probe, part.task) for part in standing]
-        for part, answer in zip(standing, answers, strict=True):
-            found = answer.result()
-            if found is None or not found.same_as(_as_read(part.row)):
+    with ThreadPoolExecutor(max(min(_PROBES_AT_ONCE, len(parts)), 1), thread_name_prefix="probe") as pool:
+        answers = [pool.submit(probe, part.task) for part in parts]
+        for part, answer in zip(parts, answers, strict=True):
+            validators = answer.result()
+            if validators is None or not validators.same_as(_as_read(part.row)):
                 pool.shutdown(wait=False, cancel_futures=True)
                 return False
-    return bool(standing)
+    return bool(parts)
 
 
 def _as_read(row: Mapping[str, Any]) -> Validators:

@@ -26,7 +26,7 @@ from mrf_assets.defs.run_records import (
 )
 from mrf_assets.errors import StoreError
 from mrf_assets.ingest.plan import PlannedBatch, TaskStore
-from mrf_assets.ingest.results import Kept
+from mrf_assets.ingest.results import WhitelistCounts
 from mrf_assets.lake.store import Store
 from mrf_assets.priority import PRIORITY_TAG
 from mrf_assets.runner.console import BatchConsole
@@ -188,7 +188,7 @@ class BatchRun:
             manifest_file,
             len(self.networks) - len(outcomes),
             batch=counted,
-            kept=None if kept is None else Kept(**kept),
+            kept=None if kept is None else WhitelistCounts(**kept),
         )
         reason = budget.reason if budget.is_used_up else None
         if interrupted_by is not None:

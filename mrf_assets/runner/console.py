@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from mrf_assets.batches.statistics import BatchStatistics
-from mrf_assets.ingest.results import Kept, Progress
+from mrf_assets.ingest.results import Progress, WhitelistCounts
 from mrf_assets.tasks import FileTask
 from mrf_assets.text import printable
 
@@ -157,7 +157,7 @@ class BatchConsole:
         not_run: int,
         *,
         batch: BatchStatistics | None = None,
-        kept: Kept | None = None,
+        kept: WhitelistCounts | None = None,
     ) -> None:
         """The end of a batch; where only a part of `batch` was run, how it stands as a whole."""
         succeeded = self._done - self._failed

@@ -319,7 +319,7 @@ def test_a_whitelist_replaces_no_published_prices_by_nothing(
         ingest("acme", [_task(path, period=period)], _whitelisted(settings, tmp_path, name, text))
 
     assert before == _bytes(settings.output_dir)
-    assert path.stat().st_size == error.value.spent["source_size_bytes"]
+    assert path.stat().st_size == error.value.cost["source_size_bytes"]
     assert [] == _leftovers(settings)
 
 
@@ -857,7 +857,7 @@ def test_a_failure_tells_what_was_fetched_in_vain(server: MrfServer, settings: S
     with pytest.raises(TruncatedFile) as told:
         ingest("acme", parts, settings.changed(max_retries=2))
 
-    assert told.value.spent == {
+    assert told.value.cost == {
         "source_size_bytes": 2 * len(whole) - 100, "requests": 3, "retries": 1, "rate_limited": 1
     }  # fmt: skip
 

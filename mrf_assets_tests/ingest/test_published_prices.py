@@ -50,7 +50,7 @@ def test_the_prices_of_the_latest_period_are_judged(
         for name in ("t~a", "t~twin")
         if (prices := [price for price in lake.latest() if price.network == name])
     }
-    assert expected == {each.network_id: (each.prices, each.kept) for each in found}
+    assert expected == {each.network_id: (each.prices, each.kept_prices) for each in found}
     assert all(0 < kept < prices for prices, kept in expected.values())
 
 

@@ -34,10 +34,10 @@ def check_networks(
         settings.output_dir, memory_mb=settings.query_memory_mb, taxonomy_codes=settings.taxonomy_codes
     ) as connection:
         checks = (*CATALOG_CHECKS, *drift_checks(settings))
-        compared = audit_catalog(connection, networks, as_of=as_of, checks=checks)
+        catalog_results = audit_catalog(connection, networks, as_of=as_of, checks=checks)
     return {
         network: [*_audited(store, network, codes, settings.query_memory_mb), *results]
-        for network, results in compared.items()
+        for network, results in catalog_results.items()
     }
 
 

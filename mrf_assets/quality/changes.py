@@ -123,14 +123,14 @@ _MEDIANS_SQL = f"""SELECT * FROM (
 _SHIFT = "greatest(median / previous_median, previous_median / median) - 1"
 
 
-def _count_rule(name: str, what: str, table: str, counted: str) -> Check:
+def _count_rule(name: str, what: str, table: str, expression: str) -> Check:
     return Check(
         name=name,
         table=RATE_CHANGES.name,
         severity="warn",
         explanation=f"The number of {what} moved by no more than the set share since the period before.",
         sql=f"""SELECT * FROM (
-    SELECT network_id, count({counted}) FILTER (age = 2) AS before, count({counted}) FILTER (age = 1) AS now
+    SELECT network_id, count({expression}) FILTER (age = 2) AS before, count({expression}) FILTER (age = 1) AS now
     FROM {table}_history JOIN {_TWO_LATEST} USING (network_id, period)
     GROUP BY network_id
 )
@@ -225,11 +225,11 @@ def write_changes(settings: Settings, network_id: str) -> Changes:
             return Changes(network_id=network_id, path=path)
         now, before = periods
         try:
-            write_table(path, RATE_CHANGES.arrow, _changed(connection, network_id, before, now))
-            counted = _counted(
+            write_table(path, RATE_CHANGES.arrow, _changed_rows(connection, network_id, before, now))
+            changes = _with_counts(
                 connection, Changes(network_id=network_id, path=path, period=now, previous_period=before)
             )
-            return replace(counted, drift=audit_catalog(connection, checks=drift_checks(settings))[network_id])
+            return replace(changes, drift=audit_catalog(connection, checks=drift_checks(settings))[network_id])
         except duckdb.OutOfMemoryException as error:
             raise QueryError(RATE_CHANGES.name, f"needs more memory ({error}); raise MRF_QUERY_MEMORY_MB") from error
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
@@ -239,13 +239,15 @@ def write_changes(settings: Settings, network_id: str) -> Changes:
 _PERIODS_SQL = "SELECT period FROM networks ORDER BY period DESC LIMIT 2"
 
 
-def _changed(connection: duckdb.DuckDBPyConnection, network_id: str, before: str, now: str) -> Iterator[pa.RecordBatch]:
-    given = {"network": network_id, "before": before, "now": now}
-    for batch in connection.sql(_CHANGES_SQL, params=given).to_arrow_reader(_ROWS_AT_ONCE):
+def _changed_rows(
+    connection: duckdb.DuckDBPyConnection, network_id: str, before: str, now: str
+) -> Iterator[pa.RecordBatch]:
+    parameters = {"network": network_id, "before": before, "now": now}
+    for batch in connection.sql(_CHANGES_SQL, params=parameters).to_arrow_reader(_ROWS_AT_ONCE):
         yield batch.cast(RATE_CHANGES.arrow)
 
 
-def _counted(connection: duckdb.DuckDBPyConnection, changes: Changes) -> Changes:
+def _with_counts(connection: duckdb.DuckDBPyConnection, changes: Changes) -> Changes:
     counts = connection.execute(
         """SELECT count(*) FILTER (change = 'added'), count(*) FILTER (change = 'removed'),
             count(*) FILTER (change = 'changed' AND difference > 0),

@@ -269,23 +269,27 @@ def audit_catalog(
         SettingError: A network is not published.
         StoreError, QueryError: A file is gone, or DuckDB ran out of memory.
     """
-    listed = [found for (found,) in connection.execute("SELECT DISTINCT network_id FROM networks").fetchall()]
-    if unknown := sorted(set(networks) - set(listed)):
-        raise SettingError("network", f"{', '.join(unknown)} is not published; there are: {', '.join(sorted(listed))}")
-    wanted = sorted(networks or listed)
-    results: dict[str, list[CheckResult]] = {network: [] for network in wanted}
-    given = {"as_of": (as_of or dt.datetime.now(tz=dt.UTC).date()).isoformat(), "wanted": wanted}
+    published_networks = [
+        found for (found,) in connection.execute("SELECT DISTINCT network_id FROM networks").fetchall()
+    ]
+    if unknown := sorted(set(networks) - set(published_networks)):
+        raise SettingError(
+            "network", f"{', '.join(unknown)} is not published; there are: {', '.join(sorted(published_networks))}"
+        )
+    selection = sorted(networks or published_networks)
+    results: dict[str, list[CheckResult]] = {network: [] for network in selection}
+    parameters = {"as_of": (as_of or dt.datetime.now(tz=dt.UTC).date()).isoformat(), "wanted": selection}
     for check in checks:
         try:
-            offending = _offending(connection, check, given)
-            populations = _populations(connection, check, given)
+            offending = _offending(connection, check, parameters)
+            populations = _populations(connection, check, parameters)
         except duckdb.OutOfMemoryException as error:
             raise QueryError(check.name, f"needs more memory ({error}); raise MRF_QUERY_MEMORY_MB") from error
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise StoreError(
                 check.name, f"a file cannot be read ({error}); ask again, or ingest its network again"
             ) from error
-        for network in wanted:
+        for network in selection:
             rows, sample = offending.get(network, (0, []))
             population = populations.get(network, 0) if check.population_sql else None
             results[network].append(
@@ -295,20 +299,22 @@ def audit_catalog(
 
 
 def _offending(
-    connection: duckdb.DuckDBPyConnection, check: Check, given: Mapping[str, object]
+    connection: duckdb.DuckDBPyConnection, check: Check, parameters: Mapping[str, object]
 ) -> dict[str, tuple[int, list[str]]]:
     sql = f"""SELECT network_id, count(*), min(CAST(to_json(found) AS VARCHAR), {_SAMPLE_ROWS})
 FROM ({check.sql}) found WHERE list_contains($wanted, network_id) GROUP BY network_id"""  # noqa: S608 - rules of this module
-    values = {**given, "threshold": check.threshold}
+    values = {**parameters, "threshold": check.threshold}
     rows = connection.execute(sql, _named(sql, values)).fetchall()
     return {network: (count, sample) for network, count, sample in rows}
 
 
-def _populations(connection: duckdb.DuckDBPyConnection, check: Check, given: Mapping[str, object]) -> dict[str, int]:
+def _populations(
+    connection: duckdb.DuckDBPyConnection, check: Check, parameters: Mapping[str, object]
+) -> dict[str, int]:
     if not check.population_sql:
         return {}
     sql = f"SELECT network_id, rows FROM ({check.population_sql}) WHERE list_contains($wanted, network_id)"  # noqa: S608 - the same
-    return dict(connection.execute(sql, _named(sql, given)).fetchall())
+    return dict(connection.execute(sql, _named(sql, parameters)).fetchall())
 
 
 def _named(sql: str, values: Mapping[str, object]) -> dict[str, object]:

@@ -273,19 +273,19 @@ def _word_rules() -> Iterable[Check]:
     for table in TABLES.values():
         for column in table.columns:
             if column.words:
-                listed = ", ".join(f"'{word}'" for word in column.words)
+                words = ", ".join(f"'{word}'" for word in column.words)
                 yield Check(
                     name=f"known_{column.name}",
                     table=table.name,
                     severity="warn",
                     explanation=f"{column.name} is one of: {', '.join(column.words)}.",
-                    sql=f"SELECT file_id, {column.name} FROM {table.name} WHERE {column.name} NOT IN ({listed})",  # noqa: S608 - names of `schema`
+                    sql=f"SELECT file_id, {column.name} FROM {table.name} WHERE {column.name} NOT IN ({words})",  # noqa: S608 - names of `schema`
                 )
 
 
 def _required_rules() -> Iterable[Check]:
     """One for each column that the CMS schema requires; the rows are kept without it."""
-    for table, shown in _SHOWN.items():
+    for table, columns in _SHOWN.items():
         for column in table.columns:
             if column.required is None:
                 continue
@@ -297,7 +297,7 @@ def _required_rules() -> Iterable[Check]:
                 table=table.name,
                 severity="warn",
                 explanation=f"{column.required.in_words} has {column.name}, which the CMS schema requires.",
-                sql=f"SELECT {shown} FROM {table.name} WHERE {where}",  # noqa: S608 - names and conditions of `schema`
+                sql=f"SELECT {columns} FROM {table.name} WHERE {where}",  # noqa: S608 - names and conditions of `schema`
             )
 
 
@@ -376,18 +376,18 @@ def _whitelist_table(codes: CodeWhitelist | None) -> pa.Table:
 
 
 def _apply(connection: duckdb.DuckDBPyConnection, check: Check) -> CheckResult:
-    given = {} if check.threshold is None else {"threshold": check.threshold}
-    offending = _count(connection, f"SELECT count(*) FROM ({check.sql})", given)  # noqa: S608 - rules of this module
+    parameters = {} if check.threshold is None else {"threshold": check.threshold}
+    offending = _count(connection, f"SELECT count(*) FROM ({check.sql})", parameters)  # noqa: S608 - rules of this module
     sample = ""
     if offending:
-        rows = connection.execute(f"SELECT * FROM ({check.sql}) LIMIT {_SAMPLE_ROWS}", given)  # noqa: S608 - the same
+        rows = connection.execute(f"SELECT * FROM ({check.sql}) LIMIT {_SAMPLE_ROWS}", parameters)  # noqa: S608 - the same
         names = [column[0] for column in rows.description or ()]
         sample = "\n".join(json.dumps(dict(zip(names, row, strict=True)), default=str) for row in rows.fetchall())
     population = _count(connection, check.population_sql, {}) if check.population_sql else None
     return CheckResult(check=check, offending_rows=offending, population=population, sample=sample)
 
 
-def _count(connection: duckdb.DuckDBPyConnection, sql: str, given: Mapping[str, float]) -> int:
-    row = connection.execute(sql, given).fetchone()
+def _count(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, float]) -> int:
+    row = connection.execute(sql, parameters).fetchone()
     assert row is not None
     return int(row[0])

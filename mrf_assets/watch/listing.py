@@ -113,20 +113,20 @@ def settle(
 
 def _retire(connection: sqlite3.Connection, name: str, batch_id: str, now: float) -> None:
     """What an index no longer names is retired, unless another one names it: that takes it over when it is read."""
-    left = (
+    unclaimed = (
         "index_name = ? AND retired_at IS NULL AND NOT EXISTS"
         " (SELECT 1 FROM listed WHERE listed.network_id = network.network_id)"
     )
-    named = "EXISTS (SELECT 1 FROM listing WHERE listing.network_id = network.network_id)"
+    has_listing = "EXISTS (SELECT 1 FROM listing WHERE listing.network_id = network.network_id)"
     connection.execute(
         f"UPDATE source_index SET {READ_ONCE_MORE} WHERE name IN"  # noqa: S608 - our own
         " (SELECT DISTINCT listing.index_name FROM listing"
-        f" JOIN network ON listing.network_id = network.network_id WHERE network.{left})",
+        f" JOIN network ON listing.network_id = network.network_id WHERE network.{unclaimed})",
         (name,),
     )
-    connection.execute(f"UPDATE network SET index_name = NULL WHERE {left} AND {named}", (name,))  # noqa: S608 - our own
+    connection.execute(f"UPDATE network SET index_name = NULL WHERE {unclaimed} AND {has_listing}", (name,))  # noqa: S608 - our own
     connection.execute(
-        f"UPDATE network SET retired_at = ?, reason = 'retired', batch_id = ? WHERE {left}",  # noqa: S608 - our own
+        f"UPDATE network SET retired_at = ?, reason = 'retired', batch_id = ? WHERE {unclaimed}",  # noqa: S608 - our own
         (now, batch_id, name),
     )
 

@@ -93,7 +93,7 @@ class IndexStore:
 
     # What the registry says.
 
-    def sync(self, registered: Sequence[RegisteredIndex]) -> None:
+    def sync(self, indexes: Sequence[RegisteredIndex]) -> None:
         """Take over which indexes there are; the networks of one that is gone stay as they are, watched by none."""
         with self._transaction() as connection:
             connection.execute("UPDATE source_index SET is_registered = 0")
@@ -101,18 +101,18 @@ class IndexStore:
                 "INSERT INTO source_index (name, payer, address, priority) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET payer = excluded.payer, address = excluded.address,"
                 " priority = excluded.priority, is_registered = 1",
-                [(index.name, index.payer, index.url.shown, int(index.priority)) for index in registered],
+                [(index.name, index.payer, index.url.shown, int(index.priority)) for index in indexes],
             )
-            gone = "(SELECT name FROM source_index WHERE NOT is_registered)"
+            removed_indexes = "(SELECT name FROM source_index WHERE NOT is_registered)"
             # Another index may name them too: it is read once more, to take them over.
             connection.execute(
                 f"UPDATE source_index SET {READ_ONCE_MORE} WHERE name IN"  # noqa: S608 - our own
                 " (SELECT DISTINCT other.index_name FROM listing"
                 " JOIN network USING (network_id) JOIN listing other USING (network_id)"
-                f" WHERE listing.index_name IN {gone} AND network.index_name = listing.index_name)"
+                f" WHERE listing.index_name IN {removed_indexes} AND network.index_name = listing.index_name)"
             )
-            connection.execute(f"DELETE FROM listing WHERE index_name IN {gone}")  # noqa: S608 - our own
-            connection.execute(f"UPDATE network SET index_name = NULL WHERE index_name IN {gone}")  # noqa: S608 - our own
+            connection.execute(f"DELETE FROM listing WHERE index_name IN {removed_indexes}")  # noqa: S608 - our own
+            connection.execute(f"UPDATE network SET index_name = NULL WHERE index_name IN {removed_indexes}")  # noqa: S608 - our own
             connection.execute("DELETE FROM source_index WHERE NOT is_registered")
 
     # One index is read.

@@ -112,8 +112,8 @@ def _memory(connection: sqlite3.Connection) -> tuple[str, int]:
 def _tick_of(cursor: str | None, store_id: str) -> int:
     """The tick that a cursor brings back; 0 for none, and for another store's."""
     try:
-        found = json.loads(cursor or "{}")
-        return int(found["tick"]) if found["store"] == store_id else 0
+        content = json.loads(cursor or "{}")
+        return int(content["tick"]) if content["store"] == store_id else 0
     except (ValueError, TypeError, KeyError):  # edited by hand in the UI
         return 0
 

@@ -89,10 +89,10 @@ def quick_options(settings: Settings, seconds: float) -> FetchOptions:
     )
 
 
-def is_unmodified(index: RegisteredIndex, known: Validators, settings: Settings) -> bool:
+def is_unmodified(index: RegisteredIndex, validators: Validators, settings: Settings) -> bool:
     """Whether the server says at once that an index is as it was; False in doubt, for a reading to find out."""
     try:
-        with open_url(index.url, quick_options(settings, _QUICK_SECONDS), if_changed_from=known):
+        with open_url(index.url, quick_options(settings, _QUICK_SECONDS), if_changed_from=validators):
             return False
     except NotModified:
         return True
@@ -125,32 +125,32 @@ def _read(
     index: RegisteredIndex, settings: Settings, store: IndexStore, now: Callable[[], float], batch_id: str
 ) -> None:
     request = request_digest(index)
-    known, known_hash, _ = store.last_read(index.name, request)
-    opened: list[RawFile] = []
+    validators, last_digest, _ = store.last_read(index.name, request)
+    files: list[RawFile] = []
 
     @contextmanager
-    def remembered(address: Address) -> Iterator[RawFile]:
-        with open_url(address, FetchOptions.of(settings), if_changed_from=known) as raw:
-            opened.append(raw)
+    def open_index(address: Address) -> Iterator[RawFile]:
+        with open_url(address, FetchOptions.of(settings), if_changed_from=validators) as raw:
+            files.append(raw)
             yield raw
 
-    tasks = read_index(index.url, remembered, source_options(index), SourceCounts())
+    tasks = read_index(index.url, open_index, source_options(index), SourceCounts())
     try:
         tasks = chain(list(islice(tasks, 1)), tasks)  # the index is read to its end before the first task
-        file = opened[0]
+        file = files[0]
         # Where the reading stopped early, the hash is of a beginning whose length the network chose.
         digest = None if index.structures else file.sha256
-        if digest is not None and digest == known_hash:
+        if digest is not None and digest == last_digest:
             store.unchanged(index.name, now(), _validators(file))  # new ones: the next look is a question again
             return
-        with store.reading(index.name) as reading:
+        with store.reading(index.name) as listing:
             # Another address names the same networks: payers move their indexes every month.
             is_comparable = store.has_read_selection(index.name, request)
             before = next(it for it in store.statuses() if it.name == index.name) if is_comparable else None
-            watched = _watched(tasks, index, reading, before)
-            TaskStore.under(settings.output_dir).save(watched)
-            settle(reading, request=request, validators=_validators(file), digest=digest, batch_id=batch_id, now=now())
-        logger.info("index %s: read, %d networks, %d files", index.name, reading.networks_settled, reading.listed_files)
+            own_tasks = _own_tasks(tasks, index, listing, before)
+            TaskStore.under(settings.output_dir).save(own_tasks)
+            settle(listing, request=request, validators=_validators(file), digest=digest, batch_id=batch_id, now=now())
+        logger.info("index %s: read, %d networks, %d files", index.name, listing.networks_settled, listing.listed_files)
     except NotModified:
         store.unchanged(index.name, now())
 
@@ -159,8 +159,8 @@ def _validators(file: RawFile) -> Validators:
     return Validators(etag=file.etag, last_modified=file.last_modified, size_bytes=file.size_bytes)
 
 
-def _watched(
-    tasks: Iterator[FileTask], index: RegisteredIndex, reading: Listing, before: IndexStatus | None
+def _own_tasks(
+    tasks: Iterator[FileTask], index: RegisteredIndex, listing: Listing, before: IndexStatus | None
 ) -> Iterator[FileTask]:
     """The tasks that are this index's own, taken down as they pass.
 
@@ -173,20 +173,20 @@ def _watched(
     listed_files = 0
     for task in tasks:
         listed_files += 1
-        if not reading.claim(task.network_id):
+        if not listing.claim(task.network_id):
             continue
         if task.plans is not last[0]:
             last = task.plans, sha256(json.dumps([plain_value(plan) for plan in task.plans]).encode()).hexdigest()
         identity, period = task.identity, task.identity.period or task.index_period
         # All that is published of a file and that its index says. Plans too: they are a table.
         facts = [identity.rule_version, period, identity.part, identity.parts, task.mirror_urls, codes, last[1]]
-        reading.add(task.network_id, task.file_id, _digest(facts), task.address.host or "local", period)
+        listing.add(task.network_id, task.file_id, _digest(facts), task.address.host or "local", period)
         yield replace(task, index_whitelist=whitelist)
-    reading.listed_files = listed_files
+    listing.listed_files = listed_files
     if before is not None:
-        for what, had, has in (
-            ("networks", before.networks, reading.networks),
+        for what, old_count, new_count in (
+            ("networks", before.networks, listing.networks),
             ("files", before.files, listed_files),
         ):
-            if has < had * index.smallest_share and has < had - 1:
-                raise IndexShrunk(index.url, what, had, has)
+            if new_count < old_count * index.smallest_share and new_count < old_count - 1:
+                raise IndexShrunk(index.url, what, old_count, new_count)

@@ -85,10 +85,10 @@ def parse_registry(text: str, path: Path) -> tuple[RegisteredIndex, ...]:
         problems.append(Problem(_TABLE, f"must hold tables; an index is a table [{_TABLE}.name]"))
         tables = {}
     folder = path.absolute().parent
-    found = [_Entry(name, lines, problems).read(table, folder) for name, table in tables.items()]
+    entries = [_Entry(name, lines, problems).read(table, folder) for name, table in tables.items()]
     if problems:
         raise SourceProblems(str(path), tuple(problems))
-    return tuple(entry for entry in found if entry is not None)
+    return tuple(entry for entry in entries if entry is not None)
 
 
 def add_index(path: Path, name: str, values: Mapping[str, Any], *, replace: bool = False) -> RegisteredIndex:
@@ -121,9 +121,9 @@ def add_indexes(
         if name not in tables:
             tables[name] = table
     text = tomlkit.dumps(document)
-    registered = parse_registry(text, path)
+    entries = parse_registry(text, path)
     _write(path, text)
-    return {entry.name: entry for entry in registered if entry.name in indexes}
+    return {entry.name: entry for entry in entries if entry.name in indexes}
 
 
 def _set(table: Any, values: Mapping[str, Any]) -> None:  # noqa: ANN401 - tomlkit's tables are of several kinds
@@ -148,8 +148,8 @@ def remove_index(path: Path, name: str) -> None:
     """
     document, tables = _opened(path)
     if name not in tables:
-        known = ", ".join(tables) or "none"
-        raise SettingError("name", f"{name} is not registered in {path}; registered are: {known}")
+        names = ", ".join(tables) or "none"
+        raise SettingError("name", f"{name} is not registered in {path}; registered are: {names}")
     text = _without_section(_text_of(path), name)
     if text is None:
         del tables[name]
@@ -163,8 +163,8 @@ def _without_section(text: str, name: str) -> str | None:
     lines = text.splitlines(keepends=True)
     headers = [number for number, line in enumerate(lines) if line.lstrip().startswith("[")]
     for number in headers:
-        found = _HEADER.match(lines[number])
-        if found and found[1] == name:
+        header = _HEADER.match(lines[number])
+        if header and header[1] == name:
             end = next((other for other in headers if other > number), len(lines))
             while end > number + 1 and lines[end - 1].lstrip()[:1] in ("", "#"):
                 end -= 1
@@ -214,15 +214,15 @@ def _write(path: Path, text: str) -> None:
 
 def _line_numbers(text: str) -> dict[tuple[str, str | None], int]:
     """(index, key) -> line; the key None is the header."""
-    found: dict[tuple[str, str | None], int] = {}
+    numbers: dict[tuple[str, str | None], int] = {}
     name = ""
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
             name = header[1]
-            found.setdefault((name, None), number)
+            numbers.setdefault((name, None), number)
         elif key := _KEY.match(line):
-            found.setdefault((name, key[1]), number)
-    return found
+            numbers.setdefault((name, key[1]), number)
+    return numbers
 
 
 class _Entry:
@@ -233,8 +233,8 @@ class _Entry:
 
     def _problem(self, key: str | None, what: str) -> None:
         line = self._lines.get((self._name, key)) or self._lines.get((self._name, None))
-        shown = f"{_TABLE}.{self._name[:80]}" + (f".{key[:80]}" if key else "")
-        self._problems.append(Problem(f"line {line}, {shown}" if line else shown, what))
+        key_path = f"{_TABLE}.{self._name[:80]}" + (f".{key[:80]}" if key else "")
+        self._problems.append(Problem(f"line {line}, {key_path}" if line else key_path, what))
 
     def read(self, table: object, folder: Path) -> RegisteredIndex | None:
         """The index; None where something is wrong with it."""
@@ -265,9 +265,9 @@ class _Entry:
             if key not in table:
                 self._problem(None, f"has no {key}; add one")
         for key in table.keys() & _KINDS.keys():
-            is_usable, wanted = _KINDS[key]
+            is_usable, expectation = _KINDS[key]
             if not is_usable(table[key]):
-                self._problem(key, f"must be {wanted}")
+                self._problem(key, f"must be {expectation}")
         return table
 
 

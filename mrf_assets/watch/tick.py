@@ -72,14 +72,14 @@ class IndexWatch:
     def __init__(
         self,
         settings: Settings,
-        watching: IndexWatching,
+        options: IndexWatching,
         *,
-        read: Readings | None = None,
-        ask: Ask = probe,
+        read_indexes: Readings | None = None,
+        probe_file: Ask = probe,
         now: Clock = time.time,
     ) -> None:
-        self._settings, self._watching, self._ask, self._now = settings, watching, ask, now
-        self._read: Readings = read or read_in_processes
+        self._settings, self._options, self._probe_file, self._now = settings, options, probe_file, now
+        self._read_indexes: Readings = read_indexes or read_in_processes
         self._store = IndexStore.under(settings.output_dir)
 
     def tick(self, cursor: str | None, *, queued_runs: int = 0, alert: SendAlert | None = None) -> Tick:
@@ -94,21 +94,21 @@ class IndexWatch:
             SourceProblems: The registry has problems.
             StoreError: The memory cannot be kept.
         """
-        deadline = time.monotonic() + self._watching.sensor_tick_seconds
-        indexes = read_registry(self._watching.registry)
+        deadline = time.monotonic() + self._options.sensor_tick_seconds
+        indexes = read_registry(self._options.registry)
         self._store.sync(indexes)
         self._store.settle_cursor(cursor)
         batch_id = new_batch_id()
         self._poll(indexes, deadline, batch_id)
         self._probe(indexes, deadline, batch_id)
         cursor, offers, partitions = self._store.offer(
-            runs=max(self._watching.sensor_max_runs - queued_runs, 0),
+            runs=max(self._options.sensor_max_runs - queued_runs, 0),
             networks=_TELLINGS_AT_ONCE,
             partitions=_PARTITIONS_AT_ONCE,
         )
         statuses = self._store.statuses()
         if alert is not None:
-            self._tell_failures(alert, statuses)  # at the end: who does not answer costs seconds
+            self._send_alert(alert, statuses)  # at the end: who does not answer costs seconds
         return Tick(cursor=cursor, partitions=partitions, offers=offers, summary=_summary(statuses, offers))
 
     def _poll(self, indexes: Sequence[RegisteredIndex], deadline: float, batch_id: str) -> None:
@@ -124,7 +124,7 @@ class IndexWatch:
             if not self._is_as_it_was(index, statuses[index.name]):
                 changed.append(index)
         if changed:
-            self._read(changed, self._settings, max(deadline - time.monotonic(), 0.0), batch_id)
+            self._read_indexes(changed, self._settings, max(deadline - time.monotonic(), 0.0), batch_id)
 
     def _is_due(self, index: RegisteredIndex, status: IndexStatus) -> bool:
         if status.reading_since is not None:
@@ -148,17 +148,17 @@ class IndexWatch:
     def _is_asked_as_before(self, index: RegisteredIndex) -> bool:
         """Whether the registry asks for what was read last; a list that cannot be read is for the reading to tell."""
         try:
-            known, _, _ = self._store.last_read(index.name, request_digest(index))
+            validators, _, _ = self._store.last_read(index.name, request_digest(index))
         except MrfError:
             return False
-        return known is not None
+        return validators is not None
 
     def _is_as_it_was(self, index: RegisteredIndex, status: IndexStatus) -> bool:
         try:
-            known, _, _ = self._store.last_read(index.name, request_digest(index))
+            validators, _, _ = self._store.last_read(index.name, request_digest(index))
         except MrfError:
             return False
-        if known is None or status.failures or not is_unmodified(index, known, self._settings):
+        if validators is None or status.failures or not is_unmodified(index, validators, self._settings):
             return False
         self._store.unchanged(index.name, self._now())
         return True
@@ -174,23 +174,25 @@ class IndexWatch:
             return
         options, store = quick_options(self._settings, seconds), Store(self._settings.output_dir.absolute())
         with ThreadPoolExecutor(_PROBES_AT_ONCE, thread_name_prefix="probe") as pool:
-            asked = {
+            futures = {
                 (network_id, task.file_id): pool.submit(
-                    self._said_of, task.address, options.named_by(stranger=task.is_from_stranger)
+                    self._validators_of, task.address, options.named_by(stranger=task.is_from_stranger)
                 )
                 for network_id, tasks in due.items()
                 for task in random.sample(tasks, len(tasks))  # of a network with too many, others every time
             }
-            wait(asked.values(), seconds)
+            wait(futures.values(), seconds)
             pool.shutdown(wait=False, cancel_futures=True)
             for network_id, tasks in due.items():
-                answers = {task.file_id: asked[network_id, task.file_id] for task in tasks}
-                said = {file_id: it.result() for file_id, it in answers.items() if it.done() and not it.cancelled()}
-                self._compare(network_id, tasks, said, store, batch_id)
+                answers = {task.file_id: futures[network_id, task.file_id] for task in tasks}
+                validators = {
+                    file_id: it.result() for file_id, it in answers.items() if it.done() and not it.cancelled()
+                }
+                self._compare(network_id, tasks, validators, store, batch_id)
 
-    def _said_of(self, address: Address, options: FetchOptions) -> Validators | None:
+    def _validators_of(self, address: Address, options: FetchOptions) -> Validators | None:
         try:
-            return self._ask(address, options)
+            return self._probe_file(address, options)
         except Exception as error:  # noqa: BLE001 - one server's answer must not end the ticks of all payers
             # The type alone: the text may hold the address with its signature.
             logger.error("%s: no answer that can be read (%s)", address, type(error).__name__)  # noqa: TRY400
@@ -198,58 +200,62 @@ class IndexWatch:
 
     def _due_files(self, indexes: Sequence[RegisteredIndex]) -> dict[str, list[FileTask]]:
         """The files to ask about, by network: those first that have waited longest."""
-        plan, left = TaskStore.under(self._settings.output_dir), self._watching.sensor_max_probes
-        found: dict[str, list[FileTask]] = {}
+        plan, room = TaskStore.under(self._settings.output_dir), self._options.sensor_max_probes
+        files: dict[str, list[FileTask]] = {}
         for index in indexes:
             wait_seconds = index.poll_minutes * 60
-            due = self._store.probe_due(index.name, wait_seconds, self._now(), left) if index.probe_files else ()
+            due = self._store.probe_due(index.name, wait_seconds, self._now(), room) if index.probe_files else ()
             for network_id in due:
-                found[network_id] = plan.load(network_id)
-                left -= len(found[network_id])
-                if left <= 0:
-                    return found
-        return found
+                files[network_id] = plan.load(network_id)
+                room -= len(files[network_id])
+                if room <= 0:
+                    return files
+        return files
 
     def _compare(
         self,
         network_id: str,
         tasks: Sequence[FileTask],
-        said: Mapping[str, Validators | None],
+        answers: Mapping[str, Validators | None],
         store: Store,
         batch_id: str,
     ) -> None:
         """Hold what servers say now against what they said before, or against what was read for what is published."""
         marks, is_changed = self._store.marks(network_id), False
-        published: dict[str, Validators] | None = None
-        noted: list[tuple[str, str]] = []
+        published_validators: dict[str, Validators] | None = None
+        new_marks: list[tuple[str, str]] = []
         for task in tasks:
-            found = said.get(task.file_id)
-            mark = "" if found is None else _mark(found)
-            if found is None or not mark or mark == marks.get(task.file_id):
+            answer = answers.get(task.file_id)
+            mark = "" if answer is None else _mark(answer)
+            if answer is None or not mark or mark == marks.get(task.file_id):
                 continue
             if not marks.get(task.file_id):
-                published = _published_validators(store, network_id) if published is None else published
-                read = published.get(task.file_id)
-                is_changed = is_changed or (read is not None and _has_changed(read, found))
+                published_validators = (
+                    _published_validators(store, network_id) if published_validators is None else published_validators
+                )
+                last_answer = published_validators.get(task.file_id)
+                is_changed = is_changed or (last_answer is not None and _has_changed(last_answer, answer))
             else:
                 is_changed = True
-            noted.append((task.file_id, mark))
-        self._store.probed(network_id, noted, is_changed=is_changed, batch_id=batch_id, now=self._now())
+            new_marks.append((task.file_id, mark))
+        self._store.probed(network_id, new_marks, is_changed=is_changed, batch_id=batch_id, now=self._now())
 
-    def _tell_failures(self, alert: SendAlert, statuses: Sequence[IndexStatus]) -> None:
-        failing = [status for status in statuses if status.error is not None and not status.is_alerted]
-        if not failing:
+    def _send_alert(self, alert: SendAlert, statuses: Sequence[IndexStatus]) -> None:
+        failures = [status for status in statuses if status.error is not None and not status.is_alerted]
+        if not failures:
             return
         title = (
-            f"Index {failing[0].name} cannot be read" if len(failing) == 1 else f"{len(failing)} indexes cannot be read"
+            f"Index {failures[0].name} cannot be read"
+            if len(failures) == 1
+            else f"{len(failures)} indexes cannot be read"
         )
-        lines = [f"{status.name}: {status.error}" for status in failing]
-        networks = sum(status.networks for status in failing)
+        lines = [f"{status.name}: {status.error}" for status in failures]
+        networks = sum(status.networks for status in failures)
         lines.insert(
             0, f"Nothing changes: {networks} networks stay as they are. `mrf index check` shows what is wrong."
         )
         if alert(title, lines):
-            for status in failing:
+            for status in failures:
                 self._store.alerted(status.name)
 
 
@@ -271,18 +277,18 @@ def _read_beside(index: RegisteredIndex, settings: Settings, batch_id: str) -> N
     read_registered(index, settings, batch_id=batch_id)
 
 
-def _mark(found: Validators) -> str:
+def _mark(validators: Validators) -> str:
     """What tells one state of a file from the next, as one text; empty where nothing does."""
-    if found.etag:
-        return found.etag.removeprefix("W/")
-    if found.last_modified and found.size_bytes:
-        return f"{found.last_modified} {found.size_bytes}"
+    if validators.etag:
+        return validators.etag.removeprefix("W/")
+    if validators.last_modified and validators.size_bytes:
+        return f"{validators.last_modified} {validators.size_bytes}"
     return ""
 
 
-def _has_changed(read: Validators, found: Validators) -> bool:
+def _has_changed(before: Validators, now: Validators) -> bool:
     """Whether both say enough to know that they are two states."""
-    return bool(_mark(read)) and bool(read.etag) == bool(found.etag) and _mark(read) != _mark(found)
+    return bool(_mark(before)) and bool(before.etag) == bool(now.etag) and _mark(before) != _mark(now)
 
 
 def _published_validators(store: Store, network_id: str) -> dict[str, Validators]:
@@ -310,12 +316,12 @@ def _summary(statuses: Sequence[IndexStatus], offers: Sequence[Offer]) -> str:
         f"{len(statuses)} indexes with {sum(it.networks for it in statuses)} networks",
         f"{sum(it.needs_run for it in offers)} runs requested",
     ]
-    retired = sum(it.is_retired for it in offers)
-    parts += [f"{retired} networks retired"] if retired else []
-    reading = [it.name for it in statuses if it.reading_since is not None]
-    parts += [f"being read: {', '.join(reading)}"] if reading else []
-    failing = [f"{it.name} ({it.error})" for it in statuses if it.error is not None]
-    parts += [f"FAILING: {'; '.join(failing)}"] if failing else []
-    waiting = sum(it.pending for it in statuses)  # what was offered just now no longer counts
-    parts += [f"{waiting} networks wait for the next ticks"] if waiting else []
+    retirements = sum(it.is_retired for it in offers)
+    parts += [f"{retirements} networks retired"] if retirements else []
+    open_readings = [it.name for it in statuses if it.reading_since is not None]
+    parts += [f"being read: {', '.join(open_readings)}"] if open_readings else []
+    failures = [f"{it.name} ({it.error})" for it in statuses if it.error is not None]
+    parts += [f"FAILING: {'; '.join(failures)}"] if failures else []
+    pending_networks = sum(it.pending for it in statuses)  # what was offered just now no longer counts
+    parts += [f"{pending_networks} networks wait for the next ticks"] if pending_networks else []
     return ", ".join(parts)

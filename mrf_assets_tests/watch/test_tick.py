@@ -81,7 +81,9 @@ class Watched:
     def lost_tick(self, *, queued_runs: int = 0, minutes: float = 10) -> Tick:
         """Look, and let the daemon die before it takes anything over."""
         self.time += minutes * _MINUTE
-        watch = IndexWatch(self.settings, self.watching, read=self._read, ask=self.ask, now=lambda: self.time)
+        watch = IndexWatch(
+            self.settings, self.watching, read_indexes=self._read, probe_file=self.ask, now=lambda: self.time
+        )
         return watch.tick(self.cursor, queued_runs=queued_runs, alert=self.alert or self._alert)
 
     def _read(self, indexes: Sequence[RegisteredIndex], settings: Settings, seconds: float, batch_id: str) -> None:

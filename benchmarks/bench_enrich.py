@@ -35,8 +35,8 @@ from mrf_assets.providers.lookup import (
     Statistics,
     output_at,
 )
-from mrf_assets.providers.nppes import NppesClient
 from mrf_assets.providers.nppes.answers import read_answer
+from mrf_assets.providers.nppes.client import NppesClient
 from mrf_assets.schema import NPI_REGISTRY
 from mrf_assets_tests.nppes_factory import answer, make_npis, provider
 

@@ -25,7 +25,6 @@ from mrf_assets.providers import (
 )
 from mrf_assets.providers.inputs import PUBLISHED
 from mrf_assets.providers.lookup import LookUpOptions
-from mrf_assets.providers.nppes import run_check
 from mrf_assets.settings import MAX_WORKERS, EnrichSettings, Operations, dollars_text
 from mrf_assets.text import package_log, printable
 
@@ -193,6 +192,8 @@ def _ramp(text: str | None) -> tuple[int | None, int | None]:
 
 
 def _check(settings: EnrichSettings) -> None:
+    from mrf_assets.providers.nppes.client import run_check  # noqa: PLC0415 - imports aiohttp, 0.15 s
+
     try:
         click.echo(f"✅ {run_check(settings.npi_api_url, settings.npi_timeout_seconds)}")
     except LookUpFailed as failure:

@@ -34,7 +34,6 @@ from mrf_assets.providers.lookup import (
     renew,
     start_over,
 )
-from mrf_assets.providers.nppes import NppesClient
 from mrf_assets.settings import EnrichSettings, Prices
 
 logger = logging.getLogger(__name__)
@@ -115,6 +114,8 @@ class NpiLookUps:
 
     async def ask(self, requests: NpiRequests, refine: Callable[[LookUp], LookUp] = lambda it: it) -> LookUpReport:
         """Ask the registry for what is to do; `refine` makes the rows of the output out of its answers."""
+        from mrf_assets.providers.nppes.client import NppesClient  # noqa: PLC0415 - imports aiohttp, 0.15 s
+
         settings = requests.settings
         async with NppesClient.of(settings) as client:
             pool = Pool(

@@ -9,7 +9,7 @@ from typing import Any
 
 from mrf_assets.providers.inputs import INVALID
 from mrf_assets.providers.lookup import Item, LookUpOptions, Pool, Result, Statistics, Unfinished
-from mrf_assets.providers.nppes import NppesClient, npi_problem
+from mrf_assets.providers.nppes import npi_problem
 from mrf_assets.settings import EnrichSettings
 
 OnProgress = Callable[[Statistics], None]
@@ -54,6 +54,8 @@ async def _ask(
     options: LookUpOptions,
     on_progress: OnProgress,
 ) -> None:
+    from mrf_assets.providers.nppes.client import NppesClient  # noqa: PLC0415 - imports aiohttp, 0.15 s
+
     async with NppesClient.of(settings) as client:
         pool = Pool(client.look_up, options, statistics=found.statistics)
         left = {item.key for item in items}

@@ -17,8 +17,9 @@ from hypothesis import given, strategies as st
 from mrf_assets.errors import LookUpFailed, SettingError
 from mrf_assets.providers.lookup import Answer, Item, Row
 from mrf_assets.providers.names import best_match, name_confidence, registry_names
-from mrf_assets.providers.nppes import NppesClient, npi_of, npi_problem, run_check
+from mrf_assets.providers.nppes import npi_of, npi_problem
 from mrf_assets.providers.nppes.answers import read_answer
+from mrf_assets.providers.nppes.client import NppesClient, run_check
 from mrf_assets.schema import NPI_REGISTRY
 from mrf_assets_tests.factory import luhn_valid
 from mrf_assets_tests.nppes_factory import answer, deactivated, errors, make_npis, old_provider, provider

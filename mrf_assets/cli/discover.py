@@ -52,7 +52,7 @@ def discover_command(portals: tuple[str, ...], as_json: bool, verbose: bool, **f
     Browser only:  mrf discover --mode scraping_only https://payer.example/portal
     """  # noqa: D301 - \b is click's
     # Its proxy and HTTP take a tenth of a start, and the other commands have no use for them.
-    from mrf_assets.discover import Wanted, discover, read_portals, watch_found, write_found  # noqa: PLC0415
+    from mrf_assets.discover import Selection, discover, read_portals, watch_found, write_found  # noqa: PLC0415
 
     settings = Settings.from_environment()
     looking = from_flags(
@@ -68,10 +68,10 @@ def discover_command(portals: tuple[str, ...], as_json: bool, verbose: bool, **f
         raise SettingError("--input", str(error)) from error
     if flags["watch"]:
         read_registry(registry)  # what is wrong with it is told before anybody is asked
-    wanted = Wanted(kinds=_kinds(flags), match=flags["match"])
+    wanted = Selection(kinds=_kinds(flags), match=flags["match"])
     tell = _tell_line if as_json else _tell
     with package_log(verbose=verbose):
-        found = discover(given, settings, looking, wanted=wanted, use_browser=flags["browser"], on_result=tell)
+        found = discover(given, settings, looking, selection=wanted, use_browser=flags["browser"], on_result=tell)
     if flags["output"] is not None:
         rows = write_found(found.results, flags["output"], raw_text=flags["raw_text"])
         click.echo(f"Written: {rows} address(es), as they are, to {flags['output']}; keep it to yourself.", err=as_json)
@@ -79,11 +79,11 @@ def discover_command(portals: tuple[str, ...], as_json: bool, verbose: bool, **f
     if flags["watch"]:
         watched = watch_found(found.results, registry, flags["watch_limit"])
         click.echo(
-            f"Watched in {registry}: {len(watched.added)} new, {len(watched.moved)} with a new address, "
-            f"{watched.kept} as before.",
+            f"Watched in {registry}: {len(watched.new_indexes)} new, {len(watched.moved_indexes)} with a new address, "
+            f"{watched.unchanged_indexes} as before.",
             err=as_json,
         )
-        left_out = watched.left_out
+        left_out = watched.skipped_portals
         for told in left_out:
             click.echo(f"Not watched: {printable(told)}", err=True)
     if not as_json:
@@ -106,13 +106,13 @@ def _kinds(flags: dict[str, Any]) -> frozenset[Kind]:
 
 
 def _tell(result: PortalResult) -> None:
-    kinds = Counter(file.kind for file in result.found)
+    kinds = Counter(file.kind for file in result.files)
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or result.status
     click.echo(f"{_MARKS[result.status]} {printable(result.portal.shown)}: {counted} ({result.seconds:.1f}s)")
-    for file in result.found[:_TOLD_FILES]:
+    for file in result.files[:_TOLD_FILES]:
         click.echo(f"   {file.kind}  {printable(file.shown)}  [{file.way}]")
-    if len(result.found) > _TOLD_FILES:
-        click.echo(f"   and {len(result.found) - _TOLD_FILES} more; --output writes all")
+    if len(result.files) > _TOLD_FILES:
+        click.echo(f"   and {len(result.files) - _TOLD_FILES} more; --output writes all")
     if result.reason:
         click.echo(f"   {printable(result.reason)}")
 
@@ -126,7 +126,7 @@ def _tell_line(result: PortalResult) -> None:
                 "status": result.status,
                 "reason": result.reason,
                 "ways": {way.way: way.status for way in result.ways},
-                "found": [{"url": file.shown, "kind": file.kind, "way": file.way} for file in result.found],
+                "found": [{"url": file.shown, "kind": file.kind, "way": file.way} for file in result.files],
                 "found_at": result.found_at.isoformat(timespec="seconds"),
                 "seconds": round(result.seconds, 3),
             }

@@ -12,7 +12,7 @@ from mrf_assets.defs.assets import OWNERS
 from mrf_assets.defs.printable_metadata import failure, printable_metadata
 from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.resources import Ingestor
-from mrf_assets.discover import STATUSES, Discovered, Wanted, discover, read_portals, watch_found, write_found
+from mrf_assets.discover import STATUSES, Discovered, Selection, discover, read_portals, watch_found, write_found
 from mrf_assets.errors import MrfError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.settings import MAX_WATCHED, DiscoveryMode, DiscoverySettings, IndexWatching, Settings
@@ -56,9 +56,9 @@ def discovered_indexes(
     except MrfError as error:
         raise failure(error) from None
     for result in found.results:
-        tell = context.log.info if result.found else context.log.warning
+        tell = context.log.info if result.files else context.log.warning
         reason = printable_lines(result.reason)
-        tell("%s: %s: %d addresses %s", result.portal.shown, result.status, len(result.found), reason)
+        tell("%s: %s: %d addresses %s", result.portal.shown, result.status, len(result.files), reason)
     return dg.MaterializeResult(
         metadata=printable_metadata(facts) | {"duration_seconds": round(time.monotonic() - began, 3)}
     )
@@ -68,26 +68,26 @@ def _look(config: DiscoveryConfig, settings: Settings, log: dg.DagsterLogManager
     looking = DiscoverySettings.from_environment(discovery_mode=config.mode)
     listed = None if looking.portals is None else str(looking.portals)
     portals = read_portals(config.portals, listed, lambda url: open_url(url, FetchOptions.of(settings)))
-    found = discover(portals, settings, looking, wanted=_wanted(config), use_browser=config.enable_scraping)
+    found = discover(portals, settings, looking, selection=_selection(config), use_browser=config.enable_scraping)
     path = found_path(settings.output_dir)
     write_found(found.results, path)
     facts = _facts(found) | {"path": dg.MetadataValue.path(path)}
     if config.watch:
         watched = watch_found(found.results, IndexWatching.from_environment().registry, config.watch_limit)
         facts |= {
-            "indexes_added": len(watched.added),
-            "indexes_moved": len(watched.moved),
-            "indexes_watched_before": watched.kept,
-            "portals_not_watched": dg.MetadataValue.json(list(watched.left_out)),
+            "indexes_added": len(watched.new_indexes),
+            "indexes_moved": len(watched.moved_indexes),
+            "indexes_watched_before": watched.unchanged_indexes,
+            "portals_not_watched": dg.MetadataValue.json(list(watched.skipped_portals)),
         }
-        for told in watched.left_out:
+        for told in watched.skipped_portals:
             log.warning("Not watched: %s", printable_lines(told))
     return found, facts
 
 
-def _wanted(config: DiscoveryConfig) -> Wanted:
+def _selection(config: DiscoveryConfig) -> Selection:
     of_files = ("in_network", "allowed_amounts", "reference")
-    return Wanted(
+    return Selection(
         kinds=frozenset(
             (
                 *(("table_of_contents",) if config.collect_toc else ()),
@@ -116,7 +116,7 @@ def _facts(found: Discovered) -> dict[str, Any]:
                     "portal": result.portal.shown,
                     "status": result.status,
                     "reason": result.reason,
-                    "addresses": len(result.found),
+                    "addresses": len(result.files),
                     "seconds": round(result.seconds, 3),
                 }
                 for result in found.results[:_TOLD_PORTALS]

@@ -39,8 +39,8 @@ from mrf_assets.discover.values import (
     PageKind,
     Portal,
     PortalResult,
+    Selection,
     Status,
-    Wanted,
     WayResult,
 )
 
@@ -61,8 +61,8 @@ __all__ = [
     "Portal",
     "PortalResult",
     "ScraperStats",
+    "Selection",
     "Status",
-    "Wanted",
     "WayResult",
     "check_browser",
     "discover",

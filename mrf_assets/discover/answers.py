@@ -227,8 +227,8 @@ def _signature(query: str) -> str:
     if "sig=" not in query:
         return ""
     listing = {"restype", "comp", "prefix", "marker", "maxresults", "delimiter", "include"}
-    kept = [pair for pair in query.split("&") if pair.partition("=")[0].lower() not in listing]
-    return "?" + "&".join(kept)
+    parameters = [pair for pair in query.split("&") if pair.partition("=")[0].lower() not in listing]
+    return "?" + "&".join(parameters)
 
 
 # --- lists --------------------------------------------------------------------------------------

@@ -23,17 +23,17 @@ class Deadline:
     """The end of one way of looking."""
 
     ends_at: float  # of time.monotonic
-    stopped: threading.Event
+    stop_event: threading.Event
 
     @property
     def is_over(self) -> bool:
         """Whether there is no time left."""
-        return self.stopped.is_set() or time.monotonic() >= self.ends_at
+        return self.stop_event.is_set() or time.monotonic() >= self.ends_at
 
-    def check(self, shown: str) -> None:
+    def check(self, url: str) -> None:
         """Raise TimeSpent where there is none."""
         if self.is_over:
-            raise TimeSpent(shown, "not read in the time for a portal; raise MRF_SCRAPER_TIMEOUT_SECONDS")
+            raise TimeSpent(url, "not read in the time for a portal; raise MRF_SCRAPER_TIMEOUT_SECONDS")
 
 
 class Patience:
@@ -46,17 +46,17 @@ class Patience:
 
     def __init__(self, *, way_seconds: float, turn_seconds: float) -> None:
         self._way_seconds, self._turn_seconds = way_seconds, turn_seconds
-        self._stopped = threading.Event()
+        self._stop_event = threading.Event()
         self._lock = threading.Lock()
         self._open: set[RawFile] = set()
 
     def deadline(self) -> Deadline:
         """Of a way that begins now."""
-        return Deadline(time.monotonic() + self._way_seconds, self._stopped)
+        return Deadline(time.monotonic() + self._way_seconds, self._stop_event)
 
     def stop(self) -> None:
         """End all that goes on; a request without an answer ends with its own time."""
-        self._stopped.set()
+        self._stop_event.set()
         with self._lock:
             open_now = list(self._open)
         for raw in open_now:
@@ -65,7 +65,7 @@ class Patience:
 
     def wait(self, seconds: float) -> None:
         """Between two attempts."""
-        if self._stopped.wait(seconds):
+        if self._stop_event.wait(seconds):
             raise TimeSpent("the look", "was stopped")
 
     def opener(self, open_url: Opener) -> Opener:
@@ -77,7 +77,7 @@ class Patience:
                 with self._lock:
                     self._open.add(raw)
                 try:
-                    if self._stopped.is_set():
+                    if self._stop_event.is_set():
                         raise TimeSpent(address, "was stopped")
                     yield raw
                 finally:
@@ -88,26 +88,26 @@ class Patience:
 
     def gate(self, gate: Gate) -> Gate:
         """The same, where nobody waits for ever."""
-        return _PatientGate(gate, self._turn_seconds, self._stopped)
+        return _PatientGate(gate, self._turn_seconds, self._stop_event)
 
 
 class _PatientGate:
-    def __init__(self, gate: Gate, most_seconds: float, stopped: threading.Event) -> None:
-        self._gate, self._most_seconds, self._stopped = gate, most_seconds, stopped
+    def __init__(self, gate: Gate, most_seconds: float, stop_event: threading.Event) -> None:
+        self._gate, self._most_seconds, self._stop_event = gate, most_seconds, stop_event
 
     @contextmanager
     def slot(self, host: str, *, sleep: Callable[[float], object] | None = None) -> Iterator[Slot]:
-        began = time.monotonic()
+        start = time.monotonic()
 
         def check() -> None:
-            if self._stopped.is_set():
+            if self._stop_event.is_set():
                 raise TimeSpent(host, "was stopped")
-            if time.monotonic() - began > self._most_seconds:
+            if time.monotonic() - start > self._most_seconds:
                 raise ServerBusy(host, f"the host asks to wait, for longer than {self._most_seconds:.3g} s; look later")
 
         def wait(seconds: float) -> None:
             check()
-            (sleep or self._stopped.wait)(seconds)
+            (sleep or self._stop_event.wait)(seconds)
 
         check()
         with self._gate.slot(host, sleep=wait) as slot:

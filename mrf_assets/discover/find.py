@@ -38,8 +38,8 @@ from mrf_assets.discover.values import (
     PageFound,
     Portal,
     PortalResult,
+    Selection,
     Status,
-    Wanted,
     WayResult,
     merged,
 )
@@ -69,7 +69,7 @@ class Discovered:
     @property
     def files(self) -> tuple[FoundFile, ...]:
         """All that was found; a file that two portals name is there twice."""
-        return tuple(chain.from_iterable(result.found for result in self.results))
+        return tuple(chain.from_iterable(result.files for result in self.results))
 
     @property
     def statuses(self) -> Counter[Status]:
@@ -87,12 +87,14 @@ class Discovered:
         return Counter(file.kind for file in self.files)
 
 
-def plain_options(settings: Settings, looking: DiscoverySettings) -> FetchOptions:
+def plain_options(settings: Settings, discovery: DiscoverySettings) -> FetchOptions:
     """How portals are asked over plain HTTP: as all downloads are, once a second, and with less patience."""
-    rate = min(looking.scraper_rate_per_second, settings.host_start_rate_per_second or looking.scraper_rate_per_second)
+    rate = min(
+        discovery.scraper_rate_per_second, settings.host_start_rate_per_second or discovery.scraper_rate_per_second
+    )
     # Not adaptive: that lets the first three requests of a host start at once.
     polite = settings.changed(host_start_rate_per_second=rate, adaptive_rate_limiting=False)
-    seconds = looking.scraper_timeout_seconds
+    seconds = discovery.scraper_timeout_seconds
     return FetchOptions.of(settings, gate=host_gate(polite)).changed(
         connect_timeout_seconds=min(settings.connect_timeout_seconds, seconds),
         read_timeout_seconds=min(settings.read_timeout_seconds, seconds),
@@ -104,9 +106,9 @@ def plain_options(settings: Settings, looking: DiscoverySettings) -> FetchOption
 def discover(
     portals: Sequence[Portal],
     settings: Settings,
-    looking: DiscoverySettings,
+    discovery: DiscoverySettings,
     *,
-    wanted: Wanted | None = None,
+    selection: Selection | None = None,
     use_browser: bool = True,
     on_result: Callable[[PortalResult], None] | None = None,
 ) -> Discovered:
@@ -116,7 +118,7 @@ def discover(
         SettingError: A browser is needed for this mode, and there is none; at once.
     """
     return asyncio.run(
-        Discovery(settings, looking, wanted=wanted, use_browser=use_browser, on_result=on_result).run(portals)
+        Discovery(settings, discovery, selection=selection, use_browser=use_browser, on_result=on_result).run(portals)
     )
 
 
@@ -131,36 +133,38 @@ class Discovery:
     def __init__(
         self,
         settings: Settings,
-        looking: DiscoverySettings,
+        discovery: DiscoverySettings,
         *,
-        wanted: Wanted | None = None,
+        selection: Selection | None = None,
         use_browser: bool = True,
         on_result: Callable[[PortalResult], None] | None = None,
         open_url: Opener | None = None,
         today: dt.date | None = None,
     ) -> None:
-        self._mode = looking.discovery_mode
-        self._wanted, self._on_result = wanted or Wanted(), on_result
-        self._at_a_time = looking.scraper_pool_size if looking.enable_parallel_scraping else 1
-        self._patience = _patience_of(looking)
-        options = plain_options(settings, looking)
+        self._mode = discovery.discovery_mode
+        self._selection, self._on_result = selection or Selection(), on_result
+        self._at_a_time = discovery.scraper_pool_size if discovery.enable_parallel_scraping else 1
+        self._patience = _patience_of(discovery)
+        options = plain_options(settings, discovery)
         options = options.changed(gate=self._patience.gate(options.gate), wait=self._patience.wait)
         self._is_private_left_out = settings.refuse_private_addresses is not False
         opener = self._patience.opener(open_url or partial(_open_url, options=options))
-        named = self._patience.opener(open_url or partial(_open_url, options=options.named_by(stranger=True)))
-        self._robots = Robots(opener, named)
+        stranger_opener = self._patience.opener(open_url or partial(_open_url, options=options.named_by(stranger=True)))
+        self._robots = Robots(opener, stranger_opener)
         today = today or dt.datetime.now(tz=dt.UTC).date()
-        self._plain = PlainLooks(opener, named, self._robots, self._patience, today)
+        self._plain = PlainLooks(opener, stranger_opener, self._robots, self._patience, today)
         self._no_browser = "" if use_browser else "a browser was not asked for"
         self._pool: BrowserPool | None = None
         if use_browser:
-            self._pool = self._made_pool(settings, looking, options)
+            self._pool = self._browser_pool(settings, discovery, options)
 
-    def _made_pool(self, settings: Settings, looking: DiscoverySettings, options: FetchOptions) -> BrowserPool | None:
+    def _browser_pool(
+        self, settings: Settings, discovery: DiscoverySettings, options: FetchOptions
+    ) -> BrowserPool | None:
         try:
-            browser = BrowserOptions.of(looking, refuse_private_addresses=settings.refuse_private_addresses)
+            browser = BrowserOptions.of(discovery, refuse_private_addresses=settings.refuse_private_addresses)
         except (MissingExtra, SettingError) as error:
-            if self._mode != "intelligent" or looking.chromium is not None:
+            if self._mode != "intelligent" or discovery.chromium is not None:
                 raise
             self._no_browser = str(error)
             return None
@@ -199,21 +203,21 @@ class Discovery:
 
     async def _looked(self, portal: Portal) -> PortalResult:
         """What a portal gives; a bug that its pages bring to light costs this portal, and none of the others."""
-        began = time.monotonic()
+        start = time.monotonic()
         try:
             return await self._look(portal)
         except SettingError:
             raise
         except Exception as error:  # noqa: BLE001 - the texts of errors hold addresses and their signatures
             *_, last = traceback.extract_tb(error.__traceback__)
-            told = f"could not be read ({type(error).__name__}); open it in a browser, and report the portal"
-            logger.error("%s: %s, raised in %s:%s", portal.shown, told, last.filename, last.lineno)  # noqa: TRY400
-            way = WayResult(way="discovery", status="failed", reason=told)
+            reason = f"could not be read ({type(error).__name__}); open it in a browser, and report the portal"
+            logger.error("%s: %s, raised in %s:%s", portal.shown, reason, last.filename, last.lineno)  # noqa: TRY400
+            way = WayResult(way="discovery", status="failed", reason=reason)
             now = dt.datetime.now(tz=dt.UTC)
-            return PortalResult(portal=portal, ways=(way,), found=(), found_at=now, seconds=time.monotonic() - began)
+            return PortalResult(portal=portal, ways=(way,), files=(), found_at=now, seconds=time.monotonic() - start)
 
     async def _look(self, portal: Portal) -> PortalResult:
-        began = time.monotonic()
+        start = time.monotonic()
         ways = await {
             "intelligent": self._one_after_the_other,
             "parallel_all": self._all_at_once,
@@ -221,37 +225,37 @@ class Discovery:
         }[self._mode](portal)
         # In a thread: UHC's 86,514 addresses take seconds, in which the other portals go on.
         ways = [self._without_private(portal, way) for way in ways]
-        named_files = [file for way in ways for file in way.found]
-        files, left_out = await asyncio.to_thread(merged, named_files, self._wanted)
-        if named_files and not files and not left_out:
-            left_out = f"none of the {len(named_files)} addresses is of a wanted kind, or has the wanted text"
-        if left_out:
-            ways = [*ways, WayResult(way="selection", status="nothing", reason=left_out)]
+        named_files = [file for way in ways for file in way.files]
+        files, note = await asyncio.to_thread(merged, named_files, self._selection)
+        if named_files and not files and not note:
+            note = f"none of the {len(named_files)} addresses is of a wanted kind, or has the wanted text"
+        if note:
+            ways = [*ways, WayResult(way="selection", status="nothing", reason=note)]
         return PortalResult(
             portal=portal,
             ways=tuple(ways),
-            found=files,
+            files=files,
             found_at=dt.datetime.now(tz=dt.UTC),
-            seconds=time.monotonic() - began,
+            seconds=time.monotonic() - start,
         )
 
     def _without_private(self, portal: Portal, way: WayResult) -> WayResult:
         """What a public portal names, without what is of our own network: the next command would ask for it."""
         if not self._is_private_left_out or is_private_host(host_of(portal.url)):
             return way
-        found = tuple(file for file in way.found if not is_private_host(host_of(file.url)))
-        if len(found) == len(way.found):
+        files = tuple(file for file in way.files if not is_private_host(host_of(file.url)))
+        if len(files) == len(way.files):
             return way
-        told = f"{len(way.found) - len(found)} private address(es) are left out"
-        status: Status = "found" if found else "nothing"
-        return replace(way, found=found, status=status, reason="; ".join(filter(None, (way.reason, told))))
+        note = f"{len(way.files) - len(files)} private address(es) are left out"
+        status: Status = "found" if files else "nothing"
+        return replace(way, files=files, status=status, reason="; ".join(filter(None, (way.reason, note))))
 
     async def _one_after_the_other(self, portal: Portal) -> list[WayResult]:
         ways = await asyncio.to_thread(self._plain.families, portal)
-        if not any(way.found for way in ways) and (page := await asyncio.to_thread(self._plain.page, portal)):
+        if not any(way.files for way in ways) and (page := await asyncio.to_thread(self._plain.page, portal)):
             ways.append(page)
         # Who says no means a browser, too; of what was guessed, the portal has said nothing.
-        if not any(way.found or (way.way == PAGE_WAY and way.status == "blocked") for way in ways):
+        if not any(way.files or (way.way == PAGE_WAY and way.status == "blocked") for way in ways):
             ways += await self._browser_alone(portal)
         return ways
 
@@ -280,8 +284,8 @@ class Discovery:
         way = _way_of([answers[kind] for kind in PAGE_KINDS])
         lists = _lists_of(answers.values())
         if lists and self._mode == "scraping_only":
-            told = f"{len(lists)} list(s) were not read; look in the mode intelligent"
-            return [replace(way, reason="; ".join(filter(None, (way.reason, told))))]
+            note = f"{len(lists)} list(s) were not read; look in the mode intelligent"
+            return [replace(way, reason="; ".join(filter(None, (way.reason, note))))]
         return [way, await asyncio.to_thread(self._read_lists, lists, portal)] if lists else [way]
 
     def _read_lists(self, lists: Iterable[str], portal: Portal) -> WayResult:
@@ -289,12 +293,12 @@ class Discovery:
         return self._plain.lists(lists, BROWSER_WAY, are_from_stranger=is_public)
 
 
-def _patience_of(looking: DiscoverySettings) -> Patience:
+def _patience_of(discovery: DiscoverySettings) -> Patience:
     """As the time for a page is; what is waited to keep the pace is on top, for that is our own wish."""
-    seconds, pace_seconds = looking.scraper_timeout_seconds, 1 / looking.scraper_rate_per_second
+    seconds, pace_seconds = discovery.scraper_timeout_seconds, 1 / discovery.scraper_rate_per_second
     return Patience(
         way_seconds=_WAY_SHARE * seconds + MAX_QUESTIONS * pace_seconds,
-        turn_seconds=_WHOLE_SHARE * seconds + 4 * looking.scraper_pool_size * pace_seconds,
+        turn_seconds=_WHOLE_SHARE * seconds + 4 * discovery.scraper_pool_size * pace_seconds,
     )
 
 
@@ -308,13 +312,15 @@ def _way_of(answers: Sequence[PageAnswer]) -> WayResult:
     files = chain.from_iterable(answer.files for answer in answers if isinstance(answer, PageFound))
     failures = [answer for answer in answers if isinstance(answer, PageFailure)]
     notes = [answer.reason if isinstance(answer, PageFailure) else answer.note for answer in answers]
-    found = tuple({file.url: file for file in files}.values())
+    unique_files = tuple({file.url: file for file in files}.values())
     status: Status = "nothing"
-    if found:
+    if unique_files:
         status = "found"
     elif failures:
         status = "blocked" if any(failure.status == "blocked" for failure in failures) else "failed"
-    return WayResult(way=BROWSER_WAY, status=status, reason="; ".join(dict.fromkeys(filter(None, notes))), found=found)
+    return WayResult(
+        way=BROWSER_WAY, status=status, reason="; ".join(dict.fromkeys(filter(None, notes))), files=unique_files
+    )
 
 
 _open_url = open_url  # the parameter of that name hides it

@@ -44,12 +44,12 @@ def write_found(results: Iterable[PortalResult], path: Path, *, raw_text: bool =
 
 def _rows(results: Iterable[PortalResult]) -> Iterator[tuple[str, ...]]:
     for result in results:
-        known = (result.portal.payer_name, result.portal.shown)
+        portal_cells = (result.portal.payer_name, result.portal.shown)
         found_at = result.found_at.isoformat(timespec="seconds")
-        for file in result.found:  # without the reason why there is no more: by the ten thousand it fills disks
-            yield percent_escaped(file.url), file.kind, *known, file.way, result.status, "", found_at
-        if not result.found:
-            yield "", "", *known, "", result.status, result.reason, found_at
+        for file in result.files:  # without the reason why there is no more: by the ten thousand it fills disks
+            yield percent_escaped(file.url), file.kind, *portal_cells, file.way, result.status, "", found_at
+        if not result.files:
+            yield "", "", *portal_cells, "", result.status, result.reason, found_at
 
 
 def _line(text: str) -> str:

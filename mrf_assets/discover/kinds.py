@@ -52,8 +52,8 @@ def _kind_of_data(url: str, path: str, name: str) -> Kind | None:
     if _OF_WEBSITES.search(name) or (name == "index.json" and not _ABOUT_PRICES.search(path)):
         return None
     for text in (name, path.removesuffix(name)):  # what a file is called says more than its folder
-        if found := next((kind for kind, words in _WORDS if words.search(_spaced(text))), None):
-            return found
+        if data_kind := next((kind for kind, words in _WORDS if words.search(_spaced(text))), None):
+            return data_kind
     return "in_network" if identify(url).rule in _KNOWN_NAMES else None
 
 

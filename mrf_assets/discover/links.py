@@ -52,8 +52,8 @@ class PageReading:
         url = address(location, base)
         if url is None:
             return
-        known = kind_of(url)
-        is_list = known is None and kind is None
+        url_kind = kind_of(url)
+        is_list = url_kind is None and kind is None
         if is_list and not _LISTS.search(urlsplit(url).path):
             return
         if not _is_followed(url, base):
@@ -63,7 +63,7 @@ class PageReading:
         elif is_list:
             self.more.setdefault(url)
         else:
-            self.files.setdefault(url, FoundFile(url=url, kind=kind or known, way=way))  # type: ignore[arg-type]  # one is
+            self.files.setdefault(url, FoundFile(url=url, kind=kind or url_kind, way=way))  # type: ignore[arg-type]  # one is
 
 
 def address(location: str, base: str) -> str | None:
@@ -91,20 +91,20 @@ def _is_followed(url: str, base: str) -> bool:
 def read_page(text: str, base: str, way: str) -> PageReading:
     """The files and lists that the text of a page at `base` names."""
     reading = PageReading.empty()
-    if found := _BASE.search(text):
-        base = address(html.unescape(found[1]), base) or base
+    if base_tag := _BASE.search(text):
+        base = address(html.unescape(base_tag[1]), base) or base
     for location in _locations(text):
         reading.add(location, base, way)
     return reading
 
 
 def _locations(text: str) -> Iterator[str]:
-    text = _JS_ESCAPES.sub(lambda found: _JS_UNESCAPED[found[0].lower()], text)
-    for found in _QUOTED.finditer(text):
+    text = _JS_ESCAPES.sub(lambda match: _JS_UNESCAPED[match[0].lower()], text)
+    for match in _QUOTED.finditer(text):
         # A bare name is an address in an attribute alone: bundles of scripts are full of "package.json".
-        if found[1] or "/" in found[2]:
-            yield html.unescape(found[2])
-    for found in _BARE_ATTRIBUTE.finditer(text):
-        yield html.unescape(found[1])
-    for found in _ADDRESS.finditer(text):
-        yield html.unescape(found[0])
+        if match[1] or "/" in match[2]:
+            yield html.unescape(match[2])
+    for match in _BARE_ATTRIBUTE.finditer(text):
+        yield html.unescape(match[1])
+    for match in _ADDRESS.finditer(text):
+        yield html.unescape(match[0])

@@ -52,7 +52,7 @@ _REFUSALS = re.compile(r"\AHTTP (?:406|407|429|440|451)\b")  # beside 401, 403 a
 
 
 @dataclass(slots=True)
-class _Looking:
+class _Findings:
     """One way while it is gone."""
 
     way: str
@@ -61,14 +61,14 @@ class _Looking:
     status: Status = "nothing"
     further_notes: int = 0
 
-    def failed(self, error: MrfError, *, passed_over: tuple[type[MrfError], ...]) -> None:
+    def failed(self, error: MrfError, *, expected_errors: tuple[type[MrfError], ...]) -> None:
         """Note why an address gave nothing; some errors of guesses are no more than a note."""
-        status, told = status_of(error)
-        if isinstance(error, passed_over):
-            told = told.partition("; ")[0]
+        status, reason = status_of(error)
+        if isinstance(error, expected_errors):
+            reason = reason.partition("; ")[0]
         elif self.status != "blocked":
             self.status = status
-        self.note(told)
+        self.note(reason)
 
     def note(self, text: str) -> None:
         """Keep it for a person; of many, the first ones and their number."""
@@ -95,18 +95,18 @@ class _Looking:
     def result(self) -> WayResult:
         """What came of it."""
         status: Status = "found" if self.files else self.status
-        told = [*self.notes, *([f"and {self.further_notes} more"] if self.further_notes else [])]
-        return WayResult(way=self.way, status=status, reason="; ".join(told), found=tuple(self.files.values()))
+        notes = [*self.notes, *([f"and {self.further_notes} more"] if self.further_notes else [])]
+        return WayResult(way=self.way, status=status, reason="; ".join(notes), files=tuple(self.files.values()))
 
 
 def status_of(error: MrfError) -> tuple[Status, str]:
     """Whether an error is a no or a failure, and the words for a person."""
-    told = str(error)
+    reason = str(error)
     if isinstance(error, RobotsRefused | AccessRefused):
-        return "blocked", f"{told.partition('; ')[0]}; {BY_HAND}"
+        return "blocked", f"{reason.partition('; ')[0]}; {BY_HAND}"
     if isinstance(error, HttpStatusError) and _REFUSALS.match(error.reason):
-        return "blocked", f"{told.partition('; ')[0]}; {BY_HAND}"
-    return "failed", told
+        return "blocked", f"{reason.partition('; ')[0]}; {BY_HAND}"
+    return "failed", reason
 
 
 class PlainLooks:
@@ -147,33 +147,33 @@ class PlainLooks:
     def _look(
         self, way: str, questions: Iterable[Candidate], *, are_guesses: bool, are_from_stranger: bool = False
     ) -> WayResult:
-        looking, seen = _Looking(way, {}, {}), set[str]()
-        waiting = deque((candidate, are_from_stranger) for candidate in questions)
-        first, unread, deadline = len(waiting), 0, self._patience.deadline()
-        while waiting:
-            candidate, is_from_stranger = waiting.popleft()
-            if candidate.url in seen:
+        findings, asked_urls = _Findings(way, {}, {}), set[str]()
+        queue = deque((candidate, are_from_stranger) for candidate in questions)
+        first, unread_lists, deadline = len(queue), 0, self._patience.deadline()
+        while queue:
+            candidate, is_from_stranger = queue.popleft()
+            if candidate.url in asked_urls:
                 continue
-            if len(seen) >= MAX_QUESTIONS or deadline.is_over:
-                unread += len(waiting) + 1
+            if len(asked_urls) >= MAX_QUESTIONS or deadline.is_over:
+                unread_lists += len(queue) + 1
                 break
-            seen.add(candidate.url)
-            is_named = len(seen) > first
+            asked_urls.add(candidate.url)
+            is_named = len(asked_urls) > first
             try:
                 reading, is_private = self._read(candidate, deadline, is_from_stranger=is_from_stranger)
             except MrfError as error:
-                looking.failed(error, passed_over=_OF_NAMED if is_named else _OF_GUESSES if are_guesses else ())
+                findings.failed(error, expected_errors=_OF_NAMED if is_named else _OF_GUESSES if are_guesses else ())
                 continue
-            looking.take(reading)
+            findings.take(reading)
             if candidate.enough and reading.files:
                 break
-            room = max(0, _MAX_WAITING - len(waiting))
-            unread += max(0, len(reading.more) - room)
-            waiting.extend((Candidate(url, way), not is_private) for url in islice(reading.more, room))
-        if unread:
+            room = max(0, _MAX_WAITING - len(queue))
+            unread_lists += max(0, len(reading.more) - room)
+            queue.extend((Candidate(url, way), not is_private) for url in islice(reading.more, room))
+        if unread_lists:
             why = ": there is no time left; raise MRF_SCRAPER_TIMEOUT_SECONDS" if deadline.is_over else ""
-            looking.note(f"{unread} more lists or pages of lists were not read{why}")
-        return looking.result
+            findings.note(f"{unread_lists} more lists or pages of lists were not read{why}")
+        return findings.result
 
     def _read(self, candidate: Candidate, deadline: Deadline, *, is_from_stranger: bool) -> tuple[PageReading, bool]:
         """What one address names, and whether it is of our own network, which may name more of that.
@@ -193,17 +193,19 @@ class PlainLooks:
         logger.debug("%s is asked for (%s)", address, candidate.way)
         with opener(address) as raw:
             # A fake of tests has no redirects to tell.
-            answered: Address = getattr(raw, "answered", address)
-            is_led = answered != address
-            if is_led and not self._robots.allow(answered, is_from_stranger=is_from_stranger or not raw.is_private):
-                raise robots_refused(answered)
+            final_address: Address = getattr(raw, "answered", address)
+            is_led = final_address != address
+            if is_led and not self._robots.allow(
+                final_address, is_from_stranger=is_from_stranger or not raw.is_private
+            ):
+                raise robots_refused(final_address)
             body = _Body(raw, deadline)
             if (file := itself(candidate.url, body.head(), candidate.way)) is not None:
                 return PageReading({file.url: file}, {}), raw.is_private
             whole = body.whole()
-        reading = read_portal_answer(answered.real, whole, candidate.way)
+        reading = read_portal_answer(final_address.real, whole, candidate.way)
         if body.is_cut and not reading.note:
-            reading.note = f"{answered} is longer than {_MAX_BYTES >> 20} MiB, the rest was not read"
+            reading.note = f"{final_address} is longer than {_MAX_BYTES >> 20} MiB, the rest was not read"
         return reading, raw.is_private
 
 
@@ -223,7 +225,7 @@ class _Body:
         self._raw, self._deadline, self._data = raw, deadline, b""
         self._unzip: zlib._Decompress | None = None
         self.is_cut = False
-        self._ended = False
+        self._is_at_end = False
 
     def head(self) -> bytes:
         """The first bytes."""
@@ -233,13 +235,13 @@ class _Body:
     def whole(self) -> bytes:
         """All of it, or as much as is read."""
         self._fill(_MAX_BYTES)
-        self.is_cut = not self._ended
+        self.is_cut = not self._is_at_end
         return self._data
 
     def _fill(self, size: int) -> None:
         pieces = [self._data]
         missing = size - len(self._data)
-        while missing > 0 and not self._ended:
+        while missing > 0 and not self._is_at_end:
             self._deadline.check(self._raw.url)
             piece = self._piece(missing)
             pieces.append(piece)
@@ -254,7 +256,7 @@ class _Body:
             return self._behind(unzip.unused_data, size)
         raw = self._raw.read(min(size, 1 << 16))
         if not raw:
-            self._ended = True
+            self._is_at_end = True
             return b""
         if unzip is None and not self._data and (raw.startswith(_GZIP) or is_zlib(raw)):
             unzip = self._unzip = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
@@ -264,7 +266,7 @@ class _Body:
         """The next member of a gzip; anything else behind its end is no part of the answer."""
         data = data or self._raw.read(min(size, 1 << 16))
         if not data.startswith(_GZIP):
-            self._ended = True
+            self._is_at_end = True
             return b""
         unzip = self._unzip = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
         return self._unzipped(unzip, data, size)

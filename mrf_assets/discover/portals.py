@@ -27,9 +27,9 @@ def read_portals(addresses: Iterable[str], location: str | None, open_url: Opene
         SourceProblems: All that is wrong, with lines; or no portal at all.
         FetchError, StreamError: The list cannot be read.
     """
-    listed = None if location is None else Address(location)
-    problems = Problems(listed or "the command line")
-    found: dict[tuple[str, str], Portal] = {}
+    list_address = None if location is None else Address(location)
+    problems = Problems(list_address or "the command line")
+    portals: dict[tuple[str, str], Portal] = {}
 
     def add(where: int | str, url: str, payer: str = "") -> None:
         try:
@@ -38,20 +38,20 @@ def read_portals(addresses: Iterable[str], location: str | None, open_url: Opene
             problems.add(where, str(reason))
         else:
             # HealthSparq's portals differ behind the #, which no server is told.
-            found.setdefault((portal.shown, urlsplit(portal.url).fragment), portal)
+            portals.setdefault((portal.shown, urlsplit(portal.url).fragment), portal)
 
     for address in addresses:
         add("PORTAL", address.strip())
-    if listed is not None:
-        for number, url, payer in _rows(numbered_lines(listed, open_url, problems, Limits())):
+    if list_address is not None:
+        for number, url, payer in _rows(numbered_lines(list_address, open_url, problems, Limits())):
             add(number, url, payer)
     problems.settle()
-    if not found:
+    if not portals:
         what = "names no portal; give addresses, a file with --input, or MRF_PORTALS"
-        raise SourceProblems(listed or "the command line", (
+        raise SourceProblems(list_address or "the command line", (
             Problem("portals", what),
         ))  # fmt: skip
-    return tuple(found.values())
+    return tuple(portals.values())
 
 
 def _checked(url: str) -> str:

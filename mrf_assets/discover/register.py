@@ -27,10 +27,10 @@ _DIGEST_CHARACTERS = 8
 class Watched:
     """What became of the indexes."""
 
-    added: tuple[RegisteredIndex, ...] = ()
-    moved: tuple[RegisteredIndex, ...] = ()  # watched before, at an older address or with an older signature
-    kept: int = 0  # watched at this very address
-    left_out: tuple[str, ...] = ()  # portals that name too many, for a person
+    new_indexes: tuple[RegisteredIndex, ...] = ()
+    moved_indexes: tuple[RegisteredIndex, ...] = ()  # watched before, at an older address or with an older signature
+    unchanged_indexes: int = 0  # watched at this very address
+    skipped_portals: tuple[str, ...] = ()  # portals that name too many, for a person
 
 
 def watch_found(results: Iterable[PortalResult], registry: Path, most: int = MAX_WATCHED) -> Watched:
@@ -39,44 +39,44 @@ def watch_found(results: Iterable[PortalResult], registry: Path, most: int = MAX
     Raises:
         SourceProblems, StoreError: The registry has problems, or cannot be written; nothing was registered.
     """
-    wanted, left_out = _by_name(results, most)
+    files_by_name, skipped_portals = _by_name(results, most)
     before = {index.name: index for index in read_registry(registry)}
-    known_as = {index.url.shown: index.name for index in before.values()}  # by hand, maybe, and otherwise
-    added: dict[str, dict[str, str]] = {}
-    moved: dict[str, dict[str, str]] = {}
-    kept = 0
-    for made_name, (portal, file) in wanted.items():
-        name = known_as.get(file.shown, made_name)
+    name_of_url = {index.url.shown: index.name for index in before.values()}  # by hand, maybe, and otherwise
+    new_entries: dict[str, dict[str, str]] = {}
+    moved_entries: dict[str, dict[str, str]] = {}
+    unchanged_indexes = 0
+    for default_name, (portal, file) in files_by_name.items():
+        name = name_of_url.get(file.shown, default_name)
         if name not in before:
-            added[name] = {"url": file.url, "payer": _payer(portal)}
+            new_entries[name] = {"url": file.url, "payer": _payer(portal)}
         elif before[name].url.real != file.url:
-            moved[name] = {"url": file.url}
+            moved_entries[name] = {"url": file.url}
         else:
-            kept += 1
-    registered = add_indexes(registry, added | moved, replace=True)
+            unchanged_indexes += 1
+    indexes = add_indexes(registry, new_entries | moved_entries, replace=True)
     return Watched(
-        added=tuple(registered[name] for name in added),
-        moved=tuple(registered[name] for name in moved),
-        kept=kept,
-        left_out=tuple(left_out),
+        new_indexes=tuple(indexes[name] for name in new_entries),
+        moved_indexes=tuple(indexes[name] for name in moved_entries),
+        unchanged_indexes=unchanged_indexes,
+        skipped_portals=tuple(skipped_portals),
     )
 
 
 def _by_name(results: Iterable[PortalResult], most: int) -> tuple[dict[str, tuple[Portal, FoundFile]], list[str]]:
-    found: dict[str, tuple[Portal, FoundFile]] = {}
-    left_out = []
+    files_by_name: dict[str, tuple[Portal, FoundFile]] = {}
+    skipped_portals = []
     for result in results:
-        indexes = [file for file in result.found if file.kind == "table_of_contents"]
+        indexes = [file for file in result.files if file.kind == "table_of_contents"]
         if len(indexes) > most:
-            left_out.append(
+            skipped_portals.append(
                 f"{result.portal.shown} names {len(indexes)} indexes, and no more than {most} of a portal are watched; "
                 "narrow them with --match, or raise --watch-limit"
             )
             continue
         for file in sorted(indexes, key=lambda file: file.shown):
             # Of two months of one index the later address wins: they sort by their date.
-            found[index_name(file.url)] = (result.portal, file)
-    return found, left_out
+            files_by_name[index_name(file.url)] = (result.portal, file)
+    return files_by_name, skipped_portals
 
 
 def index_name(url: str) -> str:

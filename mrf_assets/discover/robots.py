@@ -35,7 +35,7 @@ class Robots:
 
     def __init__(self, open_url: Opener, open_named: Opener) -> None:
         self._open_url, self._open_named = open_url, open_named  # what the user names, and what strangers name
-        self._known: dict[str, Protego] = {}
+        self._rules: dict[str, Protego] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -53,15 +53,15 @@ class Robots:
             with self._lock:
                 lock = self._locks.setdefault(server, threading.Lock())
             with lock:
-                if server not in self._known:
-                    self._known[server] = self._ask(
+                if server not in self._rules:
+                    self._rules[server] = self._read_rules(
                         Address(urlunsplit((parts.scheme, parts.netloc, "/robots.txt", "", ""))), open_url
                     )
-            return self._known[server].can_fetch(address.real, AGENT)
+            return self._rules[server].can_fetch(address.real, AGENT)
         except ValueError:
             return False
 
-    def _ask(self, address: Address, open_url: Opener) -> Protego:
+    def _read_rules(self, address: Address, open_url: Opener) -> Protego:
         text = b""
         try:
             with open_url(address) as raw:

@@ -49,7 +49,7 @@ class Portal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Selection:
     """What is collected of all that a portal names."""
 
     kinds: frozenset[Kind] = frozenset({"table_of_contents", "in_network", "allowed_amounts", "reference"})
@@ -82,7 +82,7 @@ class WayResult:
     way: str
     status: Status
     reason: str = ""  # for a person; no secret in it
-    found: tuple[FoundFile, ...] = ()
+    files: tuple[FoundFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ class PortalResult:
 
     portal: Portal
     ways: tuple[WayResult, ...]
-    found: tuple[FoundFile, ...]  # each file once; what an earlier way found has its name
+    files: tuple[FoundFile, ...]  # each file once; what an earlier way found has its name
     found_at: dt.datetime
     seconds: float
 
@@ -99,15 +99,15 @@ class PortalResult:
     def status(self) -> Status:
         """Found, if any way found something; else the worst that happened."""
         statuses = {way.status for way in self.ways}
-        if self.found:
+        if self.files:
             return "found"
         return next((status for status in ("blocked", "failed") if status in statuses), "nothing")
 
     @property
     def reason(self) -> str:
         """Why there is no more; empty where all went well."""
-        told = "; ".join(dict.fromkeys(f"{way.way}: {way.reason}" for way in self.ways if way.reason))
-        return told if len(told) <= _LONGEST_REASON else f"{told[:_LONGEST_REASON]} ..."
+        text = "; ".join(dict.fromkeys(f"{way.way}: {way.reason}" for way in self.ways if way.reason))
+        return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,15 +130,15 @@ class PageFailure:
 PageAnswer = PageFound | PageFailure
 
 
-def merged(files: Iterable[FoundFile], wanted: Wanted) -> tuple[tuple[FoundFile, ...], str]:
+def merged(files: Iterable[FoundFile], selection: Selection) -> tuple[tuple[FoundFile, ...], str]:
     """Each wanted file once, the first mention of it; and what there is to say about the rest."""
-    kept: dict[str, FoundFile] = {}
-    left_out = 0
+    files_by_url: dict[str, FoundFile] = {}
+    surplus = 0
     for file in files:
-        if not wanted.has(file) or file.shown in kept:
+        if not selection.has(file) or file.shown in files_by_url:
             continue
-        if len(kept) >= wanted.most_files:
-            left_out += 1
+        if len(files_by_url) >= selection.most_files:
+            surplus += 1
             continue
-        kept[file.shown] = file
-    return tuple(kept.values()), f"{left_out} more than {wanted.most_files} are left out" if left_out else ""
+        files_by_url[file.shown] = file
+    return tuple(files_by_url.values()), f"{surplus} more than {selection.most_files} are left out" if surplus else ""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mrf_assets.discover import Discovered, Discovery, Portal, PortalResult, Wanted
+from mrf_assets.discover import Discovered, Discovery, Portal, PortalResult, Selection
 from mrf_assets.discover.find import plain_options
 from mrf_assets.errors import MissingExtra, SettingError
 from mrf_assets.fetch.rate import HostGate
@@ -49,7 +49,7 @@ def _server() -> Iterator[MrfServer]:
 def look(*urls: str, settings: Settings | None = None, **given: Any) -> Discovered:  # noqa: ANN401 - of Discovery or DiscoverySettings
     """Look at portals without a browser."""
     ours: dict[str, Any] = {
-        name: given.pop(name) for name in ("wanted", "open_url", "on_result", "use_browser") if name in given
+        name: given.pop(name) for name in ("selection", "open_url", "on_result", "use_browser") if name in given
     }
     looking = DiscoverySettings(**{"scraper_rate_per_second": _FAST, "scraper_timeout_seconds": 60.0} | given)
     discovery = Discovery(settings or Settings(max_retries=0), looking, today=_TODAY, **({"use_browser": False} | ours))
@@ -58,8 +58,7 @@ def look(*urls: str, settings: Settings | None = None, **given: Any) -> Discover
 
 def addresses(found: Discovered | PortalResult) -> list[str]:
     """What was found, in order."""
-    files = found.files if isinstance(found, Discovered) else found.found
-    return [file.url for file in files]
+    return [file.url for file in found.files]
 
 
 def reasons(found: Discovered) -> str:
@@ -319,10 +318,10 @@ def test_what_is_collected_may_be_narrowed(server: MrfServer) -> None:
     """By kind and by text; that all was left out is told."""
     url = link_page(server, hrefs=["a_index.json", "b_index.json", RATES, "mrf.pdf"])
 
-    kinds = look(url, wanted=Wanted(kinds=frozenset({"table_of_contents"}), match="B_"))
-    documents = look(url, wanted=Wanted(kinds=frozenset({"document"})))
-    none = look(url, wanted=Wanted(match="zzz"))
-    bounded = look(url, wanted=Wanted(most_files=2))
+    kinds = look(url, selection=Selection(kinds=frozenset({"table_of_contents"}), match="B_"))
+    documents = look(url, selection=Selection(kinds=frozenset({"document"})))
+    none = look(url, selection=Selection(match="zzz"))
+    bounded = look(url, selection=Selection(most_files=2))
 
     assert [server.url("/b_index.json")] == addresses(kinds)
     assert [server.url("/mrf.pdf")] == addresses(documents)
@@ -339,7 +338,7 @@ def test_results_show_no_signature(server: MrfServer) -> None:
     found = look(server.url(f"/signed{SIGNED}"), server.url(f"/gone{SIGNED}"))
 
     assert SECRET in addresses(found)[0]
-    shown = [(it.portal.shown, it.reason, [file.shown for file in it.found]) for it in found.results]
+    shown = [(it.portal.shown, it.reason, [file.shown for file in it.files]) for it in found.results]
     assert SECRET not in repr(shown)
 
 

@@ -21,8 +21,8 @@ _NOW = dt.datetime(2026, 11, 22, 11, 30, tzinfo=dt.UTC)
 def result(*files: FoundFile, reason: str = "", payer: str = "Acme") -> PortalResult:
     """One portal's."""
     portal = Portal(url=f"https://p.example/mrf{SIGNED}", payer=payer)
-    way = WayResult(way="links", status="found" if files else "blocked", reason=reason, found=files)
-    return PortalResult(portal=portal, ways=(way,), found=files, found_at=_NOW, seconds=1.0)
+    way = WayResult(way="links", status="found" if files else "blocked", reason=reason, files=files)
+    return PortalResult(portal=portal, ways=(way,), files=files, found_at=_NOW, seconds=1.0)
 
 
 def rates(name: str = RATES) -> FoundFile:

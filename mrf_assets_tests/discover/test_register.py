@@ -20,8 +20,8 @@ def found(*urls: str, payer: str = "Acme Health", kind: str = "table_of_contents
     """What one portal names."""
     files = tuple(FoundFile(url=url, kind=kind, way="links") for url in urls)  # type: ignore[arg-type]  # a kind
     portal = Portal(url="https://www.acme.example/mrf", payer=payer)
-    ways = (WayResult(way="links", status="found", found=files),)
-    return [PortalResult(portal=portal, ways=ways, found=files, found_at=_NOW, seconds=0.0)]
+    ways = (WayResult(way="links", status="found", files=files),)
+    return [PortalResult(portal=portal, ways=ways, files=files, found_at=_NOW, seconds=0.0)]
 
 
 def test_indexes_are_registered_with_their_payer(tmp_path: Path) -> None:
@@ -33,13 +33,13 @@ def test_indexes_are_registered_with_their_payer(tmp_path: Path) -> None:
     (index,) = read_registry(registry)
     assert (_NOVEMBER, "Acme Health") == (index.url.real, index.payer)
     assert index.name.startswith("files-acme-example-acme-index-")
-    assert (1, 0, 0) == (len(watched.added), len(watched.moved), watched.kept)
+    assert (1, 0, 0) == (len(watched.new_indexes), len(watched.moved_indexes), watched.unchanged_indexes)
 
 
 def test_next_months_address_takes_the_place_of_this_months(tmp_path: Path) -> None:
     """Whatever was set stays; looked at again, nothing is done."""
     registry = tmp_path / "indexes.toml"
-    (november,) = watch_found(found(_NOVEMBER), registry).added
+    (november,) = watch_found(found(_NOVEMBER), registry).new_indexes
     add_index(registry, november.name, {"priority": "HIGH"}, replace=True)
 
     moved = watch_found(found(_DECEMBER), registry)
@@ -47,8 +47,8 @@ def test_next_months_address_takes_the_place_of_this_months(tmp_path: Path) -> N
 
     (index,) = read_registry(registry)
     assert (november.name, _DECEMBER, "HIGH") == (index.name, index.url.real, index.priority.name)
-    assert (0, 1, 0) == (len(moved.added), len(moved.moved), moved.kept)
-    assert (0, 0, 1) == (len(again.added), len(again.moved), again.kept)
+    assert (0, 1, 0) == (len(moved.new_indexes), len(moved.moved_indexes), moved.unchanged_indexes)
+    assert (0, 0, 1) == (len(again.new_indexes), len(again.moved_indexes), again.unchanged_indexes)
 
 
 def test_an_index_with_another_name_keeps_it(tmp_path: Path) -> None:
@@ -78,11 +78,11 @@ def test_indexes_by_the_thousand_are_left_out(tmp_path: Path) -> None:
 
     watched = watch_found([*found(*many), *found(_NOVEMBER)], registry, most=2)
 
-    (told,) = watched.left_out
+    (told,) = watched.skipped_portals
     assert "names 3 indexes" in told
     assert "--match" in told
     assert [_NOVEMBER] == [index.url.real for index in read_registry(registry)]
-    assert 3 == len(watch_found(found(*many), registry, most=3).added)
+    assert 3 == len(watch_found(found(*many), registry, most=3).new_indexes)
 
 
 def test_hundreds_of_indexes_are_registered_in_one_go(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_hundreds_of_indexes_are_registered_in_one_go(tmp_path: Path) -> None:
     registry = tmp_path / "indexes.toml"
     urls = [f"https://files.acme.example/2026-11-01_{ein}_index.json" for ein in range(2_000)]
 
-    assert 2_000 == len(watch_found(found(*urls), registry, most=2_000).added)
+    assert 2_000 == len(watch_found(found(*urls), registry, most=2_000).new_indexes)
     assert sorted(urls) == [index.url.real for index in read_registry(registry)]
 
 

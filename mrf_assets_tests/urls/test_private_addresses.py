@@ -172,7 +172,7 @@ def _looked(url: str, **given: bool) -> tuple[list[str], str, list[PortalResult]
     looking = DiscoverySettings(scraper_rate_per_second=1_000.0)
     found = discover([Portal(url=url)], Settings(max_retries=0, **given), looking, use_browser=False)  # type: ignore[arg-type]
     (result,) = found.results
-    return [file.url for file in result.found], result.reason, list(found.results)
+    return [file.url for file in result.files], result.reason, list(found.results)
 
 
 @pytest.mark.parametrize("path", ["latest.json", "latest_metadata.json"])

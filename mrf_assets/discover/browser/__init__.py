@@ -69,12 +69,12 @@ def check_browser(chromium: Path | None) -> Path | None:
     if find_spec("playwright") is None:
         raise MissingExtra("a browser", "Playwright", "browser", "look without one: --no-browser")
     if chromium is not None:
-        found = shutil.which(chromium)
-        if found is None:
+        executable = shutil.which(chromium)
+        if executable is None:
             raise SettingError("MRF_CHROMIUM", f"{chromium} is no program that can be run; name a Chromium or Chrome")
-        return Path(found)
-    if found := next(filter(None, map(shutil.which, _NAMES)), None):
-        return Path(found)
+        return Path(executable)
+    if executable := next(filter(None, map(shutil.which, _NAMES)), None):
+        return Path(executable)
     if not _playwrights_own():
         raise SettingError(
             "MRF_CHROMIUM",

@@ -56,10 +56,10 @@ async def text_of_frame(frame: Frame) -> str:
     return text[:MAX_TEXT] if isinstance(text, str) else ""
 
 
-async def answer_or_failure(looking: Awaitable[PageAnswer]) -> PageAnswer:
+async def answer_or_failure(answer: Awaitable[PageAnswer]) -> PageAnswer:
     """What it gives; an error of the browser as a value."""
     try:
-        return await looking
+        return await answer
     except playwright_error() as error:
         return PageFailure(status="failed", reason=browser_reason(error))
 
@@ -79,8 +79,8 @@ def playwright_error() -> type[Exception]:
 
 def browser_reason(error: Exception) -> str:
     """Why a page could not be had. Playwright's texts hold addresses with their signatures."""
-    found = _ERROR.search(str(error))
-    if found is None:
+    match = _ERROR.search(str(error))
+    if match is None:
         return f"could not be looked at ({type(error).__name__}); try again"
-    told = found[1].removeprefix("ERR_").replace("_", " ").lower()
-    return f"could not be loaded ({told}); check the address and the network"
+    reason = match[1].removeprefix("ERR_").replace("_", " ").lower()
+    return f"could not be loaded ({reason}); check the address and the network"

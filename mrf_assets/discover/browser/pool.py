@@ -173,19 +173,19 @@ class BrowserPool:
             kinds: `links` (in the page as scripts left it), `network` (in the answers that scripts got, and what they
                 asked for), `downloads` (what the page, or a press on its buttons, would have downloaded).
         """
-        wanted, addresses = frozenset(kinds), list(dict.fromkeys(portals))
-        found = await asyncio.gather(*(self._scrape_one(url, wanted) for url in addresses))
-        return dict(zip(addresses, found, strict=True))
+        page_kinds, addresses = frozenset(kinds), list(dict.fromkeys(portals))
+        answers = await asyncio.gather(*(self._scrape_one(url, page_kinds) for url in addresses))
+        return dict(zip(addresses, answers, strict=True))
 
     async def _scrape_one(self, url: str, kinds: frozenset[PageKind]) -> dict[PageKind, PageAnswer]:
-        began = time.monotonic()
+        start = time.monotonic()
         answers = await self._visit(url, kinds)
         if answers is None:  # Chromium went down meanwhile, maybe for another's page
             answers = await self._visit(url, kinds)
         if answers is None:
             reason = "the browser went down with it, twice; look at it in another one"
             answers = dict.fromkeys(kinds, PageFailure(status="failed", reason=reason))
-        self._count(url, answers, time.monotonic() - began)
+        self._count(url, answers, time.monotonic() - start)
         return answers
 
     async def _visit(self, url: str, kinds: frozenset[PageKind]) -> dict[PageKind, PageAnswer] | None:
@@ -216,19 +216,19 @@ class BrowserPool:
         stats.pages_found += any(isinstance(each, PageFound) and each.files for each in answers.values())
         stats.pages_blocked += any(each.status == "blocked" for each in failures.values())
         stats.pages_failed += any(each.status == "failed" for each in failures.values())
-        stats.requests_aborted = self._manners.aborted
+        stats.requests_aborted = self._manners.aborted_requests
         for kind, failure in failures.items():
             logger.warning("%s: %s: %s", Address(url), kind, printable(failure.reason))
 
     def _is_guarded(self, url: str) -> bool:
         """Whether the page at an address must not lead to private ones: it is a stranger's, unless it is private."""
-        refused = self.options.refuse_private_addresses
-        return not is_private_host(host_of(url)) if refused is None else refused
+        setting = self.options.refuse_private_addresses
+        return not is_private_host(host_of(url)) if setting is None else setting
 
     def _is_refused(self, url: str) -> bool:
         """Whether a host is known to be private: it is written as such, or a connection to it was refused."""
         host = host_of(url).strip("[]")
-        if self._proxy is not None and host in self._proxy.refused:
+        if self._proxy is not None and host in self._proxy.refused_hosts:
             return True
         try:
             return self._is_private(host)
@@ -280,8 +280,10 @@ class BrowserPool:
         async with self._starting:
             if self._proxy is None:
                 # Chromium reads the proxies of the environment by itself only where it is given none.
-                found = getproxies()
-                beyond = {scheme: url for scheme in ("http", "https") if (url := found.get(scheme) or found.get("all"))}
+                proxies = getproxies()
+                beyond = {
+                    scheme: url for scheme in ("http", "https") if (url := proxies.get(scheme) or proxies.get("all"))
+                }
                 guard = GuardedProxy(self._is_private, beyond=beyond, bypasses=proxy_bypass)
                 self._proxy = await guard.__aenter__()
             return self._proxy.url
@@ -313,10 +315,10 @@ class BrowserPool:
 async def _went_down(browser: Browser, failure: VisitFailed) -> bool:
     """Whether the browser as a whole is gone; that its page is gone may be told before."""
     if browser.is_connected() and isinstance(failure, VisitBroke):
-        gone = asyncio.Event()
-        browser.once("disconnected", lambda _browser: gone.set())
+        disconnection = asyncio.Event()
+        browser.once("disconnected", lambda _browser: disconnection.set())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(gone.wait(), _TOLD_SECONDS)
+            await asyncio.wait_for(disconnection.wait(), _TOLD_SECONDS)
     return not browser.is_connected()
 
 

@@ -56,7 +56,7 @@ class GuardedProxy:
     ) -> None:
         self._beyond = {scheme: UpstreamProxy.of(url) for scheme, url in (beyond or {}).items()}
         self._passes_by = bypasses
-        self.refused: set[str] = set()  # hosts that were asked for, and are private
+        self.refused_hosts: set[str] = set()  # hosts that were asked for, and are private
         self._is_private = is_private
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,18 +94,18 @@ class GuardedProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request; a refusal is the end of the connection, for any status would be taken for the host's."""
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_SECONDS)
-        if (asked := _REQUEST.match(head)) is None:
+        if (match := _REQUEST.match(head)) is None:
             return
-        method, target = asked[1], asked[2].decode("ascii")
+        method, target = match[1], match[2].decode("ascii")
         parts = urlsplit(f"//{target}" if method == b"CONNECT" else target)
         if not parts.hostname or _AMBIGUOUS.search(parts.netloc) or (method != b"CONNECT" and parts.scheme != "http"):
             return
         port = parts.port or (443 if method == b"CONNECT" else 80)
-        rest = _OWN_HEADERS.sub(b"", head[asked.end() :])
+        rest = _OWN_HEADERS.sub(b"", head[match.end() :])
         beyond = self._beyond.get("https" if method == b"CONNECT" else "http")
         if beyond is not None and not self._passes_by(parts.hostname):
             upstream = await self._connect_beyond(beyond, parts.hostname, port)
-            line = asked[0] + beyond.authorization + (b"" if method == b"CONNECT" else b"Connection: close\r\n")
+            line = match[0] + beyond.authorization + (b"" if method == b"CONNECT" else b"Connection: close\r\n")
         else:
             upstream = await self._connect(parts.hostname, port)
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -132,7 +132,7 @@ class GuardedProxy:
     async def _connect_beyond(self, beyond: UpstreamProxy, host: str, port: int) -> _Ends | None:
         """A connection to the proxy that leads there; None where it leads to a private address."""
         if is_private_host(host, self._is_private):
-            self.refused.add(host)
+            self.refused_hosts.add(host)
             return None
         with contextlib.suppress(OSError):  # names may be that proxy's alone to know
             if not await self._public_addresses(host, port):
@@ -143,10 +143,10 @@ class GuardedProxy:
 
     async def _public_addresses(self, host: str, port: int) -> list[str]:
         """Where a host is; nothing for one that is private, in whatever part."""
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
         if any(map(self._is_private, addresses)):
-            self.refused.add(host)
+            self.refused_hosts.add(host)
             return []
         return addresses
 
@@ -210,8 +210,8 @@ async def _both_ways(browser: _Ends, host: _Ends) -> None:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    left = _MAX_BODY_BYTES
-    while left > 0 and (block := await reader.read(min(left, _BLOCK_BYTES))):
+    remaining_bytes = _MAX_BODY_BYTES
+    while remaining_bytes > 0 and (block := await reader.read(min(remaining_bytes, _BLOCK_BYTES))):
         writer.write(block)
         await writer.drain()
-        left -= len(block)
+        remaining_bytes -= len(block)

@@ -82,7 +82,7 @@ class Manners:
     timeout_seconds: float
     # Whether a host lets programs read an address, and whether a stranger names that; blocks.
     may_read: Callable[[str, bool], bool] = lambda _url, _is_from_stranger: True
-    aborted: int = 0  # requests for files, pictures and private addresses
+    aborted_requests: int = 0  # requests for files, pictures and private addresses
 
 
 @dataclass
@@ -96,16 +96,16 @@ class Visit:
     _network: PageReading = field(default_factory=PageReading.empty)
     _downloads: PageReading = field(default_factory=PageReading.empty)
     _answers: list[Response] = field(default_factory=list)
-    _unread: int = 0  # answers of scripts
+    _unread_answers: int = 0  # answers of scripts
     _is_clicking: bool = False
     _refused_addresses: int = 0
     _popups: int = 0
-    _led_to: str = ""  # by the last redirect of a page
+    _redirect_target: str = ""  # by the last redirect of a page
     _undecided: set[str] = field(default_factory=set)  # requests for files that are not aborted yet
     _all_decided: asyncio.Event = field(default_factory=asyncio.Event)
     _has_turn: asyncio.Event = field(default_factory=asyncio.Event)
     _has_seen_file: asyncio.Event = field(default_factory=asyncio.Event)
-    _found: dict[PageKind, PageAnswer] = field(default_factory=dict)
+    _page_answers: dict[PageKind, PageAnswer] = field(default_factory=dict)
     _closing: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def go(self, kinds: frozenset[PageKind]) -> dict[PageKind, PageAnswer]:
@@ -116,38 +116,38 @@ class Visit:
             VisitFailed: It could not be loaded.
         """
         page = await self.context.new_page()
-        crashed = asyncio.get_running_loop().create_future()
+        crash = asyncio.get_running_loop().create_future()
 
         def on_crash(_page: Page) -> None:
-            if not crashed.done():
-                crashed.set_result(None)
+            if not crash.done():
+                crash.set_result(None)
 
         page.on("crash", on_crash)
         self.context.on("request", self._on_seen)
-        looking = asyncio.ensure_future(self._look(page, kinds))
+        visit = asyncio.ensure_future(self._look(page, kinds))
         turn = asyncio.ensure_future(self._has_turn.wait())
         try:
             # Its time begins with its turn: others of the host may be first.
-            await asyncio.wait({looking, crashed, turn}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({visit, crash, turn}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(
-                {looking, crashed}, timeout=self.manners.timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+                {visit, crash}, timeout=self.manners.timeout_seconds, return_when=asyncio.FIRST_COMPLETED
             )
-            if crashed.done():
+            if crash.done():
                 raise RendererCrashed
-            if not looking.done():
+            if not visit.done():
                 seconds = self.manners.timeout_seconds
                 reason = f"was not there within {seconds:g} s; raise MRF_SCRAPER_TIMEOUT_SECONDS"
-                if not self._found:
+                if not self._page_answers:
                     raise VisitBroke("failed", reason)
-                return dict.fromkeys(kinds, PageFailure(status="failed", reason=reason)) | self._found
-            looking.result()
-            return self._found
+                return dict.fromkeys(kinds, PageFailure(status="failed", reason=reason)) | self._page_answers
+            visit.result()
+            return self._page_answers
         finally:
             self.context.remove_listener("request", self._on_seen)
             turn.cancel()
-            looking.cancel()
+            visit.cancel()
             with contextlib.suppress(BaseException):
-                await looking
+                await visit
 
     async def _look(self, page: Page, kinds: frozenset[PageKind]) -> None:
         page.on("response", self._on_response)
@@ -162,9 +162,9 @@ class Visit:
             "downloads": self._of_downloads,
         }
         for kind in (kind for kind in looks if kind in kinds):
-            self._found[kind] = await answer_or_failure(looks[kind](page))
+            self._page_answers[kind] = await answer_or_failure(looks[kind](page))
         await self._decide()
-        if not any(isinstance(each, PageFound) and each.files for each in self._found.values()):
+        if not any(isinstance(each, PageFound) and each.files for each in self._page_answers.values()):
             await self._raise_challenge(page)
 
     async def _load(self, page: Page) -> None:
@@ -192,7 +192,7 @@ class Visit:
             raise VisitFailed("failed", f"HTTP {answer.status}, which is no page; check the address")
 
     def _why_not_loaded(self, error: Exception) -> str:
-        if self.is_guarded and any(map(self.manners.is_refused, (self.url, self._led_to))):
+        if self.is_guarded and any(map(self.manners.is_refused, (self.url, self._redirect_target))):
             return PRIVATE
         return browser_reason(error)
 
@@ -211,11 +211,11 @@ class Visit:
 
     # --- what the page does -----------------------------------------------------------------
 
-    def _on_popup(self, opened: Page) -> None:
+    def _on_popup(self, popup: Page) -> None:
         """What it asks for counts; it is closed with the visit, or at once where there are many."""
         self._popups += 1
         if self._popups > _MAX_POPUPS:
-            closing = asyncio.ensure_future(close_page(opened))
+            closing = asyncio.ensure_future(close_page(popup))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
@@ -223,7 +223,7 @@ class Visit:
         """Of popups, too; before `_on_request` decides on it."""
         is_redirect = request.redirected_from is not None  # which Chromium follows, and `_on_request` never sees
         if request.is_navigation_request() and is_redirect:
-            self._led_to = request.url
+            self._redirect_target = request.url
         if self._is_of_file(request.url):
             if not is_redirect:
                 self._undecided.add(request.url)
@@ -240,7 +240,7 @@ class Visit:
             if self._may_be_fetched(request):
                 await route.continue_()
             else:
-                self.manners.aborted += 1
+                self.manners.aborted_requests += 1
                 await route.abort("aborted")  # after which the page that asked stays; others put an error in its place
         self._undecided.discard(request.url)
         if not self._undecided:
@@ -271,7 +271,7 @@ class Visit:
             if len(self._answers) < _MAX_ANSWERS:
                 self._answers.append(response)
             else:
-                self._unread += 1
+                self._unread_answers += 1
 
     def _on_download(self, download: Download) -> None:
         self._note_file(self._downloads, download.url)
@@ -296,7 +296,7 @@ class Visit:
             if len(text) >= MAX_TEXT:
                 notes[f"a page is longer than {MAX_TEXT} characters, the rest was not read"] = None
             more |= reading.more
-            _tell(reading, notes)
+            _add_notes(reading, notes)
         if len(page.frames) > _MAX_FRAMES:
             notes[f"{len(page.frames) - _MAX_FRAMES} frames were not read"] = None
         return PageFound(files=tuple(files.values()), note="; ".join(notes), more=self._unasked(more))
@@ -306,23 +306,23 @@ class Visit:
         notes: dict[str, None] = {}
         more: dict[str, None] = {}
         files = dict(self._network.files)
-        unread = self._unread
+        unread_answers = self._unread_answers
         for response in tuple(self._answers):
             size = response.headers.get("content-length", "0")
             if not size.isdecimal() or int(size[:12]) > _MAX_ANSWER_BYTES:
-                unread += 1
+                unread_answers += 1
                 continue
             try:
                 body = await response.body()
             except playwright_error():  # Chromium keeps no more than some 20 MB of one
-                unread += 1
+                unread_answers += 1
                 continue
             reading = await asyncio.to_thread(read_portal_answer, response.url, body[:_MAX_ANSWER_BYTES], BROWSER_WAY)
             files |= reading.files
             more |= reading.more
-            _tell(reading, notes)
-        if unread:
-            notes[f"{unread} answer(s) of scripts were too many or too long, and not read"] = None
+            _add_notes(reading, notes)
+        if unread_answers:
+            notes[f"{unread_answers} answer(s) of scripts were too many or too long, and not read"] = None
         if self._refused_addresses:
             notes[f"{self._refused_addresses} request(s) to private addresses were refused"] = None
         if self._network.note:
@@ -331,8 +331,8 @@ class Visit:
 
     def _unasked(self, lists: Iterable[str]) -> tuple[str, ...]:
         """Lists that the page's own scripts did not ask for."""
-        asked = {response.url for response in self._answers}
-        return tuple(url for url in lists if url not in asked)
+        answered_urls = {response.url for response in self._answers}
+        return tuple(url for url in lists if url not in answered_urls)
 
     async def _of_downloads(self, page: Page) -> PageAnswer:
         if not self._downloads.files and not self._network.files:
@@ -360,7 +360,7 @@ class Visit:
             raise VisitFailed("blocked", f"the page asks whether a person looks at it; {BY_HAND}")
 
 
-def _tell(reading: PageReading, notes: dict[str, None]) -> None:
+def _add_notes(reading: PageReading, notes: dict[str, None]) -> None:
     """What is odd about an answer, into the notes of all."""
     if reading.note:
         notes[reading.note] = None

@@ -66,7 +66,7 @@ def test_private_addresses_are_not_connected_to(server: MrfServer, line: str) ->
 
     assert b"" == ask(f"{line.format(server.port)} HTTP/1.1\r\n\r\n", proxy=proxy)
 
-    assert 1 == len(proxy.refused)
+    assert 1 == len(proxy.refused_hosts)
     assert 0 == server.connections
 
 

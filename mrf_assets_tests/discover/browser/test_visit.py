@@ -326,7 +326,7 @@ def test_lists_that_a_drawn_page_refers_to_are_read(server: MrfServer) -> None:
     """Over plain HTTP, where scripts did not."""
     (result,) = results(drawn_list(server), mode="intelligent")
 
-    assert [server.url(f"/{INDEX}")] == [file.url for file in result.found]
+    assert [server.url(f"/{INDEX}")] == [file.url for file in result.files]
     assert "1 address(es) cannot or must not be followed" in result.reason
 
 
@@ -401,7 +401,7 @@ def look(*urls: str, mode: str) -> dict[str, list[FoundFile]]:
     )
     discovery = Discovery(Settings(max_retries=0), looking)
     found = asyncio.run(discovery.run([Portal(url=url) for url in urls]))
-    return {result.portal.url: list(result.found) for result in found.results}
+    return {result.portal.url: list(result.files) for result in found.results}
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ class PlainLooks:
         logger.debug("%s is asked for (%s)", address, candidate.way)
         with opener(address) as raw:
             # A fake of tests has no redirects to tell.
-            final_address: Address = getattr(raw, "answered", address)
+            final_address: Address = getattr(raw, "final_address", address)
             is_led = final_address != address
             if is_led and not self._robots.allow(
                 final_address, is_from_stranger=is_from_stranger or not raw.is_private

@@ -28,20 +28,20 @@ _HOST = re.compile(r"[a-z0-9_.-]+\Z|[0-9a-f:.]+\Z")
 _AMBIGUOUS = re.compile(r"[\\\x00-\x20\x7f]")
 
 
-def connected_host(written: str, prepared: str) -> str:
+def connected_host(written_url: str, prepared_url: str) -> str:
     """The host that the client connects to for an address as it is written.
 
-    `prepared` is what the client made of it: its parser decides, for the check as for the connection.
+    `prepared_url` is what the client made of it: its parser decides, for the check as for the connection.
 
     Raises:
         ValueError: There is no host, or others could read another one out of the address.
     """
-    authority = urlsplit(written).netloc
-    host = (parse_url(prepared).host or "").strip("[]").lower()
+    authority = urlsplit(written_url).netloc
+    host = (parse_url(prepared_url).host or "").strip("[]").lower()
     if _AMBIGUOUS.search(authority) or "%" in authority.rpartition("@")[2]:
-        raise ValueError(written)
-    if not _HOST.match(host) or host != urlsplit(prepared).hostname:
-        raise ValueError(written)
+        raise ValueError(written_url)
+    if not _HOST.match(host) or host != urlsplit(prepared_url).hostname:
+        raise ValueError(written_url)
     return host
 
 
@@ -54,11 +54,11 @@ class _CheckedHTTPConnection(TimedHTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         try:
-            found = socket.getaddrinfo(self.host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
+            entries = socket.getaddrinfo(self.host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError) as error:
             reason = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
             raise NameResolutionError(self.host, self, reason) from None
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
         if any(map(is_private_address, addresses)):
             raise PrivateAddress
         failure: OSError | None = None

@@ -106,16 +106,16 @@ class HttpAnswer:
     @property
     def range(self) -> tuple[int, int, int | None] | None:
         """First byte, last byte and size of the whole, out of Content-Range; None where it is no such thing."""
-        found = _RANGE.match(self.header("Content-Range") or "")
-        if found is None or int(found[1]) > int(found[2]):
+        match = _RANGE.match(self.header("Content-Range") or "")
+        if match is None or int(match[1]) > int(match[2]):
             return None
-        return int(found[1]), int(found[2]), None if found[3] == "*" else int(found[3])
+        return int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3])
 
     @property
     def unsatisfied_size_bytes(self) -> int | None:
         """The size that a 416 tells."""
-        found = _UNSATISFIED.match(self.header("Content-Range") or "")
-        return int(found[1]) if found else None
+        match = _UNSATISFIED.match(self.header("Content-Range") or "")
+        return int(match[1]) if match else None
 
     @property
     def validators(self) -> Validators:
@@ -195,7 +195,7 @@ class Client:
         self._address, self._options, self._counts, self._retries = address, options, counts, retries
         self._sleep = sleep  # while others have the slots
         self._server = address.server
-        self.answered = address  # redirects followed
+        self.final_address = address  # redirects followed
         self._has_told_downgrade = False
         self.is_private = False  # the answer came from a private address
         self._session = _Session()
@@ -247,7 +247,7 @@ class Client:
             answer = self._ask_one(method, address, headers, is_from_stranger=is_from_stranger)
             location = answer.header("Location")
             if answer.status not in _REDIRECTS or location is None:
-                self.answered, self.is_private = address, answer.is_private
+                self.final_address, self.is_private = address, answer.is_private
                 return answer
             answer.discard()
             is_from_stranger = is_from_stranger or not answer.is_private
@@ -274,28 +274,28 @@ class Client:
     def _ask_one(self, method: str, address: Address, headers: dict[str, str], *, is_from_stranger: bool) -> HttpAnswer:
         if not address.real.lower().startswith(_SCHEMES):
             raise UnsupportedUrl(self._address, "redirects out of http and https, which is not followed")
-        refused = self._options.refuse_private_addresses
-        is_refused = is_from_stranger if refused is None else refused
+        policy = self._options.refuse_private_addresses
+        is_refused = is_from_stranger if policy is None else policy
         request, host = self._prepared(method, address.real, headers)
         if is_refused and is_private_host(host):
             raise self._refused()
-        with ExitStack() as held:
-            slot = held.enter_context(self._options.gate.slot(server_of(str(request.url)), sleep=self._sleep))
+        with ExitStack() as resources:
+            slot = resources.enter_context(self._options.gate.slot(server_of(str(request.url)), sleep=self._sleep))
             self._counts.requests += 1
-            trusted = certificates()
-            ways = self._session.merge_environment_settings(
-                request.url, {}, stream=True, verify=None if trusted is None else str(trusted), cert=None
+            ca_bundle = certificates()
+            environment = self._session.merge_environment_settings(
+                request.url, {}, stream=True, verify=None if ca_bundle is None else str(ca_bundle), cert=None
             )
             with self._retries.timed():
-                response = self._sent(request, ways, is_refused=is_refused)
-            held.callback(response.close)
+                response = self._sent(request, environment, is_refused=is_refused)
+            resources.callback(response.close)
             is_private = _is_private(
-                response, host, has_proxy=select_proxy(str(request.url), ways["proxies"]) is not None
+                response, host, has_proxy=select_proxy(str(request.url), environment["proxies"]) is not None
             )
             answer = HttpAnswer(response, ExitStack(), is_private=is_private)
             self._counts.rate_limited += answer.status == _TOO_MANY
             slot.answered(answer.status, retry_after_seconds=answer.retry_after_seconds)
-            return HttpAnswer(response, held.pop_all(), is_private=is_private)
+            return HttpAnswer(response, resources.pop_all(), is_private=is_private)
 
     def _prepared(self, method: str, url: str, headers: dict[str, str]) -> tuple[requests.PreparedRequest, str]:
         """A request as it is sent, and the host that it goes to."""
@@ -305,13 +305,13 @@ class Client:
             # Never the user's .netrc: a stranger says which host is asked.
             auth = HTTPBasicAuth(user, password) if user or password else _no_auth
             request = requests.Request(method, url, headers={**_HEADERS, **connection, **headers}, auth=auth)
-            prepared = self._session.prepare_request(request)
-            return prepared, connected_host(url, str(prepared.url))
+            prepared_request = self._session.prepare_request(request)
+            return prepared_request, connected_host(url, str(prepared_request.url))
         except ValueError:  # requests' InvalidURL, InvalidSchema; urllib3's LocationParseError
             raise UnsupportedUrl(self._address, "is not a usable address; check it") from None
 
     def _sent(
-        self, request: requests.PreparedRequest, ways: Mapping[str, Any], *, is_refused: bool
+        self, request: requests.PreparedRequest, environment: Mapping[str, Any], *, is_refused: bool
     ) -> requests.Response:
         adapter = _adapter(os.getpid(), is_refused)
         self._session.mount("http://", adapter)
@@ -321,12 +321,14 @@ class Client:
                 request,
                 allow_redirects=False,
                 timeout=(self._options.connect_timeout_seconds, self._options.read_timeout_seconds),
-                **ways,
+                **environment,
             )
         except PrivateAddress:
             raise self._refused() from None
         except (ValueError, requests.exceptions.RequestException, HTTPError, OSError) as error:
-            raise connection_failure(self._address, error, select_proxy(str(request.url), ways["proxies"])) from None
+            raise connection_failure(
+                self._address, error, select_proxy(str(request.url), environment["proxies"])
+            ) from None
 
     def _refused(self) -> AddressRefused:
         return AddressRefused(self._address, PRIVATE)

@@ -67,10 +67,10 @@ class _TimedReader(io.RawIOBase):
     def _seconds_left(self) -> float | None:
         if self._deadline is None:
             return self._patience_seconds
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+        remaining_seconds = self._deadline - time.monotonic()
+        if remaining_seconds <= 0:
             raise TimeoutError("timed out")
-        return left if self._patience_seconds is None else min(left, self._patience_seconds)
+        return remaining_seconds if self._patience_seconds is None else min(remaining_seconds, self._patience_seconds)
 
     def close(self) -> None:
         self._below.close()

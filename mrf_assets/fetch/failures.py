@@ -26,15 +26,15 @@ def connection_failure(address: Address, error: Exception, proxy: str | None) ->
         proxy: The proxy that was to ask, where there is one; may hold a login.
     """
     causes = _causes(error)
-    untrusted = next((each for each in causes if isinstance(each, ssl.SSLCertVerificationError)), None)
-    if untrusted is not None:
-        return UntrustedServer(address, _why_untrusted(untrusted))
+    certificate_error = next((each for each in causes if isinstance(each, ssl.SSLCertVerificationError)), None)
+    if certificate_error is not None:
+        return UntrustedServer(address, _why_untrusted(certificate_error))
     if isinstance(error, requests.exceptions.InvalidHeader):
         return HttpStatusError(
             address, "the server announces two different lengths; tell the payer, or download it by hand"
         )
     if isinstance(error, requests.exceptions.ProxyError) and proxy is not None:
-        status = next((found[1] for each in causes if (found := _TUNNEL.search(str(each)))), None)
+        status = next((match[1] for each in causes if (match := _TUNNEL.search(str(each)))), None)
         how = type(error).__name__ if status is None else f"HTTP {status}"
         return ConnectionLostError(address, f"the proxy {_host(proxy)} gave no connection ({how}); {_CHECK_PROXY}")
     if isinstance(error, ValueError):
@@ -45,13 +45,13 @@ def connection_failure(address: Address, error: Exception, proxy: str | None) ->
 
 
 def _why_untrusted(error: ssl.SSLCertVerificationError) -> str:
-    told = f"the server's certificate cannot be verified ({error.verify_message})"
+    message = f"the server's certificate cannot be verified ({error.verify_message})"
     if error.verify_code in _NOT_VALID_NOW:
-        return f"{told}; check the clock of this machine, or download it by hand"
+        return f"{message}; check the clock of this machine, or download it by hand"
     if error.verify_code in _OF_ANOTHER_HOST:
-        return f"{told}; check the address, and whether a proxy or a portal of your network answers in its place"
+        return f"{message}; check the address, and whether a proxy or a portal of your network answers in its place"
     return (
-        f"{told}; if a proxy of your network opens TLS, or the server sends an incomplete chain, name a file of "
+        f"{message}; if a proxy of your network opens TLS, or the server sends an incomplete chain, name a file of "
         "certificates to trust in REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
     )
 
@@ -62,11 +62,11 @@ def _host(proxy: str) -> str:
 
 def _causes(error: BaseException) -> list[BaseException]:
     """An error and what led to it, wherever libraries keep that."""
-    found: list[BaseException] = []
-    waiting: list[object] = [error]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, BaseException) and each not in found:
-            found.append(each)
-            waiting += [*each.args, each.__cause__, each.__context__, getattr(each, "reason", None)]
-    return found
+    causes: list[BaseException] = []
+    queue: list[object] = [error]
+    while queue:
+        each = queue.pop()
+        if isinstance(each, BaseException) and each not in causes:
+            causes.append(each)
+            queue += [*each.args, each.__cause__, each.__context__, getattr(each, "reason", None)]
+    return causes

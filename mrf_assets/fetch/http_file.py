@@ -46,7 +46,7 @@ _MD5_BYTES = 16
 _GONE = (404, 410)
 
 
-class _Broken(Exception):
+class _BrokenBody(Exception):
     """The body broke off."""
 
     def __init__(self, how: str, *, is_drip: bool = False) -> None:
@@ -60,7 +60,7 @@ class HttpFile(OpenedFile):
     def __init__(self, address: Address, options: FetchOptions) -> None:
         super().__init__(address, Validators(), TransferCounts())
         self._closed = threading.Event()
-        self._reading = threading.Lock()
+        self._read_lock = threading.Lock()
         self._retries = Retries(address, options, self.transfer, options.wait or self._sleep)
         self._client = Client(address, options, self.transfer, self._retries, sleep=self._sleep)
         self._window_limit_seconds = options.read_timeout_seconds
@@ -72,12 +72,12 @@ class HttpFile(OpenedFile):
         self._md5: tuple[bytes, hashlib._Hash] | None = None
         self._trusts_ranges = True
         self._is_whole = False
-        self._broken: _Broken | None = None
+        self._body_error: _BrokenBody | None = None
 
     @property
-    def answered(self) -> Address:
+    def final_address(self) -> Address:
         """Where the answer came from, redirects followed."""
-        return self._client.answered
+        return self._client.final_address
 
     @property
     def is_private(self) -> bool:  # type: ignore[override]  # known when it has answered
@@ -99,7 +99,7 @@ class HttpFile(OpenedFile):
                 raise NotModified(self.url, "has not changed since it was last read")
             self._begin(answer)
         except MrfError as error:  # no file is open that could tell
-            error.cost = self.transfer.spent
+            error.cost = self.transfer.as_metadata
             raise
 
     def read(self, size: int, /) -> bytes:
@@ -109,7 +109,7 @@ class HttpFile(OpenedFile):
             SourceChanged, ChecksumMismatch: What was handed out is not what lies there.
             FetchError: As `open_url` says.
         """
-        with self._reading:
+        with self._read_lock:
             try:
                 return self._read(size)
             finally:
@@ -118,23 +118,23 @@ class HttpFile(OpenedFile):
 
     def _read(self, size: int) -> bytes:
         pieces: list[bytes] = []
-        missing = size
-        while missing and not self._is_whole:
+        missing_bytes = size
+        while missing_bytes and not self._is_whole:
             self._require_open()
-            if self._broken is not None:
+            if self._body_error is not None:
                 if pieces:
                     break
-                self._go_on(self._broken)
+                self._go_on(self._body_error)
                 continue
             try:
-                piece = self._receive(missing)
-            except _Broken as broken:
+                piece = self._receive(missing_bytes)
+            except _BrokenBody as error:
                 self._let_go()
-                self._broken = broken
+                self._body_error = error
                 continue
             if piece:
                 pieces.append(piece)
-                missing -= len(piece)
+                missing_bytes -= len(piece)
                 self._offset += len(piece)
             else:
                 self._end_of_body()
@@ -151,9 +151,9 @@ class HttpFile(OpenedFile):
         self._closed.set()
         if (answer := self._answer) is not None:
             answer.hang_up()
-        if self._reading.acquire(blocking=False):  # else the reader lets go, at its end
+        if self._read_lock.acquire(blocking=False):  # else the reader lets go, at its end
             self._let_go()
-            self._reading.release()
+            self._read_lock.release()
 
     def _sleep(self, seconds: float) -> None:
         self._closed.wait(seconds)
@@ -179,13 +179,13 @@ class HttpFile(OpenedFile):
             with self._retries.timed():
                 data = answer.read(size, self._window_limit_seconds)
         except (HTTPError, OSError, ValueError) as error:  # fewer bytes than announced are urllib3's ProtocolError
-            raise _Broken(type(error).__name__) from None
+            raise _BrokenBody(type(error).__name__) from None
         self._retries.check_time()
         self._window_seconds += self._retries.spent_seconds - before
         self._window_bytes += len(data)
         if self._window_seconds >= self._window_limit_seconds:
             if self._window_bytes < _MIN_BYTES_PER_SECOND * self._window_seconds:
-                raise _Broken(f"{self._window_bytes} bytes in {self._window_seconds:.3g} s", is_drip=True)
+                raise _BrokenBody(f"{self._window_bytes} bytes in {self._window_seconds:.3g} s", is_drip=True)
             self._window_seconds, self._window_bytes = 0.0, 0
         return data
 
@@ -193,11 +193,11 @@ class HttpFile(OpenedFile):
         """The body has ended: the file too, or a server that gives a file in portions has to be asked again."""
         self._let_go()
         if self._end is not None and self._offset < self._end:
-            self._broken = _Broken("ended early")
+            self._body_error = _BrokenBody("ended early")
         elif self.size_bytes is None or self._offset == self.size_bytes:
             self._is_whole = True
         else:
-            self._broken = _Broken("ended before the file")
+            self._body_error = _BrokenBody("ended before the file")
 
     def _let_go(self) -> None:
         answer, self._answer = self._answer, None
@@ -205,7 +205,7 @@ class HttpFile(OpenedFile):
             answer.close()
 
     def _use(self, answer: HttpAnswer, end: int | None) -> None:
-        self._answer, self._end, self._broken = answer, end, None
+        self._answer, self._end, self._body_error = answer, end, None
         self._window_seconds, self._window_bytes = 0.0, 0
 
     # --- from one body to the next ----------------------------------------------------------
@@ -216,11 +216,11 @@ class HttpFile(OpenedFile):
         self.validators = answer.validators
         if self._offset == 0:
             self.content_encoding = (answer.header("Content-Encoding") or "").strip().lower() or None
-            expected = _md5_of(answer)
-            self._md5 = None if expected is None else (expected, hashlib.md5(usedforsecurity=False))
+            digest = _md5_of(answer)
+            self._md5 = None if digest is None else (digest, hashlib.md5(usedforsecurity=False))
         elif self._md5 is not None:
-            expected = _md5_of(answer)
-            self._md5 = None if expected is None else (expected, self._md5[1])
+            digest = _md5_of(answer)
+            self._md5 = None if digest is None else (digest, self._md5[1])
         self._use(answer, end)
 
     def _end_from_0(self, answer: HttpAnswer) -> int | None:
@@ -237,24 +237,24 @@ class HttpFile(OpenedFile):
             raise status_error(self.url, answer.status)
         return part[1] + 1
 
-    def _go_on(self, broken: _Broken) -> None:
+    def _go_on(self, error: _BrokenBody) -> None:
         """Wait, and get to the byte behind the last one that was handed out."""
         # A drip gives bytes as well; it must not go on for as long as it likes.
-        if self._offset > self._progress_at and not broken.is_drip:
+        if self._offset > self._progress_at and not error.is_drip:
             self._retries.progressed()
         self._progress_at = self._offset
-        self._retries.pause(self._lost(broken))
+        self._retries.pause(self._lost(error))
         try:
             if not self._resume():
                 self._restart()
-        except _Broken as again:
+        except _BrokenBody as again:
             self._let_go()
-            self._broken = again
+            self._body_error = again
 
-    def _lost(self, broken: _Broken) -> ConnectionLostError:
+    def _lost(self, error: _BrokenBody) -> ConnectionLostError:
         of = "" if self.size_bytes is None else f" of {self.size_bytes}"
         return ConnectionLostError(
-            self.url, f"the connection broke at byte {self._offset}{of} ({broken.how}); run it again"
+            self.url, f"the connection broke at byte {self._offset}{of} ({error.how}); run it again"
         )
 
     def _resume(self) -> bool:
@@ -272,10 +272,10 @@ class HttpFile(OpenedFile):
                 return True
             answer.close()
         elif answer.status == requests.codes.requested_range_not_satisfiable:
-            told = answer.unsatisfied_size_bytes
+            size_bytes = answer.unsatisfied_size_bytes
             answer.discard()
-            if told == self._offset and self.size_bytes is None:
-                self._is_whole, self._broken = True, None
+            if size_bytes == self._offset and self.size_bytes is None:
+                self._is_whole, self._body_error = True, None
                 return True
         else:
             answer.discard()
@@ -285,20 +285,20 @@ class HttpFile(OpenedFile):
 
     def _continues(self, answer: HttpAnswer) -> bool:
         """Take the answer if it is the rest of the very file."""
-        part, told, known = answer.range, answer.validators, self.validators
+        part, answer_validators, validators = answer.range, answer.validators, self.validators
         if part is None or part[0] != self._offset:
             return False
         first, last, size = part
-        whole_bytes = known.size_bytes if size is None else size
-        if whole_bytes is None or known.size_bytes not in (None, whole_bytes) or last >= whole_bytes:
+        whole_bytes = validators.size_bytes if size is None else size
+        if whole_bytes is None or validators.size_bytes not in (None, whole_bytes) or last >= whole_bytes:
             return False  # a portion of nobody knows how much cannot be told from the whole
-        if known.etag is not None and told.etag not in (None, known.etag):
+        if validators.etag is not None and answer_validators.etag not in (None, validators.etag):
             return False
-        if known.etag is None and told.last_modified not in (None, known.last_modified):
+        if validators.etag is None and answer_validators.last_modified not in (None, validators.last_modified):
             return False
         if answer.length not in (None, last - first + 1):
             return False
-        self.validators = replace(known, size_bytes=whole_bytes)
+        self.validators = replace(validators, size_bytes=whole_bytes)
         self._use(answer, last + 1)
         return True
 
@@ -313,14 +313,14 @@ class HttpFile(OpenedFile):
         end = self._end_from_0(answer)
         self.transfer.restarts += 1
         self._use(answer, end)
-        digest, left = hashlib.sha256(), self._offset
-        while left:
-            piece = self._piece(answer, min(left, BLOCK_BYTES))
+        digest, remaining_bytes = hashlib.sha256(), self._offset
+        while remaining_bytes:
+            piece = self._piece(answer, min(remaining_bytes, BLOCK_BYTES))
             if not piece:
                 break
             digest.update(piece)
-            left -= len(piece)
-        if left or digest.digest() != self._digest.digest():
+            remaining_bytes -= len(piece)
+        if remaining_bytes or digest.digest() != self._digest.digest():
             self._let_go()
             raise SourceChanged(
                 self.url,
@@ -345,12 +345,12 @@ def open_http(address: Address, options: FetchOptions, if_changed_from: Validato
     try:
         file.open(if_changed_from)
     except (NotFoundAtSource, HttpStatusError) as refusal:
-        meant = Address(unescaped(address.real))
-        if meant == address or isinstance(refusal, ServerBusy):
+        unescaped_address = Address(unescaped(address.real))
+        if unescaped_address == address or isinstance(refusal, ServerBusy):
             raise
         logger.info("%s: refused as written, and asked for without its HTML escapes", file.url)
-        file = HttpFile(meant, options)
-        file.transfer.unescaped = 1
+        file = HttpFile(unescaped_address, options)
+        file.transfer.unescaped_addresses = 1
         file.open(if_changed_from)
     return file
 
@@ -372,24 +372,24 @@ def probe_http(address: Address, options: FetchOptions) -> Validators:
     try:
         return _probed_at(address, options)
     except (NotFoundAtSource, HttpStatusError) as refusal:
-        if (meant := Address(unescaped(address.real))) == address or isinstance(refusal, ServerBusy):
+        if (unescaped_address := Address(unescaped(address.real))) == address or isinstance(refusal, ServerBusy):
             raise
-        return _probed_at(meant, options)
+        return _probed_at(unescaped_address, options)
 
 
 def _probed_at(address: Address, options: FetchOptions) -> Validators:
     counts = TransferCounts()
     client = Client(address, options, counts, Retries(address, options, counts, options.wait or time.sleep))
     with client.answer("HEAD") as head:
-        told = head.validators if head.status == requests.codes.ok else None
-    if told is not None and told.size_bytes:
-        return told
+        validators = head.validators if head.status == requests.codes.ok else None
+    if validators is not None and validators.size_bytes:
+        return validators
     if head.status in _GONE:
         raise status_error(address, head.status)
     # A link that is signed for GET refuses HEAD with 403; S3 gave no length to HEAD in 2022.
     with client.answer("GET", {"Range": "bytes=0-0"}) as answer:
         if answer.status in (requests.codes.ok, requests.codes.partial_content):
             return answer.validators
-    if told is None:
+    if validators is None:
         raise status_error(address, answer.status)
-    return told
+    return validators

@@ -50,16 +50,16 @@ class StoreFile(OpenedFile):
         self._options, self._retries = options, Retries(address, options, transfer, options.wait or time.sleep)
         self._system, self._path = _located(address, options)
         self._file: NativeFile | None = None
-        self._offset, self._held = 0, memoryview(b"")
+        self._offset, self._buffer = 0, memoryview(b"")
         self._reopen()
         self.validators = self._validators()
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes; empty at the end."""
-        if not self._held:
-            self._held = memoryview(self._next_piece())
-        data = bytes(self._held[:size])
-        self._held = self._held[len(data) :]
+        if not self._buffer:
+            self._buffer = memoryview(self._next_piece())
+        data = bytes(self._buffer[:size])
+        self._buffer = self._buffer[len(data) :]
         self._digest.update(data)
         return data
 
@@ -125,8 +125,10 @@ class StoreFile(OpenedFile):
     def _validators(self) -> Validators:
         assert self._file is not None
         metadata: Any = self._file.metadata()  # the stubs have keys and values the other way round
-        told = {name: value.decode() for name, value in (metadata or {}).items()}
-        return Validators(etag=told.get("ETag"), last_modified=told.get("Last-Modified"), size_bytes=self._file.size())
+        texts = {name: value.decode() for name, value in (metadata or {}).items()}
+        return Validators(
+            etag=texts.get("ETag"), last_modified=texts.get("Last-Modified"), size_bytes=self._file.size()
+        )
 
 
 @contextmanager
@@ -187,20 +189,20 @@ def is_in_private_store(address: Address, options: FetchOptions) -> bool:
 
 def azure_account(address: Address, host: str, container: str | None, account: str | None) -> str:
     """`abfs://container@account.dfs.core.windows.net/file` names its account, `az://container/file` does not."""
-    named = _AZURE_HOST.match(host)
+    match = _AZURE_HOST.match(host)
     if container is not None:
-        account = named[1] if named else None
+        account = match[1] if match else None
     if account is None:
         raise UnsupportedUrl(address, "names no Azure account; set object_store_account")
     return account
 
 
-def _failure(shown: str, error: Exception) -> FetchError:
+def _failure(url: str, error: Exception) -> FetchError:
     """What a store's error stands for; its text is not shown, for it holds whatever the store wrote."""
     text = str(error)
     if isinstance(error, FileNotFoundError):
-        return NotFoundAtSource(shown, "no such object; check the address")
+        return NotFoundAtSource(url, "no such object; check the address")
     if _REFUSALS.search(text):
-        return AccessRefused(shown, "the store refuses access; check object_store_anonymous and the credentials")
+        return AccessRefused(url, "the store refuses access; check object_store_anonymous and the credentials")
     kind = _AWS_ERROR.search(text)
-    return ConnectionLostError(shown, f"the store does not answer ({kind[1] if kind else type(error).__name__})")
+    return ConnectionLostError(url, f"the store does not answer ({kind[1] if kind else type(error).__name__})")

@@ -71,9 +71,9 @@ def _opened(address: Address, options: FetchOptions, if_changed_from: Validators
     elif address.store_kind is not None:
         from mrf_assets.fetch.object_store import open_store  # noqa: PLC0415 - pyarrow's file systems
 
-        with open_store(address, options) as stored:
-            _require_change(address, stored.validators, if_changed_from)
-            yield stored
+        with open_store(address, options) as store_file:
+            _require_change(address, store_file.validators, if_changed_from)
+            yield store_file
     else:
         raise UnsupportedUrl(address, "only http, https, file://, local paths and object stores (s3, gs, az) are read")
 
@@ -111,16 +111,16 @@ class Probes:
                 self.not_asked[server] += 1
                 return None
         try:
-            found = _probed(address, self._options.named_by(stranger=is_from_stranger))
+            validators = _probed(address, self._options.named_by(stranger=is_from_stranger))
         except _OF_THE_HOST:
             with self._lock:
                 self._silences[server] += 1
             return None
         except FetchError:
-            found = None
+            validators = None
         with self._lock:
             self._silences[server] = 0
-        return found
+        return validators
 
 
 def _probed(address: Address, options: FetchOptions) -> Validators:

@@ -47,11 +47,11 @@ class Retries:
     @contextmanager
     def timed(self) -> Iterator[None]:
         """Count the time within as spent."""
-        started = time.monotonic()
+        start_seconds = time.monotonic()
         try:
             yield
         finally:
-            self.spent_seconds += time.monotonic() - started
+            self.spent_seconds += time.monotonic() - start_seconds
 
     def progressed(self) -> None:
         """New bytes came."""

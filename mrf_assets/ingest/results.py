@@ -46,7 +46,7 @@ _MAX_REASONS = 3  # in an error
 
 def fetch_cost(size_bytes: int, transfer: TransferCounts) -> dict[str, int]:
     """What it took to fetch a file, by the names that run metadata has."""
-    return {"source_size_bytes": size_bytes, **transfer.spent}
+    return {"source_size_bytes": size_bytes, **transfer.as_metadata}
 
 
 def cost_of_files(files: Iterable[FileResult]) -> dict[str, int]:

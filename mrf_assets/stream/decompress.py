@@ -118,7 +118,7 @@ class DecompressedFile:
         self._limits, self._unpacked_bytes = limits, 0  # of all containers, and of members that are passed over
         self.container = "plain"
         self.repairs = Counter[str]()  # whole once the blocks are
-        if raw.transfer.unescaped:
+        if raw.transfer.unescaped_addresses:
             self.repairs["address_unescaped"] = 1
         self.json_size_bytes = 0
         self._expect: Expected = expect

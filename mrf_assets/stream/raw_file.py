@@ -21,11 +21,11 @@ class TransferCounts:
     resumes: int = 0  # of them, those that went on in the middle
     restarts: int = 0  # of them, those that read the beginning again, and found it the same
     rate_limited: int = 0  # answers 429
-    unescaped: int = 0  # 1 where the address was refused as written, and taken without its HTML escapes
+    unescaped_addresses: int = 0  # 1 where the address was refused as written, and taken without its HTML escapes
 
     @property
-    def spent(self) -> dict[str, int]:
-        """What is told of it in run metadata, by its names there."""
+    def as_metadata(self) -> dict[str, int]:
+        """What run metadata reports of it, by its names there."""
         return {"requests": self.requests, "retries": self.retries, "rate_limited": self.rate_limited}
 
 

@@ -15,26 +15,26 @@ from mrf_assets.urls import server_of
 @asynccontextmanager
 async def host_slot(gate: Gate, url: str) -> AsyncIterator[Slot]:
     """A slot of the gate that `fetch` uses: pages of browsers and plain requests share one host's pace."""
-    left, held = Event(), ExitStack()
+    cancellation, resources = Event(), ExitStack()
 
     def wait(seconds: float) -> None:
-        if left.wait(seconds):
+        if cancellation.wait(seconds):
             raise InterruptedError
 
-    entering = asyncio.ensure_future(asyncio.to_thread(held.enter_context, gate.slot(server_of(url), sleep=wait)))
+    entry = asyncio.ensure_future(asyncio.to_thread(resources.enter_context, gate.slot(server_of(url), sleep=wait)))
     try:
-        slot = await asyncio.shield(entering)
+        slot = await asyncio.shield(entry)
     except asyncio.CancelledError:
-        left.set()
-        entering.add_done_callback(partial(_let_go, held))
+        cancellation.set()
+        entry.add_done_callback(partial(_let_go, resources))
         raise
     try:
         yield slot
     finally:
-        held.close()
+        resources.close()
 
 
-def _let_go(held: ExitStack, entering: asyncio.Future[Slot]) -> None:
+def _let_go(resources: ExitStack, entry: asyncio.Future[Slot]) -> None:
     """Give a slot back that came too late."""
-    if not entering.cancelled() and entering.exception() is None:
-        held.close()
+    if not entry.cancelled() and entry.exception() is None:
+        resources.close()

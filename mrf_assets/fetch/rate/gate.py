@@ -92,8 +92,8 @@ class _HostFile:
         if not end:
             return _State()
         try:
-            stored = orjson.loads(text)
-            return _State(Pace(**stored["pace"]), stored["open"], stored["queue"])
+            fields = orjson.loads(text)
+            return _State(Pace(**fields["pace"]), fields["open"], fields["queue"])
         except (ValueError, TypeError, KeyError):  # of another version
             logger.warning("%s is not readable and is begun again", self._path)
             return _State()
@@ -155,7 +155,7 @@ class HostGate:
         self._lock = threading.Lock()
         self._numbers = count(1)
         self._files: dict[str, _HostFile] = {}
-        self._held: set[HostSlot] = set()  # of all hosts
+        self._own_slots: set[HostSlot] = set()  # of all hosts
         self._lease: Lease | None = None
         _gates.add(self)
 
@@ -177,10 +177,10 @@ class HostGate:
         slot = HostSlot(self, host, self._token())
         try:
             self._wait(slot, sleep or self._sleep)
-            self._held.add(slot)
+            self._own_slots.add(slot)
             yield slot
         finally:
-            self._held.discard(slot)
+            self._own_slots.discard(slot)
             with self._file(host).locked() as state:
                 state.open.pop(slot._token, None)  # noqa: SLF001
                 state.queue.pop(slot._token, None)  # noqa: SLF001
@@ -200,7 +200,7 @@ class HostGate:
         self._lock = threading.Lock()
         for file in self._files.values():
             file.close()
-        self._files, self._held = {}, set()
+        self._files, self._own_slots = {}, set()
         if self._lease:
             self._lease.close()
             self._lease = None
@@ -221,12 +221,12 @@ class HostGate:
 
     def _wait(self, slot: HostSlot, sleep: Callable[[float], object]) -> None:
         file = self._file(slot.host)
-        began = self._now()
+        wait_start = self._now()
         tell_at = _TOLD_AFTER_SECONDS
         while True:
             with file.locked() as state:
-                sleep_seconds, why = self._try(state, slot, began)
-            slot.waited_seconds = self._now() - began
+                sleep_seconds, why = self._try(state, slot, wait_start)
+            slot.waited_seconds = self._now() - wait_start
             if not why:
                 return
             if slot.waited_seconds >= tell_at:
@@ -234,7 +234,7 @@ class HostGate:
                 tell_at = slot.waited_seconds * 2
             sleep(sleep_seconds)
 
-    def _try(self, state: _State, slot: HostSlot, began: float) -> tuple[float, str]:
+    def _try(self, state: _State, slot: HostSlot, wait_start: float) -> tuple[float, str]:
         """Take a slot, or (when to look again, why)."""
         token, now, limits, pace = slot._token, self._now(), self.limits, state.pace  # noqa: SLF001
         if state.queue or len(state.open) >= pace.slots_within(limits) or pace.is_stale(now):
@@ -246,11 +246,11 @@ class HostGate:
         slots = pace.slots_within(limits)
         seconds = pace.seconds_to_start(now, limits, ahead)
         if len(state.open) + ahead >= slots:
-            if len(self._held) != 1:
+            if len(self._own_slots) != 1:
                 state.queue[token] = now
-                look = min(max((now - began) / 8, _SHORTEST_LOOK_SECONDS), _LONGEST_LOOK_SECONDS)
+                look_seconds = min(max((now - wait_start) / 8, _SHORTEST_LOOK_SECONDS), _LONGEST_LOOK_SECONDS)
                 before = f", {ahead} wait before" if ahead else ""
-                return look, f"{len(state.open)} of {slots} slots are taken{before}"
+                return look_seconds, f"{len(state.open)} of {slots} slots are taken{before}"
             seconds = pace.seconds_to_start(now, limits)
         if seconds > 0:
             state.queue[token] = now
@@ -273,8 +273,8 @@ class HostGate:
         }
         for token in [token for token in state.open if _lease_of(token) in dead]:
             del state.open[token]
-        for token, seen in list(state.queue.items()):
-            if _lease_of(token) in dead or not 0 <= now - seen <= _UNSEEN_SECONDS:
+        for token, last_look in list(state.queue.items()):
+            if _lease_of(token) in dead or not 0 <= now - last_look <= _UNSEEN_SECONDS:
                 del state.queue[token]
 
     def _answered(self, slot: HostSlot, status: int, retry_after_seconds: float | None) -> None:
@@ -287,7 +287,7 @@ class HostGate:
                 if status not in _SERVER_ERRORS:
                     pace.accepted(now, self.limits, cuts_at_start=slot._cuts_at_start)  # noqa: SLF001
                 return
-            long_answers = sum(0 < answered <= now - LONG_ANSWER_SECONDS for answered in state.open.values())
+            long_answers = sum(0 < answer_time <= now - LONG_ANSWER_SECONDS for answer_time in state.open.values())
             cut = pace.refused(
                 now,
                 self.limits,

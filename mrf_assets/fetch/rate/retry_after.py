@@ -18,9 +18,9 @@ def retry_after_seconds(text: str | None, now: float | None = None) -> float | N
     if text.isascii() and text.isdecimal():
         return min(float(text), _MAX_SECONDS)
     try:
-        until = email.utils.parsedate_to_datetime(text)
-        until = until if until.tzinfo is not None else until.replace(tzinfo=dt.UTC)
-        seconds = until.timestamp() - (time.time() if now is None else now)
+        date = email.utils.parsedate_to_datetime(text)
+        date = date if date.tzinfo is not None else date.replace(tzinfo=dt.UTC)
+        seconds = date.timestamp() - (time.time() if now is None else now)
     except (ValueError, OverflowError, LookupError, TypeError):  # all of them come out of email.utils
         return None
     return min(max(seconds, 0.0), _MAX_SECONDS)

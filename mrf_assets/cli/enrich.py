@@ -202,7 +202,7 @@ def _check(settings: EnrichSettings) -> None:
 
 
 def _tell_estimate(told: Estimate) -> None:
-    click.echo(f"Total: {told.rows}, Completed: {told.known}, Pending: {told.new}")
+    click.echo(f"Total: {told.rows}, Completed: {told.known_npis}, Pending: {told.new}")
     click.echo(f"Duplicates: {told.duplicates}, invalid: {told.invalid}")
     for problem in told.problems[:_PROBLEMS_TOLD]:
         click.echo(f"  {printable(str(problem))}", err=True)

@@ -114,7 +114,7 @@ class _Run(ABC):
         send_alert(ended_alert(self._options.location, report), self._alert_urls)
         if self._signal is not None:
             sys.exit(128 + self._signal if self._strict_exit else 0)
-        if report.stopped is not None or self._has_failed(report):
+        if report.stop_reason is not None or self._has_failed(report):
             sys.exit(1)
 
     def _drive(self, look_ups: Coroutine[Any, Any, LookUpReport]) -> LookUpReport:
@@ -173,9 +173,9 @@ class _Run(ABC):
         if numbers.batch_failed:
             self._console.print(f"Errors: {self._errors_line(report)}")
         self._console.print(f"Hint: {tuning_hint(numbers, self._options.batch)}")
-        if report.stopped is not None:
+        if report.stop_reason is not None:
             if self._signal is None:
-                self._console.print(f"⚠️  Stopped: {printable(report.stopped)}")
+                self._console.print(f"⚠️  Stopped: {printable(report.stop_reason)}")
             self._console.print(SAVED_LINE)
 
 

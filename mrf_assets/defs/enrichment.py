@@ -133,9 +133,11 @@ def npi_registry(
     refusals = refusals_result(
         "npi_registry", requests=result.statistics.requests, refused=result.statistics.requests_refused
     )
-    if result.stopped is not None and config.limit is None and result.pending:
+    if result.stop_reason is not None and config.limit is None and result.pending:
         report_results(context, [refusals])
-        raise failure(f"{result.stopped}; {result.pending} NPIs are left: materialize it again, and it goes on", facts)
+        raise failure(
+            f"{result.stop_reason}; {result.pending} NPIs are left: materialize it again, and it goes on", facts
+        )
     yield dg.MaterializeResult(asset_key="npi_registry", metadata=printable_metadata(facts))
     report_results(context, [refusals])
 

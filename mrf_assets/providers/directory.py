@@ -47,11 +47,11 @@ def _batches(reference: Reference) -> Iterator[pa.RecordBatch]:
         else:
             connection.register("registry", NPI_REGISTRY.arrow.empty_table())
         columns = ", ".join(f"r.{name}" for name in _OF_REGISTRY)
-        found = connection.sql(
+        relation = connection.sql(
             f"SELECT n.npi, n.rates, n.networks, n.business_name, {columns} "  # noqa: S608 - names of `schema`
             "FROM npis n LEFT JOIN registry r USING (npi) ORDER BY n.npi"
         )
-        for batch in () if found is None else found.to_arrow_reader(_ROWS_AT_ONCE):
+        for batch in () if relation is None else relation.to_arrow_reader(_ROWS_AT_ONCE):
             yield _with_names(batch)
 
 

@@ -120,12 +120,14 @@ def _figures(connection: duckdb.DuckDBPyConnection) -> DirectoryFigures:
         f"SELECT least(floor(name_confidence * {_BINS}), {_BINS - 1}), count(*) FROM provider_directory "  # noqa: S608 - constants
         "WHERE name_confidence IS NOT NULL GROUP BY 1"
     ).fetchall()
-    found = {int(tenth): int(count) for tenth, count in tenths}
+    rows_of_tenth = {int(tenth): int(count) for tenth, count in tenths}
     return DirectoryFigures(
         rows=_one(connection, "SELECT count(*) FROM provider_directory"),
         statuses=dict(statuses),
         fill_rates={name: round(share, 4) for name, share in zip(names, shares or (), strict=True)},
-        confidences={f"{tenth / _BINS:.1f}-{(tenth + 1) / _BINS:.1f}": found.get(tenth, 0) for tenth in range(_BINS)},
+        confidences={
+            f"{tenth / _BINS:.1f}-{(tenth + 1) / _BINS:.1f}": rows_of_tenth.get(tenth, 0) for tenth in range(_BINS)
+        },
     )
 
 

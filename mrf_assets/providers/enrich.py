@@ -79,12 +79,12 @@ class Enrichment:
         self.fetch_bulk()
         files = RunFiles(self.options.checkpoint)
         files.progress.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as opened:
-            npis = opened.enter_context(NpiLookUps.opened(files.ledger, self.options.output, ENRICHED.arrow))
+        with ExitStack() as stack:
+            npis = stack.enter_context(NpiLookUps.opened(files.ledger, self.options.output, ENRICHED.arrow))
             ledger = npis.ledger
             self._prepare(npis, files)
             statistics = Statistics(workers=self._workers(ledger))
-            refine = self._refine(npis, opened)
+            refine = self._refine(npis, stack)
             statistics.count_batch(ledger.counts())
             self.on_ready(statistics)
             statistics.received_bytes = self.bulk_bytes
@@ -98,13 +98,13 @@ class Enrichment:
                 on_checkpoint=lambda outcomes: self._checkpointed(ledger, files, statistics, outcomes),
                 on_beat=self.on_beat,
             )
-            began = time.monotonic()
+            start = time.monotonic()
             report = drive(npis.ask(requests, refine))
-            if report.stopped is None:  # else the next run does it: a stop is not made to wait for it
+            if report.stop_reason is None:  # else the next run does it: a stop is not made to wait for it
                 npis.drop_replaced()
                 report = replace(report, written_rows=npis.rows)
             files.write_progress(ledger, statistics, self._live_facts(statistics), now=True)
-            self._write_report(files, ledger, npis.output, report, time.monotonic() - began)
+            self._write_report(files, ledger, npis.output, report, time.monotonic() - start)
         return report
 
     def _prepare(self, npis: NpiLookUps, files: RunFiles) -> None:
@@ -112,19 +112,19 @@ class Enrichment:
         options, source = self.options, EnrichmentInput(self.options.location, self.settings.output_dir)
         ledger = npis.ledger
         if options.retry_failed:
-            retried = ledger.retry_failed(INVALID)
+            retries = ledger.retry_failed(INVALID)
             self.on_begun()
-            logger.info("%d failed look-ups are tried again", retried)
+            logger.info("%d failed look-ups are tried again", retries)
         elif options.resume:
             npis.adopt(_logging_failures(source, files))
-            ledger.add(_logging_failures(source, files, is_known=ledger.knows), replacing=INVALID)
+            ledger.add(_logging_failures(source, files, is_known=ledger.knows), replaced_reason=INVALID)
         else:
-            kept = npis.start_over(_logging_failures(source, files), self._fresh())
+            fresh_rows = npis.start_over(_logging_failures(source, files), self._fresh())
             self.on_begun()
             if options.max_age is None:
                 logger.info("Cache fallback disabled - will always fetch fresh data")
             else:
-                logger.info("%d rows are younger than %s and stay", kept, options.max_age)
+                logger.info("%d rows are younger than %s and stay", fresh_rows, options.max_age)
         if ledger.noted("started_at") is None:
             ledger.note("started_at", utc_now())
         npis.recover()
@@ -150,24 +150,24 @@ class Enrichment:
         if "deep" in self.options.stages:
             bulk = self._bulk
             options = FetchOptions.of(self.settings)
-            made = bulk.refresh(
+            downloads = bulk.refresh(
                 self.settings.npi_files_url, partial(open_url, options=options), partial(probe, options=options)
             )
             self.bulk_bytes, self.bulk_repairs = bulk.received_bytes, bulk.repairs
-            logger.info("bulk files: %s", ", ".join(made) or "those that are here are the newest")
+            logger.info("bulk files: %s", ", ".join(downloads) or "those that are here are the newest")
             time.sleep(self.options.stage_delay_seconds)
 
     @property
     def _bulk(self) -> BulkRegistry:
         return BulkRegistry(Reference(self.settings.output_dir).bulk)
 
-    def _refine(self, npis: NpiLookUps, opened: ExitStack) -> Callable[[LookUp], LookUp]:
+    def _refine(self, npis: NpiLookUps, stack: ExitStack) -> Callable[[LookUp], LookUp]:
         """What the stages make of the registry's answers."""
-        index = opened.enter_context(BulkIndex(self._bulk, npis.missing())) if "deep" in self.options.stages else None
+        index = stack.enter_context(BulkIndex(self._bulk, npis.missing())) if "deep" in self.options.stages else None
 
         def refined(look_up: LookUp) -> LookUp:
             completed = look_up if index is None else index.completing(look_up)
-            return with_names(completed, judge="org" in self.options.stages)
+            return with_names(completed, with_confidence="org" in self.options.stages)
 
         return refined
 
@@ -188,12 +188,12 @@ class Enrichment:
         self, files: RunFiles, ledger: Ledger, output: Output, report: LookUpReport, seconds: float
     ) -> None:
         statistics, counts = report.statistics, ledger.counts()
-        ended = statistics.completed + statistics.failed
+        finished_items = statistics.completed + statistics.failed
         write_json(
             files.report,
             {
                 "finished_at": utc_now(),
-                "stopped": report.stopped,
+                "stopped": report.stop_reason,
                 "seconds": round(seconds, 3),
                 "output": str(output.path) if report.written_rows else None,
                 "total_records": counts.total(),
@@ -204,7 +204,7 @@ class Enrichment:
                 "status_histogram": _status_histogram(ledger, output),
                 **errors_of(ledger),
                 "cost_dollars": round(report.cost_dollars, 6),
-                "cost_per_record_dollars": round(report.cost_dollars / ended, 8) if ended else None,
+                "cost_per_record_dollars": round(report.cost_dollars / finished_items, 8) if finished_items else None,
                 "this_run": statistics.as_facts(),
                 "quality": Quality.of(output).as_facts(),
                 "bulk_repairs": dict(self.bulk_repairs),
@@ -228,19 +228,22 @@ def _logging_failures(
         yield failure or row.item
 
 
-def with_names(look_up: LookUp, *, judge: bool) -> LookUp:
+def with_names(look_up: LookUp, *, with_confidence: bool) -> LookUp:
     """Add the columns about the payer's name; they are filled where `judge` is true."""
 
     async def call(item: Item) -> Answer:
         answer = await look_up(item)
-        return Answer(row={**answer.row, **_match(item, answer.row, judge=judge)}, size_bytes=answer.size_bytes)
+        return Answer(
+            row={**answer.row, **_match(item, answer.row, with_confidence=with_confidence)},
+            size_bytes=answer.size_bytes,
+        )
 
     return call
 
 
-def _match(item: Item, row: Row, *, judge: bool) -> dict[str, Any]:
+def _match(item: Item, row: Row, *, with_confidence: bool) -> dict[str, Any]:
     business_name = item.facts.get("business_name")
-    if not judge or not business_name:
+    if not with_confidence or not business_name:
         return {**_NO_MATCH, "business_name": business_name}
     name, confidence = best_match(business_name, registry_names(row))
     return {"business_name": business_name, "matched_name": name, "name_confidence": confidence}

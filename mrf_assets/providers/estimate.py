@@ -102,9 +102,9 @@ class EnrichOptions:
 
 
 def _stages_text(unknown: Iterable[str]) -> str:
-    replaced = [f"{_OLD_STAGES[name]} replaces {name}" for name in unknown if name in _OLD_STAGES]
-    known = [f"{name} ({what})" for name, what in STAGES.items()]
-    return "; ".join([*replaced, f"choose among {', '.join(known)}"])
+    replacements = [f"{_OLD_STAGES[name]} replaces {name}" for name in unknown if name in _OLD_STAGES]
+    descriptions = [f"{name} ({what})" for name, what in STAGES.items()]
+    return "; ".join([*replacements, f"choose among {', '.join(descriptions)}"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class Estimate:
     problems: tuple[Problem, ...]  # the first of them
     invalid: int
     duplicates: int
-    known: int  # done already, where the run resumes, or young enough
+    known_npis: int  # done already, where the run resumes, or young enough
     new: int
     requests: int
     seconds: float  # at the first rate; the registry may bear a higher one
@@ -165,8 +165,8 @@ def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
             elif len(problems) < _PROBLEMS_KEPT:
                 problems.append(row.problem)
         (unique,) = distinct.execute("SELECT count(*) FROM keys").fetchone()
-        known = _known(options, distinct)
-    new = unique - known if options.batch.limit is None else min(unique - known, options.batch.limit)
+        known_npis = _count_known(options, distinct)
+    new = unique - known_npis if options.batch.limit is None else min(unique - known_npis, options.batch.limit)
     rate = 1 / options.batch.rate_limit_delay_seconds if options.batch.rate_limit_delay_seconds else float("inf")
     if options.batch.max_requests_per_minute is not None:
         rate = min(rate, options.batch.max_requests_per_minute / 60)
@@ -178,7 +178,7 @@ def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
         problems=tuple(problems),
         invalid=source.tally.invalid,
         duplicates=valid - unique,
-        known=known,
+        known_npis=known_npis,
         new=new,
         requests=new,
         seconds=seconds,
@@ -188,7 +188,7 @@ def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
     )
 
 
-def _known(options: EnrichOptions, distinct: sqlite3.Connection) -> int:
+def _count_known(options: EnrichOptions, distinct: sqlite3.Connection) -> int:
     """How many of the keys need no look-up: by the ledger, or by the rows that there are."""
     ledger = RunFiles(options.checkpoint).ledger
     if (options.resume or options.retry_failed) and ledger.exists():
@@ -202,5 +202,5 @@ def _known(options: EnrichOptions, distinct: sqlite3.Connection) -> int:
     distinct.execute("CREATE TABLE fresh (key TEXT PRIMARY KEY)")
     for rows in output_at(options.output, ENRICHED.arrow).read([fresh.key, fresh.at]):
         distinct.executemany("INSERT OR IGNORE INTO fresh VALUES (?)", ([key] for key in fresh.keys(rows)))
-    (known,) = distinct.execute("SELECT count(*) FROM keys JOIN fresh USING (key)").fetchone()
-    return int(known)
+    (count,) = distinct.execute("SELECT count(*) FROM keys JOIN fresh USING (key)").fetchone()
+    return int(count)

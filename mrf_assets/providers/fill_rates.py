@@ -21,10 +21,10 @@ class NameConfidences:
     """How alike the payer's names and the registry's are, in tenths."""
 
     tenths: list[int] = field(default_factory=lambda: [0] * _BINS)
-    agreeing: int = 0
+    agreements: int = 0
 
     @property
-    def compared(self) -> int:
+    def comparisons(self) -> int:
         """Rows in which there was a name to compare with."""
         return sum(self.tenths)
 
@@ -32,7 +32,7 @@ class NameConfidences:
         """Count one row."""
         if confidence is not None:
             self.tenths[min(int(confidence * _BINS), _BINS - 1)] += 1
-            self.agreeing += confidence >= _AGREES
+            self.agreements += confidence >= _AGREES
 
     def as_facts(self) -> dict[str, int]:
         """Tenth -> rows."""
@@ -41,7 +41,9 @@ class NameConfidences:
     def as_text(self) -> str:
         """For a line of progress."""
         return (
-            f"names: {100 * self.agreeing / self.compared:.0f} % agree" if self.compared else "names: none to compare"
+            f"names: {100 * self.agreements / self.comparisons:.0f} % agree"
+            if self.comparisons
+            else "names: none to compare"
         )
 
 
@@ -51,7 +53,7 @@ class Quality:
 
     rows: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
-    filled: Counter[str] = field(default_factory=Counter)
+    filled_cells: Counter[str] = field(default_factory=Counter)
     names: NameConfidences = field(default_factory=NameConfidences)
 
     @classmethod
@@ -68,7 +70,7 @@ class Quality:
         self.statuses.update(str(status) for status in rows["status"].to_pylist())
         for column in ENRICHED.columns:
             if column.name not in _NOT_JUDGED:
-                self.filled[column.name] += rows.num_rows - _empty(rows, column.name)
+                self.filled_cells[column.name] += rows.num_rows - _empty(rows, column.name)
         for confidence in rows["name_confidence"].to_pylist():
             self.names.add(confidence)
 
@@ -77,7 +79,9 @@ class Quality:
         return {
             "rows": self.rows,
             "statuses": dict(self.statuses),
-            "fill_rates": {name: round(count / max(self.rows, 1), 4) for name, count in sorted(self.filled.items())},
+            "fill_rates": {
+                name: round(count / max(self.rows, 1), 4) for name, count in sorted(self.filled_cells.items())
+            },
             "name_confidence_histogram": self.names.as_facts(),
         }
 

@@ -68,8 +68,8 @@ class Columns:
         """
         by_name = {name.strip().lower(): name for name in names}
 
-        def first(wanted: tuple[str, ...]) -> str | None:
-            return next((by_name[name] for name in wanted if name in by_name), None)
+        def first(names: tuple[str, ...]) -> str | None:
+            return next((by_name[name] for name in names if name in by_name), None)
 
         npi = first(_NPI_COLUMNS)
         if npi is None:
@@ -153,5 +153,5 @@ def _input_row(where: str, values: Mapping[str, Any], columns: Columns) -> Input
             problem = problem or f"{columns.priority} is no number"
     if problem is None:
         return InputRow(item=Item(key=npi_of(text), priority=priority, facts=facts))
-    shown = f"{text[:_SHOWN_CHARACTERS]!r}: {problem}" if text else problem
-    return InputRow(item=Item(key=where, facts=facts), problem=Problem(where, shown))
+    description = f"{text[:_SHOWN_CHARACTERS]!r}: {problem}" if text else problem
+    return InputRow(item=Item(key=where, facts=facts), problem=Problem(where, description))

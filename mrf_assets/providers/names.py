@@ -22,7 +22,7 @@ _PERCENT = 100.0
 def normal_name(name: str) -> str:
     """A name without case, accents, punctuation and legal form."""
     text = "".join(c for c in unicodedata.normalize("NFKD", name.lower()) if not unicodedata.combining(c))
-    text = _DOTTED.sub(lambda found: found[0].replace(".", ""), text).replace("'", "")
+    text = _DOTTED.sub(lambda match: match[0].replace(".", ""), text).replace("'", "")
     words = _NO_WORD.sub(" ", text)
     return " ".join(_FILLERS.sub(" ", words).split()) or " ".join(words.split())
 
@@ -44,8 +44,8 @@ def registry_names(row: Mapping[str, Any]) -> list[str]:
 
 def best_match(business_name: str | None, names: Iterable[str]) -> tuple[str | None, float | None]:
     """The name that is most like the payer's, and how much."""
-    scored = [(score, name) for name in names if (score := name_confidence(business_name, name)) is not None]
-    if not scored:
+    scores = [(score, name) for name in names if (score := name_confidence(business_name, name)) is not None]
+    if not scores:
         return None, None
-    score, name = max(scored, key=lambda pair: pair[0])
+    score, name = max(scores, key=lambda pair: pair[0])
     return name, score

@@ -71,8 +71,8 @@ class NpiLookUps:
             StoreError: One of them cannot be written, or another process has it.
         """
         place = output_at(output, schema)
-        with Ledger(ledger) as kept, held(place):
-            yield cls(kept, place, schema)
+        with Ledger(ledger) as open_ledger, held(place):
+            yield cls(open_ledger, place, schema)
 
     @property
     def rows(self) -> int:
@@ -85,9 +85,9 @@ class NpiLookUps:
 
     def adopt(self, entries: Iterable[Item | LookUpFailure]) -> int:
         """Where the ledger was lost: make it out of the rows that are there; returns how many they are."""
-        if adopted := adopt(self.ledger, self.output, entries, KEY):
-            logger.warning("%s is lost; %d rows of %s are taken over", self.ledger.path, adopted, self.output.path)
-        return adopted
+        if adopted_rows := adopt(self.ledger, self.output, entries, KEY):
+            logger.warning("%s is lost; %d rows of %s are taken over", self.ledger.path, adopted_rows, self.output.path)
+        return adopted_rows
 
     def start_over(self, entries: Iterable[Item | LookUpFailure], fresh: Fresh | None) -> int:
         """Begin again with these items; returns how many need no look-up."""

@@ -49,13 +49,13 @@ def npi_batches(networks: Iterable[tuple[str, Mapping[str, Sequence[Path]]]]) ->
             files = {name: [pattern_of(path) for path in tables[name]] for name in _TABLES}
             if all(files.values()):
                 connection.execute(_OF_ONE_NETWORK, {"network": network, **files})
-        found = connection.sql(_ALL)
-        for batch in () if found is None else found.to_arrow_reader(_ROWS_AT_ONCE):
+        relation = connection.sql(_ALL)
+        for batch in () if relation is None else relation.to_arrow_reader(_ROWS_AT_ONCE):
             yield batch.cast(NPIS.arrow)
 
 
 def published_npis(lake: Path) -> Iterator[pa.RecordBatch]:
     """`schema.NPIS` of the latest period of every network."""
     store = Store(lake.absolute())
-    held = ((network, store.retained_tables(network)) for network in store.networks())
-    return npi_batches((network, periods[max(periods)]) for network, periods in held if periods)
+    network_tables = ((network, store.retained_tables(network)) for network in store.networks())
+    return npi_batches((network, periods[max(periods)]) for network, periods in network_tables if periods)

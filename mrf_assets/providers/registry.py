@@ -66,7 +66,7 @@ class RegistryResult:
     reasons: Counter[str] = field(default_factory=Counter)  # why they failed, and how many
     pending: int = 0
     rows: int = 0  # in the registry now
-    stopped: str | None = None
+    stop_reason: str | None = None
     bulk_files: list[str] = field(default_factory=list)
     bulk_repairs: Counter[str] = field(default_factory=Counter)  # in the files that this update downloaded, by kind
     statistics: Statistics = field(default_factory=Statistics)
@@ -82,7 +82,7 @@ class RegistryResult:
         """The same, as a run of any other batch reports."""
         return LookUpReport(
             statistics=self.statistics,
-            stopped=self.stopped,
+            stop_reason=self.stop_reason,
             written_rows=self.rows,
             cost_dollars=self.cost_dollars,
             reasons=self.reasons,
@@ -127,9 +127,9 @@ class RegistryUpdate:
         if not reference.npis.exists():
             raise SettingError("npis", f"{reference.npis} is not there; materialize the asset npis first")
         with NpiLookUps.opened(reference.ledger, reference.registry, NPI_REGISTRY.arrow) as npis:
-            adopted = self._prepare(npis)
+            adopted_rows = self._prepare(npis)
             counts = npis.ledger.counts()
-            result = RegistryResult(npis=counts.total(), known_before=counts["done"], adopted_rows=adopted)
+            result = RegistryResult(npis=counts.total(), known_before=counts["done"], adopted_rows=adopted_rows)
             result.statistics.count_batch(counts)
             self.on_ready(result.statistics)
             self._fill(npis, result)
@@ -144,13 +144,13 @@ class RegistryUpdate:
 
     def _prepare(self, npis: NpiLookUps) -> int:
         """Bring ledger and registry to where this update begins; returns how many rows a lost ledger left."""
-        adopted = npis.adopt(self._entries())
+        adopted_rows = npis.adopt(self._entries())
         npis.recover()
         npis.ledger.add(self._entries())
         if self.max_age is not None:
             npis.renew(self._stale(npis.output, self.max_age))
         npis.ledger.retry_failed(INVALID)
-        return adopted
+        return adopted_rows
 
     def _entries(self) -> Iterator[Item | LookUpFailure]:
         for batch in pq.ParquetFile(Reference(self.lake).npis).iter_batches(columns=["npi", "rates"]):
@@ -170,7 +170,7 @@ class RegistryUpdate:
         if not (files := _files(output)):
             return
         with duckdb.connect(config=_LIMITS) as connection:
-            found = connection.execute(
+            result = connection.execute(
                 "SELECT npi FROM read_parquet(?) r SEMI JOIN read_parquet(?) n USING (npi) "
                 "GROUP BY npi HAVING max(fetched_at) NOT BETWEEN ? AND ?",
                 [
@@ -180,7 +180,7 @@ class RegistryUpdate:
                     now + dt.timedelta(seconds=SKEW_SECONDS),
                 ],
             )
-            while page := found.fetchmany(_KEYS_AT_ONCE):
+            while page := result.fetchmany(_KEYS_AT_ONCE):
                 yield from (str(npi) for (npi,) in page)
 
     def _fill(self, npis: NpiLookUps, result: RegistryResult) -> None:
@@ -258,7 +258,7 @@ class RegistryUpdate:
             on_beat=lambda: self.on_progress(statistics),
         )
         report = await npis.ask(requests)
-        result.from_api, result.stopped = statistics.completed, report.stopped
+        result.from_api, result.stop_reason = statistics.completed, report.stop_reason
         return report
 
     def _side_by_side(self, npis: NpiLookUps, result: RegistryResult) -> None:
@@ -275,7 +275,7 @@ class RegistryUpdate:
             try:
                 asyncio.run(both())
             finally:
-                result.stopped = None
+                result.stop_reason = None
                 result.statistics.received_bytes += registry.received_bytes
             self._take_over(npis, result, registry)
 

@@ -43,8 +43,8 @@ class RunFiles:
         self, ledger: Ledger, statistics: Statistics, facts: Mapping[str, Any], *, now: bool = False
     ) -> None:
         """State of the batch as one JSON object, with some facts more; not too often, unless it must be `now`."""
-        began = time.monotonic()
-        if not now and began < self._next_write:
+        start = time.monotonic()
+        if not now and start < self._next_write:
             return
         counts = ledger.counts()
         write_json(
@@ -64,8 +64,8 @@ class RunFiles:
                 **facts,
             },
         )
-        ended = time.monotonic()
-        self._next_write = ended + max(_MIN_SECONDS, _REST * (ended - began))
+        end = time.monotonic()
+        self._next_write = end + max(_MIN_SECONDS, _REST * (end - start))
 
     def log_failures(self, failures: Iterable[LookUpFailure]) -> None:
         """One JSON line for each item that was given up."""
@@ -140,14 +140,14 @@ def failures_hint(report: LookUpReport) -> str:
 def ended_alert(location: str, report: LookUpReport) -> Alert:
     """The summary of a run that came to its end, early or not."""
     numbers = report.statistics
-    severity: Severity = "failure" if numbers.batch_failed else "warning" if report.stopped else "success"
+    severity: Severity = "failure" if numbers.batch_failed else "warning" if report.stop_reason else "success"
     lines = [
         *batch_lines(report),
         f"{numbers.requests} requests ({numbers.requests_refused} refused) in {numbers.seconds:,.0f} s.",
         f"Cost: {dollars_text(report.cost_dollars)}.",
     ]
-    if report.stopped is not None:
-        lines.append(f"Stopped: {report.stopped}.")
+    if report.stop_reason is not None:
+        lines.append(f"Stopped: {report.stop_reason}.")
     reasons = sorted(report.reasons.items(), key=lambda each: -each[1])
     lines += [f"Failed for {reason}: {count}" for reason, count in reasons]
     return Alert(title=f"Enrichment of {Path(location).name} ended", lines=tuple(lines), severity=severity)

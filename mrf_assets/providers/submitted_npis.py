@@ -38,18 +38,18 @@ def look_up_npis(
     Raises:
         SettingError: The registry's address cannot be used.
     """
-    found = FoundProviders()
+    result = FoundProviders()
     problems = {npi: npi_problem(npi) for npi in dict.fromkeys(npis)}
-    found.failures = {npi: f"{INVALID}: {problem}" for npi, problem in problems.items() if problem is not None}
-    asked = [Item(key=npi) for npi, problem in problems.items() if problem is None]
-    found.statistics.total, found.statistics.failed = len(problems), len(found.failures)
-    asyncio.run(_ask(asked, found, settings, options, on_progress))
-    return found
+    result.failures = {npi: f"{INVALID}: {problem}" for npi, problem in problems.items() if problem is not None}
+    items = [Item(key=npi) for npi, problem in problems.items() if problem is None]
+    result.statistics.total, result.statistics.failed = len(problems), len(result.failures)
+    asyncio.run(_ask(items, result, settings, options, on_progress))
+    return result
 
 
 async def _ask(
     items: Sequence[Item],
-    found: FoundProviders,
+    result: FoundProviders,
     settings: EnrichSettings,
     options: LookUpOptions,
     on_progress: OnProgress,
@@ -57,16 +57,16 @@ async def _ask(
     from mrf_assets.providers.nppes.client import NppesClient  # noqa: PLC0415 - imports aiohttp, 0.15 s
 
     async with NppesClient.of(settings) as client:
-        pool = Pool(client.look_up, options, statistics=found.statistics)
-        left = {item.key for item in items}
+        pool = Pool(client.look_up, options, statistics=result.statistics)
+        pending_keys = {item.key for item in items}
         async for outcome in pool.outcomes(iter(items)):
             if isinstance(outcome, Unfinished):
                 continue
-            left.discard(outcome.item.key)
+            pending_keys.discard(outcome.item.key)
             if isinstance(outcome, Result):
-                found.rows.append(dict(outcome.row))
+                result.rows.append(dict(outcome.row))
             else:
-                found.failures[outcome.item.key] = f"{outcome.reason}: {outcome.detail}"
-            on_progress(found.statistics)
-        found.failures |= dict.fromkeys(sorted(left), f"not asked: {pool.stop.reason}")
-        found.statistics.failed += len(left)
+                result.failures[outcome.item.key] = f"{outcome.reason}: {outcome.detail}"
+            on_progress(result.statistics)
+        result.failures |= dict.fromkeys(sorted(pending_keys), f"not asked: {pool.stop.reason}")
+        result.statistics.failed += len(pending_keys)

@@ -19,15 +19,15 @@ class LookUpBudget:
 
     def __init__(self, dollars: float | None, prices: Prices) -> None:
         self.dollars, self.prices = dollars, prices
-        self._warned = False
+        self._has_warned = False
 
     def check(self, statistics: Statistics, stop: Stop) -> None:
         """Compare what was spent with the budget."""
         if self.dollars is None or stop.requested:
             return
-        spent = statistics.cost(self.prices)
-        if spent >= self.dollars:
+        cost = statistics.cost(self.prices)
+        if cost >= self.dollars:
             stop.request(f"the budget of {dollars_text(self.dollars)} is spent")
-        elif spent >= _WARN_AT * self.dollars and not self._warned:
-            self._warned = True
-            logger.warning("80 %% of the budget is spent: %s of %s", dollars_text(spent), dollars_text(self.dollars))
+        elif cost >= _WARN_AT * self.dollars and not self._has_warned:
+            self._has_warned = True
+            logger.warning("80 %% of the budget is spent: %s of %s", dollars_text(cost), dollars_text(self.dollars))

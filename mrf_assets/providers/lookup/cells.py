@@ -16,10 +16,10 @@ from mrf_assets.text import armed, disarmed
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     """Rows as the ledger keeps them, in the types of an output."""
     times = [field for field in schema if pa.types.is_temporal(field.type)]
-    typed = [
+    typed_rows = [
         {**row, **{field.name: from_text(row.get(field.name) or "", field.type) for field in times}} for row in rows
     ]
-    return pa.Table.from_pylist(typed, schema=schema)
+    return pa.Table.from_pylist(typed_rows, schema=schema)
 
 
 def to_text(value: object) -> str:
@@ -52,4 +52,4 @@ _READERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str], Any]], ...]
 
 def from_text(text: str, kind: pa.DataType) -> Any:  # noqa: ANN401 - a value of that type
     """What `to_text` made of it; ValueError for what it never makes."""
-    return None if text == "" else next(read for is_kind, read in _READERS if is_kind(kind))(text)
+    return None if text == "" else next(reader for is_kind, reader in _READERS if is_kind(kind))(text)

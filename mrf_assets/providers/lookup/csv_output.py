@@ -29,11 +29,11 @@ class _Lines:
     END = "\r\n"
 
     def __init__(self) -> None:
-        self.written: list[str] = []
+        self.lines: list[str] = []
 
     def write(self, line: str) -> None:
         """One line."""
-        self.written.append(line.removesuffix(self.END) + "\n")
+        self.lines.append(line.removesuffix(self.END) + "\n")
 
 
 class CsvFile:
@@ -62,20 +62,21 @@ class CsvFile:
 
     def restore(self, parts: Sequence[Part], leftover_rows: int) -> None:
         """Cut off what is not committed; a file that no batch wrote is refused."""
-        committed = max((part.size_bytes for part in parts), default=0)
+        committed_bytes = max((part.size_bytes for part in parts), default=0)
         with as_store_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             size = self.path.stat().st_size if self.path.exists() else 0
-            if size < committed:
+            if size < committed_bytes:
                 raise UnexpectedRows(
-                    str(self.path), f"is shorter than the {committed} bytes the batch wrote; put it back or start over"
+                    str(self.path),
+                    f"is shorter than the {committed_bytes} bytes the batch wrote; put it back or start over",
                 )
-            if size and not committed:
+            if size and not committed_bytes:
                 self._require_ours()
-            if size > committed:
-                if self._is_longer(committed, leftover_rows):
+            if size > committed_bytes:
+                if self._is_longer(committed_bytes, leftover_rows):
                     raise unexpected(self.path)
-                os.truncate(self.path, committed)
+                os.truncate(self.path, committed_bytes)
             self._next.unlink(missing_ok=True)
 
     def _is_longer(self, offset_bytes: int, rows: int) -> bool:
@@ -126,7 +127,7 @@ class CsvFile:
                 writer = csv.writer(lines, lineterminator=_Lines.END)
                 columns = [[to_text(value) for value in column.to_pylist()] for column in rows.columns]
                 writer.writerows(zip(*columns, strict=True))
-                file.write("".join(lines.written).encode())
+                file.write("".join(lines.lines).encode())
                 count += rows.num_rows
             file.flush()
             os.fsync(file.fileno())
@@ -137,14 +138,17 @@ class CsvFile:
         if not self.path.exists():
             return
         names = self._schema.names if columns is None else columns
-        wanted = [(self._schema.get_field_index(name), self._schema.field(name)) for name in names]
-        schema = pa.schema([field for _, field in wanted])
+        indexed_fields = [(self._schema.get_field_index(name), self._schema.field(name)) for name in names]
+        schema = pa.schema([field for _, field in indexed_fields])
         with as_store_errors(self.path), self.path.open("rb") as file:
             lines = _whole_lines(file, len(self._schema))
             _, end = next(lines, ([], 0))
             try:
                 while page := list(islice(lines, READ_ROWS)):
-                    rows = [{field.name: from_text(line[at], field.type) for at, field in wanted} for line, _ in page]
+                    rows = [
+                        {field.name: from_text(line[at], field.type) for at, field in indexed_fields}
+                        for line, _ in page
+                    ]
                     yield pa.Table.from_pylist(rows, schema=schema)
                     end = page[-1][1]
             except (pa.ArrowException, ValueError, TypeError) as error:

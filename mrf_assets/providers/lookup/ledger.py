@@ -42,7 +42,7 @@ class FailedItem:
 class Ledger(WaitingRows):
     """The state of one batch; one process at a time. Use as a context manager."""
 
-    def add(self, entries: Iterable[Item | LookUpFailure], *, replacing: str | None = None) -> int:
+    def add(self, entries: Iterable[Item | LookUpFailure], *, replaced_reason: str | None = None) -> int:
         """Take in items, and some that are given up without a try; returns how many.
 
         Items that are known keep their state, and get the higher priority of both. What was given up for the reason
@@ -51,7 +51,7 @@ class Ledger(WaitingRows):
         count, now = 0, _now()
         with self._transaction() as db:
             # An entry that comes again takes the mark away.
-            db.execute("UPDATE items SET attempts = -1 WHERE state = 'failed' AND reason = ?", [replacing])
+            db.execute("UPDATE items SET attempts = -1 WHERE state = 'failed' AND reason = ?", [replaced_reason])
             rows = (_entry(entry, now) for entry in entries)
             while page := list(islice(rows, _PAGE)):
                 db.executemany(
@@ -181,14 +181,14 @@ class Ledger(WaitingRows):
                 "ORDER BY last_updated, position",
                 [limit],
             )
-            for key, reason, error, status, attempts, updated in rows:
+            for key, reason, error, status, attempts, last_updated in rows:
                 yield FailedItem(
                     key=key,
                     reason=reason,
                     error=error,
                     http_status=status,
                     attempts=attempts,
-                    last_updated=updated,
+                    last_updated=last_updated,
                 )
 
     def commit(self, outcomes: Sequence[Outcome], output: str) -> None:

@@ -67,9 +67,9 @@ def held(output: Output) -> Iterator[None]:
     Raises:
         StoreError: Another does now, or the lock cannot be made.
     """
-    with ExitStack() as holding:
+    with ExitStack() as stack:
         try:
-            holding.enter_context(exclusive(output.path.with_name(f".{output.path.name}.lock")))
+            stack.enter_context(exclusive(output.path.with_name(f".{output.path.name}.lock")))
         except BlockingIOError:
             raise StoreError(
                 str(output.path), "another process writes to it; wait for it, or give another --output"

@@ -66,13 +66,13 @@ class ParquetParts:
         path = self.path / name
         try:
             with pq.ParquetFile(path) as file:
-                found, rows = file.schema_arrow, file.metadata.num_rows
+                schema, rows = file.schema_arrow, file.metadata.num_rows
         except pa.ArrowException as error:
             raise unreadable(path, error) from error
-        if found.names != self._schema.names:
+        if schema.names != self._schema.names:
             raise StoreError(str(path), "is not of this command; give another --output")
         try:
-            found.empty_table().cast(self._schema)
+            schema.empty_table().cast(self._schema)
         except pa.ArrowException as error:
             raise unreadable(path, error) from error
         return int(rows)
@@ -134,8 +134,8 @@ class ParquetParts:
 
 
 def _number(part: Part | None) -> int:
-    found = _PART.match(part.name) if part else None
-    return int(found[1]) if found else 0
+    match = _PART.match(part.name) if part else None
+    return int(match[1]) if match else 0
 
 
 def _of_many_rows(pieces: Iterable[pa.Table], most_rows: int) -> Iterator[Iterator[pa.Table]]:

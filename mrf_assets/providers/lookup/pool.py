@@ -120,19 +120,19 @@ class Pool:
     async def _wind_down(self, running: dict[asyncio.Task[Outcome], Item]) -> list[Outcome]:
         """What is under way ends, or is cut off and stays to be done."""
         deadline = time.monotonic() + self.options.grace_seconds
-        while running and not self.stop.at_once and (left := deadline - time.monotonic()) > 0:
-            done, _ = await asyncio.wait(running, timeout=min(left, 0.1))  # looks up for a second signal
+        while running and not self.stop.at_once and (remaining_seconds := deadline - time.monotonic()) > 0:
+            done, _ = await asyncio.wait(running, timeout=min(remaining_seconds, 0.1))  # looks up for a second signal
             if len(done) == len(running):
                 break
-        ended = list(_ended(running))
+        outcomes = list(_ended(running))
         for task, item in list(running.items()):
             task.cancel()
-            ended.append(Unfinished(item=item, requests=0))
-        return ended
+            outcomes.append(Unfinished(item=item, requests=0))
+        return outcomes
 
     async def _process_one(self, item: Item) -> Outcome:
         requests = retries = refusals = 0
-        began = time.monotonic()
+        begin = time.monotonic()
         while True:
             start = await self.limiter.start(self.stop)
             self.budget.check(self.statistics, self.stop)  # each request: ten more may cost more than the budget
@@ -144,16 +144,16 @@ class Pool:
             except LookUpFailed as failure:
                 retries, refusals = retries + (not failure.is_refusal), refusals + failure.is_refusal
                 if self._is_final(failure, retries, refusals):
-                    return _failure(item, failure, requests, time.monotonic() - began)
+                    return _failure(item, failure, requests, time.monotonic() - begin)
                 if await self.stop.came_within(self._wait_seconds(item, failure, retries, refusals)):
                     return Unfinished(item=item, requests=requests)
             else:
-                return Result(item=item, row=answer.row, requests=requests, seconds=time.monotonic() - began)
+                return Result(item=item, row=answer.row, requests=requests, seconds=time.monotonic() - begin)
 
     async def _request(self, item: Item, start: Start) -> Answer:
         """One request, counted, and told to the limiter; whatever breaks is a `LookUpFailed`."""
         self.statistics.request_started()
-        began, size_bytes = time.monotonic(), 0
+        begin, size_bytes = time.monotonic(), 0
         try:
             answer = await self._look_up(item)
             size_bytes = answer.size_bytes
@@ -172,7 +172,7 @@ class Pool:
             self.limiter.accepted(start)
             return answer
         finally:
-            self.statistics.request_ended(time.monotonic() - began, size_bytes)
+            self.statistics.request_ended(time.monotonic() - begin, size_bytes)
 
     def _tell_failure(self, start: Start, failure: LookUpFailed) -> None:
         if failure.is_refusal:
@@ -202,8 +202,8 @@ class Pool:
         base, most = self.options.backoff_seconds, self.options.most_backoff_seconds
         if failure.is_refusal:
             # Not jittered: the limiter spaces the starts after the wait.
-            told = failure.retry_after_seconds
-            wait = min(base * 2 ** (refusals - 1), most) if told is None else told
+            retry_after = failure.retry_after_seconds
+            wait = min(base * 2 ** (refusals - 1), most) if retry_after is None else retry_after
             logger.info("Rate limited, waiting %gs...", wait)
             return wait
         wait = backoff_seconds(retries, base_seconds=base, cap_seconds=most, uniform=self._uniform)

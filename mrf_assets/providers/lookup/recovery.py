@@ -52,9 +52,9 @@ def _advised(ledger: Ledger) -> Iterator[None]:
 
 
 def _release(ledger: Ledger) -> None:
-    released = ledger.release()
-    if released:
-        logger.info("%d look-ups were under way when the last run ended; they are done again", released)
+    look_ups = ledger.release()
+    if look_ups:
+        logger.info("%d look-ups were under way when the last run ended; they are done again", look_ups)
 
 
 def _others_with_rows(ledger: Ledger, output: Output, schema: pa.Schema) -> Iterator[Output]:
@@ -80,15 +80,15 @@ def _recover_what_matches(ledger: Ledger, output: Output, schema: pa.Schema, *, 
     """The same before a new start, which goes on where only the old ledger was wrong about the rows."""
     _release(ledger)
     for other in _others_with_rows(ledger, output, schema):
-        with held(other), _told_if_strange(ledger, other):
+        with held(other), _with_loss_warning(ledger, other):
             _recover_one(ledger, other, schema)
     if must_match or _is_unfinished(ledger, ledger.name_of(output.path)):
-        with nullcontext() if must_match else _told_if_strange(ledger, output):
+        with nullcontext() if must_match else _with_loss_warning(ledger, output):
             _recover_one(ledger, output, schema)
 
 
 @contextmanager
-def _told_if_strange(ledger: Ledger, output: Output) -> Iterator[None]:
+def _with_loss_warning(ledger: Ledger, output: Output) -> Iterator[None]:
     try:
         yield
     except UnexpectedRows as error:
@@ -135,7 +135,7 @@ def start_over(
         StoreError: The output is not ours, or with `fresh`, rows of it are not of this batch.
     """
     _recover_what_matches(ledger, output, schema, must_match=fresh is not None)
-    name, parts, kept = ledger.name_of(output.path), output.found(), 0
+    name, parts, fresh_rows = ledger.name_of(output.path), output.found(), 0
     with ledger.successor() as new:
         new.add(entries)
         if parts:
@@ -144,8 +144,8 @@ def start_over(
             new.note(_STARTED_OVER, name)
         if fresh is not None:
             for rows in output.read([fresh.key, fresh.at]):
-                kept += new.finish(fresh.keys(rows))
-    return kept
+                fresh_rows += new.finish(fresh.keys(rows))
+    return fresh_rows
 
 
 def adopt(ledger: Ledger, output: Output, entries: Iterable[Item | LookUpFailure], key: str) -> int:
@@ -194,12 +194,12 @@ def drop_replaced(ledger: Ledger, output: Output, key: str) -> int:
             places = [(str(value), rows + place) for place, value in enumerate(piece[key].to_pylist())]
             db.executemany("INSERT OR REPLACE INTO newest VALUES (?, ?)", places)
             if is_over and ledger.noted(_STARTED_OVER) == name:
-                unwanted = ledger.unknown(key for key, _ in places)
-                db.executemany("DELETE FROM newest WHERE key = ?", ([key] for key in unwanted))
+                unwanted_keys = ledger.unknown(key for key, _ in places)
+                db.executemany("DELETE FROM newest WHERE key = ?", ([key] for key in unwanted_keys))
             rows += piece.num_rows
-        (kept,) = db.execute("SELECT count(*) FROM newest").fetchone()
-        if kept < rows:
-            logger.info("%d rows were replaced; %d stay", rows - kept, kept)
+        (remaining_rows,) = db.execute("SELECT count(*) FROM newest").fetchone()
+        if remaining_rows < rows:
+            logger.info("%d rows were replaced; %d stay", rows - remaining_rows, remaining_rows)
             newest = (place for (place,) in db.execute("SELECT place FROM newest ORDER BY place"))
             new = output.rewrite(_at(newest, output.read()), parts[-1] if parts else None)
             ledger.rewritten(name, new, _SETTLING)
@@ -208,7 +208,7 @@ def drop_replaced(ledger: Ledger, output: Output, key: str) -> int:
     if is_over and not ledger.counts()["failed"]:
         ledger.note(_RENEWING, "")
         ledger.note(_STARTED_OVER, "")
-    return int(rows - kept)
+    return int(rows - remaining_rows)
 
 
 def _settle(ledger: Ledger, output: Output) -> None:
@@ -220,10 +220,10 @@ def _at(places: Iterator[int], pieces: Iterable[pa.Table]) -> Iterator[pa.Table]
     """The rows at these places, which ascend."""
     begin, place = 0, next(places, None)
     for piece in pieces:
-        wanted = []
+        offsets = []
         while place is not None and place < begin + piece.num_rows:
-            wanted.append(place - begin)
+            offsets.append(place - begin)
             place = next(places, None)
         begin += piece.num_rows
-        if wanted:
-            yield piece.take(wanted)
+        if offsets:
+            yield piece.take(offsets)

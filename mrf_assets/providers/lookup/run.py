@@ -35,7 +35,7 @@ class LookUpReport:
     """What came of one run."""
 
     statistics: Statistics
-    stopped: str | None  # why it ended early
+    stop_reason: str | None  # why it ended early
     written_rows: int  # in the output, earlier runs included
     cost_dollars: float
     reasons: Mapping[str, int]  # why items of the batch are given up, and how many, earlier runs included
@@ -60,7 +60,7 @@ class LookUpRun:
         self._drain = Drain(ledger, output, schema)
         self._on_outcome, self._on_checkpoint = on_outcome, on_checkpoint
         self._on_beat, self._beat_seconds = on_beat, beat_seconds  # also while no look-up ends
-        self._left = pool.options.limit
+        self._remaining_items = pool.options.limit
         self._syncer = _one_thread("ledger-sync")
         self._syncing: asyncio.Future[None] | None = None
 
@@ -70,23 +70,23 @@ class LookUpRun:
         Raises:
             StoreError: Ledger or output cannot be written. What was committed stays.
         """
-        async with self._beating():
+        async with self._heartbeat():
             return await self._work_off()
 
     @asynccontextmanager
-    async def _beating(self) -> AsyncIterator[None]:
+    async def _heartbeat(self) -> AsyncIterator[None]:
         async def beat() -> None:
             while True:
                 await asyncio.sleep(self._beat_seconds)
                 self._on_beat()
 
-        beating = asyncio.ensure_future(beat())
+        heartbeat = asyncio.ensure_future(beat())
         try:
             yield
         finally:
-            beating.cancel()
+            heartbeat.cancel()
             with suppress(asyncio.CancelledError):
-                await beating  # raises what went wrong in it
+                await heartbeat  # raises what went wrong in it
 
     async def _work_off(self) -> LookUpReport:
         statistics, options = self._pool.statistics, self._pool.options
@@ -111,24 +111,26 @@ class LookUpRun:
             await writing
             await self._synced()
         self._ledger.release()
-        while self._drain.waiting:
+        while self._drain.waiting_rows:
             await self._drain.write_part()
         statistics.write_seconds += self._drain.blocked_seconds
         return LookUpReport(
             statistics=statistics,
-            stopped=self._pool.stop.reason,
-            written_rows=self._drain.written,
+            stop_reason=self._pool.stop.reason,
+            written_rows=self._drain.written_rows,
             cost_dollars=statistics.cost(self._pool.budget.prices),
             reasons=self._ledger.reasons(),
         )
 
     def _feed(self) -> Iterator[Item]:
         """Items in order of priority, claimed in small pages: memory stays flat."""
-        while self._left is None or self._left > 0:
-            page = self._ledger.claim(min(_PAGE_ITEMS, self._left or _PAGE_ITEMS), self._pool.options.least_priority)
+        while self._remaining_items is None or self._remaining_items > 0:
+            page = self._ledger.claim(
+                min(_PAGE_ITEMS, self._remaining_items or _PAGE_ITEMS), self._pool.options.least_priority
+            )
             if not page:
                 return
-            self._left = None if self._left is None else self._left - len(page)
+            self._remaining_items = None if self._remaining_items is None else self._remaining_items - len(page)
             yield from page
 
     async def _synced(self) -> None:
@@ -140,13 +142,13 @@ class LookUpRun:
         """Keep what is new."""
         if not fresh:
             return
-        began = time.monotonic()
+        start = time.monotonic()
         logger.debug("Batch inserting %d", len(fresh))
         await self._synced()  # a power cut costs one checkpoint that was on its way, however slow the disk is
         self._ledger.commit(fresh, self._drain.name)
         self._syncing = asyncio.get_running_loop().run_in_executor(self._syncer, self._ledger.sync)
-        self._drain.waiting += sum(isinstance(outcome, Result) for outcome in fresh)
-        self._pool.statistics.write_seconds += time.monotonic() - began
+        self._drain.waiting_rows += sum(isinstance(outcome, Result) for outcome in fresh)
+        self._pool.statistics.write_seconds += time.monotonic() - start
         self._on_checkpoint(fresh)
 
 
@@ -162,29 +164,29 @@ class Drain:
         self.name = ledger.name_of(output.path)
         self._ledger, self._output, self._schema = ledger, output, schema
         parts = ledger.parts(self.name)
-        self.written = sum(part.rows for part in parts)
+        self.written_rows = sum(part.rows for part in parts)
         self._last = parts[-1] if parts else None
-        self.waiting = ledger.waiting_rows(self.name)
+        self.waiting_rows = ledger.waiting_rows(self.name)
         self._writer = _one_thread("part-writer")
         self.blocked_seconds = 0.0  # of the event loop
 
     def is_due(self, least_rows: int) -> bool:
         """True once what waits is a twentieth of what is written, or five thousand rows."""
-        return self.waiting >= min(max(self.written // _PART_SHARE, least_rows), _MAX_PART_ROWS)
+        return self.waiting_rows >= min(max(self.written_rows // _PART_SHARE, least_rows), _MAX_PART_ROWS)
 
     async def write_part(self) -> None:
         """Write what waits; in a thread, because disks make wait."""
-        began = time.monotonic()
+        start = time.monotonic()
         until = self._ledger.waiting_until(self.name, _MAX_PART_ROWS)
         between = time.monotonic()
         part = await asyncio.get_running_loop().run_in_executor(self._writer, self._append, until)
         after = time.monotonic()
         self._written(part, until)
-        self.blocked_seconds += between - began + time.monotonic() - after
+        self.blocked_seconds += between - start + time.monotonic() - after
 
     def write_all(self) -> None:
         """Write all that waits, here and now."""
-        while self.waiting:
+        while self.waiting_rows:
             until = self._ledger.waiting_until(self.name, _MAX_PART_ROWS)
             self._written(self._append(until), until)
 
@@ -198,8 +200,8 @@ class Drain:
         """The part is on the disk: only now may its rows be forgotten."""
         self._ledger.written(self.name, part, until)
         self._last = part
-        self.written += part.rows
-        self.waiting -= part.rows
+        self.written_rows += part.rows
+        self.waiting_rows -= part.rows
 
 
 def failures_of(outcomes: Iterable[Outcome]) -> Iterator[LookUpFailure]:

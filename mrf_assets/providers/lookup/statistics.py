@@ -43,7 +43,7 @@ class Statistics:
     failures: Counter[str] = field(default_factory=Counter)  # by reason
     statuses: Counter[str] = field(default_factory=Counter)  # of the rows, where they have one
     item_seconds: float = 0.0
-    _started: float | None = None
+    _start: float | None = None
     _last_outcome: float = 0.0
     _under_way: int = 0
     _rate: float | None = None  # items per second, smoothed
@@ -52,7 +52,7 @@ class Statistics:
     @property
     def seconds(self) -> float:
         """Since the first start."""
-        return 0.0 if self._started is None else max(self.clock() - self._started, 1e-9)
+        return 0.0 if self._start is None else max(self.clock() - self._start, 1e-9)
 
     def count_batch(self, counts: Counter[str]) -> None:
         """Take in a ledger's counts: what this run did not do was done before it."""
@@ -84,8 +84,8 @@ class Statistics:
     @property
     def batch_success_rate(self) -> float | None:
         """Share of the batch's items with an outcome that succeeded, 0 to 1; None before there is one."""
-        ended = self.batch_completed + self.batch_failed
-        return self.batch_completed / ended if ended else None
+        finished_items = self.batch_completed + self.batch_failed
+        return self.batch_completed / finished_items if finished_items else None
 
     @property
     def utilisation(self) -> float:
@@ -95,8 +95,8 @@ class Statistics:
     @property
     def success_rate(self) -> float:
         """Share of this run's items with an outcome that succeeded, 0 to 1."""
-        ended = self.completed + self.failed
-        return self.completed / ended if ended else 0.0
+        finished_items = self.completed + self.failed
+        return self.completed / finished_items if finished_items else 0.0
 
     @property
     def records_per_minute(self) -> float:
@@ -117,8 +117,8 @@ class Statistics:
     def request_started(self) -> None:
         """One request is under way."""
         now = self.clock()
-        if self._started is None:
-            self._started = self._last_outcome = now
+        if self._start is None:
+            self._start = self._last_outcome = now
         if not self._minute or self._minute[-1][0] != int(now):
             self._minute.append([int(now), 0])
             while self._minute[0][0] <= int(now) - _MINUTE_SECONDS:
@@ -138,13 +138,13 @@ class Statistics:
         """One item has its outcome."""
         self.item_seconds += seconds
         now = self.clock()
-        passed, self._last_outcome = max(now - self._last_outcome, 1e-9), now
-        weight = 1 - exp(-passed / _RECENT_SECONDS)
-        self._rate = 1 / passed if self._rate is None else self._rate + weight * (1 / passed - self._rate)
+        gap_seconds, self._last_outcome = max(now - self._last_outcome, 1e-9), now
+        weight = 1 - exp(-gap_seconds / _RECENT_SECONDS)
+        self._rate = 1 / gap_seconds if self._rate is None else self._rate + weight * (1 / gap_seconds - self._rate)
 
     def as_facts(self) -> dict[str, Any]:
         """For a report: plain numbers."""
-        ended = self.completed + self.failed
+        finished_items = self.completed + self.failed
         facts = {name: value for name, value in asdict(self).items() if not name.startswith("_") and name != "clock"}
         return facts | {
             "failures": dict(self.failures),
@@ -157,7 +157,7 @@ class Statistics:
             "utilisation_percent": round(_PERCENT * self.utilisation, 1),
             "success_rate_percent": round(_PERCENT * self.success_rate, 1),
             "refused_percent": round(_PERCENT * self.requests_refused / max(self.requests, 1), 2),
-            "average_job_seconds": round(self.item_seconds / ended, 3) if ended else None,
+            "average_job_seconds": round(self.item_seconds / finished_items, 3) if finished_items else None,
             "records_per_minute": round(self.records_per_minute, 1),
             "requests_last_minute": self.requests_last_minute,
             "requests_per_minute": round(60 * self.requests / self.seconds, 1) if self.seconds else 0.0,
@@ -180,8 +180,8 @@ def spent_text(statistics: Statistics, dollars: float) -> str:
 
 def pace_text(statistics: Statistics) -> str:
     """How fast this run is, and how long the rest takes."""
-    left = statistics.left_seconds
-    eta = "?" if left is None else str(dt.timedelta(seconds=round(left)))
+    seconds = statistics.left_seconds
+    eta = "?" if seconds is None else str(dt.timedelta(seconds=round(seconds)))
     return f"failed: {statistics.batch_failed}, rate: {statistics.records_per_minute:.1f} rec/min, ETA {eta}"
 
 

@@ -60,8 +60,8 @@ class WaitingRows(LedgerFile):
         """The position up to which the oldest waiting rows are to be written: so many, and what came with the last."""
         rows, last = 0, -1
         with self._refusals():
-            waiting = "SELECT position, rows FROM waiting WHERE output = ? ORDER BY position"
-            for position, count in self._db.execute(waiting, [output]):
+            query = "SELECT position, rows FROM waiting WHERE output = ? ORDER BY position"
+            for position, count in self._db.execute(query, [output]):
                 rows, last = rows + count, position
                 if rows >= most_rows:
                     break
@@ -74,8 +74,8 @@ class WaitingRows(LedgerFile):
         """
         with self._refusals(), closing(sqlite3.connect(self.path)) as db:
             page: list[dict[str, Any]] = []
-            waiting = "SELECT json FROM waiting WHERE output = ? AND position <= ? ORDER BY position"
-            for (data,) in db.execute(waiting, [output, until]):
+            query = "SELECT json FROM waiting WHERE output = ? AND position <= ? ORDER BY position"
+            for (data,) in db.execute(query, [output, until]):
                 page += orjson.loads(data)
                 if len(page) >= page_rows:
                     yield page

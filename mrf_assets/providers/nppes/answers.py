@@ -67,14 +67,14 @@ def excerpt(body: bytes) -> str:
 
 
 def _read_errors(errors: object, body: bytes) -> dict[str, Any]:
-    listed = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-    for error in listed:
+    entries = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+    for error in entries:
         text = str(error.get("description", ""))
         if str(error.get("number")) == _DEACTIVATED or text.startswith(_DEACTIVATED_TEXT):
             return {"status": "deactivated"}
-    told = "; ".join(str(error.get("description", "")) for error in listed) or excerpt(body)
+    message = "; ".join(str(error.get("description", "")) for error in entries) or excerpt(body)
     # The registry's own trouble comes in the same form as ours, so it is tried again.
-    raise LookUpFailed("api_error", told[:_EXCERPT], size_bytes=len(body))
+    raise LookUpFailed("api_error", message[:_EXCERPT], size_bytes=len(body))
 
 
 def read_result(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,10 +83,10 @@ def read_result(result: Mapping[str, Any]) -> dict[str, Any]:
     addresses = _mappings(result.get("addresses"))
     taxonomies = _mappings(result.get("taxonomies"))
     primary = next((each for each in taxonomies if _flag(each.get("primary"))), taxonomies[0] if taxonomies else {})
-    deactivated = _text(basic.get("status")) == "D" or _text(basic.get("deactivation_date")) is not None
-    reactivated = _text(basic.get("reactivation_date")) is not None  # also where it is no date that can be read
+    is_deactivated = _text(basic.get("status")) == "D" or _text(basic.get("deactivation_date")) is not None
+    is_reactivated = _text(basic.get("reactivation_date")) is not None  # also where it is no date that can be read
     return {
-        "status": "deactivated" if deactivated and not reactivated else "matched",
+        "status": "deactivated" if is_deactivated and not is_reactivated else "matched",
         "entity_type": _ENTITY_TYPES.get(str(result.get("enumeration_type"))),
         "organization_name": _text(basic.get("organization_name")),
         "last_name": _text(basic.get("last_name")),
@@ -114,23 +114,23 @@ def read_result(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _address(purpose: str, addresses: Sequence[Mapping[str, Any]], names: tuple[str, ...]) -> dict[str, Any]:
-    found = next((each for each in addresses if str(each.get("address_purpose")).upper() in names), {})
-    told = {f"{purpose}_{part}": _text(found.get(part)) for part in _ADDRESS_TEXTS}
+    entry = next((each for each in addresses if str(each.get("address_purpose")).upper() in names), {})
+    cells = {f"{purpose}_{part}": _text(entry.get(part)) for part in _ADDRESS_TEXTS}
     # The API writes phone numbers with hyphens, the bulk file without.
-    told |= {f"{purpose}_{part}": _without(_NO_PHONE, found.get(part)) for part in ("telephone_number", "fax_number")}
-    return told | {f"{purpose}_postal_code": _without(_NO_CODE, found.get("postal_code"))}
+    cells |= {f"{purpose}_{part}": _without(_NO_PHONE, entry.get(part)) for part in ("telephone_number", "fax_number")}
+    return cells | {f"{purpose}_postal_code": _without(_NO_CODE, entry.get("postal_code"))}
 
 
-def _without(unwanted: re.Pattern[str], value: object) -> str | None:
-    return unwanted.sub("", _text(value) or "") or None
+def _without(pattern: re.Pattern[str], value: object) -> str | None:
+    return pattern.sub("", _text(value) or "") or None
 
 
 def _other_names(names: Sequence[Mapping[str, Any]]) -> list[str]:
-    told = []
+    full_names = []
     for name in names:
         person = " ".join(filter(None, (_text(name.get(part)) for part in ("first_name", "middle_name", "last_name"))))
-        told.append(_text(name.get("organization_name")) or person)
-    return [name for name in dict.fromkeys(told) if name]
+        full_names.append(_text(name.get("organization_name")) or person)
+    return [name for name in dict.fromkeys(full_names) if name]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -167,8 +167,8 @@ def _date(value: object) -> dt.date | None:
     if text is None:
         return None
     try:
-        if found := _US_DATE.match(text):
-            return dt.date(int(found[3]), int(found[1]), int(found[2]))
+        if match := _US_DATE.match(text):
+            return dt.date(int(match[3]), int(match[1]), int(match[2]))
         return dt.date.fromisoformat(text[:10])
     except ValueError:
         return None

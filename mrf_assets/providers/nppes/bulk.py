@@ -69,9 +69,9 @@ class FileState:
     size_bytes: int | None
 
     @classmethod
-    def of(cls, stated: Stated) -> FileState:
+    def of(cls, validators: Stated) -> FileState:
         """Out of a server's answer."""
-        return cls(etag=stated.etag, last_modified=stated.last_modified, size_bytes=stated.size_bytes)
+        return cls(etag=validators.etag, last_modified=validators.last_modified, size_bytes=validators.size_bytes)
 
     def differs_from(self, other: FileState) -> bool:
         """True where both tell of another file; ETags last, for servers behind one balancer differ in theirs."""
@@ -112,16 +112,16 @@ class BulkRegistry:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._locked(fcntl.LOCK_EX):
-                made = [file.name for file in files if self._have(file, open_url, probe)]
-                wanted = {self._path(file) for file in files}
-                for leftover in {*self.paths, *self.folder.glob("*.new"), *self.folder.glob("*.zip")} - wanted:
+                downloads = [file.name for file in files if self._have(file, open_url, probe)]
+                current_paths = {self._path(file) for file in files}
+                for leftover in {*self.paths, *self.folder.glob("*.new"), *self.folder.glob("*.zip")} - current_paths:
                     leftover.unlink()
         except (OSError, duckdb.IOException) as error:
             raise StoreError(
                 str(self.folder),
                 f"cannot be written ({reason_of(error)}); the bulk file needs some 3 GB of room",
             ) from error
-        return made
+        return downloads
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
@@ -159,15 +159,15 @@ class BulkRegistry:
         with duckdb.connect(config=_LIMITS) as connection:
             connection.register("wanted", npis.select(["npi"]))
             columns = ", ".join(NPI_REGISTRY.arrow.names)
-            ranked = " UNION ALL ".join(
+            ranked_rows = " UNION ALL ".join(
                 f"SELECT {columns}, {rank} AS rank FROM read_parquet({_literal(pattern_of(path))})"  # noqa: S608 - quoted
                 for rank, path in enumerate(sorted(self.paths, key=_data_until))
             )
-            found = connection.sql(
-                f"SELECT * EXCLUDE (rank) FROM ({ranked}) SEMI JOIN wanted USING (npi) "  # noqa: S608 - the same
+            relation = connection.sql(
+                f"SELECT * EXCLUDE (rank) FROM ({ranked_rows}) SEMI JOIN wanted USING (npi) "  # noqa: S608 - the same
                 "QUALIFY row_number() OVER (PARTITION BY npi ORDER BY rank DESC) = 1 ORDER BY npi"
             )
-            for batch in () if found is None else found.to_arrow_reader(_ROWS_AT_ONCE):
+            for batch in () if relation is None else relation.to_arrow_reader(_ROWS_AT_ONCE):
                 yield batch.cast(NPI_REGISTRY.arrow)
 
     def _path(self, file: BulkFile) -> Path:
@@ -182,18 +182,18 @@ class BulkRegistry:
         partial = target.with_name(target.name + ".new")
         fetched_at = dt.datetime.now(tz=dt.UTC)
         try:
-            received, state = _download(file.url, archive, open_url)
-            self.received_bytes += received
-            written = write_parquet(archive, partial, file.name, fetched_at, state)
+            received_bytes, state = _download(file.url, archive, open_url)
+            self.received_bytes += received_bytes
+            result = write_parquet(archive, partial, file.name, fetched_at, state)
             if not _is_weekly(file.name):
-                self._require_whole(file.name, written.rows)
+                self._require_whole(file.name, result.rows)
             partial.replace(target)
         finally:
             archive.unlink(missing_ok=True)  # a gigabyte
             partial.unlink(missing_ok=True)
-        for kind, count in written.repairs.items():
+        for kind, count in result.repairs.items():
             logger.warning("%s: %s: %d (docs/repairs.md says what is done)", file.name, kind, count)
-        self.repairs.update(written.repairs)
+        self.repairs.update(result.repairs)
         return True
 
     def _require_whole(self, name: str, rows: int) -> None:
@@ -220,10 +220,14 @@ def _is_weekly(name: str) -> bool:
 def _has_changed(target: Path, now: Stated | None) -> bool:
     """True where the server has another file now than what this was made of, or this cannot be read any more."""
     try:
-        kept = (pq.read_metadata(target).metadata or {}).get(_STATE.encode())
+        stored_state = (pq.read_metadata(target).metadata or {}).get(_STATE.encode())
     except (OSError, pa.ArrowException):
         return True
-    return now is not None and kept is not None and FileState(**json.loads(kept)).differs_from(FileState.of(now))
+    return (
+        now is not None
+        and stored_state is not None
+        and FileState(**json.loads(stored_state)).differs_from(FileState.of(now))
+    )
 
 
 def _rows_of(path: Path) -> int:
@@ -241,17 +245,17 @@ def _rows_before(path: Path) -> int:
 def _download(url: str, target: Path, open_url: Opener) -> tuple[int, FileState]:
     """Bytes received, and what the server said of the file."""
     partial = target.with_name(target.name + ".new")
-    received = told = 0
+    received_bytes = reported_bytes = 0
     with open_url(Address(url)) as raw, partial.open("wb") as file:
         state = FileState.of(raw)
         while block := raw.read(_BLOCK_BYTES):
             file.write(block)
-            received += len(block)
-            if received - told >= _TOLD_BYTES:
-                told = received
-                logger.info("%s: %.0f MB", target.name, received / 1e6)
+            received_bytes += len(block)
+            if received_bytes - reported_bytes >= _TOLD_BYTES:
+                reported_bytes = received_bytes
+                logger.info("%s: %.0f MB", target.name, received_bytes / 1e6)
     partial.replace(target)
-    return received, state
+    return received_bytes, state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,15 +286,15 @@ def write_parquet(
                 what = f"{lines.member} has {how_often} column {column!r}"
                 raise UnsupportedContent(name, f"{what}; CMS changed it: report it")
         try:
-            counted, repairs = _write(lines, target, name, fetched_at, state)
+            line_count, repairs = _write(lines, target, name, fetched_at, state)
         except (pa.ArrowException, duckdb.Error) as error:
             if lines.damage is None and isinstance(error, duckdb.IOException):  # of the target
                 raise
             raise corrupt(name, lines.damage or reason_of(error)) from error
     rows = _rows_of(target)
-    if rows < _MIN_SHARE * counted:
-        raise CorruptArchive(name, f"only {rows:,} of its {counted:,} lines have an NPI; download it again")
-    repairs |= {"bulk_byte_not_unicode": lines.repaired_bytes, "bulk_line_without_npi": counted - rows}
+    if rows < _MIN_SHARE * line_count:
+        raise CorruptArchive(name, f"only {rows:,} of its {line_count:,} lines have an NPI; download it again")
+    repairs |= {"bulk_byte_not_unicode": lines.repaired_bytes, "bulk_line_without_npi": line_count - rows}
     return Written(rows=rows, repairs=+repairs)
 
 
@@ -311,12 +315,12 @@ def _write(
             quoted_strings_can_be_null=True,
         ),
     )
-    counted = 0
+    line_count = 0
 
     def batches() -> Iterator[pa.RecordBatch]:
-        nonlocal counted
+        nonlocal line_count
         for batch in reader:
-            counted += batch.num_rows
+            line_count += batch.num_rows
             yield batch
 
     constants = {
@@ -324,22 +328,22 @@ def _write(
         "source_file": _literal(name),
         "fetched_at": f"TIMESTAMPTZ {_literal(fetched_at.isoformat())}",
     }
-    untold = {"other_names": "CAST(NULL AS VARCHAR[])", "practice_locations": "CAST(NULL AS INTEGER)"}
-    sources = {**EXPRESSIONS, **constants, **untold}
-    selected = [f"{sources.get(name, 'CAST(NULL AS VARCHAR)')} AS {name}" for name in NPI_REGISTRY.arrow.names]
-    selected += [f"{expression} AS {kind}" for kind, expression in REPAIRS.items()]
+    absent_columns = {"other_names": "CAST(NULL AS VARCHAR[])", "practice_locations": "CAST(NULL AS INTEGER)"}
+    sources = {**EXPRESSIONS, **constants, **absent_columns}
+    select_list = [f"{sources.get(name, 'CAST(NULL AS VARCHAR)')} AS {name}" for name in NPI_REGISTRY.arrow.names]
+    select_list += [f"{expression} AS {kind}" for kind, expression in REPAIRS.items()]
     notes = {_UNTIL: lines.until.isoformat()} | ({} if state is None else {_STATE: json.dumps(asdict(state))})
-    noted = ", ".join(f"{key}: {_literal(value)}" for key, value in notes.items())
+    metadata = ", ".join(f"{key}: {_literal(value)}" for key, value in notes.items())
     with duckdb.connect(config=_LIMITS) as connection:
         connection.register("lines", pa.RecordBatchReader.from_batches(reader.schema, batches()))
         connection.execute(
-            f"COPY (SELECT {', '.join(selected)} FROM lines WHERE {EXPRESSIONS['npi']} IS NOT NULL) "  # noqa: S608 - constants
-            f"TO {_literal(str(target))} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{noted}}})"
+            f"COPY (SELECT {', '.join(select_list)} FROM lines WHERE {EXPRESSIONS['npi']} IS NOT NULL) "  # noqa: S608 - constants
+            f"TO {_literal(str(target))} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{metadata}}})"
         )
         sums = connection.execute(
             f"SELECT {', '.join(f'sum({kind})' for kind in REPAIRS)} FROM read_parquet({_literal(pattern_of(target))})"  # noqa: S608 - constants
         ).fetchone()
-    return counted, Counter({kind: int(count or 0) for kind, count in zip(REPAIRS, sums or (), strict=True)})
+    return line_count, Counter({kind: int(count or 0) for kind, count in zip(REPAIRS, sums or (), strict=True)})
 
 
 def _literal(text: str) -> str:

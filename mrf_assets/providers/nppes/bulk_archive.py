@@ -30,12 +30,12 @@ class NpiLines(io.RawIOBase):
         CorruptArchive: From `read`; Arrow and DuckDB make another error of it, so its reason stays in `damage`.
     """
 
-    def __init__(self, opened: zipfile.ZipFile, member: str, name: str, until: dt.date) -> None:
+    def __init__(self, zip_file: zipfile.ZipFile, member: str, name: str, until: dt.date) -> None:
         super().__init__()
         self.member, self.until = member, until
         self.repaired_bytes = 0
         self.damage: str | None = None
-        self._name, self._raw = name, opened.open(member)
+        self._name, self._raw = name, zip_file.open(member)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
         self._ready = b""
 
@@ -55,9 +55,9 @@ class NpiLines(io.RawIOBase):
             self._ready = self._as_utf8(block)
             if not block:
                 break
-        taken = self._ready if size < 0 else self._ready[:size]
-        self._ready = self._ready[len(taken) :]
-        return taken
+        chunk = self._ready if size < 0 else self._ready[:size]
+        self._ready = self._ready[len(chunk) :]
+        return chunk
 
     def close(self) -> None:
         """Close the member."""
@@ -84,9 +84,9 @@ def npi_lines(archive: Path, name: str) -> Iterator[NpiLines]:
         UnsupportedContent: It is encrypted or of an unknown method, or has no such member, or one without a date.
     """
     try:
-        opened = zipfile.ZipFile(archive)
-        member, until = _member(opened, name)
-        lines = NpiLines(opened, member, name, until)
+        zip_file = zipfile.ZipFile(archive)
+        member, until = _member(zip_file, name)
+        lines = NpiLines(zip_file, member, name, until)
     except MrfError:
         raise
     except RuntimeError as error:  # encrypted, or packed by a method that zipfile does not know
@@ -96,7 +96,7 @@ def npi_lines(archive: Path, name: str) -> Iterator[NpiLines]:
         ) from error
     except Exception as error:
         raise corrupt(name, reason_of(error)) from error
-    with opened, lines:
+    with zip_file, lines:
         yield lines
 
 
@@ -131,15 +131,15 @@ def corrupt(name: str, reason: str) -> CorruptArchive:
     return CorruptArchive(name, f"cannot be read ({reason}); download it again")
 
 
-def _member(opened: zipfile.ZipFile, name: str) -> tuple[str, dt.date]:
-    for member in opened.namelist():
-        if found := _MEMBER.search(member):
+def _member(zip_file: zipfile.ZipFile, name: str) -> tuple[str, dt.date]:
+    for member in zip_file.namelist():
+        if match := _MEMBER.search(member):
             try:
-                return member, dt.datetime.strptime(found[1], "%Y%m%d").replace(tzinfo=dt.UTC).date()
+                return member, dt.datetime.strptime(match[1], "%Y%m%d").replace(tzinfo=dt.UTC).date()
             except ValueError:
                 raise UnsupportedContent(name, f"{member} has no date in its name; download it again") from None
     raise UnsupportedContent(name, "has no npidata_pfile_<date>-<date>.csv; check MRF_NPI_FILES_URL")
 
 
-def _windows_1252(found: re.Match[str]) -> str:
-    return bytes([ord(found[0]) - _LONE_BYTES_BEGIN]).decode("cp1252", errors="replace")
+def _windows_1252(match: re.Match[str]) -> str:
+    return bytes([ord(match[0]) - _LONE_BYTES_BEGIN]).decode("cp1252", errors="replace")

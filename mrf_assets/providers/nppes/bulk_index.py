@@ -43,8 +43,8 @@ class BulkIndex:
 
     def find(self, npi: int) -> dict[str, Any] | None:
         """The row of one NPI, if the bulk files have it."""
-        found = self._connection.execute("FROM registry WHERE npi = ?", [npi]).fetchone()
-        return None if found is None else dict(zip(NPI_REGISTRY.arrow.names, found, strict=True))
+        row = self._connection.execute("FROM registry WHERE npi = ?", [npi]).fetchone()
+        return None if row is None else dict(zip(NPI_REGISTRY.arrow.names, row, strict=True))
 
     def completing(self, look_up: LookUp) -> LookUp:
         """The look-up, and where the registry tells nothing of an NPI, what the bulk files told.

@@ -56,11 +56,11 @@ class BulkListing:
 class _Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.hrefs: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":
-            self.found += [value for name, value in attrs if name == "href" and value]
+            self.hrefs += [value for name, value in attrs if name == "href" and value]
 
 
 def read_listing(page: bytes, page_url: str) -> BulkListing:
@@ -74,7 +74,7 @@ def read_listing(page: bytes, page_url: str) -> BulkListing:
         links.feed(page.decode("utf-8", errors="replace"))
     monthly: list[BulkFile] = []
     weekly: dict[dt.date, BulkFile] = {}
-    for link in links.found:
+    for link in links.hrefs:
         try:
             url = urljoin(page_url, link)
             name = PurePosixPath(unquote(urlsplit(url).path)).name
@@ -82,10 +82,10 @@ def read_listing(page: bytes, page_url: str) -> BulkListing:
             continue
         if is_remote(page_url) and not (url.lower().startswith(_SCHEMES) and _may_name(page_url, url)):
             continue
-        if (found := _MONTHLY.match(name)) and (first := _month_begin(found[1], found[2])):
-            monthly.append(BulkFile(until=first, version=int(found[3] or 1), name=name, url=url))
-        elif (found := _WEEKLY.match(name)) and (last := _week_end(found[1])):
-            file = BulkFile(until=last, version=int(found[2] or 1), name=name, url=url)
+        if (match := _MONTHLY.match(name)) and (first := _month_begin(match[1], match[2])):
+            monthly.append(BulkFile(until=first, version=int(match[3] or 1), name=name, url=url))
+        elif (match := _WEEKLY.match(name)) and (last := _week_end(match[1])):
+            file = BulkFile(until=last, version=int(match[2] or 1), name=name, url=url)
             weekly[last] = max(file, weekly.get(last, file))
     if not monthly:
         raise NotFoundAtSource(

@@ -168,14 +168,14 @@ def _redirected(url: str, location: str) -> str:
 
 
 def _bad_status(status: int, headers: Mapping[str, str], body: bytes) -> LookUpFailed:
-    asked = retry_after_seconds(headers.get("Retry-After"))
+    retry_after = retry_after_seconds(headers.get("Retry-After"))
     return LookUpFailed(
         "rate_limited" if status in _REFUSALS else f"http_{status}",
         f"HTTP {status}: {excerpt(body)}",
         http_status=status,
         is_passing=status in (*_REFUSALS, *_PASSING),
         is_refusal=status in _REFUSALS,
-        retry_after_seconds=None if asked is None else min(asked, _MAX_WAIT_SECONDS),
+        retry_after_seconds=None if retry_after is None else min(retry_after, _MAX_WAIT_SECONDS),
         size_bytes=len(body),
     )
 

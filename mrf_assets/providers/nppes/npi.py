@@ -13,10 +13,10 @@ def npi_problem(text: str) -> str | None:
     """Why a text is no NPI; None if it is one. Source: CMS, "NPI check digit": Luhn over 80840 and the NPI."""
     if not text.strip():
         return "no NPI"
-    found = _WRITTEN.match(text.strip())
-    if not found or not text.strip().isascii():
+    match = _WRITTEN.match(text.strip())
+    if not match or not text.strip().isascii():
         return "not a number"
-    digits = found[1]
+    digits = match[1]
     if len(digits) != _DIGITS:
         return f"{len(digits)} digits, not 10"
     if digits[0] not in "12":

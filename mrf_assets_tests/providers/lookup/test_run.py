@@ -309,7 +309,7 @@ def test_a_budget_stops_the_run_resumably(
 
     report = go(ledger, output, Counting(), budget=LookUpBudget(0.02, prices), stop=stop, max_workers=max_workers)
 
-    assert "the budget of $0.02 is spent" == report.stopped
+    assert "the budget of $0.02 is spent" == report.stop_reason
     assert "80 % of the budget is spent: $0.016 of $0.02" in caplog.text
     assert 20 == len(keys_in(output))
     go(ledger, output, Counting())
@@ -333,7 +333,7 @@ def test_what_was_corrected_in_the_input_is_not_failed_any_more(ledger: Ledger) 
         return LookUpFailure(item=Item(key=key), reason="bad", detail=detail, http_status=None, requests=0, seconds=0)
 
     ledger.add([bad("line 3"), bad("line 4")])
-    ledger.add([*items(30), bad("line 4", "digits"), bad("line 5")], replacing="bad")
+    ledger.add([*items(30), bad("line 4", "digits"), bad("line 5")], replaced_reason="bad")
 
     assert [("line 4", "digits", 0), ("line 5", "letters", 0)] == [
         (failed.key, failed.error, failed.attempts) for failed in ledger.failed()

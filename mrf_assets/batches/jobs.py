@@ -34,8 +34,8 @@ class JobStatistics:
     @property
     def success_rate(self) -> float | None:
         """Of those that ended, 0 to 1."""
-        ended = self.succeeded + self.failed
-        return self.succeeded / ended if ended else None
+        finished_runs = self.succeeded + self.failed
+        return self.succeeded / finished_runs if finished_runs else None
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values, with what is derived."""
@@ -79,7 +79,7 @@ def count_jobs(runs: Iterable[OtherRun]) -> list[JobStatistics]:
 
 def _of_job(job: str, runs: Sequence[OtherRun]) -> JobStatistics:
     statuses = Counter(run.status for run in runs)
-    timed = [run.seconds for run in runs if run.status in ("success", "failed") and run.seconds is not None]
+    durations = [run.seconds for run in runs if run.status in ("success", "failed") and run.seconds is not None]
     return JobStatistics(
         job=job,
         runs=len(runs),
@@ -87,5 +87,5 @@ def _of_job(job: str, runs: Sequence[OtherRun]) -> JobStatistics:
         failed=statuses["failed"],
         canceled=statuses["canceled"],
         running=statuses["running"] + statuses["queued"],
-        average_seconds=sum(timed) / len(timed) if timed else None,
+        average_seconds=sum(durations) / len(durations) if durations else None,
     )

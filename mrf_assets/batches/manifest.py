@@ -65,15 +65,15 @@ def build_manifest(
     """
     extractions: list[dict[str, Any]] = []
     statuses: list[str] = []
-    networks_unchanged, kept = 0, None
+    networks_unchanged, whitelist_counts = 0, None
     for record, tasks in networks:
         statuses.append(_status(record))
         networks_unchanged += _is_unchanged(record)
-        if (of_network := _kept(record)) is not None:
-            kept = of_network if kept is None else kept + of_network
+        if (of_network := _whitelist_counts(record)) is not None:
+            whitelist_counts = of_network if whitelist_counts is None else whitelist_counts + of_network
         extractions.extend(_entries(record, tasks, output_dir))
     extractions.sort(key=lambda entry: (entry.pop("_position"), entry["url"]))
-    succeeded = sum(entry["status"] == "success" for entry in extractions)
+    successes = sum(entry["status"] == "success" for entry in extractions)
     total = len(extractions) if planned_files is None else planned_files
     return {
         "extraction_run": extraction_run,
@@ -83,13 +83,13 @@ def build_manifest(
         "total_tasks": total,
         "extractions": extractions,
         "summary": {
-            "successful": succeeded,
-            "failed": len(extractions) - succeeded,
+            "successful": successes,
+            "failed": len(extractions) - successes,
             "not_run": total - len(extractions),
             "networks_successful": statuses.count("success"),
             "networks_failed": len(statuses) - statuses.count("success"),
             "networks_unchanged": networks_unchanged,  # of the successful ones
-            **({} if kept is None else {"whitelist": asdict(kept)}),
+            **({} if whitelist_counts is None else {"whitelist": asdict(whitelist_counts)}),
         },
     }
 
@@ -98,7 +98,7 @@ def _status(record: NetworkRecord) -> str:
     return "success" if record.status == "success" else "failed"
 
 
-def _kept(record: NetworkRecord) -> WhitelistCounts | None:
+def _whitelist_counts(record: NetworkRecord) -> WhitelistCounts | None:
     """What whitelists kept of a network; None where it was read without one, or not to its end."""
     versions = record.facts.get("versions") or {}
     is_filtered = any(versions.get(name) for name in ("code_whitelist_sha256", "tin_whitelist_sha256"))
@@ -112,7 +112,7 @@ def _is_unchanged(record: NetworkRecord) -> bool:
 
 def _entries(record: NetworkRecord, tasks: Sequence[FileTask], output_dir: Path) -> Iterator[dict[str, Any]]:
     """One entry per file: of those that the run says it worked on, else of those that are planned."""
-    planned = {task.file_id: task for task in tasks}
+    tasks_by_id = {task.file_id: task for task in tasks}
     worked_on: Sequence[Mapping[str, Any]] = record.facts.get("files") or [
         {
             "file_id": task.file_id,
@@ -124,12 +124,12 @@ def _entries(record: NetworkRecord, tasks: Sequence[FileTask], output_dir: Path)
         for task in tasks
     ]
     for file in worked_on:
-        yield _entry(record, file, planned.get(file["file_id"]), output_dir)
+        yield _entry(record, file, tasks_by_id.get(file["file_id"]), output_dir)
 
 
 def _entry(record: NetworkRecord, file: Mapping[str, Any], task: FileTask | None, output_dir: Path) -> dict[str, Any]:
-    began = record.started or record.ended
-    timestamp = record.facts.get("extraction_timestamp") or (began.isoformat(timespec="seconds") if began else None)
+    start = record.started or record.ended
+    timestamp = record.facts.get("extraction_timestamp") or (start.isoformat(timespec="seconds") if start else None)
     seconds = record.seconds
     entry: dict[str, Any] = {
         "_position": file["index"],
@@ -220,10 +220,10 @@ class GrowingManifest:
 
     def catch_up(self) -> None:
         """Write what a pause held back; call it every now and then while networks run."""
-        started = time.monotonic()
-        if self._is_behind and started >= self._pause_until:
+        start = time.monotonic()
+        if self._is_behind and start >= self._pause_until:
             with suppress(StoreError):
                 self.begin()
             self._is_behind = False
-            ended = time.monotonic()
-            self._pause_until = ended + _PAUSE_SHARE * (ended - started)
+            end = time.monotonic()
+            self._pause_until = end + _PAUSE_SHARE * (end - start)

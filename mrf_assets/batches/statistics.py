@@ -103,7 +103,7 @@ class BatchStatistics:
     source_bytes: int = 0  # downloaded, compressed
     json_bytes: int = 0
     rate_rows: int = 0  # published
-    timed: int = 0  # networks whose time is known: those that ended, and whose process was not lost
+    timed_networks: int = 0  # networks whose time is known: those that ended, and whose process was not lost
     network_seconds: float = 0.0  # the wall time of their runs, added up
     active_seconds: float = 0.0  # during which at least one of them ran
     repairs: Mapping[str, int] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class BatchStatistics:
     retries: int | None = None
     rate_limited: int | None = None  # answers 429
     cost: Cost = field(default_factory=lambda: Cost(gb=0.0, core_hours=0.0, dollars=None))
-    unread: int = 0  # runs whose bytes, rows, repairs and requests are not counted: there are too many
+    unread_runs: int = 0  # runs whose bytes, rows, repairs and requests are not counted: there are too many
     is_driven: bool = False  # a process of the command line works on it
     follow_up: FollowUp | None = None  # None: nothing follows it
 
@@ -144,7 +144,7 @@ class BatchStatistics:
     @property
     def average_seconds(self) -> float | None:
         """Wall time of the run of a network that ended."""
-        return self.network_seconds / self.timed if self.timed else None
+        return self.network_seconds / self.timed_networks if self.timed_networks else None
 
     @property
     def json_mb_per_second(self) -> float | None:
@@ -154,12 +154,12 @@ class BatchStatistics:
     @property
     def remaining_seconds(self) -> float | None:
         """Until the rest is done, if it goes on as it went; None where nothing ended or nothing runs."""
-        left = self.networks - self.ended - self.canceled
-        if not left:
+        remaining_networks = self.networks - self.ended - self.canceled
+        if not remaining_networks:
             return 0.0
-        if not self.running or not self.timed or not self.active_seconds:
+        if not self.running or not self.timed_networks or not self.active_seconds:
             return None
-        return left * self.active_seconds / self.timed
+        return remaining_networks * self.active_seconds / self.timed_networks
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values, with what is derived."""
@@ -213,11 +213,11 @@ def latest_runs(runs: Iterable[NetworkRecord]) -> dict[str, NetworkRecord]:
 
 
 def count(
-    batch_id: str | None, planned: Sequence[str], runs: Sequence[NetworkRecord], operations: Operations
+    batch_id: str | None, planned_networks: Sequence[str], runs: Sequence[NetworkRecord], operations: Operations
 ) -> BatchStatistics:
     """The statistics of a batch out of its runs, the newest first.
 
-    The latest run of a network says how it stands; downloads and cost are those of all its runs. `planned` are
+    The latest run of a network says how it stands; downloads and cost are those of all its runs. `planned_networks` are
     the batch's networks where that is known; those without a run are pending. Networks that have a run and are
     not among them are counted too.
     """
@@ -225,9 +225,9 @@ def count(
     statuses = Counter(record.status for record in records)
     done = [record for record in records if record.status == "success"]
     # The end of a lost run is when somebody noticed.
-    timed = [record for record in records if record.status in ("success", "failed") and not record.is_lost]
-    begun = {record.network_id for record in records}
-    pending = sum(network_id not in begun for network_id in planned)
+    timed_records = [record for record in records if record.status in ("success", "failed") and not record.is_lost]
+    networks_with_runs = {record.network_id for record in records}
+    pending = sum(network_id not in networks_with_runs for network_id in planned_networks)
     return BatchStatistics(
         batch_id=batch_id,
         networks=len(records) + pending,
@@ -254,16 +254,16 @@ def count(
         source_bytes=sum(map(_downloaded, runs)),
         json_bytes=sum(0 if _is_unchanged(record) else record.facts.get("source_json_bytes", 0) for record in done),
         rate_rows=sum(record.facts.get("dagster/partition_row_count", 0) for record in done),
-        timed=len(timed),
-        network_seconds=sum(map(_wall_seconds, timed)),
-        active_seconds=_active_seconds(timed),
+        timed_networks=len(timed_records),
+        network_seconds=sum(map(_wall_seconds, timed_records)),
+        active_seconds=_active_seconds(timed_records),
         repairs=_by_kind(done, "repairs"),
         rejects=_by_kind(done, "rejects"),
         requests=_transfers(runs, "requests"),
         retries=_transfers(runs, "retries"),
         rate_limited=_transfers(runs, "rate_limited"),
         cost=cost_of(runs, operations),
-        unread=sum(not run.is_read for run in runs),
+        unread_runs=sum(not run.is_read for run in runs),
     )
 
 
@@ -284,7 +284,7 @@ def together(all_statistics: Sequence[BatchStatistics], operations: Operations) 
         source_bytes=sum(each.source_bytes for each in all_statistics),
         json_bytes=sum(each.json_bytes for each in all_statistics),
         rate_rows=sum(each.rate_rows for each in all_statistics),
-        timed=sum(each.timed for each in all_statistics),
+        timed_networks=sum(each.timed_networks for each in all_statistics),
         network_seconds=sum(each.network_seconds for each in all_statistics),
         active_seconds=sum(each.active_seconds for each in all_statistics),
         repairs=_sorted(sum((Counter(each.repairs) for each in all_statistics), Counter())),
@@ -310,7 +310,7 @@ def batch_alert(statistics: BatchStatistics, *, reason: str | None = None) -> Al
     severity: Severity = "failure" if statistics.failed else "warning" if problems or reason else "success"
     not_run = statistics.canceled + statistics.pending + len(statistics.running)
     gb, seconds = statistics.source_bytes / 1e9, statistics.active_seconds
-    at_least = "At least " if statistics.unread else ""
+    at_least = "At least " if statistics.unread_runs else ""
     lines = [
         f"{statistics.succeeded} of {statistics.networks} networks succeeded, {statistics.failed} failed"
         + (f", {not_run} were not run to their end." if not_run else "."),
@@ -318,8 +318,8 @@ def batch_alert(statistics: BatchStatistics, *, reason: str | None = None) -> Al
     ]
     if statistics.cost.dollars is not None:
         lines.append(f"Estimated cost: {at_least.lower()}{dollars_text(statistics.cost.dollars)}.")
-    if statistics.unread:
-        lines.append(f"{statistics.unread:,} runs are counted without their figures; `mrf stats` reads them all.")
+    if statistics.unread_runs:
+        lines.append(f"{statistics.unread_runs:,} runs are counted without their figures; `mrf stats` reads them all.")
     if reason:
         lines.append(reason)
     lines += [f"Failed: {failure.network_id}: {failure.error}" for failure in statistics.failures]
@@ -370,18 +370,18 @@ def _transfers(records: Iterable[NetworkRecord], name: str) -> int | None:
 
 
 def _sum_known(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) if numbers else None
 
 
 def _active_seconds(records: Iterable[NetworkRecord]) -> float:
     """The length of the union of all runs, so that a pause between two parts of a batch does not count."""
     spans = sorted((record.started, record.ended) for record in records if record.started and record.ended)
-    total, reached = 0.0, None
+    total, last_end = 0.0, None
     for start, end in spans:
-        begin = start if reached is None else max(start, reached)
+        begin = start if last_end is None else max(start, last_end)
         total += max((end - begin).total_seconds(), 0.0)
-        reached = end if reached is None else max(end, reached)
+        last_end = end if last_end is None else max(end, last_end)
     return total
 
 

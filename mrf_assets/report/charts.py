@@ -74,14 +74,14 @@ def png(chart: Chart) -> str:
 
 def distribution(code: CodePrices) -> Figure:
     """Of each network: the line spans the middle 80 % of its prices, the box 50 %, the mark is the median."""
-    shown = code.networks[:_MAX_ROWS][::-1]
-    figure, axes = _canvas(len(shown), [it.network_id for it in shown])
-    rows = range(len(shown))
-    axes.hlines(rows, [it.p10 for it in shown], [it.p90 for it in shown], color=MUTED, linewidth=1.5, zorder=1)
+    networks = code.networks[:_MAX_ROWS][::-1]
+    figure, axes = _canvas(len(networks), [it.network_id for it in networks])
+    rows = range(len(networks))
+    axes.hlines(rows, [it.p10 for it in networks], [it.p90 for it in networks], color=MUTED, linewidth=1.5, zorder=1)
     axes.barh(
-        rows, [it.p75 - it.p25 for it in shown], left=[it.p25 for it in shown], height=0.55, color=FIRST, zorder=2
+        rows, [it.p75 - it.p25 for it in networks], left=[it.p25 for it in networks], height=0.55, color=FIRST, zorder=2
     )
-    axes.plot([it.median for it in shown], rows, "|", color=INK, markersize=11, markeredgewidth=2.5, zorder=3)
+    axes.plot([it.median for it in networks], rows, "|", color=INK, markersize=11, markeredgewidth=2.5, zorder=3)
     axes.set_xlim(left=0)
     axes.set_xlabel("dollars")
     return figure
@@ -89,25 +89,25 @@ def distribution(code: CodePrices) -> Figure:
 
 def spread(spreads: Sequence[Spread]) -> Figure:
     """Highest median to lowest median, code by code."""
-    shown = spreads[:_MAX_ROWS][::-1]
-    figure, axes = _canvas(len(shown), [it.title for it in shown])
-    bars = axes.barh(range(len(shown)), [it.ratio for it in shown], height=0.6, color=FIRST)
-    axes.bar_label(bars, [f"{it.ratio:,.1f}x" for it in shown], padding=3, color=INK)
-    axes.set_xlim(0, max(it.ratio for it in shown) * 1.18)
+    rows = spreads[:_MAX_ROWS][::-1]
+    figure, axes = _canvas(len(rows), [it.title for it in rows])
+    bars = axes.barh(range(len(rows)), [it.ratio for it in rows], height=0.6, color=FIRST)
+    axes.bar_label(bars, [f"{it.ratio:,.1f}x" for it in rows], padding=3, color=INK)
+    axes.set_xlim(0, max(it.ratio for it in rows) * 1.18)
     axes.set_xlabel("highest median / lowest median")
     return figure
 
 
 def changed(changes: Sequence[Changes]) -> Figure:
     """Prices by what happened to them, network by network."""
-    shown = changes[:_MAX_ROWS][::-1]
-    figure, axes = _canvas(len(shown), [it.network_id for it in shown], legend=True)
-    left = [0] * len(shown)
+    rows = changes[:_MAX_ROWS][::-1]
+    figure, axes = _canvas(len(rows), [it.network_id for it in rows], legend=True)
+    offsets = [0] * len(rows)
     for name, color in (("raised", SECOND), ("lowered", THIRD), ("added", FIRST), ("removed", FOURTH)):
-        counts = [getattr(it, name) for it in shown]
-        axes.barh(range(len(shown)), counts, left=left, height=0.6, color=color, label=name)
-        left = [before + count for before, count in zip(left, counts, strict=True)]
-    axes.set_xlim(0, max(1, *left) * 1.05)
+        counts = [getattr(it, name) for it in rows]
+        axes.barh(range(len(rows)), counts, left=offsets, height=0.6, color=color, label=name)
+        offsets = [before + count for before, count in zip(offsets, counts, strict=True)]
+    axes.set_xlim(0, max(1, *offsets) * 1.05)
     axes.set_xlabel("prices")
     figure.legend(loc="outside upper center", ncols=4, columnspacing=1, handlelength=1)
     return figure
@@ -115,10 +115,10 @@ def changed(changes: Sequence[Changes]) -> Figure:
 
 def filled(providers: Providers) -> Figure:
     """The share of the NPIs in service that have a value, column by column."""
-    shown = list(providers.fill_rates.items())[:_MAX_ROWS][::-1]
-    figure, axes = _canvas(len(shown), [name for name, _ in shown])
-    bars = axes.barh(range(len(shown)), [100 * share for _, share in shown], height=0.6, color=FIRST)
-    axes.bar_label(bars, [f"{share:.1%}" for _, share in shown], padding=3, color=INK)
+    rows = list(providers.fill_rates.items())[:_MAX_ROWS][::-1]
+    figure, axes = _canvas(len(rows), [name for name, _ in rows])
+    bars = axes.barh(range(len(rows)), [100 * share for _, share in rows], height=0.6, color=FIRST)
+    axes.bar_label(bars, [f"{share:.1%}" for _, share in rows], padding=3, color=INK)
     axes.set_xlim(0, 118)
     axes.set_xlabel("% of the NPIs in service")
     return figure
@@ -126,10 +126,10 @@ def filled(providers: Providers) -> Figure:
 
 def confidences(providers: Providers) -> Figure:
     """How alike payers' and registry's names are, from 0 at the bottom to 1."""
-    shown = list(providers.confidences.items())
-    figure, axes = _canvas(len(shown), [tenth for tenth, _ in shown])
-    axes.barh(range(len(shown)), [count for _, count in shown], height=0.8, color=FIRST)
-    axes.set_xlim(0, max(1, *(count for _, count in shown)) * 1.05)
+    rows = list(providers.confidences.items())
+    figure, axes = _canvas(len(rows), [tenth for tenth, _ in rows])
+    axes.barh(range(len(rows)), [count for _, count in rows], height=0.8, color=FIRST)
+    axes.set_xlim(0, max(1, *(count for _, count in rows)) * 1.05)
     axes.set_ylabel("confidence")
     axes.set_xlabel("NPIs")
     return figure
@@ -137,10 +137,10 @@ def confidences(providers: Providers) -> Figure:
 
 def run_times(runs: Sequence[Run]) -> Figure:
     """Seconds of the slowest networks."""
-    shown = [it for it in runs if it.seconds is not None][:_MAX_ROWS][::-1]
-    figure, axes = _canvas(len(shown), [it.network_id for it in shown])
-    colors = [FIRST if it.status == "success" else SECOND for it in shown]
-    axes.barh(range(len(shown)), [it.seconds or 0 for it in shown], height=0.6, color=colors)
+    rows = [it for it in runs if it.seconds is not None][:_MAX_ROWS][::-1]
+    figure, axes = _canvas(len(rows), [it.network_id for it in rows])
+    colors = [FIRST if it.status == "success" else SECOND for it in rows]
+    axes.barh(range(len(rows)), [it.seconds or 0 for it in rows], height=0.6, color=colors)
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds")
     return figure

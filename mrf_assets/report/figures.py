@@ -175,9 +175,9 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
         MrfError: As its class says.
     """
     root = settings.output_dir.absolute()
-    chosen = sorted(set(networks)) or None
+    selection = sorted(set(networks)) or None
     try:
-        with connect(root, memory_mb=settings.query_memory_mb, networks=chosen) as connection:
+        with connect(root, memory_mb=settings.query_memory_mb, networks=selection) as connection:
             coverage = [Coverage(*row) for row in connection.execute(_COVERAGE_SQL).fetchall()]
             _require(coverage, networks, root)
             code_prices, hints = _code_prices(connection, codes, most_codes), code_hints(connection, codes)
@@ -200,15 +200,15 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
 
 def _require(coverage: Sequence[Coverage], networks: Sequence[str], root: Path) -> None:
     if missing := sorted(set(networks) - {it.network_id for it in coverage}):
-        listed = ", ".join(Store(root).networks()) or "none"
-        raise SettingError("network", f"{', '.join(missing)} is not published in {root}; there are: {listed}")
+        names = ", ".join(Store(root).networks()) or "none"
+        raise SettingError("network", f"{', '.join(missing)} is not published in {root}; there are: {names}")
     if not coverage:
         raise SettingError("--output-dir", f"nothing is published in {root}; run `mrf run` first")
 
 
 def _code_prices(connection: duckdb.DuckDBPyConnection, codes: Sequence[str], most: int) -> list[CodePrices]:
     limit = None if codes else most  # what is asked for is shown, however many rows it has
-    found = connection.execute(_TOP_CODES_SQL, {"codes": list(codes), "most": limit}).fetchall()
+    rows = connection.execute(_TOP_CODES_SQL, {"codes": list(codes), "most": limit}).fetchall()
     return [
         CodePrices(
             kind,
@@ -221,11 +221,11 @@ def _code_prices(connection: duckdb.DuckDBPyConnection, codes: Sequence[str], mo
                 ).fetchall()
             ],
         )
-        for kind, code, billing_class in found
+        for kind, code, billing_class in rows
     ]
 
 
-def _runs(path: Path, wanted: set[str] | None) -> list[Run]:
+def _runs(path: Path, networks: set[str] | None) -> list[Run]:
     """One per network, out of its manifest entries; none where no batch was run here."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["extractions"]
@@ -245,6 +245,6 @@ def _runs(path: Path, wanted: set[str] | None) -> list[Run]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(str(path), f"is no manifest ({error!r}); export it again with `mrf manifest`") from error
     return sorted(
-        (run for run in runs.values() if wanted is None or run.network_id in wanted),
+        (run for run in runs.values() if networks is None or run.network_id in networks),
         key=lambda run: (-(run.seconds or 0), run.network_id),
     )

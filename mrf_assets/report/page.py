@@ -109,11 +109,11 @@ def _findings(checks: Mapping[str, Sequence[CheckResult]]) -> list[Finding]:
                 failed.setdefault((result.check.table, result.check.name), []).append((network, result))
     findings = [
         Finding(
-            check=found[0][1].check,
-            networks=[network for network, _ in found],
-            rows=sum(result.offending_rows for _, result in found),
-            sample=found[0][1].sample,
+            check=failures[0][1].check,
+            networks=[network for network, _ in failures],
+            rows=sum(result.offending_rows for _, result in failures),
+            sample=failures[0][1].sample,
         )
-        for found in failed.values()
+        for failures in failed.values()
     ]
     return sorted(findings, key=lambda it: (not it.check.blocking, -len(it.networks), it.check.name))

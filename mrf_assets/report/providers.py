@@ -39,7 +39,7 @@ class Withdrawn:
     name: str | None
     rates: int
     networks: int
-    deactivated: dt.date | None
+    deactivation_date: dt.date | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +50,16 @@ class Providers:
     statuses: Mapping[str, int]
     fill_rates: Mapping[str, float]  # of the NPIs in service, 0 to 1, the fullest first
     confidences: Mapping[str, int]  # tenth of `name_confidence` -> NPIs
-    withdrawn: Sequence[Withdrawn]  # those with the most prices
-    fetched: Sequence[dt.datetime] | None  # the oldest row, the middle one, the newest
+    withdrawn_npis: Sequence[Withdrawn]  # those with the most prices
+    fetch_times: Sequence[dt.datetime] | None  # the oldest row, the middle one, the newest
     failures: Mapping[str, int]  # reason -> look-ups given up, the most frequent first
     checks: Sequence[CheckResult]
 
     def days_old(self, now: dt.datetime) -> tuple[int, int, int] | None:
         """Of the oldest row, the middle one, the newest."""
-        if self.fetched is None:
+        if self.fetch_times is None:
             return None
-        oldest, middle, newest = ((now - fetched).days for fetched in self.fetched)
+        oldest, middle, newest = ((now - time).days for time in self.fetch_times)
         return oldest, middle, newest
 
     @property
@@ -81,22 +81,24 @@ def read_providers(root: Path) -> Providers | None:
         checks, figures = audit_directory(reference.directory)
         with duckdb.connect() as connection:
             connection.read_parquet(pattern_of(reference.directory)).create_view("provider_directory")
-            withdrawn = [Withdrawn(*row) for row in connection.execute(_WITHDRAWN_SQL, [_MAX_WITHDRAWN]).fetchall()]
-            ((fetched,),) = connection.execute(_FETCHED_SQL).fetchall()
+            withdrawn_npis = [
+                Withdrawn(*row) for row in connection.execute(_WITHDRAWN_SQL, [_MAX_WITHDRAWN]).fetchall()
+            ]
+            ((timestamps,),) = connection.execute(_FETCHED_SQL).fetchall()
     except duckdb.Error as error:
         logger.warning(
             "%s cannot be read (%s) and is left out; materialize the asset provider_directory again",
             *(reference.directory, " ".join(str(error).split())),
         )
         return None
-    filled = {name: figures.fill_rates[name] for name in _FILLED}
+    fill_rates = {name: figures.fill_rates[name] for name in _FILLED}
     return Providers(
         npis=figures.rows,
         statuses=figures.statuses,
-        fill_rates=dict(sorted(filled.items(), key=lambda it: -it[1])),
+        fill_rates=dict(sorted(fill_rates.items(), key=lambda it: -it[1])),
         confidences=figures.confidences,
-        withdrawn=withdrawn,
-        fetched=None if fetched is None else tuple(dt.datetime.fromtimestamp(it, dt.UTC) for it in fetched),
+        withdrawn_npis=withdrawn_npis,
+        fetch_times=None if timestamps is None else tuple(dt.datetime.fromtimestamp(it, dt.UTC) for it in timestamps),
         failures=_failures(reference.ledger),
         checks=checks,
     )

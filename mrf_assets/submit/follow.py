@@ -55,19 +55,19 @@ class JobResults:
     @property
     def errors(self) -> list[dict[str, str | None]]:
         """What failed, and why."""
-        listed: list[dict[str, str | None]] = [
+        entries: list[dict[str, str | None]] = [
             {"network_id": run.network_id, "job": run.job, "run_id": run.run_id, "error": run.error}
             for run in self.runs
             if run.error is not None
         ]
         if self.status.error is not None:
-            listed.append({"network_id": None, "job": self.status.job, "run_id": None, "error": self.status.error})
-        return listed
+            entries.append({"network_id": None, "job": self.status.job, "run_id": None, "error": self.status.error})
+        return entries
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
-        shown = {**asdict(self.status), "progress": round(self.status.progress, 4)}
-        return {**shown, "runs": [asdict(run) for run in self.runs], "errors": self.errors}
+        fields = {**asdict(self.status), "progress": round(self.status.progress, 4)}
+        return {**fields, "runs": [asdict(run) for run in self.runs], "errors": self.errors}
 
 
 def status(job_id: str, url: str = DEFAULT_URL) -> JobStatus:
@@ -105,11 +105,11 @@ def wait(
     """
     is_known = False  # a wrong address is told at once
     while True:
-        found = _answer(lambda: status(job_id, url), every_seconds=every_seconds, sleep=sleep, is_known=is_known)
+        job_status = _answer(lambda: status(job_id, url), every_seconds=every_seconds, sleep=sleep, is_known=is_known)
         is_known = True
-        on_status(found)
-        if found.is_ended:
-            return found
+        on_status(job_status)
+        if job_status.is_ended:
+            return job_status
         sleep(every_seconds)
 
 
@@ -142,13 +142,13 @@ def results(job_id: str, url: str = DEFAULT_URL) -> JobResults:
 
 
 def _answer(
-    ask: Callable[[], _Answer], *, every_seconds: float, sleep: Callable[[float], None], is_known: bool
+    request: Callable[[], _Answer], *, every_seconds: float, sleep: Callable[[float], None], is_known: bool
 ) -> _Answer:
     """The answer, asked for again while a webserver that is there does not give it."""
     silences = 0
     while True:
         try:
-            return ask()
+            return request()
         except (SettingError, SubmissionRefused) as error:
             silences += 1
             if silences > _SILENCES or (isinstance(error, SettingError) and not is_known):

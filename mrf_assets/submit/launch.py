@@ -70,31 +70,33 @@ def submit(
         SubmissionRefused: Dagster did not take it.
     """
     server = DagsterServer(url)
-    given = {**(parameters or {}), **({} if mode is None else {"mode": mode})}
+    values = {**(parameters or {}), **({} if mode is None else {"mode": mode})}
     networks = list(dict.fromkeys(identifiers))
     jobs = server.jobs()
     tags = {PRIORITY_TAG: str(int(priority))}
     if search_type == "npi":
         job = _look_up(job, networks)
-        given, tags, networks = given | {"npis": networks}, tags | {ITEMS_TAG: str(len(networks))}, []
+        values, tags, networks = values | {"npis": networks}, tags | {ITEMS_TAG: str(len(networks))}, []
     if job == COMPREHENSIVE and not networks:
-        chosen = _chosen(server, jobs, DISCOVER)
-        config = _config(server.default_config(chosen), {"watch": True, **given}, chosen)
+        first_job = _job_named(server, jobs, DISCOVER)
+        config = _config(server.default_config(first_job), {"watch": True, **values}, first_job)
     elif job == COMPREHENSIVE:
-        chosen = _chosen(server, jobs, INGEST)
-        followed = _chosen(server, jobs, ENRICH)
+        first_job = _job_named(server, jobs, INGEST)
+        next_job = _job_named(server, jobs, ENRICH)
         tags |= {THEN_TAG: ENRICH}
-        config, then = _shared_out(server, chosen, followed, given)
+        config, then = _shared_out(server, first_job, next_job, values)
         if then:
             tags[THEN_CONFIG_TAG] = _short(json.dumps(then))
     else:
-        chosen = _chosen(server, jobs, job)
-        config = _config(server.default_config(chosen), given, chosen) if given else {}
-    server.require_valid(chosen, config)
-    job_id = _launch(server, chosen, networks, config, tags)
+        first_job = _job_named(server, jobs, job)
+        config = _config(server.default_config(first_job), values, first_job) if values else {}
+    server.require_valid(first_job, config)
+    job_id = _launch(server, first_job, networks, config, tags)
     logger.info("Submitted enhanced batch collection job: %s", job_id)
     if callback is not None or on_progress is not None:
-        threading.Thread(target=_tell, args=(job_id, url, callback, on_progress), name=f"wait-{job_id}").start()
+        threading.Thread(
+            target=_report_progress, args=(job_id, url, callback, on_progress), name=f"wait-{job_id}"
+        ).start()
     return job_id
 
 
@@ -104,17 +106,17 @@ def _look_up(job: str, npis: Sequence[str]) -> str:
         raise SettingError("--search-type", f"npi is for the job {ENRICH}; {job} takes networks")
     if not npis:
         raise SettingError("npi", "none was given; name those that you want")
-    if wrong := [f"{npi} ({problem})" for npi in npis if (problem := npi_problem(npi)) is not None]:
-        more = f" and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
-        raise SettingError("npi", f"cannot be looked up: {', '.join(wrong[:_TOLD])}{more}; nothing was started")
+    if bad_npis := [f"{npi} ({problem})" for npi in npis if (problem := npi_problem(npi)) is not None]:
+        more = f" and {len(bad_npis) - _TOLD} more" if len(bad_npis) > _TOLD else ""
+        raise SettingError("npi", f"cannot be looked up: {', '.join(bad_npis[:_TOLD])}{more}; nothing was started")
     return LOOK_UP
 
 
-def _chosen(server: DagsterServer, jobs: Mapping[str, Job], name: str) -> Job:
+def _job_named(server: DagsterServer, jobs: Mapping[str, Job], name: str) -> Job:
     if name not in jobs:
-        known = ", ".join(sorted([*jobs, *([COMPREHENSIVE] if {INGEST, ENRICH} <= jobs.keys() else [])]))
+        names = ", ".join(sorted([*jobs, *([COMPREHENSIVE] if {INGEST, ENRICH} <= jobs.keys() else [])]))
         raise SettingError(
-            "--job", f"{name} is no job of {server.shown}; it has {known or 'none: did its code location load?'}"
+            "--job", f"{name} is no job of {server.shown}; it has {names or 'none: did its code location load?'}"
         )
     return jobs[name]
 
@@ -131,17 +133,17 @@ def _launch(
     return server.launch_backfill(job, networks, config, tags)
 
 
-def _config(defaults: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any], job: Job) -> dict[str, Any]:
+def _config(defaults: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any], job: Job) -> dict[str, Any]:
     """The configuration of a run with some settings of their own; Dagster wants a changed resource whole.
 
     An op's setting goes before a resource's of the same name.
     """
     config: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in values.items():
         section, owners = _owners(defaults, name)
         if not owners:
-            known = sorted({key for kind in defaults.values() for each in kind.values() for key in each})
-            raise SettingError("--param", f"{job.name} has no setting {name}; it has {', '.join(known) or 'none'}")
+            names = sorted({key for kind in defaults.values() for each in kind.values() for key in each})
+            raise SettingError("--param", f"{job.name} has no setting {name}; it has {', '.join(names) or 'none'}")
         for owner in owners:
             whole = config.setdefault(section, {}).setdefault(owner, {"config": dict(defaults[section][owner])})
             whole["config"][name] = value
@@ -156,14 +158,14 @@ def _owners(defaults: Mapping[str, Mapping[str, Any]], name: str) -> tuple[str, 
 
 
 def _shared_out(
-    server: DagsterServer, first: Job, then: Job, given: Mapping[str, Any]
+    server: DagsterServer, first: Job, then: Job, values: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The configuration of the first job, and that of the ops of the second."""
-    if not given:
+    if not values:
         return {}, {}
     second_ops = {"ops": server.default_config(then)["ops"]}
-    for_second = {name: value for name, value in given.items() if _owners(second_ops, name)[1]}
-    for_first = {name: value for name, value in given.items() if name not in for_second}
+    for_second = {name: value for name, value in values.items() if _owners(second_ops, name)[1]}
+    for_first = {name: value for name, value in values.items() if name not in for_second}
     config = _config(server.default_config(first), for_first, first) if for_first else {}
     # The settings that differ alone: a tag is short.
     second: dict[str, Any] = {}
@@ -180,22 +182,22 @@ def _short(text: str) -> str:
     return text
 
 
-def _tell(job_id: str, url: str, callback: Callback | None, on_progress: OnStatus | None) -> None:
-    told: JobStatus | None = None
+def _report_progress(job_id: str, url: str, callback: Callback | None, on_progress: OnStatus | None) -> None:
+    last_status: JobStatus | None = None
 
-    def tell(status: JobStatus) -> None:
-        nonlocal told
-        if on_progress is not None and status != told:
-            told = status
+    def on_status(status: JobStatus) -> None:
+        nonlocal last_status
+        if on_progress is not None and status != last_status:
+            last_status = status
             try:
                 on_progress(status)
             except Exception:  # it is the caller's, and must not cost the results
                 logger.exception("on_progress of job %s failed; the job is still followed", job_id)
 
     try:
-        found = wait_for_results(job_id, url, on_status=tell)
+        job_results = wait_for_results(job_id, url, on_status=on_status)
     except MrfError as error:
         logger.error("Job %s is not followed any more: %s", job_id, error)  # noqa: TRY400 - a line, not a traceback
         return
     if callback is not None:
-        callback(found)
+        callback(job_results)

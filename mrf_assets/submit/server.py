@@ -122,22 +122,22 @@ class DagsterServer:
 
     def jobs(self) -> dict[str, Job]:
         """Its jobs by name, those that Dagster makes for itself left out."""
-        found: dict[str, Job] = {}
-        for node in self._ask("repositoriesOrError", _JOBS)["nodes"]:
+        jobs_by_name: dict[str, Job] = {}
+        for node in self._query("repositoriesOrError", _JOBS)["nodes"]:
             sets = {each["pipelineName"]: each["name"] for each in node["partitionSets"]}
             for job in node["jobs"]:
                 if not job["name"].startswith("__"):
-                    found[job["name"]] = Job(
+                    jobs_by_name[job["name"]] = Job(
                         name=job["name"],
                         repository=node["name"],
                         location=node["location"]["name"],
                         partition_set=sets.get(job["name"]),
                     )
-        return found
+        return jobs_by_name
 
     def default_config(self, job: Job) -> dict[str, dict[str, Any]]:
         """`ops` and `resources` -> name -> its whole default configuration."""
-        fields = self._ask("runConfigSchemaOrError", _CONFIG, selector=job.selector)["rootConfigType"]["fields"]
+        fields = self._query("runConfigSchemaOrError", _CONFIG, selector=job.selector)["rootConfigType"]["fields"]
         defaults = {each["name"]: json.loads(each["defaultValueAsJson"] or "{}") for each in fields}
         return {
             section: {owner: value.get("config") or {} for owner, value in defaults.get(section, {}).items()}
@@ -146,9 +146,9 @@ class DagsterServer:
 
     def require_valid(self, job: Job, config: Mapping[str, Any]) -> None:
         """SettingError, where the job cannot be configured so."""
-        found = self._ask("isPipelineConfigValid", _VALIDATE, selector=job.selector, config=json.dumps(config))
-        if "errors" in found:
-            raise SettingError("--param", "; ".join(each["message"] for each in found["errors"]))
+        answer = self._query("isPipelineConfigValid", _VALIDATE, selector=job.selector, config=json.dumps(config))
+        if "errors" in answer:
+            raise SettingError("--param", "; ".join(each["message"] for each in answer["errors"]))
 
     def launch_run(self, job: Job, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Start a job; gives the id of the run."""
@@ -163,10 +163,10 @@ class DagsterServer:
             "runConfigData": json.dumps(config),
             "executionMetadata": {"tags": _as_tags(tags)},
         }
-        found = self._ask("launchRun", _LAUNCH_RUN, params=params)
-        if "errors" in found:
-            raise SettingError("--param", "; ".join(each["message"] for each in found["errors"]))
-        return str(found["run"]["runId"])
+        answer = self._query("launchRun", _LAUNCH_RUN, params=params)
+        if "errors" in answer:
+            raise SettingError("--param", "; ".join(each["message"] for each in answer["errors"]))
+        return str(answer["run"]["runId"])
 
     def launch_backfill(
         self, job: Job, partition_keys: Sequence[str], config: Mapping[str, Any], tags: Mapping[str, str]
@@ -181,42 +181,42 @@ class DagsterServer:
             "runConfigData": json.dumps(config),
             "tags": _as_tags(tags),
         }
-        found = self._ask("launchPartitionBackfill", _LAUNCH_BACKFILL, params=params)
-        if unknown := found.get("partitionKeys"):
+        answer = self._query("launchPartitionBackfill", _LAUNCH_BACKFILL, params=params)
+        if unknown := answer.get("partitionKeys"):
             raise SettingError(
                 "network",
                 f"{', '.join(sorted(unknown))} is not registered with {self.shown}; `mrf run` registers networks",
             )
-        return str(found["backfillId"])
+        return str(answer["backfillId"])
 
     def backfill(self, backfill_id: str) -> ServerBackfill | None:
         """A backfill by its id; None where there is no such."""
-        found = self._ask("partitionBackfillOrError", _BACKFILL, absent="BackfillNotFoundError", id=backfill_id)
-        if found is None:
+        record = self._query("partitionBackfillOrError", _BACKFILL, absent="BackfillNotFoundError", id=backfill_id)
+        if record is None:
             return None
-        counts = {each["runStatus"]: each["count"] for each in found["partitionStatusCounts"]}
+        counts = {each["runStatus"]: each["count"] for each in record["partitionStatusCounts"]}
         return ServerBackfill(
             backfill_id=backfill_id,
-            job=found["jobName"] or "__ASSET_JOB",
-            status=found["status"],
-            partitions=found["numPartitions"] or 0,
-            tags={each["key"]: each["value"] for each in found["tags"]},
-            ended=found["endTimestamp"] or found["timestamp"],
-            error=found["error"] and _line(found["error"]["message"]),
-            run_statuses=None if found["isAssetBackfill"] else counts,
+            job=record["jobName"] or "__ASSET_JOB",
+            status=record["status"],
+            partitions=record["numPartitions"] or 0,
+            tags={each["key"]: each["value"] for each in record["tags"]},
+            ended=record["endTimestamp"] or record["timestamp"],
+            error=record["error"] and _line(record["error"]["message"]),
+            run_statuses=None if record["isAssetBackfill"] else counts,
         )
 
     def run(self, run_id: str) -> ServerRun | None:
         """A run by its id; None where there is no such."""
-        found = self._ask("runOrError", _RUN, absent="RunNotFoundError", id=run_id)
-        return None if found is None else _run(found)
+        record = self._query("runOrError", _RUN, absent="RunNotFoundError", id=run_id)
+        return None if record is None else _run(record)
 
     def runs(self, tag: str, value: str, *, with_numbers: bool = False) -> Iterator[ServerRun]:
         """All runs with a tag, the newest first."""
         cursor = None
         tags = _as_tags({tag: value})
         while True:
-            page = self._ask("runsOrError", _RUNS, tags=tags, cursor=cursor, limit=_RUNS_AT_ONCE, facts=with_numbers)[
+            page = self._query("runsOrError", _RUNS, tags=tags, cursor=cursor, limit=_RUNS_AT_ONCE, facts=with_numbers)[
                 "results"
             ]
             yield from map(_run, page)
@@ -226,7 +226,7 @@ class DagsterServer:
 
     def sensor_cursors(self, name: str) -> list[str]:
         """What the sensors of this name have noted, each in its code location."""
-        nodes = self._ask("repositoriesOrError", _CURSORS)["nodes"]
+        nodes = self._query("repositoriesOrError", _CURSORS)["nodes"]
         data = [
             each["sensorState"]["typeSpecificData"]
             for node in nodes
@@ -255,14 +255,16 @@ class DagsterServer:
 
     def rows(self, run_id: str) -> list[dict[str, Any]]:
         """The rows that a run keeps in the metadata of what it materialized, under `rows`."""
-        found = self._ask("runOrError", _ROWS, id=run_id)["assetMaterializations"]
-        entries = [entry for each in found for entry in each["metadataEntries"] if entry["label"] == "rows"]
+        materializations = self._query("runOrError", _ROWS, id=run_id)["assetMaterializations"]
+        entries = [entry for each in materializations for entry in each["metadataEntries"] if entry["label"] == "rows"]
         return [row for entry in entries for row in json.loads(entry["jsonString"])]
 
     def _events(self, document: str, run_id: str) -> Iterator[Mapping[str, Any]]:
         cursor = None
         while True:
-            page = self._ask("runOrError", document, id=run_id, cursor=cursor, limit=_EVENTS_AT_ONCE)["eventConnection"]
+            page = self._query("runOrError", document, id=run_id, cursor=cursor, limit=_EVENTS_AT_ONCE)[
+                "eventConnection"
+            ]
             yield from page["events"]
             if not page["hasMore"]:
                 return
@@ -273,7 +275,7 @@ class DagsterServer:
         """The address without secrets."""
         return str(Address(self.url))
 
-    def _ask(self, name: str, document: str, *, absent: str | None = None, **variables: Any) -> Any:  # noqa: ANN401 - JSON
+    def _query(self, name: str, document: str, *, absent: str | None = None, **variables: Any) -> Any:  # noqa: ANN401 - JSON
         """One field of the answer; None for the type that says that there is none."""
         import requests  # noqa: PLC0415 - 0.1 s, which no other command has to wait
 
@@ -288,54 +290,54 @@ class DagsterServer:
                     timeout=_TIMEOUT_SECONDS,
                     verify=None if trusted is None else str(trusted),
                 )
-            told = answer.json()
+            body = answer.json()
         except (requests.RequestException, ValueError):
             raise SettingError(
                 "--url",
                 f"no Dagster webserver answers at {self.shown}; start `dagster dev -w workspace.yaml` with the "
                 "DAGSTER_HOME of your networks, or give --url",
             ) from None
-        if not isinstance(told, dict) or not told.get("data"):
-            messages = [str(each.get("message")) for each in told.get("errors", [])] if isinstance(told, dict) else []
+        if not isinstance(body, dict) or not body.get("data"):
+            messages = [str(each.get("message")) for each in body.get("errors", [])] if isinstance(body, dict) else []
             raise SubmissionRefused(self.shown, _line("; ".join(messages)) or f"HTTP {answer.status_code}")
-        found = told["data"][name]
-        kind = found.get("__typename", "")
+        result = body["data"][name]
+        kind = result.get("__typename", "")
         if kind == absent:
             return None
-        if kind.endswith(("Error", "Conflict")) and "partitionKeys" not in found:
-            raise SubmissionRefused(self.shown, _line(found.get("message", kind)))
-        return found
+        if kind.endswith(("Error", "Conflict")) and "partitionKeys" not in result:
+            raise SubmissionRefused(self.shown, _line(result.get("message", kind)))
+        return result
 
 
 def _as_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in tags.items()]
 
 
-def _run(found: Mapping[str, Any]) -> ServerRun:
+def _run(record: Mapping[str, Any]) -> ServerRun:
     return ServerRun(
-        run_id=found["runId"],
-        job=found["jobName"],
-        status=found["status"],
-        tags={each["key"]: each["value"] for each in found["tags"]},
-        started=found["startTime"],
-        ended=found["endTime"],
+        run_id=record["runId"],
+        job=record["jobName"],
+        status=record["status"],
+        tags={each["key"]: each["value"] for each in record["tags"]},
+        started=record["startTime"],
+        ended=record["endTime"],
         numbers={
             "/".join(each["assetKey"]["path"]): {
                 entry["label"]: int(entry["intRepr"]) if "intRepr" in entry else entry["floatValue"]
                 for entry in each["metadataEntries"]
                 if "intRepr" in entry or entry.get("floatValue") is not None
             }
-            for each in found.get("assetMaterializations", ())
+            for each in record.get("assetMaterializations", ())
         },
     )
 
 
 def _reason(event: Mapping[str, Any]) -> str:
     """What was said on purpose, else the innermost exception: Dagster wraps it."""
-    told = (event["failureMetadata"] or {}).get("description")
+    description = (event["failureMetadata"] or {}).get("description")
     error = event["error"] or {"message": "", "errorChain": []}
     chain = [each["error"]["message"] for each in error["errorChain"]]
-    return str(told or (chain[-1] if chain else error["message"]))
+    return str(description or (chain[-1] if chain else error["message"]))
 
 
 def _line(text: str) -> str:

@@ -115,54 +115,54 @@ def backfill_status(server: DagsterServer, backfill: ServerBackfill, statuses: M
         parts += 1
         if state in _ENDED:
             runs = latest(server.runs(AFTER_TAG, backfill.backfill_id))
-            following: State = run_state(latest_attempt(server, runs[0])) if runs else "queued"
+            next_state: State = run_state(latest_attempt(server, runs[0])) if runs else "queued"
             if not runs and (
                 reason := why_not_followed(backfill.backfill_id, backfill.ended, server.sensor_cursors(FOLLOWER))
             ):
-                following, error = "canceled", reason
-            states[following] += 1
-            state = _together(state, following)
+                next_state, error = "canceled", reason
+            states[next_state] += 1
+            state = _together(state, next_state)
     return _status(backfill.backfill_id, job, state, states, parts=parts, error=error)
 
 
 def latest(runs: Iterable[ServerRun]) -> list[ServerRun]:
     """Of each network and job the newest, of runs that come newest first."""
-    found: dict[tuple[str | None, str], ServerRun] = {}
+    runs_by_key: dict[tuple[str | None, str], ServerRun] = {}
     for run in runs:
         key = run.tags.get(PARTITION_TAG), run.job if PARTITION_TAG not in run.tags else ""
-        found.setdefault(key, run)
-    return list(found.values())
+        runs_by_key.setdefault(key, run)
+    return list(runs_by_key.values())
 
 
 def latest_attempt(server: DagsterServer, run: ServerRun) -> ServerRun:
     """The run itself, or the one with which Dagster repeats it because its process was lost."""
-    while (next_id := run.tags.get(RETRIED_BY_TAG)) and (following := server.run(next_id)):
-        run = following
+    while (next_id := run.tags.get(RETRIED_BY_TAG)) and (retry := server.run(next_id)):
+        run = retry
     return run
 
 
 def followed(cursor: str | None) -> dict[str, str]:
     """What the sensor `FOLLOWER` is done with: backfill id -> why no run was started for it; empty where one was."""
     try:
-        noted = json.loads(cursor or "{}")
+        entries = json.loads(cursor or "{}")
     except ValueError:  # somebody wrote it by hand
         return {}
-    return {str(key): str(value) for key, value in noted.items()} if isinstance(noted, dict) else {}
+    return {str(key): str(value) for key, value in entries.items()} if isinstance(entries, dict) else {}
 
 
-def why_not_followed(backfill_id: str, ended: float, cursors: Iterable[str]) -> str | None:
+def why_not_followed(backfill_id: str, end_time: float, cursors: Iterable[str]) -> str | None:
     """Why no run follows an ended backfill that has none; None: it may still come.
 
     Args:
         backfill_id: The backfill's.
-        ended: When it ended, seconds since 1970.
+        end_time: When it ended, seconds since 1970.
         cursors: Of the sensor `FOLLOWER`.
     """
     for cursor in cursors:
         reason = followed(cursor).get(backfill_id)
         if reason is not None:
             return reason or f"the run of {ENRICH} that followed it was deleted"
-    if time.time() - ended > FOLLOWED_SECONDS:
+    if time.time() - end_time > FOLLOWED_SECONDS:
         return (
             f"no run of {ENRICH} is there that followed it: it was deleted, or the sensor {FOLLOWER} was off for a "
             f"week; `mrf submit --job {ENRICH}` starts one"

@@ -266,7 +266,7 @@ def test_the_providers_are_told(lake: Lake, tmp_path: Path) -> None:
     assert round(6 / 7, 4) == found.fill_rates["provider_name"]
     assert [1, 1, 1, 1, 1, 1, 0, 0, 0, 0] == list(found.confidences.values())
     assert [(npis[8], 8, dt.date(2025, 3, 1)), (npis[7], 7, dt.date(2025, 3, 1))] == [
-        (it.npi, it.rates, it.deactivated) for it in found.withdrawn
+        (it.npi, it.rates, it.deactivation_date) for it in found.withdrawn_npis
     ]
     assert (100, 0, 0) == found.days_old(_TODAY)
     assert [("http_500", 2), ("timeout", 1)] == list(found.failures.items())

@@ -246,16 +246,16 @@ def _is_below(filename: object, folder: Path) -> bool:
 
 def full_disk(folder: Path, error: BaseException, setting: str = "an --output-dir") -> DiskFull:
     """What is used up there, after an error that says that something is."""
-    lacks = "quota" if getattr(error, "errno", None) == errno.EDQUOT else "inodes" if _has_no_inodes(folder) else "room"
-    return DiskFull(str(folder), _free_bytes(folder) or 0, 0, 0, lacks, setting)
+    cause = "quota" if getattr(error, "errno", None) == errno.EDQUOT else "inodes" if _has_no_inodes(folder) else "room"
+    return DiskFull(str(folder), _free_bytes(folder) or 0, 0, 0, cause, setting)
 
 
 def _has_no_inodes(folder: Path) -> bool:
     """Whether the disk has room, but not for another file; systems that count none have no end of them."""
     for place in (folder, *folder.parents):
         with suppress(OSError):
-            found = os.statvfs(place)
-            return bool(found.f_files) and not found.f_favail and bool(found.f_bavail)
+            file_system = os.statvfs(place)
+            return bool(file_system.f_files) and not file_system.f_favail and bool(file_system.f_bavail)
     return False
 
 

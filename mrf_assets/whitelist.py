@@ -41,7 +41,7 @@ class CodeWhitelist:
     """Whitelists codes, upper case: of any type, and of one type, those with all of their zeros."""
 
     any_type: frozenset[str]
-    typed: frozenset[tuple[str, str]]
+    one_type: frozenset[tuple[str, str]]
     warnings: tuple[str, ...] = field(default=(), compare=False)  # what was repaired, for a person
 
     def wants(self, billing_code_type: str | None, billing_code: str | None) -> bool:
@@ -49,8 +49,8 @@ class CodeWhitelist:
         kind, code = (billing_code_type or "").strip().upper(), (billing_code or "").strip().upper()
         shape = shape_of(kind)
         if shape.width is None:
-            return code in self.any_type or (kind, code) in self.typed
-        return (kind, shape.padded(code)) in self.typed or not self.any_type.isdisjoint(shape.spellings(code))
+            return code in self.any_type or (kind, code) in self.one_type
+        return (kind, shape.padded(code)) in self.one_type or not self.any_type.isdisjoint(shape.spellings(code))
 
     def spellings(self) -> list[tuple[str | None, str, str | None, str]]:
         """Sorted rows of an entry's type and code, and a type and code that it matches; no type matches any.
@@ -58,7 +58,7 @@ class CodeWhitelist:
         Codes of a type with a fixed width are there with all of their zeros: `code_types.CodeShape.padded`.
         """
         widths = [(kind, shape) for kind, shape in CODE_SHAPES.items() if shape.width]
-        rows: list[tuple[str | None, str, str | None, str]] = [(kind, code, kind, code) for kind, code in self.typed]
+        rows: list[tuple[str | None, str, str | None, str]] = [(kind, code, kind, code) for kind, code in self.one_type]
         rows += [(None, code, None, code) for code in self.any_type]
         rows += [
             (None, code, kind, padded)
@@ -71,11 +71,11 @@ class CodeWhitelist:
     @property
     def sha256(self) -> str:
         """Of the sorted entries, so that order and comments do not matter, and of how they are matched."""
-        typed = [",".join(pair) for pair in self.typed]
-        return _digest([_MATCHING_VERSION, *(f",{code}" for code in self.any_type), *typed])
+        pairs = [",".join(pair) for pair in self.one_type]
+        return _digest([_MATCHING_VERSION, *(f",{code}" for code in self.any_type), *pairs])
 
     def __len__(self) -> int:
-        return len(self.any_type) + len(self.typed)
+        return len(self.any_type) + len(self.one_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +113,15 @@ def _entries(path: Path) -> list[tuple[int, str]]:
         (number, line.partition("#")[0].lstrip(" ").rstrip(" \t"))
         for number, line in enumerate(_LINE_END.split(text), 1)
     )
-    found = [(number, line) for number, line in lines if line]
-    if not found:
+    entries = [(number, line) for number, line in lines if line]
+    if not entries:
         _refuse_empty(path)
-    return found
+    return entries
 
 
-def _refuse(path: Path, wrong: list[str], expected: str) -> None:
+def _refuse(path: Path, wrong: list[str], form: str) -> None:
     if wrong:
-        raise ListFileError(str(path), f"{_listed(wrong)}: {expected}")
+        raise ListFileError(str(path), f"{_listed(wrong)}: {form}")
 
 
 def _refuse_empty(path: Path) -> NoReturn:
@@ -139,28 +139,28 @@ def read_code_whitelist(path: Path) -> CodeWhitelist:
     Raises:
         ListFileError: Unreadable, empty, or with lines that are no entry (all are told).
     """
-    any_type, typed = set[str](), set[tuple[str, str]]()
-    wrong, padded, unknown = list[str](), list[str](), list[str]()
+    any_type, one_type = set[str](), set[tuple[str, str]]()
+    wrong, repairs, unknown = list[str](), list[str](), list[str]()
     for number, line in _code_entries(path):
         try:
-            kind, code, given = _code_entry(line)
+            kind, code, text = _code_entry(line)
         except ValueError as error:
             wrong.append(f"line {number} is {line[:40]!r}{f' ({error})' if str(error) else ''}")
             continue
         if kind:
-            typed.add((kind, code))
+            one_type.add((kind, code))
         else:
             any_type.add(code)
-        if code != given:
-            padded.append(f"line {number}: {kind} {code} instead of {given}")
+        if code != text:
+            repairs.append(f"line {number}: {kind} {code} instead of {text}")
         if kind and kind not in CODE_SHAPES:
             unknown.append(f"line {number}: {kind}")
     _refuse(path, wrong, "expected `code` or `type,code`")
-    if not any_type and not typed:
+    if not any_type and not one_type:
         _refuse_empty(path)
-    warnings = {"codes that lost their first zeros were padded": padded, "types that the CMS schema lacks": unknown}
-    told = (f"{path}: {what}: {_listed(lines)}" for what, lines in warnings.items() if lines)
-    return CodeWhitelist(frozenset(any_type), frozenset(typed), tuple(told))
+    warnings = {"codes that lost their first zeros were padded": repairs, "types that the CMS schema lacks": unknown}
+    messages = (f"{path}: {what}: {_listed(lines)}" for what, lines in warnings.items() if lines)
+    return CodeWhitelist(frozenset(any_type), frozenset(one_type), tuple(messages))
 
 
 def _code_entries(path: Path) -> Iterator[tuple[int, str]]:
@@ -180,9 +180,9 @@ def _code_entry(line: str) -> tuple[str, str, str]:
         raise ValueError("a control character")
     cells = [_unquoted(cell) for cell in _SEPARATOR.split(line)]
     match cells:
-        case [given] if given:
+        case [text] if text:
             kind = ""
-        case [kind, given] if kind and given:
+        case [kind, text] if kind and text:
             pass
         case _:
             raise ValueError
@@ -190,11 +190,11 @@ def _code_entry(line: str) -> tuple[str, str, str]:
         raise ValueError("a formula; list the code that it gives")
     if any(_QUOTE_INSIDE.search(cell) for cell in cells):
         raise ValueError("a quote inside")
-    code = shape_of(kind).padded(given)
+    code = shape_of(kind).padded(text)
     is_quoted = line.rstrip().endswith(_QUOTES)
     if reason := _why_no_code(kind, code, is_quoted=is_quoted):
         raise ValueError(reason)
-    return kind, code, given
+    return kind, code, text
 
 
 def _unquoted(cell: str) -> str:

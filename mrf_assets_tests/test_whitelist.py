@@ -205,7 +205,7 @@ def test_lost_zeros_are_told_all_at_once(written: Path) -> None:
     """They are repaired, and the person hears of it."""
     codes = _codes(written, "MS-DRG,39\nCPT,99213\nRC,450\n")
 
-    assert frozenset({("MS-DRG", "039"), ("CPT", "99213"), ("RC", "0450")}) == codes.typed
+    assert frozenset({("MS-DRG", "039"), ("CPT", "99213"), ("RC", "0450")}) == codes.one_type
     (warning,) = codes.warnings
     assert warning.startswith(f"{written}: codes that lost their first zeros were padded: ")
     assert warning.endswith(": line 1: MS-DRG 039 instead of 39; line 3: RC 0450 instead of 450")

@@ -33,9 +33,9 @@ class SourceProblems(InputError):
         self.source, self.problems = str(source), problems
 
     def __str__(self) -> str:
-        listed = "; ".join(map(str, self.problems[:_TOLD]))
+        first_problems = "; ".join(map(str, self.problems[:_TOLD]))
         more = f"; and {len(self.problems) - _TOLD} more" if len(self.problems) > _TOLD else ""
-        return f"{self.source}: {listed}{more}"
+        return f"{self.source}: {first_problems}{more}"
 
 
 class SettingError(InputError):

@@ -37,7 +37,7 @@ class UnexpectedRows(StoreError):
 class DiskFull(StoreError):
     """No room left, or not enough for what is about to come.
 
-    `lacks` is what is used up: "room", "inodes" or "quota"; `setting` is what names the folder.
+    `shortage` is what is used up: "room", "inodes" or "quota"; `setting` is what names the folder.
     """
 
     def __init__(  # noqa: PLR0917 - the facts are the arguments, so that it leaves a process
@@ -46,20 +46,20 @@ class DiskFull(StoreError):
         free_bytes: int,
         coming_bytes: int,
         kept_bytes: int,
-        lacks: str = "room",
+        shortage: str = "room",
         setting: str = "an --output-dir",
     ) -> None:
-        MrfError.__init__(self, path, free_bytes, coming_bytes, kept_bytes, lacks, setting)
+        MrfError.__init__(self, path, free_bytes, coming_bytes, kept_bytes, shortage, setting)
         self.path, self.free_bytes, self.coming_bytes, self.kept_bytes = path, free_bytes, coming_bytes, kept_bytes
-        self.lacks, self.setting = lacks, setting
+        self.shortage, self.setting = shortage, setting
 
     def __str__(self) -> str:
-        if self.lacks == "inodes":
+        if self.shortage == "inodes":
             return (
                 f"{self.path}: the disk takes no more files: its inodes are used up, though "
                 f"{_megabytes(self.free_bytes)} are free; remove some files, or name {self.setting} on another disk"
             )
-        if self.lacks == "quota":
+        if self.shortage == "quota":
             return f"{self.path}: the quota is used up; remove some files, or name {self.setting} on another disk"
         needs = [f"about {_megabytes(self.coming_bytes)} are to come"] if self.coming_bytes else []
         needs += [f"MRF_MIN_FREE_BYTES keeps {_megabytes(self.kept_bytes)}"] if self.kept_bytes else []

@@ -207,7 +207,7 @@ def _cpu_seconds() -> float:
 
 def _prune(store: Store, result: NetworkResult, settings: Settings) -> list[str]:
     keep_periods = settings.keep_periods
-    return [] if keep_periods is None else store.prune(result.network_id, keep_periods, spared=result.periods)
+    return [] if keep_periods is None else store.prune(result.network_id, keep_periods, exempt_periods=result.periods)
 
 
 def _as_published(network_id: str, parts: Sequence[UnchangedPart], store: Store, settings: Settings) -> NetworkResult:

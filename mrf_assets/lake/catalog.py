@@ -137,13 +137,13 @@ def write_catalog(
         (state / _REMEDY).mkdir(parents=True, exist_ok=True)
         # In a folder of its own: DuckDB puts its log elsewhere where a path holds a `?`.
         with atomic_write(path, state) as partial, TemporaryDirectory(prefix="mrf_catalog-") as folder:
-            made = _write_database(Path(folder) / CATALOG_NAME, output_dir.absolute(), root)
+            catalog = _write_database(Path(folder) / CATALOG_NAME, output_dir.absolute(), root)
             shutil.copyfile(Path(folder) / CATALOG_NAME, partial)
     except (OSError, duckdb.IOException) as error:
         raise StoreError(
             str(output_dir), f"has no room for the catalog ({error}); check the folder, its owner and its disk"
         ) from error
-    return Catalog(networks=made.networks, periods=made.periods, files=made.files, path=path)
+    return Catalog(networks=catalog.networks, periods=catalog.periods, files=catalog.files, path=path)
 
 
 def _write_database(path: Path, output_dir: Path, root: str | None) -> Catalog:
@@ -160,9 +160,9 @@ def _write_database(path: Path, output_dir: Path, root: str | None) -> Catalog:
             return define_views(connection, output_dir, locate=here)
         # DuckDB makes no view over files that are not there: the place changes when the views are made.
         connection.execute(f"CREATE MACRO {_ROOT}() AS {path_literal(output_dir)}")
-        made = define_views(connection, output_dir, locate=elsewhere, retained=False)
+        catalog = define_views(connection, output_dir, locate=elsewhere, retained=False)
         connection.execute(f"CREATE OR REPLACE MACRO {_ROOT}() AS {literal(pattern_of(root.rstrip('/')))}")
-        return made
+        return catalog
 
 
 def define_views(
@@ -179,18 +179,18 @@ def define_views(
     `retained` reads files where they stay for the grace time, else where they are published.
     """
     locate = locate or path_literal
-    kept = Reference(output_dir).taxonomy_codes
-    taxonomy_codes = kept if taxonomy_codes is None and kept.exists() else taxonomy_codes
+    stored_codes = Reference(output_dir).taxonomy_codes
+    taxonomy_codes = stored_codes if taxonomy_codes is None and stored_codes.exists() else taxonomy_codes
     files = published_files(output_dir.absolute(), networks, retained=retained)
-    latest: dict[str, str] = {}
+    latest_periods: dict[str, str] = {}
     for file in files:
-        latest[file.network_id] = max(file.period, latest.get(file.network_id, ""))
+        latest_periods[file.network_id] = max(file.period, latest_periods.get(file.network_id, ""))
     periods = sorted({(file.network_id, file.period) for file in files})
     with _refusals(output_dir):
         connection.execute("BEGIN")
         for table in TABLES.values():
             of_table = [(layout_of(file), file) for file in files if file.table == table.name]
-            current = [(layout, file) for layout, file in of_table if file.period == latest[file.network_id]]
+            current = [(layout, file) for layout, file in of_table if file.period == latest_periods[file.network_id]]
             of_today = "Of the latest published period of each network."
             _create_view(
                 connection,
@@ -206,17 +206,17 @@ def define_views(
             )
         _create_changes(connection, output_dir.absolute() / "reference" / CHANGES.name, locate)
         directory = Reference(output_dir.absolute()).directory
-        had = layout_of_derived(directory, "materialize provider_directory again") if directory.exists() else None
-        source = None if had is None else locate(directory)
+        types = layout_of_derived(directory, "materialize provider_directory again") if directory.exists() else None
+        source = None if types is None else locate(directory)
         _create_taxonomies(connection, source, taxonomy_codes)
-        _create_view(connection, DIRECTORY.name, select_directory(source, had), DIRECTORY.grain, _docs_of(DIRECTORY))
+        _create_view(connection, DIRECTORY.name, select_directory(source, types), DIRECTORY.grain, _docs_of(DIRECTORY))
         for view in VIEWS:
             _create_view(connection, view.name, view.sql, view.grain, view.columns)
         if taxonomy_codes is None or source is None:
             _comment(connection, "VIEW", FLAGGED, f"{_grain_of(FLAGGED)} {_NO_GHOSTS}", {})
-        _create_networks(connection, periods, latest)
+        _create_networks(connection, periods, latest_periods)
         connection.execute("COMMIT")
-    return Catalog(networks=len(latest), periods=len(periods), files=len(files))
+    return Catalog(networks=len(latest_periods), periods=len(periods), files=len(files))
 
 
 @contextmanager
@@ -233,13 +233,13 @@ def _refusals(output_dir: Path) -> Iterator[None]:
 
 
 def _create_networks(
-    connection: duckdb.DuckDBPyConnection, periods: Sequence[tuple[str, str]], latest: dict[str, str]
+    connection: duckdb.DuckDBPyConnection, periods: Sequence[tuple[str, str]], latest_periods: dict[str, str]
 ) -> None:
     rows = pa.table(
         {
             "network_id": pa.array([network for network, _ in periods], pa.string()),
             "period": pa.array([period for _, period in periods], pa.string()),
-            "is_latest": pa.array([latest[network] == period for network, period in periods], pa.bool_()),
+            "is_latest": pa.array([latest_periods[network] == period for network, period in periods], pa.bool_()),
         }
     )
     _create_table(connection, NETWORKS, rows)
@@ -258,8 +258,8 @@ def _create_changes(connection: duckdb.DuckDBPyConnection, folder: Path, locate:
     for path in sorted(folder.glob(f"network_id=*/{CHANGES.name}.parquet")):
         if (layout := layout_of_derived(path, "run `mrf changes` for its network")) is not None:
             paths.setdefault(layout, []).append(locate(path))
-    selected = [select_changes(*of_one) for of_one in paths.items()]
-    sql = "\nUNION ALL\n".join(selected or [f"{select_changes((), ())} WHERE false"])
+    selects = [select_changes(*of_one) for of_one in paths.items()]
+    sql = "\nUNION ALL\n".join(selects or [f"{select_changes((), ())} WHERE false"])
     _create_view(connection, CHANGES.name, sql, CHANGES.grain, CHANGES.columns)
 
 
@@ -267,18 +267,18 @@ def _create_taxonomies(connection: duckdb.DuckDBPyConnection, directory: str | N
     _create_table(connection, TAXONOMY_CODES, _read_taxonomies(codes))
     sql = "SELECT CAST(NULL AS BIGINT) AS npi, CAST(NULL AS VARCHAR) AS taxonomy WHERE false"
     if directory is not None:
-        listed = "unnest(list_distinct(list_append(coalesce(taxonomy_codes, []), primary_taxonomy_code)))"
-        rows = f"SELECT npi, {listed} AS taxonomy FROM read_parquet({directory})"  # noqa: S608 - a literal
+        codes_sql = "unnest(list_distinct(list_append(coalesce(taxonomy_codes, []), primary_taxonomy_code)))"
+        rows = f"SELECT npi, {codes_sql} AS taxonomy FROM read_parquet({directory})"  # noqa: S608 - a literal
         sql = f"SELECT npi, taxonomy FROM ({rows}) WHERE taxonomy IS NOT NULL"  # noqa: S608 - the same
     _create_view(connection, PROVIDER_TAXONOMIES.name, sql, PROVIDER_TAXONOMIES.grain, PROVIDER_TAXONOMIES.columns)
 
 
-def _keep_taxonomies(given: Path, kept: Path) -> None:
-    _read_taxonomies(given)
-    if given.resolve() != kept.resolve():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(kept) as partial:
-            shutil.copyfile(given, partial)
+def _keep_taxonomies(source: Path, target: Path) -> None:
+    _read_taxonomies(source)
+    if source.resolve() != target.resolve():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(target) as partial:
+            shutil.copyfile(source, partial)
 
 
 def _grain_of(name: str) -> str:
@@ -293,16 +293,16 @@ def _read_taxonomies(path: Path | None) -> pa.Table:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
-            if missing := set(schema.names) - set(rows.fieldnames or ()):
+            if missing_columns := set(schema.names) - set(rows.fieldnames or ()):
                 raise ListFileError(
-                    str(path), f"has no column {', '.join(sorted(missing))}; name all three in its head"
+                    str(path), f"has no column {', '.join(sorted(missing_columns))}; name all three in its head"
                 )
-            listed = [{name: (row[name] or "").strip().upper() for name in schema.names} for row in rows]
+            codes = [{name: (row[name] or "").strip().upper() for name in schema.names} for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ListFileError(str(path), f"cannot be read ({error}); check the path, and that it is a CSV") from error
-    if incomplete := [number for number, row in enumerate(listed, 2) if not all(row.values())]:
+    if incomplete := [number for number, row in enumerate(codes, 2) if not all(row.values())]:
         raise ListFileError(str(path), f"lacks a value in line {incomplete[0]}; fill all three columns")
-    return pa.Table.from_pylist(listed, schema=schema)
+    return pa.Table.from_pylist(codes, schema=schema)
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, name: str, sql: str, grain: str, columns: Docs) -> None:

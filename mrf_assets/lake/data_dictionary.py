@@ -36,14 +36,14 @@ def data_dictionary() -> str:
             for view in view_names()
             if not view.endswith("_history")
         ]
-    asked = [_query(shipped(name)) for name in names()]
+    queries = [_query(shipped(name)) for name in names()]
     return "\n".join(
         [
             _HEAD,
             *pages,
             "# Shipped queries\n",
             "`mrf query --name <query> --param name=value`; the SQL is in `mrf_assets/lake/queries/`.\n",
-            *asked,
+            *queries,
         ]
     )
 

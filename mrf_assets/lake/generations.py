@@ -55,14 +55,14 @@ class FileName:
     @classmethod
     def of(cls, name: str) -> FileName | None:
         """The parts of a name; None for what is no table's file."""
-        if (found := _NAME.match(name)) is None or found["table"] not in TABLES:
+        if (match := _NAME.match(name)) is None or match["table"] not in TABLES:
             return None
         return cls(
-            table=found["table"],
-            label=found["part"] + (found["twin"] or ""),
-            part=found["part"],
-            layout=found["layout"],
-            generation=found["generation"],
+            table=match["table"],
+            label=match["part"] + (match["twin"] or ""),
+            part=match["part"],
+            layout=match["layout"],
+            generation=match["generation"],
         )
 
     def staged_anew(self) -> str:
@@ -93,16 +93,16 @@ def new_generation() -> str:
     return secrets.token_hex(4)
 
 
-def retain(root: Path, staged: Path, published: Path, generation: str) -> None:
-    """Keep the files of a stage readable beyond the time that they stand in `published`.
+def retain(root: Path, staging_dir: Path, target: Path, generation: str) -> None:
+    """Keep the files of a stage readable beyond the time that they stand in `target`.
 
     Where the file system knows no hard links, nothing is retained: an overtaken reader meets a missing file.
     """
-    retained = _retained_dir(root, generation, published)
-    retained.mkdir(parents=True)
+    retained_dir = _retained_dir(root, generation, target)
+    retained_dir.mkdir(parents=True)
     try:
-        for path in staged.iterdir():
-            os.link(path, retained / f"{path.name}{_HELD}")
+        for path in staging_dir.iterdir():
+            os.link(path, retained_dir / f"{path.name}{_HELD}")
     except OSError as error:
         shutil.rmtree(_generations(root) / generation, ignore_errors=True)
         if error.errno not in _CANNOT_LINK:
@@ -113,8 +113,8 @@ def retain(root: Path, staged: Path, published: Path, generation: str) -> None:
 def generations_in(directory: Path) -> list[str]:
     """The generations whose files stand in a published directory: one, or none that is named."""
     with contextlib.suppress(FileNotFoundError):
-        found = {name.generation for path in directory.iterdir() if (name := FileName.of(path.name))}
-        return sorted(generation for generation in found if generation)
+        generations = {name.generation for path in directory.iterdir() if (name := FileName.of(path.name))}
+        return sorted(generation for generation in generations if generation)
     return []
 
 
@@ -131,28 +131,28 @@ def expire(root: Path, generation: str, grace_seconds: float) -> None:
 def purge_expired(root: Path, now: float | None = None) -> int:
     """Remove the replaced generations whose grace is over; returns how many there were."""
     now = time.time() if now is None else now
-    removed = 0
+    count = 0
     for since, due, generation, mark in _expired(root):
         if not is_due(since, due - since, now):
             continue
         if not _is_published(root, generation):  # it is where the replacement failed
             shutil.rmtree(_generations(root) / generation, ignore_errors=True)
-            removed += 1
+            count += 1
         mark.unlink(missing_ok=True)
-    return removed
+    return count
 
 
 def expire_orphans(root: Path, grace_seconds: float) -> int:
     """Let files expire that no publication has: somebody removed a network by hand, or a process died."""
-    expired = {generation for _, _, generation, _ in _expired(root)}
-    forgotten = 0
-    for retained in _generations(root).glob("*"):
+    expired_generations = {generation for _, _, generation, _ in _expired(root)}
+    orphans = 0
+    for folder in _generations(root).glob("*"):
         with contextlib.suppress(FileNotFoundError):
-            is_young = not is_due(retained.stat().st_mtime, _YOUNG_SECONDS, time.time())  # about to be published, maybe
-            if retained.name not in expired and not is_young and not _is_published(root, retained.name):
-                expire(root, retained.name, grace_seconds)
-                forgotten += 1
-    return forgotten
+            is_young = not is_due(folder.stat().st_mtime, _YOUNG_SECONDS, time.time())  # about to be published, maybe
+            if folder.name not in expired_generations and not is_young and not _is_published(root, folder.name):
+                expire(root, folder.name, grace_seconds)
+                orphans += 1
+    return orphans
 
 
 def published_files(
@@ -166,8 +166,8 @@ def published_files(
         StoreError: Tables of a period are missing, or a file has no name of ours.
     """
     folders = sorted(root.glob("network_id=*"))
-    wanted = [folder for folder in folders if networks is None or _network_id(folder) in networks]
-    return [file for folder in wanted for file in files_of_network(root, folder, retained=retained)]
+    selection = [folder for folder in folders if networks is None or _network_id(folder) in networks]
+    return [file for folder in selection for file in files_of_network(root, folder, retained=retained)]
 
 
 def files_of_network(root: Path, network: Path, *, retained: bool = True) -> list[PublishedFile]:
@@ -186,9 +186,9 @@ def _files_of(root: Path, directory: Path, *, is_retained: bool) -> Iterator[Pub
     paths = {text: directory / text for text in sorted(names)}
     if is_retained and generation is not None:
         folder = _retained_dir(root, generation, directory)
-        retained = {text: folder / f"{text}{_HELD}" for text in paths}
-        if all(path.exists() for path in retained.values()):
-            paths = retained
+        retained_paths = {text: folder / f"{text}{_HELD}" for text in paths}
+        if all(path.exists() for path in retained_paths.values()):
+            paths = retained_paths
     for text, name in sorted(names.items()):
         yield PublishedFile(
             table=name.table,
@@ -212,10 +212,10 @@ def _whole_set(directory: Path) -> dict[str, FileName]:
     names: dict[str, FileName] = {}
     for _ in range(_LOOKS):
         try:
-            listed = [path.name for path in directory.iterdir()]
+            file_names = [path.name for path in directory.iterdir()]
         except FileNotFoundError:  # pruned
             return {}
-        names = {text: name for text in listed if (name := FileName.of(text))}
+        names = {text: name for text in file_names if (name := FileName.of(text))}
         parts: dict[str, set[str]] = {}
         for name in names.values():
             parts.setdefault(name.label, set()).add(name.table)
@@ -237,8 +237,8 @@ def _expired(root: Path) -> Iterator[tuple[int, int, str, Path]]:
 
 
 def _is_published(root: Path, generation: str) -> bool:
-    retained = _generations(root) / generation
-    directories = [root / path.relative_to(retained) for path in retained.glob("network_id=*/period=*")]
+    retained_dir = _generations(root) / generation
+    directories = [root / path.relative_to(retained_dir) for path in retained_dir.glob("network_id=*/period=*")]
     return any(generation in generations_in(directory) for directory in directories)
 
 
@@ -250,5 +250,5 @@ def _replaced(root: Path) -> Path:
     return root / ".mrf" / "replaced"
 
 
-def _retained_dir(root: Path, generation: str, published: Path) -> Path:
-    return _generations(root) / generation / published.parent.name / published.name
+def _retained_dir(root: Path, generation: str, target: Path) -> Path:
+    return _generations(root) / generation / target.parent.name / target.name

@@ -12,11 +12,11 @@ _MAX_NAMED = 10
 
 def network_hints(connection: duckdb.DuckDBPyConnection, networks: Iterable[str]) -> list[str]:
     """A line for each network that is not published; `connection` has the views of `catalog`."""
-    listed = [found for (found,) in connection.execute("SELECT DISTINCT network_id FROM networks").fetchall()]
+    choices = [network for (network,) in connection.execute("SELECT DISTINCT network_id FROM networks").fetchall()]
     return [
-        f"network {network!r} is not published; there are: {_nearest(network, listed)}"
+        f"network {network!r} is not published; there are: {_nearest(network, choices)}"
         for network in dict.fromkeys(networks)
-        if network not in listed
+        if network not in choices
     ]
 
 
@@ -30,11 +30,11 @@ def code_hints(connection: duckdb.DuckDBPyConnection, codes: Iterable[str]) -> l
     if not unknown:
         return []
     rows = connection.execute("SELECT DISTINCT billing_code FROM rates WHERE billing_code IS NOT NULL").fetchall()
-    listed = [found for (found,) in rows]
-    return [f"billing code {code!r} is in no published price; there are: {_nearest(code, listed)}" for code in unknown]
+    choices = [code for (code,) in rows]
+    return [f"billing code {code!r} is in no published price; there are: {_nearest(code, choices)}" for code in unknown]
 
 
-def _nearest(asked: str, listed: Sequence[str]) -> str:
-    near = get_close_matches(asked, listed, _MAX_NAMED) or sorted(listed)[:_MAX_NAMED]
-    more = f" and {len(listed) - len(near):,} more" if len(listed) > len(near) else ""
-    return f"{', '.join(near)}{more}" if near else "none"
+def _nearest(name: str, names: Sequence[str]) -> str:
+    matches = get_close_matches(name, names, _MAX_NAMED) or sorted(names)[:_MAX_NAMED]
+    more = f" and {len(names) - len(matches):,} more" if len(names) > len(matches) else ""
+    return f"{', '.join(matches)}{more}" if matches else "none"

@@ -56,28 +56,28 @@ def select_table(table: Table, files: Iterable[tuple[Layout, PublishedFile]], lo
 
 def _select(table: Table, layout: Layout, paths: Sequence[str]) -> str:
     """An older layout gets null for what it lacks, and today's types."""
-    had = dict(layout)
+    types = dict(layout)
     sources = [
-        column.name if had.get(column.name) == str(column.type) else _converted(column.name, column.type, had)
+        column.name if types.get(column.name) == str(column.type) else _converted(column.name, column.type, types)
         for column in table.columns
     ]
-    derived = [f"{it.sql} AS {name}" for name, it in DERIVED.get(table.name, {}).items()]
-    listed = ", ".join(paths)
-    inner = f"SELECT {', '.join((*PLACE, *sources))}, file_row_number FROM read_parquet([{listed}], {_HIVE})"  # noqa: S608 - names of `schema`, paths as literals
-    columns = ", ".join((*PLACE, *(column.name for column in table.columns), *derived))
+    derived_columns = [f"{it.sql} AS {name}" for name, it in DERIVED.get(table.name, {}).items()]
+    path_list = ", ".join(paths)
+    inner = f"SELECT {', '.join((*PLACE, *sources))}, file_row_number FROM read_parquet([{path_list}], {_HIVE})"  # noqa: S608 - names of `schema`, paths as literals
+    columns = ", ".join((*PLACE, *(column.name for column in table.columns), *derived_columns))
     return f"SELECT {columns} FROM ({inner})"  # noqa: S608 - the same
 
 
-def _converted(name: str, kind: pa.DataType, had: dict[str, str]) -> str:
-    return f"CAST({name if name in had else 'NULL'} AS {_sql_type(kind)}) AS {name}"
+def _converted(name: str, kind: pa.DataType, types: dict[str, str]) -> str:
+    return f"CAST({name if name in types else 'NULL'} AS {_sql_type(kind)}) AS {name}"
 
 
 def _nothing(table: Table) -> str:
     columns = ", ".join(f"CAST(NULL AS {_sql_type(column.type)}) AS {column.name}" for column in table.columns)
-    derived = "".join(f", {it.sql} AS {name}" for name, it in DERIVED.get(table.name, {}).items())
+    derived_columns = "".join(f", {it.sql} AS {name}" for name, it in DERIVED.get(table.name, {}).items())
     place = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in PLACE)
     inner = f"SELECT {place}, {columns}, CAST(NULL AS BIGINT) AS file_row_number WHERE false"
-    return f"SELECT * EXCLUDE (file_row_number){derived} FROM ({inner})"  # noqa: S608 - names of `schema`
+    return f"SELECT * EXCLUDE (file_row_number){derived_columns} FROM ({inner})"  # noqa: S608 - names of `schema`
 
 
 def select_directory(path: str | None, layout: Layout | None) -> str:

@@ -101,25 +101,25 @@ class Stage:
 
         What was replaced stays readable by its own names for the grace time.
         """
-        staged = self.directory / f"period={period}"
+        staging_dir = self.directory / f"period={period}"
         target = self._published(period)
         target.parent.mkdir(parents=True, exist_ok=True)
         generation = new_generation()
-        for path in list(staged.iterdir()):
+        for path in list(staging_dir.iterdir()):
             if name := FileName.of(path.name):
-                path = path.rename(staged / name.published(generation))  # noqa: PLW2901 - the same file
+                path = path.rename(staging_dir / name.published(generation))  # noqa: PLW2901 - the same file
             sync(path)
-        sync(staged)
-        files = [file for name, paths in tables_in(staged).items() for file in table_files(name, paths, target)]
-        retain(self._root, staged, target, generation)
+        sync(staging_dir)
+        files = [file for name, paths in tables_in(staging_dir).items() for file in table_files(name, paths, target)]
+        retain(self._root, staging_dir, target, generation)
         self._expire(target)
         try:
-            staged.rename(target)
+            staging_dir.rename(target)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            _exchange(staged, target)
-            self._expire(staged)  # what was really replaced: others may have published in between
+            _exchange(staging_dir, target)
+            self._expire(staging_dir)  # what was really replaced: others may have published in between
         sync(target.parent)
         purge_expired(self._root)
         return files
@@ -134,16 +134,16 @@ class Stage:
         Who ingests part 2 of 3 must not make parts 1 and 3 disappear. Parts of another count (`-of-5`
         where `-of-3` is staged) are an older or another cut of the network, and are replaced.
         """
-        staged = self.directory / f"period={period}"
-        parts = {name.part for path in staged.iterdir() if (name := FileName.of(path.name))}
+        staging_dir = self.directory / f"period={period}"
+        parts = {name.part for path in staging_dir.iterdir() if (name := FileName.of(path.name))}
         counts = {part.partition("-of-")[2] for part in parts}
-        carried = set()
+        labels = set()
         for path in self._published(period).glob("*.parquet"):
             name = FileName.of(path.name)
             if name and name.part not in parts and name.part.partition("-of-")[2] in counts:
-                os.link(path, staged / name.staged_anew())
-                carried.add(name.part)
-        return sorted(carried)
+                os.link(path, staging_dir / name.staged_anew())
+                labels.add(name.part)
+        return sorted(labels)
 
     def _published(self, period: str) -> Path:
         return network_dir(self._root, self.network_id) / f"period={period}"
@@ -170,33 +170,33 @@ def table_files(table: str, paths: Sequence[Path], target: Path) -> Iterator[Tab
         )
 
 
-def _exchange(staged: Path, target: Path) -> None:
+def _exchange(staging_dir: Path, target: Path) -> None:
     """Swap two directories in one step of the file system (Linux and macOS)."""
     libc = ctypes.CDLL(None, use_errno=True)
-    names = (os.fsencode(staged), os.fsencode(target))
+    names = (os.fsencode(staging_dir), os.fsencode(target))
     swap = 2  # RENAME_EXCHANGE, RENAME_SWAP
     at_cwd = -100  # AT_FDCWD
     try:
         if sys.platform == "darwin":
-            failed = libc.renamex_np(*names, swap)
+            result = libc.renamex_np(*names, swap)
         else:
-            failed = libc.renameat2(at_cwd, names[0], at_cwd, names[1], swap)
-        code = ctypes.get_errno() if failed else 0
+            result = libc.renameat2(at_cwd, names[0], at_cwd, names[1], swap)
+        code = ctypes.get_errno() if result else 0
     except AttributeError:  # a C library older than the call
         code = errno.ENOSYS
     if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot swap
         logger.warning("%s: the file system cannot swap directories; replacing in two steps", target.parent)
-        _replace_in_two_steps(staged, target)
+        _replace_in_two_steps(staging_dir, target)
     elif code:
         raise OSError(code, os.strerror(code), str(target))
 
 
-def _replace_in_two_steps(staged: Path, target: Path) -> None:
+def _replace_in_two_steps(staging_dir: Path, target: Path) -> None:
     """Swap two directories; readers may find nothing for an instant, and `sweep` repairs a crash in it."""
     aside = target.with_name(f".{target.name}")
     target.rename(aside)
-    staged.rename(target)
-    aside.rename(staged)
+    staging_dir.rename(target)
+    aside.rename(staging_dir)
 
 
 def undo_half_replacement(aside: Path) -> None:

@@ -50,8 +50,8 @@ def part_labels(tasks: Sequence[FileTask]) -> dict[str, str]:
     Two files that claim the same part (a user gave one network id to both) get their file_id added.
     """
     plain = {task.file_id: f"{task.identity.part:05d}-of-{task.identity.parts:05d}" for task in tasks}
-    taken = list(plain.values())
-    return {file_id: label if taken.count(label) == 1 else f"{label}-{file_id[:8]}" for file_id, label in plain.items()}
+    names = list(plain.values())
+    return {file_id: label if names.count(label) == 1 else f"{label}-{file_id[:8]}" for file_id, label in plain.items()}
 
 
 class Store:
@@ -75,12 +75,12 @@ class Store:
         """
         network_dir(self.root, network_id)  # an unsafe key is refused before anything is written
         directory = self.state_dir / "staging" / secrets.token_hex(8)
-        with as_store_errors(self.root), ExitStack() as held:
+        with as_store_errors(self.root), ExitStack() as resources:
             with self._gate():
                 directory.mkdir(parents=True)
-                lock = held.enter_context((directory / "lock").open("w"))
+                lock = resources.enter_context((directory / "lock").open("w"))
                 fcntl.flock(lock, fcntl.LOCK_EX)  # tells `sweep` that this process lives
-            held.callback(shutil.rmtree, directory, ignore_errors=True)
+            resources.callback(shutil.rmtree, directory, ignore_errors=True)
             yield Stage(self.root, network_id, directory, self._grace_seconds)
 
     @contextmanager
@@ -93,12 +93,12 @@ class Store:
         Raises:
             StoreError: The folder cannot be written.
         """
-        with ExitStack() as held:
+        with ExitStack() as resources:
             is_alone = len(labels) == 1
             waits_for = f"another ingest of {network_id}"
-            self._lock(held, f"{network_id}/reading", waits_for, shared=is_alone)
+            self._lock(resources, f"{network_id}/reading", waits_for, shared=is_alone)
             if is_alone:
-                self._lock(held, f"{network_id}/{labels[0]}", f"{waits_for}, part {labels[0]}")
+                self._lock(resources, f"{network_id}/{labels[0]}", f"{waits_for}, part {labels[0]}")
             yield
 
     @contextmanager
@@ -108,14 +108,14 @@ class Store:
         Raises:
             StoreError: The folder cannot be written.
         """
-        with ExitStack() as held:
-            self._lock(held, f"{network_id}/publication", f"the publication of other parts of {network_id}")
+        with ExitStack() as resources:
+            self._lock(resources, f"{network_id}/publication", f"the publication of other parts of {network_id}")
             yield
 
-    def _lock(self, held: ExitStack, name: str, waits_for: str, *, shared: bool = False) -> None:
+    def _lock(self, resources: ExitStack, name: str, waits_for: str, *, shared: bool = False) -> None:
         path = self.state_dir / "locks" / hashlib.sha256(name.encode()).hexdigest()[:32]
         with as_store_errors(self.root):
-            held.enter_context(locked(path, waits_for, shared=shared))
+            resources.enter_context(locked(path, waits_for, shared=shared))
 
     @contextmanager
     def _gate(self) -> Iterator[None]:
@@ -133,24 +133,24 @@ class Store:
         """
         if not self.state_dir.is_dir():
             return 0
-        swept = 0
+        leftovers = 0
         with as_store_errors(self.root), self._gate():
             for directory in (self.state_dir / "staging").glob("*"):
                 try:
                     with (directory / "lock").open("w") as lock:
                         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         shutil.rmtree(directory, ignore_errors=True)
-                        swept += 1
+                        leftovers += 1
                 except OSError:  # held by a living process, or just gone
                     continue
             for aside in self.root.glob("network_id=*/.period=*"):
                 undo_half_replacement(aside)
-                swept += 1
+                leftovers += 1
             expire_orphans(self.root, self._grace_seconds)
             purge_expired(self.root)
-        if swept:
-            logger.info("removed %d leftovers of interrupted runs", swept)
-        return swept
+        if leftovers:
+            logger.info("removed %d leftovers of interrupted runs", leftovers)
+        return leftovers
 
     def networks(self) -> list[str]:
         """The partition keys that have something published."""
@@ -171,20 +171,20 @@ class Store:
         Raises:
             StoreError: Tables of a period are missing, or a file has no name of ours.
         """
-        found: dict[str, dict[str, list[Path]]] = {}
+        tables: dict[str, dict[str, list[Path]]] = {}
         for file in files_of_network(self.root, network_dir(self.root, network_id)):
-            found.setdefault(file.period, {name: [] for name in TABLES})[file.table].append(file.path)
-        return found
+            tables.setdefault(file.period, {name: [] for name in TABLES})[file.table].append(file.path)
+        return tables
 
     def files(self, network_id: str, period: str) -> list[TableFile]:
         """The published files of a period, table by table."""
         directory = network_dir(self.root, network_id) / f"period={period}"
         return [file for name, paths in tables_in(directory).items() for file in table_files(name, paths, directory)]
 
-    def prune(self, network_id: str, keep_periods: int, spared: Sequence[str] = ()) -> list[str]:
-        """Remove the oldest periods beyond `keep_periods`, but none of those spared; returns those removed."""
-        removed = [period for period in self.periods(network_id)[:-keep_periods] if period not in spared]
-        for period in removed:
+    def prune(self, network_id: str, keep_periods: int, exempt_periods: Sequence[str] = ()) -> list[str]:
+        """Remove the oldest periods beyond `keep_periods`, but none of those exempt; returns those removed."""
+        periods = [period for period in self.periods(network_id)[:-keep_periods] if period not in exempt_periods]
+        for period in periods:
             for generation in generations_in(network_dir(self.root, network_id) / f"period={period}"):
                 expire(self.root, generation, self._grace_seconds)
             grave = self.state_dir / "staging" / secrets.token_hex(8)
@@ -192,4 +192,4 @@ class Store:
             (network_dir(self.root, network_id) / f"period={period}").rename(grave)
             shutil.rmtree(grave, ignore_errors=True)
         purge_expired(self.root)
-        return removed
+        return periods

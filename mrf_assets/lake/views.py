@@ -123,8 +123,8 @@ DERIVED: Mapping[str, Mapping[str, Derived]] = {  # table -> column
 
 def table_docs(table: Table) -> Docs:
     """The columns of a table's views."""
-    derived = {name: it.doc for name, it in DERIVED.get(table.name, {}).items()}
-    return {**PLACE, **{column.name: column.doc for column in table.columns}, **derived}
+    derived_docs = {name: it.doc for name, it in DERIVED.get(table.name, {}).items()}
+    return {**PLACE, **{column.name: column.doc for column in table.columns}, **derived_docs}
 
 
 _FLAT = (

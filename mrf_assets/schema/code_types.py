@@ -39,7 +39,7 @@ class CodeShape:
         whole = self.padded(code)
         if len(whole) != self.width or not _is_digits(whole):
             return (whole,)
-        return [whole[lost:] for lost in range(self.width - len(whole.lstrip("0") or "0") + 1)]
+        return [whole[zeros:] for zeros in range(self.width - len(whole.lstrip("0") or "0") + 1)]
 
 
 def _shape(pattern: str, example: str, width: int | None = None, *, number_width: int | None = None) -> CodeShape:

@@ -46,21 +46,21 @@ class Query:
     caveats: str = ""
     parameters: tuple[Parameter, ...] = ()
 
-    def bind(self, given: Mapping[str, str], wanted: set[str]) -> dict[str, str]:
-        """The values of the parameters that the SQL names (`wanted`): those given, else the defaults.
+    def bind(self, arguments: Mapping[str, str], names: set[str]) -> dict[str, str]:
+        """The values of the parameters that the SQL names (`names`): those given, else the defaults.
 
         Raises:
             SettingError: A value is missing, or one was given that nobody asks for; all are told.
         """
         defaults = {it.name: it.default for it in self.parameters if it.default is not None}
-        missing = sorted(wanted - given.keys() - defaults.keys())
+        missing = sorted(names - arguments.keys() - defaults.keys())
         if missing:
             raise SettingError("--param", f"{self.name} needs {', '.join(missing)}; give each as --param name=value")
-        unknown = sorted(given.keys() - wanted)
+        unknown = sorted(arguments.keys() - names)
         if unknown:
-            known = ", ".join(sorted(wanted)) or "none"
-            raise SettingError("--param", f"{self.name} has no parameter {', '.join(unknown)}; it has: {known}")
-        return {name: given.get(name, defaults.get(name, "")) for name in wanted}
+            choices = ", ".join(sorted(names)) or "none"
+            raise SettingError("--param", f"{self.name} has no parameter {', '.join(unknown)}; it has: {choices}")
+        return {name: arguments.get(name, defaults.get(name, "")) for name in names}
 
 
 def names() -> list[str]:
@@ -83,16 +83,16 @@ def parse(name: str, text: str) -> Query:
     """A query out of its file; the comments at its head may be absent."""
     fields: dict[str, str] = {}
     parameters: list[Parameter] = []
-    last = ""
+    last_field = ""
     for line in text.splitlines():
-        if found := _FIELD.match(line):
-            last = found["field"].lower()
-            fields[last] = found["text"]
-        elif found := _PARAMETER.match(line):
-            last = ""
-            parameters.append(Parameter(name=found["name"], doc=found["text"], default=found["default"]))
-        elif last and (found := _MORE.match(line)):
-            fields[last] += f" {found['text']}"
+        if match := _FIELD.match(line):
+            last_field = match["field"].lower()
+            fields[last_field] = match["text"]
+        elif match := _PARAMETER.match(line):
+            last_field = ""
+            parameters.append(Parameter(name=match["name"], doc=match["text"], default=match["default"]))
+        elif last_field and (match := _MORE.match(line)):
+            fields[last_field] += f" {match['text']}"
         else:
             break
     return Query(name=name, sql=text, parameters=tuple(parameters), **fields)

@@ -63,7 +63,7 @@ class Reading:
     provider_sets: list[Row]
     rates: list[Row]
     rejects: list[Row]
-    tally: ReadCounts
+    counts: ReadCounts
     batch_rows: list[tuple[str, int]]  # table and rows of each batch, in order
 
     @property
@@ -79,7 +79,7 @@ class Reading:
     @property
     def repairs(self) -> dict[str, int]:
         """Repairs and how often each was made."""
-        return dict(self.tally.repairs)
+        return dict(self.counts.repairs)
 
     @property
     def reject_reasons(self) -> list[str]:
@@ -166,17 +166,17 @@ def read_document(
         "open_url": closed_door,
         "limits": Limits(remote_reference_failure_share=1.0),  # a single dead link must not fail a small document
     } | request
-    tally = ReadCounts()
+    counts = ReadCounts()
     rows: dict[str, list[Row]] = {"providers": [], "provider_sets": [], "rates": [], "rejects": []}
     batch_rows = []
-    for table, batch in reader(blocks_of(data, block_bytes), Request(**options), tally):
+    for table, batch in reader(blocks_of(data, block_bytes), Request(**options), counts):
         batch.validate(full=True)
         assert TABLES[table].arrow == batch.schema
         batch_rows.append((table, batch.num_rows))
         for row in batch.to_pylist():
             assert options["file_id"] == row.pop("file_id")
             rows[table].append(row)
-    return Reading(**rows, tally=tally, batch_rows=batch_rows)
+    return Reading(**rows, counts=counts, batch_rows=batch_rows)
 
 
 @pytest.fixture(scope="session")

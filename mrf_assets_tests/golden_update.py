@@ -38,9 +38,9 @@ def golden_rows(case: str, reader: Reader = read_reference, **request: Any) -> d
         open_url=FakeOpener({missing: NotFoundAtSource(missing, "HTTP 404"), **files}),
         **request,
     )
-    tally = {field.name: getattr(got.tally, field.name) for field in dataclasses.fields(got.tally)}
-    del tally["rejects"]  # handed over as rows
-    ordered = {key: dict(sorted(value.items())) if isinstance(value, dict) else value for key, value in tally.items()}
+    counts = {field.name: getattr(got.counts, field.name) for field in dataclasses.fields(got.counts)}
+    del counts["rejects"]  # handed over as rows
+    ordered = {key: dict(sorted(value.items())) if isinstance(value, dict) else value for key, value in counts.items()}
     whole: dict[str, Any] = json.loads(json.dumps({**got.tables, "tally": ordered}, default=str))
     return whole
 
@@ -54,8 +54,8 @@ def _rendered(rows: dict[str, Any]) -> str:
         for name, found in rows.items()
         if name != "tally"
     ]
-    tally = json.dumps(rows["tally"], ensure_ascii=False, indent=1)
-    return "{\n" + ",\n".join([*tables, f'"tally": {tally}']) + "\n}\n"
+    counts = json.dumps(rows["tally"], ensure_ascii=False, indent=1)
+    return "{\n" + ",\n".join([*tables, f'"tally": {counts}']) + "\n}\n"
 
 
 def main(cases: list[str]) -> None:

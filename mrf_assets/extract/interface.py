@@ -85,8 +85,8 @@ class ReadCounts:
 
     def ignore(self, path: str, times: int = 1) -> None:
         """Record a key that no table has a place for."""
-        known = path in self.ignored_keys or len(self.ignored_keys) < _MAX_IGNORED_KEYS
-        self.ignored_keys[path if known else "(others)"] += times
+        is_known = path in self.ignored_keys or len(self.ignored_keys) < _MAX_IGNORED_KEYS
+        self.ignored_keys[path if is_known else "(others)"] += times
 
     def absorb(self, other: ReadCounts) -> None:
         """Add the counts of a part; its header stays its own."""

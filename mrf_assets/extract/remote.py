@@ -57,9 +57,9 @@ class RemoteGroups:
 
     def __init__(self, request: Request, parse: Parse) -> None:
         self._request, self._limits, self._parse = request, request.limits, parse
-        self._found: dict[str, Future[_Content] | _Content | None] = {}  # None: could not be had
+        self._contents: dict[str, Future[_Content] | _Content | None] = {}  # None: could not be had
         self._reasons: list[str] = []
-        self._failed = self._used_bytes = self._fetched_bytes = 0
+        self._failures = self._used_bytes = self._fetched_bytes = 0
         self._counting, self._is_closed = threading.Lock(), False
         self._open = ExitStack()
         self._pool: ThreadPoolExecutor | None = None
@@ -79,14 +79,14 @@ class RemoteGroups:
             LimitExceeded: The file names too many addresses.
         """
         for location in locations:
-            if location in self._found:
+            if location in self._contents:
                 continue
-            if len(self._found) >= self._limits.max_remote_references:
+            if len(self._contents) >= self._limits.max_remote_references:
                 what = f"names more than {self._limits.max_remote_references} remote provider references"
                 raise LimitExceeded(self._request.url, "max_remote_references", what)
-            self._found[location] = self._workers().submit(self._fetch, location)
+            self._contents[location] = self._workers().submit(self._fetch, location)
 
-    def groups(self, location: str, offset: int, tally: ReadCounts) -> list[Json] | None:
+    def groups(self, location: str, offset: int, counts: ReadCounts) -> list[Json] | None:
         """The provider groups at an address, as if they stood at `offset`; None if they cannot be had.
 
         What is odd about the document itself is counted where its address comes first.
@@ -95,28 +95,28 @@ class RemoteGroups:
             LimitExceeded: All remote references of the file together are too large.
         """
         self.expect([location])
-        found = self._found[location]
-        is_first = isinstance(found, Future)
-        if isinstance(found, Future):
-            found = self._found[location] = self._settled(location, found)
-        if found is None:
+        content = self._contents[location]
+        is_first = isinstance(content, Future)
+        if isinstance(content, Future):
+            content = self._contents[location] = self._settled(location, content)
+        if content is None:
             return None
-        self._used_bytes += found.size_bytes  # an address that many references name is read as often
+        self._used_bytes += content.size_bytes  # an address that many references name is read as often
         if self._used_bytes > self._limits.max_remote_total_bytes:
             raise self._too_much()
-        counts = ReadCounts()
+        document_counts = ReadCounts()
         try:
-            document = self._document(found, location, offset, counts)
+            document = self._document(content, location, offset, document_counts)
         except MrfError as error:
             self._note_failure(location, error)
             return None
         if is_first:
-            tally.absorb(counts)
-            tally.repairs.update(found.repairs)
+            counts.absorb(document_counts)
+            counts.repairs.update(content.repairs)
         if not isinstance(document, Obj):
             self._note_failure(location, FetchError(_shown(location), "is no JSON object"))
             return None
-        return Values(tally if is_first else ReadCounts()).elements(document.get("provider_groups"))
+        return Values(counts if is_first else ReadCounts()).elements(document.get("provider_groups"))
 
     def check_failures(self) -> None:
         """Judge the file by its failures, at its end.
@@ -124,15 +124,15 @@ class RemoteGroups:
         Raises:
             RemoteReferencesFailed: More than the set share of its addresses failed.
         """
-        if self._failed > _MAX_LOGGED:
-            logger.warning("%s: %d remote provider references failed in all", self._request.url, self._failed)
-        if self._failed > self._limits.remote_reference_failure_share * len(self._found):
+        if self._failures > _MAX_LOGGED:
+            logger.warning("%s: %d remote provider references failed in all", self._request.url, self._failures)
+        if self._failures > self._limits.remote_reference_failure_share * len(self._contents):
             reasons = tuple(self._reasons[:_MAX_TOLD])
-            raise RemoteReferencesFailed(self._request.url, self._failed, len(self._found), reasons)
+            raise RemoteReferencesFailed(self._request.url, self._failures, len(self._contents), reasons)
 
-    def _settled(self, location: str, fetching: Future[_Content]) -> _Content | None:
+    def _settled(self, location: str, future: Future[_Content]) -> _Content | None:
         try:
-            return fetching.result()
+            return future.result()
         except LimitExceeded as error:
             if error.setting == "max_remote_total_bytes":
                 raise
@@ -144,18 +144,18 @@ class RemoteGroups:
     def _note_failure(self, location: str, error: MrfError) -> None:
         if len(self._reasons) < _MAX_TOLD:
             self._reasons.append(str(error))
-        self._failed += 1
-        self._found[location] = None
-        if self._failed <= _MAX_LOGGED:
+        self._failures += 1
+        self._contents[location] = None
+        if self._failures <= _MAX_LOGGED:
             logger.warning("%s: remote provider reference failed: %s", self._request.url, printable(str(error)))
 
     def _too_much(self) -> LimitExceeded:
         what = f"its remote provider references are more than {self._limits.max_remote_total_bytes} bytes"
         return LimitExceeded(self._request.url, "max_remote_total_bytes", what)
 
-    def _document(self, found: _Content, location: str, offset: int, tally: ReadCounts) -> Json:
-        with found.path.open("rb") as file:
-            return self._parse(iter(lambda: file.read(BLOCK_BYTES), b""), _shown(location), offset, tally)
+    def _document(self, content: _Content, location: str, offset: int, counts: ReadCounts) -> Json:
+        with content.path.open("rb") as file:
+            return self._parse(iter(lambda: file.read(BLOCK_BYTES), b""), _shown(location), offset, counts)
 
     # --- in threads
 
@@ -177,17 +177,17 @@ class RemoteGroups:
             MrfError: It cannot be had.
         """
         address = hashlib.sha256(location.encode(errors="surrogatepass")).hexdigest()
-        with (self._folder / f"{address}.found").open("a+") as known:
-            fcntl.flock(known, fcntl.LOCK_EX)
-            known.seek(0)
-            text = known.read()
+        with (self._folder / f"{address}.found").open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            text = file.read()
             if not text:
                 text = json.dumps(self._fetched(location))
-                known.write(text)
-        told = json.loads(text)
-        if "reason" in told:
-            raise FetchError(told["url"], told["reason"])
-        return _Content(self._content(told["sha256"]), told["size_bytes"], told["repairs"])
+                file.write(text)
+        outcome = json.loads(text)
+        if "reason" in outcome:
+            raise FetchError(outcome["url"], outcome["reason"])
+        return _Content(self._content(outcome["sha256"]), outcome["size_bytes"], outcome["repairs"])
 
     def _fetched(self, location: str) -> dict[str, str | int | dict[str, int]]:
         """Fetch it; what came of it is told as JSON, for whoever asks next."""
@@ -198,8 +198,8 @@ class RemoteGroups:
                 raise FetchError(_shown(location), "not an http(s) address")
             with self._request.open_url(Address(location)) as raw, partial.open("wb") as file:
                 digest, size_bytes = hashlib.sha256(), 0
-                unpacked = open_json(raw, limits=self._limits)
-                for block in unpacked.blocks():
+                document = open_json(raw, limits=self._limits)
+                for block in document.blocks():
                     digest.update(block)
                     size_bytes += len(block)
                     self._count(size_bytes, len(block), raw.url)
@@ -208,11 +208,11 @@ class RemoteGroups:
         except MrfError as error:
             if isinstance(error, LimitExceeded) and error.setting == "max_remote_total_bytes":
                 raise
-            shown = _shown(location)
-            return {"url": shown, "reason": str(error).removeprefix(f"{shown}: ")}
+            url = _shown(location)
+            return {"url": url, "reason": str(error).removeprefix(f"{url}: ")}
         finally:
             partial.unlink(missing_ok=True)
-        return {"sha256": digest.hexdigest(), "size_bytes": size_bytes, "repairs": dict(unpacked.repairs)}
+        return {"sha256": digest.hexdigest(), "size_bytes": size_bytes, "repairs": dict(document.repairs)}
 
     def _count(self, size_bytes: int, more_bytes: int, url: str) -> None:
         if self._is_closed:

@@ -80,7 +80,7 @@ def reference_rows(
     group_id = values.group_id(reference.get("provider_group_id"))
     if group_id is None:
         # Not the whole reference: its `location` may be signed.
-        values.tally.reject(
+        values.counts.reject(
             reference.offset,
             "provider_group",
             "provider_references.provider_group_id",
@@ -93,17 +93,17 @@ def reference_rows(
     entries = values.elements(reference.get("provider_groups"))
     location = values.text(reference.get("location"), "provider_references.location", reference.offset)
     if location is not None:
-        fetched = fetch_groups(location, reference.offset)
-        if fetched is None:
-            values.tally.repair("remote_reference_failed")
-            values.tally.reject(
+        groups = fetch_groups(location, reference.offset)
+        if groups is None:
+            values.counts.repair("remote_reference_failed")
+            values.counts.reject(
                 reference.offset,
                 "value",
                 "provider_references.location",
                 "remote_reference_failed",
                 location,
             )
-        entries = [*entries, *(fetched or [])]
+        entries = [*entries, *(groups or [])]
     rows = dict[tuple[str | None, str | None, int | None], ProviderRow]()
     for entry in entries:
         group = _group(entry, values, reference.offset)
@@ -112,11 +112,11 @@ def reference_rows(
         kind, tin, name, npis = group
         for npi in npis:
             row = (group_id, npi, kind, tin, name, names, False)
-            kept = rows.setdefault((kind, tin, npi), row)
-            if kept is not row:
-                values.tally.repair(_of_double(kept, name, "duplicate_npi"))
+            first_row = rows.setdefault((kind, tin, npi), row)
+            if first_row is not row:
+                values.counts.repair(_of_double(first_row, name, "duplicate_npi"))
     if not rows:
-        values.tally.repair("group_without_providers")
+        values.counts.repair("group_without_providers")
         return group_id, [(group_id, None, None, None, None, names, False)]
     return group_id, list(rows.values())
 
@@ -133,19 +133,19 @@ def rate_providers(rate: Obj, values: Values) -> RateElement:
     group_ids = _referenced(rate, values)
     inline = dict[str, list[ProviderRow]]()
     for entry in values.elements(rate.get("provider_groups")):
-        values.tally.provider_groups_read += 1
+        values.counts.provider_groups_read += 1
         group = _group(entry, values, rate.offset)
         if group is None:
             continue
         kind, tin, name, npis = group
         inline_id = "inline-" + content_id([sorted(npi or 0 for npi in npis), kind, tin]).hex()
         if inline_id in inline:
-            values.tally.repair(_of_double(inline[inline_id][0], name, "duplicate_provider_group"))
+            values.counts.repair(_of_double(inline[inline_id][0], name, "duplicate_provider_group"))
         else:
             inline[inline_id] = [(inline_id, npi, kind, tin, name, None, True) for npi in npis]
     members = tuple(sorted(group_ids.union(inline)))
     if not members:
-        values.tally.repair("rate_without_providers")
+        values.counts.repair("rate_without_providers")
     return RateElement(
         members,
         id_of_sorted(members) if members else None,
@@ -164,43 +164,43 @@ def _referenced(rate: Obj, values: Values) -> set[str]:
         for reference in references:
             group_id = values.group_id(reference)
             if group_id is None:
-                values.tally.reject(
+                values.counts.reject(
                     rate.offset, "value", "negotiated_rates.provider_references", "group_id_missing", reference
                 )
             else:
                 group_ids.append(group_id)
     distinct = set(group_ids)
-    values.tally.repair("duplicate_provider_reference", len(group_ids) - len(distinct))
+    values.counts.repair("duplicate_provider_reference", len(group_ids) - len(distinct))
     return distinct
 
 
-def _of_double(kept: ProviderRow, name: str | None, usual: str) -> str:
+def _of_double(first_row: ProviderRow, name: str | None, usual: str) -> str:
     """The repair that leaves a double out: it may have a business name that the row kept does not have."""
-    return usual if name in (None, kept[_NAME]) else "second_business_name"
+    return usual if name in (None, first_row[_NAME]) else "second_business_name"
 
 
 def _group(entry: Json, values: Values, offset: int) -> _Group | None:
     """One `provider_groups` entry, in a reference or inline."""
     path = "provider_groups"
     if not isinstance(entry, Obj):
-        values.tally.reject(offset, "provider_group", path, "not_an_object", entry)
+        values.counts.reject(offset, "provider_group", path, "not_an_object", entry)
         return None
     values.unknown_keys(entry, GROUP_KEYS, path)
     kind, tin, name = values.tin(entry.get("tin"), entry.offset)
-    listed = values.elements(entry.get("npi"))
+    npi_values = values.elements(entry.get("npi"))
     npis = dict[int | None, None]()
-    if are_plain_npis(listed):
-        npis.update(dict.fromkeys(listed))
-    for value in () if npis else listed:
-        rejects_before = len(values.tally.rejects)
+    if are_plain_npis(npi_values):
+        npis.update(dict.fromkeys(npi_values))
+    for value in () if npis else npi_values:
+        rejects_before = len(values.counts.rejects)
         npi = values.npi(value, f"{path}.npi", entry.offset)
-        if len(values.tally.rejects) > rejects_before:
+        if len(values.counts.rejects) > rejects_before:
             continue
         if npi in npis:
-            values.tally.repair("duplicate_npi")
+            values.counts.repair("duplicate_npi")
         npis[npi] = None
     if not npis:
-        values.tally.repair("group_without_npi")
+        values.counts.repair("group_without_npi")
         npis[None] = None
     return kind, tin, name, list(npis)
 
@@ -208,21 +208,21 @@ def _group(entry: Json, values: Values, offset: int) -> _Group | None:
 def _prices(rate: Obj, values: Values) -> Iterator[PriceRow]:
     prices = values.elements(rate.get("negotiated_prices"))
     if not prices:
-        values.tally.repair("rate_without_prices")
+        values.counts.repair("rate_without_prices")
     for price in prices:
-        values.tally.prices_read += 1
+        values.counts.prices_read += 1
         row = price_row(price, values, rate.offset)
         if row is None:
-            values.tally.prices_rejected += 1
+            values.counts.prices_rejected += 1
         else:
-            values.tally.rate_rows += 1
+            values.counts.rate_rows += 1
             yield row
 
 
 def price_row(price: Json, values: Values, offset: int) -> PriceRow | None:
     """One negotiated price; None after a reject. `offset` is of the element that holds it."""
     if not isinstance(price, Obj):
-        values.tally.reject(offset, "price", _PRICES, "not_an_object", price)
+        values.counts.reject(offset, "price", _PRICES, "not_an_object", price)
         return None
     rate = values.rate(price.get("negotiated_rate"), price.offset)
     if rate is None:
@@ -280,7 +280,7 @@ def _codes(head: Obj, key: str, values: Values) -> list[dict[str, str | None]] |
     codes = []
     for entry in values.elements(head[key]):
         if not isinstance(entry, Obj):
-            values.tally.reject(head.offset, "value", key, "not_an_object", entry)
+            values.counts.reject(head.offset, "value", key, "not_an_object", entry)
             continue
         values.unknown_keys(entry, CODE_KEYS, key)
         offset = entry.offset

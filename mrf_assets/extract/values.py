@@ -83,13 +83,13 @@ class ListedCodeShape(NamedTuple):
 
 
 class Values:
-    """The conversions, bound to the tally that counts them."""
+    """The conversions, bound to the counts that they change."""
 
-    def __init__(self, tally: ReadCounts) -> None:
-        self.tally = tally
+    def __init__(self, counts: ReadCounts) -> None:
+        self.counts = counts
 
     def _repaired(self, kind: str) -> None:
-        self.tally.repair(kind)
+        self.counts.repair(kind)
 
     def _empty(self, path: str) -> str | None:
         self._repaired("empty_required_text" if path in _REQUIRED else "empty_text")
@@ -104,7 +104,7 @@ class Values:
         if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
             self._repaired("number_as_text")
             return number_text(value)
-        self.tally.reject(offset, "value", path, "not_text", value)
+        self.counts.reject(offset, "value", path, "not_text", value)
         return None
 
     def word(self, value: Json, words: frozenset[str], path: str, offset: int, *, upper: bool = False) -> str | None:
@@ -128,7 +128,7 @@ class Values:
             return text.rjust(NUMBER_WIDTHS.get(kind or "", 0), "0")
         if not (clean := text.strip()):
             return self._empty(path)
-        self.tally.repair("code_trimmed", clean != text)
+        self.counts.repair("code_trimmed", clean != text)
         return clean
 
     def texts(self, value: Json, path: str, offset: int, *, number_width: int = 0) -> list[str] | None:
@@ -138,18 +138,18 @@ class Values:
         """
         if value is None:
             return None
-        kept = []
+        texts = []
         for entry in self.elements(value):
             if isinstance(entry, str) and entry:
-                kept.append(entry)
+                texts.append(entry)
             elif entry is None or entry == "":
                 self._repaired("empty_entry_in_list")
             elif isinstance(entry, (int, Decimal)) and not isinstance(entry, bool):
                 self._repaired("number_as_text")
-                kept.append(number_text(entry).rjust(number_width, "0"))
+                texts.append(number_text(entry).rjust(number_width, "0"))
             else:
-                self.tally.reject(offset, "value", path, "not_text", entry)
-        return kept
+                self.counts.reject(offset, "value", path, "not_text", entry)
+        return texts
 
     def listed_codes(self, value: Json, shape: ListedCodeShape, path: str, offset: int) -> list[str] | None:
         """Places of service or modifiers: as `texts`, each in the schema's form where that is what was meant."""
@@ -159,12 +159,12 @@ class Values:
     def _split(self, text: str, shape: ListedCodeShape) -> Iterator[str]:
         """The codes of one text, which may be joined by commas."""
         pieces = text.split(",")
-        self.tally.repair("joined_codes_split", len(pieces) > 1)
+        self.counts.repair("joined_codes_split", len(pieces) > 1)
         for piece in pieces:
             if not (code := piece.strip()):
                 self._repaired("empty_entry_in_list")
                 continue
-            self.tally.repair("code_trimmed", code != piece)
+            self.counts.repair("code_trimmed", code != piece)
             if _DIGITS.match(code) and len(code) < shape.width:
                 self._repaired("leading_zero_restored")
                 code = code.rjust(shape.width, "0")
@@ -190,21 +190,21 @@ class Values:
             self._empty(path)
             return None
         text = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-        parsed, repair = _parse_date(text)
-        if parsed is None:
-            self.tally.reject(offset, "value", path, "date_unreadable", value)
+        date, repair = _parse_date(text)
+        if date is None:
+            self.counts.reject(offset, "value", path, "date_unreadable", value)
             return None
         if text != value and repair is None:
             repair = "date_form"
         if repair:
             self._repaired(repair)
-        return parsed
+        return date
 
     def rate(self, value: Json, offset: int) -> Decimal | None:
         """The negotiated rate, exact; None after a reject of the whole price."""
         path = "negotiated_prices.negotiated_rate"
         if value is None:
-            self.tally.reject(offset, "price", path, "rate_missing", value)
+            self.counts.reject(offset, "price", path, "rate_missing", value)
             return None
         # The length first: the pattern takes its square, in a text of digits that is no number after all.
         if isinstance(value, str) and len(value) <= _MAX_DIGITS and _NUMBER.match(value.strip()):
@@ -213,12 +213,12 @@ class Values:
         elif isinstance(value, (int, Decimal)) and not isinstance(value, bool):
             number, from_text = Decimal(value), False
         else:
-            self.tally.reject(offset, "price", path, "rate_not_a_number", value)
+            self.counts.reject(offset, "price", path, "rate_not_a_number", value)
             return None
         try:
             rate = number.quantize(_QUANTUM, context=_RATE_CONTEXT)
         except decimal.InvalidOperation:
-            self.tally.reject(offset, "price", path, "rate_out_of_range", value)
+            self.counts.reject(offset, "price", path, "rate_out_of_range", value)
             return None
         if from_text:
             self._repaired("rate_from_text")
@@ -242,7 +242,7 @@ class Values:
             number, repair = int(value.strip()), "npi_from_text"
         if number is None or not 0 <= number < _INT64:
             reason = "npi_not_a_number" if number is None else "npi_out_of_range"
-            self.tally.reject(offset, "value", path, reason, value)
+            self.counts.reject(offset, "value", path, reason, value)
             return None
         if repair:
             self._repaired(repair)
@@ -271,7 +271,7 @@ class Values:
             if isinstance(value, (str, int, Decimal)) and not isinstance(value, bool):
                 self._repaired("tin_without_type")
                 return None, self._tin_value(value, None, path, offset), None
-            self.tally.reject(offset, "value", path, "tin_not_an_object", value)
+            self.counts.reject(offset, "value", path, "tin_not_an_object", value)
             return None, None, None
         self.unknown_keys(value, _TIN_KEYS, path)
         kind = self.word(value.get("type"), _TIN_TYPES, f"{path}.type", value.offset)
@@ -289,7 +289,7 @@ class Values:
         text = text.strip()
         if kind == "ein" or (kind is None and _EIN.match(text)):
             has_lost_zero = not is_number and _SHORT_EIN.match(text) is not None
-            self.tally.repair("leading_zero_restored", has_lost_zero)
+            self.counts.repair("leading_zero_restored", has_lost_zero)
             text = text.replace("-", "")
             if text.strip("0") and (is_number or has_lost_zero):
                 text = text.rjust(_EIN_DIGITS, "0")
@@ -298,19 +298,17 @@ class Values:
             return None
         return text or self._empty(path)
 
-    def unknown_keys(self, value: Obj, known: frozenset[str], path: str) -> None:
+    def unknown_keys(self, value: Obj, known_keys: frozenset[str], path: str) -> None:
         """Count the keys that no table has a place for."""
-        if value.keys() <= known:
+        if value.keys() <= known_keys:
             return
-        for key in value.keys() - known:
-            self.tally.ignore(f"{path}.{key}"[:200])
+        for key in value.keys() - known_keys:
+            self.counts.ignore(f"{path}.{key}"[:200])
 
 
-def are_plain_npis(listed: list[Any]) -> TypeGuard[list[int]]:
+def are_plain_npis(npis: list[Any]) -> TypeGuard[list[int]]:
     """Whether `Values.npi` would give each of these as it is, and all are different; nearly all lists are so."""
-    return (
-        set(map(type, listed)) == {int} and min(listed) > 0 and max(listed) < _INT64 and len(set(listed)) == len(listed)
-    )
+    return set(map(type, npis)) == {int} and min(npis) > 0 and max(npis) < _INT64 and len(set(npis)) == len(npis)
 
 
 _TIN_KEYS = frozenset({"type", "value", "business_name"})
@@ -337,8 +335,8 @@ def _parse_date(text: str) -> tuple[dt.date | None, str | None]:
         (_MDY, (3, 1, 2), "date_form"),
         (_COMPACT, (1, 2, 3), "date_form"),
     ):
-        if found := pattern.match(text):
-            year, month, day = (int(found[group]) for group in order)
+        if match := pattern.match(text):
+            year, month, day = (int(match[group]) for group in order)
             try:
                 return dt.date(year, month, day), repair
             except ValueError:

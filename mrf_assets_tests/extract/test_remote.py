@@ -71,7 +71,7 @@ def test_rows_and_rejects_are_those_of_one_after_the_other(reader: Reader) -> No
     many = _read(locations, FakeOpener(files), reader, max_remote_fetches=16)
 
     assert one.tables == many.tables
-    assert one.tally == many.tally
+    assert one.counts == many.counts
     assert [row["byte_offset"] for row in many.rejects] == sorted(row["byte_offset"] for row in many.rejects)
 
 
@@ -96,7 +96,7 @@ def test_both_readers_give_the_same() -> None:
     )
 
     assert fast.tables == slow.tables
-    assert fast.tally == slow.tally
+    assert fast.counts == slow.counts
 
 
 @_readers

@@ -97,7 +97,7 @@ def test_an_unknown_key_leaves_no_entry_in_the_repairs(read_file: ReadFile) -> N
     got = read_file(_UNKNOWN_EVERYWHERE)
 
     assert {} == got.repairs
-    assert 9 == sum(got.tally.ignored_keys.values())
+    assert 9 == sum(got.counts.ignored_keys.values())
 
 
 _RATES_KEY = b'"negotiated_rates":'
@@ -148,7 +148,7 @@ def test_what_comes_twice_at_the_root_is_counted(
 
 def test_the_last_value_of_a_header_holds(read_file: ReadFile) -> None:
     """As in any other object."""
-    assert "9.9.9" == read_file(_with_twice(_file(), "version", "9.9.9")).tally.header["version"]
+    assert "9.9.9" == read_file(_with_twice(_file(), "version", "9.9.9")).counts.header["version"]
 
 
 # --- provider groups ------------------------------------------------------------------------
@@ -325,7 +325,7 @@ def test_half_a_pair_is_counted_wherever_it_stands(read_file: ReadFile) -> None:
     data = render(_file(version="HALF", x={"HALF": "WHOLE"})).replace(b"HALF", rb"\ud800")
 
     got = read_file(data.replace(b"WHOLE", rb"\ud83d\ude00"))
-    assert ("\ufffd", {"lone_surrogate": 2}) == (got.tally.header["version"], got.repairs)
+    assert ("\ufffd", {"lone_surrogate": 2}) == (got.counts.header["version"], got.repairs)
 
 
 @pytest.mark.parametrize("where", ["item", "root"])

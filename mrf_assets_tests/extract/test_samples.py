@@ -158,7 +158,7 @@ def test_an_example_of_cms_has_its_counts(
     """Items, prices and prices with NPIs, as counted by hand; no value is lost."""
     got = read((samples / name).read_bytes(), reader=READERS[reader], open_url=_NO_REMOTE)
 
-    assert counts == (got.tally.items_read, len(got.rates), _joined(got).total())
+    assert counts == (got.counts.items_read, len(got.rates), _joined(got).total())
     assert {"remote_reference_failed"} >= set(got.reject_reasons)
 
 
@@ -222,12 +222,12 @@ def test_a_real_file_gives_every_price(
     kinds = Counter(price["negotiated_type"] for *_, price in _prices(whole))
     assert (len(whole["in_network"]), kinds.total(), kinds["percentage"]) == counts
     assert counts == (
-        got.tally.items_kept, len(got.rates), sum(row["negotiated_type"] == "percentage" for row in got.rates)
+        got.counts.items_kept, len(got.rates), sum(row["negotiated_type"] == "percentage" for row in got.rates)
     )  # fmt: skip
     assert sorted((price["negotiated_type"], price["negotiated_rate"]) for *_, price in _prices(whole)) == sorted(
         (row["negotiated_type"], row["negotiated_rate"]) for row in got.rates
     )
-    assert ([], 0) == (got.rejects, got.tally.prices_rejected)
+    assert ([], 0) == (got.rejects, got.counts.prices_rejected)
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -254,9 +254,9 @@ def test_deviations_of_a_real_file_are_counted(samples: Path, read: Read, employ
     assert sum(entry == "" for each in lists for entry in each) == got.repairs["empty_entry_in_list"]
     assert sum(price["service_code"] == [] for price in prices) == sum(row["service_codes"] == [] for row in got.rates)
     assert {"negotiated_rates.network_name": sum("network_name" in rate for rate in rates)} == dict(
-        got.tally.ignored_keys
+        got.counts.ignored_keys
     )
-    assert dt.date(2026, 3, 1) == got.tally.header["last_updated_on"]
+    assert dt.date(2026, 3, 1) == got.counts.header["last_updated_on"]
 
 
 def test_the_flattening_of_these_tests_is_right() -> None:

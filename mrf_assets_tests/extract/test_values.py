@@ -31,12 +31,12 @@ class _Converted:
     """What a conversion gave, and all that it counted."""
 
     def __init__(self, convert: Callable[[Values], object]) -> None:
-        tally = ReadCounts()
-        self.value = convert(Values(tally))
-        self.repairs = dict(tally.repairs)
-        self.rejects = tally.rejects
-        self.reasons = [reject[3] for reject in tally.rejects]
-        self.ignored_keys = dict(tally.ignored_keys)
+        counts = ReadCounts()
+        self.value = convert(Values(counts))
+        self.repairs = dict(counts.repairs)
+        self.rejects = counts.rejects
+        self.reasons = [reject[3] for reject in counts.rejects]
+        self.ignored_keys = dict(counts.ignored_keys)
 
     def __repr__(self) -> str:
         return f"{self.value!r} {self.repairs} {self.reasons} {self.ignored_keys}"
@@ -584,14 +584,14 @@ def test_unknown_keys_are_counted_with_their_path() -> None:
 
 def test_distinct_unknown_keys_are_counted_by_name_up_to_a_limit() -> None:
     """A hostile file with a million keys does not fill the memory."""
-    tally = ReadCounts()
+    counts = ReadCounts()
     for number in range(600):
-        tally.ignore(f"k{number}")
-    tally.ignore("k0")
+        counts.ignore(f"k{number}")
+    counts.ignore("k0")
 
-    assert 501 == len(tally.ignored_keys)
-    assert 100 == tally.ignored_keys["(others)"]
-    assert 2 == tally.ignored_keys["k0"]
+    assert 501 == len(counts.ignored_keys)
+    assert 100 == counts.ignored_keys["(others)"]
+    assert 2 == counts.ignored_keys["k0"]
 
 
 def test_a_part_is_absorbed_without_loss() -> None:
@@ -632,7 +632,7 @@ def test_a_part_is_absorbed_without_loss() -> None:
 def test_excerpt(excerpt: str, value: Json) -> None:
     """A reject shows its value as compact JSON of at most 200 characters."""
     assert [excerpt] == [
-        reject[4] for reject in _Converted(lambda values: values.tally.reject(0, "value", "p", "r", value)).rejects
+        reject[4] for reject in _Converted(lambda values: values.counts.reject(0, "value", "p", "r", value)).rejects
     ]
 
 

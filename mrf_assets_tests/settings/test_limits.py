@@ -45,13 +45,13 @@ _codes = pytest.mark.parametrize("codes", [None, _NOTHING], ids=["kept", "passed
 def _read(
     blocks: Iterator[bytes], reader: str, codes: CodeWhitelist | None = None, limits: Limits = _LIMITS
 ) -> ReadCounts:
-    tally = ReadCounts()
+    counts = ReadCounts()
     request = Request(
         url="https://mrf.example/rates.json", file_id="f", codes=codes, open_url=closed_door, limits=limits
     )
-    for _ in _READERS[reader](blocks, request, tally):
+    for _ in _READERS[reader](blocks, request, counts):
         pass
-    return tally
+    return counts
 
 
 def _peak_bytes(act: Callable[[], object]) -> int:
@@ -165,10 +165,10 @@ def test_an_item_with_keys_without_number_is_refused(reader: str) -> None:
 def test_unknown_keys_without_number_are_passed_over(reader: str, codes: CodeWhitelist | None) -> None:
     """At the root nothing is kept of them but a few hundred names."""
     keys = b"".join(b'"a%d":{},' % number for number in range(20_000))
-    tally = _read(iter([b"{" + keys + b'"in_network":[]}']), reader, codes)
+    counts = _read(iter([b"{" + keys + b'"in_network":[]}']), reader, codes)
 
-    assert 20_000 == sum(tally.ignored_keys.values())
-    assert len(tally.ignored_keys) < 1_000
+    assert 20_000 == sum(counts.ignored_keys.values())
+    assert len(counts.ignored_keys) < 1_000
 
 
 # --- nesting --------------------------------------------------------------------------------
@@ -228,8 +228,8 @@ def test_a_huge_rate_is_rejected(digits: bytes, reader: str) -> None:
     data = b'{"in_network":[{"negotiated_rates":[{"negotiated_prices":[{"negotiated_rate":%b}]}]}]}' % digits
     got = read_document(data, reader=_READERS[reader])
 
-    assert 1 == got.tally.prices_read
-    assert 1 == got.tally.prices_rejected + got.tally.rate_rows
+    assert 1 == got.counts.prices_read
+    assert 1 == got.counts.prices_rejected + got.counts.rate_rows
     assert all(len(reject["excerpt"]) <= 200 for reject in got.rejects)
 
 
@@ -372,12 +372,12 @@ def test_the_name_of_a_member_is_never_used(name: str, tmp_path: Path, monkeypat
 # --- sources --------------------------------------------------------------------------------
 
 
-def _plan(kind: str, path: Path, data: bytes, tally: SourceCounts | None = None) -> list[Any]:
+def _plan(kind: str, path: Path, data: bytes, counts: SourceCounts | None = None) -> list[Any]:
     from mrf_assets.fetch import open_url  # noqa: PLC0415 - not all tests open files
 
     path.write_bytes(data)
     options = SourceOptions(limits=_LIMITS)
-    return list(read_source(kind, str(path), open_url, options, tally))
+    return list(read_source(kind, str(path), open_url, options, counts))
 
 
 _FILE = b'{"location":"https://mrf.example/a.json","description":"a"}'
@@ -418,24 +418,24 @@ def test_an_index_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
 
 def test_a_long_text_of_an_index_is_cut_and_counted(tmp_path: Path) -> None:
     """Thousands of plans are held at a time."""
-    tally = SourceCounts()
+    counts = SourceCounts()
     structure = b'{"reporting_plans":[{"plan_name":"%b"}],"in_network_files":[%b]}' % (b"x" * MIB, _FILE)
-    (task,) = _plan("index", tmp_path / "index.json", b'{"reporting_structure":[%b]}' % structure, tally)
+    (task,) = _plan("index", tmp_path / "index.json", b'{"reporting_structure":[%b]}' % structure, counts)
 
     assert "x" * 10_000 == task.plans[0].plan_name
-    assert {"text_cut": 1} == tally.repairs
+    assert {"text_cut": 1} == counts.repairs
 
 
 def test_a_long_location_of_an_index_is_reported(tmp_path: Path) -> None:
     """Patterns over it would take the square of its length."""
-    tally = SourceCounts()
+    counts = SourceCounts()
     long = b'{"location":"https://mrf.example/%b","description":"a"}' % (b"." * MIB)
     structure = b'{"in_network_files":[%b,%b]}' % (long, _FILE)
-    tasks = _plan("index", tmp_path / "index.json", b'{"reporting_structure":[%b]}' % structure, tally)
+    tasks = _plan("index", tmp_path / "index.json", b'{"reporting_structure":[%b]}' % structure, counts)
 
     assert 1 == len(tasks)
-    assert "longer than 8192 characters" in str(tally.problems[0])
-    assert len(str(tally.problems[0])) < 400
+    assert "longer than 8192 characters" in str(counts.problems[0])
+    assert len(str(counts.problems[0])) < 400
 
 
 @pytest.mark.parametrize("kind", ["csv", "urls"])

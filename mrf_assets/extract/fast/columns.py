@@ -118,7 +118,7 @@ class RateRows:
         self._heads: list[Head] = []
         self._sizes: list[int] = []  # of the text of each head
         self._head_bytes = 0
-        self._held: list[RateIds] = []
+        self._parts: list[RateIds] = []
         self._rows = 0
 
     def head_id(self, head: Head, json_bytes: int) -> int:
@@ -131,7 +131,7 @@ class RateRows:
 
     def add(self, rows: RateIds) -> None:
         """Take rows."""
-        self._held.append(rows)
+        self._parts.append(rows)
         self._rows += len(rows.prices)
 
     @property
@@ -161,7 +161,7 @@ class RateRows:
     def _made(self, count: int) -> Iterator[TableBatch]:
         if not count:
             return
-        rows, heads, sizes = joined_rows(self._held), self._heads, self._sizes
+        rows, heads, sizes = joined_rows(self._parts), self._heads, self._sizes
         # A head is written out in each of its rows, however long its text is.
         text_bytes = int(np.array(sizes)[rows.heads[:count]].sum())
         step = max(1, count * MAX_BATCH_BYTES // max(text_bytes, MAX_BATCH_BYTES))
@@ -196,8 +196,8 @@ class RateRows:
 
 def _spread(values: pa.Array[Any], indexes: pa.Int64Array) -> pa.Array[Any]:
     is_empty = values.null_count == len(values)
-    spread: pa.Array[Any] = pa.nulls(len(indexes), values.type) if is_empty else values.take(indexes)
-    return spread
+    column: pa.Array[Any] = pa.nulls(len(indexes), values.type) if is_empty else values.take(indexes)
+    return column
 
 
 class ProviderRows:
@@ -210,7 +210,7 @@ class ProviderRows:
         self._start()
 
     def _start(self) -> None:
-        self._held: list[Groups] = []
+        self._parts: list[Groups] = []
         self._rows = 0
 
     def add_rows(self, rows: Sequence[ProviderRow]) -> Iterator[TableBatch]:
@@ -223,7 +223,7 @@ class ProviderRows:
 
     def add_groups(self, groups: Groups) -> Iterator[TableBatch]:
         """Take groups; yield what became full."""
-        self._held.append(groups)
+        self._parts.append(groups)
         self._rows += len(groups.npis)
         if self._rows >= max(self._batch_rows, _MIN_ROWS):
             yield from self._full()
@@ -239,7 +239,7 @@ class ProviderRows:
         self._start()
 
     def _batch(self) -> pa.RecordBatch:
-        *columns, npi_arrays = zip(*self._held, strict=True)
+        *columns, npi_arrays = zip(*self._parts, strict=True)
         group_ids, networks, is_inline, entry_counts, *of_entries, npi_counts = (
             list(chain.from_iterable(column)) for column in columns
         )
@@ -250,14 +250,14 @@ class ProviderRows:
             "file_id": pa.repeat(pa.scalar(self._file_id), self._rows),
             "npi": pa.array(npis, pa.int64(), mask=npis == 0),
         }
-        shared = (
+        shared_columns = (
             (groups, {"provider_group_id": group_ids, "network_names": networks, "is_inline": is_inline}),
             (entries, dict(zip(("tin_type", "tin_value", "business_name"), of_entries, strict=True))),
         )
-        for owners, values_by_name in shared:
-            taken = pa.array(owners, pa.int64())
+        for owners, values_by_name in shared_columns:
+            indexes = pa.array(owners, pa.int64())
             for name, values in values_by_name.items():
-                columns_of_rows[name] = _spread(pa.array(values, self._schema.field(name).type), taken)
+                columns_of_rows[name] = _spread(pa.array(values, self._schema.field(name).type), indexes)
         arrays = [columns_of_rows[name] for name in self._schema.names]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 

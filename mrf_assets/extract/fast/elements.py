@@ -71,8 +71,8 @@ class Elements(NamedTuple):
 def find_elements(text: bytes, parts: Sequence[ListPart]) -> Elements:
     """Find elements and prices in the joined text of the parts, PADDING behind it."""
     data = np.frombuffer(text, np.uint8)
-    found = Scanner().scan(text)
-    outer, inner, third = (pairs_of_level(found, level) for level in range(3))
+    brackets = Scanner().scan(text)
+    outer, inner, third = (pairs_of_level(brackets, level) for level in range(3))
     starts, stops = outer.starts, outer.stops + 1
     lengths = np.array([len(part.text) for part in parts])
     part_stops = np.cumsum(lengths)
@@ -90,11 +90,11 @@ def find_elements(text: bytes, parts: Sequence[ListPart]) -> Elements:
     parents = np.searchsorted(inner.opens, third.opens) - 1
     is_list = np.zeros(len(inner.opens), np.bool_)
     is_list[lists] = True
-    chosen = np.flatnonzero(is_list[parents]) if len(parents) else parents
-    owners = element_of[parents[chosen]]
-    price_starts, price_stops = third.starts[chosen], third.stops[chosen] + 1
+    indexes = np.flatnonzero(is_list[parents]) if len(parents) else parents
+    owners = element_of[parents[indexes]]
+    price_starts, price_stops = third.starts[indexes], third.stops[indexes] + 1
     is_regular &= np.bincount(owners, minlength=len(starts)) > 0
-    good = (third.kinds[chosen] == _OBJECT) & _stand_in_order(
+    good = (third.kinds[indexes] == _OBJECT) & _stand_in_order(
         data,
         owners=owners,
         starts=price_starts,
@@ -105,12 +105,12 @@ def find_elements(text: bytes, parts: Sequence[ListPart]) -> Elements:
     rate_starts, has_rate = _rates(data, price_starts, price_stops)
     is_regular[owners[~(good & has_rate)]] = False
 
-    chosen = np.flatnonzero(is_regular[owners])
-    rate_starts = rate_starts[chosen]
+    indexes = np.flatnonzero(is_regular[owners])
+    rate_starts = rate_starts[indexes]
     prices = PriceSpans(
-        owners[chosen], price_starts[chosen], price_stops[chosen], rate_starts, plain_numbers(data, rate_starts)
+        owners[indexes], price_starts[indexes], price_stops[indexes], rate_starts, plain_numbers(data, rate_starts)
     )
-    is_shallow = bool(found.levels.max(initial=0) < _DEEPEST)
+    is_shallow = bool(brackets.levels.max(initial=0) < _DEEPEST)
     return Elements(starts, stops, part_of, is_regular, list_starts, list_stops, prices, gaps, is_shallow)
 
 
@@ -122,8 +122,8 @@ def joined(parts: Sequence[ListPart]) -> bytes:
 def is_comma(data: Bytes, starts: Positions, stops: Positions) -> NDArray[np.bool_]:
     """Whether one comma, and no more than white space beside it, stands in each span."""
     commas = skip_space(data, starts)
-    found: NDArray[np.bool_] = (data[commas] == _COMMA) & (skip_space(data, commas + 1) == stops)
-    return found
+    mask: NDArray[np.bool_] = (data[commas] == _COMMA) & (skip_space(data, commas + 1) == stops)
+    return mask
 
 
 def _is_blank(data: Bytes, starts: Positions, stops: Positions) -> NDArray[np.bool_]:
@@ -170,15 +170,15 @@ def _rates(data: Bytes, starts: Positions, stops: Positions) -> tuple[Positions,
 
 def _rate_keys(data: Bytes) -> Positions:
     """Where the key of a rate is spelled, inside of strings too."""
-    found = []
+    runs = []
     tail = len(_RATE_KEY) - _RATE_KEY_TAIL - 1
     for start in range(0, len(data) - tail, _STRIDE):
         stop = min(start + _STRIDE, len(data) - tail)
         candidates = data[start:stop] == ord("_")
         candidates &= data[start + 1 : stop + 1] == _R
         candidates &= data[start + tail : stop + tail] == ord('"')
-        found.append(np.flatnonzero(candidates) + start)
-    places = np.concatenate(found) - _RATE_KEY_TAIL if found else np.empty(0, np.int64)
+        runs.append(np.flatnonzero(candidates) + start)
+    places = np.concatenate(runs) - _RATE_KEY_TAIL if runs else np.empty(0, np.int64)
     return places[begins_with(data, places, _RATE_KEY)]
 
 

@@ -39,10 +39,10 @@ class _Quick(threading.local):
         self.decode = decoder.decode
 
     def _object(self, pairs: list[tuple[str, Json]]) -> Obj:
-        held = Obj(-1)
-        held.update(pairs)
-        self.duplicates += len(pairs) - len(held)
-        return held
+        obj = Obj(-1)
+        obj.update(pairs)
+        self.duplicates += len(pairs) - len(obj)
+        return obj
 
 
 def _refuse(constant: str) -> Json:
@@ -82,29 +82,31 @@ def is_crowded(text: bytes, limits: Limits) -> bool:
     return 4 * (text.count(b",") + CONTAINER_VALUES * (text.count(b"[") + text.count(b"{"))) >= most
 
 
-def located(segments: Sequence[Segment], url: str, tally: ReadCounts, limits: Limits = _BOUNDED) -> Json:
-    """The value that the segments make up, with byte offsets; duplicate keys go to the tally.
+def located(segments: Sequence[Segment], url: str, counts: ReadCounts, limits: Limits = _BOUNDED) -> Json:
+    """The value that the segments make up, with byte offsets; duplicate keys go to the counts.
 
     Raises:
         MalformedJson: With its offset in the file.
         LimitExceeded: It has more values than one element may have.
     """
     cursor = Cursor(located_events(segments, url), url, limits)
-    value = cursor.value(cursor.next(), tally)
+    value = cursor.value(cursor.next(), counts)
     cursor.finish()
     return value
 
 
-def located_members(segments: Sequence[Segment], url: str, tally: ReadCounts) -> list[tuple[str, Json]]:
-    """The members of the object that the segments make up, doubles too; doubles inside of values go to the tally."""
+def located_members(segments: Sequence[Segment], url: str, counts: ReadCounts) -> list[tuple[str, Json]]:
+    """The members of the object that the segments make up, doubles too; doubles inside of values go to the counts."""
     cursor = Cursor(located_events(segments, url), url, _BOUNDED)
     cursor.next()
-    members = [(key, cursor.value(cursor.next(), tally)) for key in cursor.members()]
+    members = [(key, cursor.value(cursor.next(), counts)) for key in cursor.members()]
     cursor.finish()
     return members
 
 
-def located_elements(segments: Sequence[Segment], url: str, tally: ReadCounts, limits: Limits = _BOUNDED) -> list[Json]:
+def located_elements(
+    segments: Sequence[Segment], url: str, counts: ReadCounts, limits: Limits = _BOUNDED
+) -> list[Json]:
     """The elements of the list that the segments make up, with byte offsets.
 
     Raises:
@@ -112,7 +114,7 @@ def located_elements(segments: Sequence[Segment], url: str, tally: ReadCounts, l
         LimitExceeded: One of them has more values than it may have.
     """
     cursor = Cursor(located_events(segments, url), url, limits)
-    elements = [cursor.value(element, tally) for element in cursor.elements(cursor.next())]
+    elements = [cursor.value(element, counts) for element in cursor.elements(cursor.next())]
     cursor.finish()
     return elements
 
@@ -160,8 +162,8 @@ def members(segments: Sequence[Segment], url: str) -> tuple[list[tuple[str, Json
     try:
         pairs, duplicates = _QUICK_MEMBERS.members(text)
     except NotQuiteJsonError:
-        tally = ReadCounts()
-        return located_members(segments, url, tally), tally.repairs["duplicate_key"]
+        counts = ReadCounts()
+        return located_members(segments, url, counts), counts.repairs["duplicate_key"]
     return pairs, duplicates
 
 

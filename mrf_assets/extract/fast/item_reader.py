@@ -42,8 +42,8 @@ _NOTHING = ReadCounts()
 class ItemReader(FileReader):
     """Reads items bracket by bracket, and writes what a file needs once."""
 
-    def __init__(self, stream: BracketStream, request: Request, tally: ReadCounts, *, batch_bytes: int) -> None:
-        super().__init__(Cursor(iter(()), request.url, request.limits), request, tally)
+    def __init__(self, stream: BracketStream, request: Request, counts: ReadCounts, *, batch_bytes: int) -> None:
+        super().__init__(Cursor(iter(()), request.url, request.limits), request, counts)
         self._stream = stream
         self._provider_rows = ProviderRows(request.file_id, request.provider_batch_rows)
         self._set_rows = SetRows(request.file_id, request.rate_batch_rows)
@@ -70,12 +70,12 @@ class ItemReader(FileReader):
     def check_unread(self) -> None:
         """Raise MalformedJson if the text not looked at yet is no beginning of what should stand there."""
         segments = [(0, self._context)]
-        held = self._open_item.segments() if self._open_item else ()
-        kept = self._stream.kept()
-        start = self._stream.end - len(kept)
-        behind = (start, kept[: max(self._stream.sound_end - start, 0)])
+        item_segments = self._open_item.segments() if self._open_item else ()
+        tail = self._stream.kept()
+        start = self._stream.end - len(tail)
+        behind = (start, tail[: max(self._stream.sound_end - start, 0)])
         with suppress(TruncatedFile):
-            for _ in located_events(chain(segments, held, [behind]), self.request.url, is_whole=False):
+            for _ in located_events(chain(segments, item_segments, [behind]), self.request.url, is_whole=False):
                 pass
 
     def _keep(self, offset: int | None, context: bytes) -> None:
@@ -122,12 +122,12 @@ class ItemReader(FileReader):
         self._keep(opening.offset, b'{"":')
         self._position = self._stream.next(opening.level).offset + 1
         text = self._stream.text(opening.offset, self._position)
-        return located([(opening.offset, text)], self.request.url, self.tally, self.request.limits)
+        return located([(opening.offset, text)], self.request.url, self.counts, self.request.limits)
 
     def read_items(self, opening: Bracket) -> Iterator[TableBatch]:
         """Read the list of items that a bracket opens."""
         if not opening.opens_list:
-            self.tally.repair("scalar_for_list")
+            self.counts.repair("scalar_for_list")
             yield from self._read_item(opening)
             return
         position, is_first = opening.offset + 1, True
@@ -156,8 +156,8 @@ class ItemReader(FileReader):
 
     def not_an_item(self, value: object) -> None:
         """Reject what stands in place of an item."""
-        self.tally.items_read += 1
-        self.tally.reject(self.root_offset, "item", "in_network", "not_an_object", value)
+        self.counts.items_read += 1
+        self.counts.reject(self.root_offset, "item", "in_network", "not_an_object", value)
 
     def _run_of_whole(self, opening: Bracket) -> range | None:
         """Usual items of the block at hand, from the one just opened; None if they are too few."""
@@ -171,19 +171,19 @@ class ItemReader(FileReader):
 
     def _read_run(self, run: range) -> Iterator[TableBatch]:
         """Read items that stand in the block at hand, as `_read_item` does one."""
-        items, tally, codes = self.items, self.tally, self.request.codes
+        items, counts, codes = self.items, self.counts, self.request.codes
         text, base = self._stream.at_hand()
         places = zip(*(column[run.start : run.stop] for column in self._whole[:4]), strict=True)
         cuts = [(start - base, first - base, last - base, stop - base) for start, first, last, stop in places]
         heads = plain_heads([text[cut[0] : cut[1]] + text[cut[2] : cut[3]] for cut in cuts])
         rows = [None] * len(cuts) if heads is None else plain_columns(heads)
         for (start, list_start, list_stop, stop), columns in zip(cuts, rows, strict=True):
-            tally.items_read += 1
+            counts.items_read += 1
             if columns is not None and codes is not None and not codes.wants(columns[1], columns[3]):
                 continue
             part = ListPart(base + list_start, text[list_start:list_stop], begins=True, ends=True)
             if columns is not None and not is_crowded(part.text, self.request.limits):
-                tally.items_kept += 1
+                counts.items_kept += 1
                 if items.is_full:
                     yield from items.read()
                 head_bytes = list_start - start + stop - list_stop
@@ -200,7 +200,7 @@ class ItemReader(FileReader):
         self._stream.pass_over(self._position - 1)
 
     def _read_item(self, opening: Bracket) -> Iterator[TableBatch]:
-        self.tally.items_read += 1
+        self.counts.items_read += 1
         with closing(HeldItem(opening.offset, self.request)) as item:
             self._open_item = item
             try:
@@ -268,9 +268,9 @@ class ItemReader(FileReader):
             head = None
         if head is None or any(isinstance(head.get(key), float) for key in ("billing_code", "billing_code_type")):
             head = dict(members(segments, self.request.url)[0])
-        known = Obj(item.offset)
-        known.update(head)
-        return self._known_unwanted(known)
+        head_object = Obj(item.offset)
+        head_object.update(head)
+        return self._known_unwanted(head_object)
 
     def _take_item(self, item: HeldItem, *, is_skipped: bool) -> Iterator[TableBatch]:
         if item.is_crowded:
@@ -297,14 +297,14 @@ class ItemReader(FileReader):
             columns = item_head(head, Values(counts))
         if has_doubles or not head.keys() <= HEAD_KEYS:
             _count_keys(pairs, counts)
-        self.tally.items_kept += 1
-        kept = KeptItem(item.offset, columns, item.head_bytes, counts if counts != _NOTHING else None)
-        yield from self.items.add(kept, item.parts())
+        self.counts.items_kept += 1
+        kept_item = KeptItem(item.offset, columns, item.head_bytes, counts if counts != _NOTHING else None)
+        yield from self.items.add(kept_item, item.parts())
 
     def _by_reference(self, item: HeldItem) -> Iterator[TableBatch]:
         """An unusual item, or one of very many values, goes through the reference reader."""
         yield from self.items.flush()
-        self.tally.items_read -= 1  # it counts by itself
+        self.counts.items_read -= 1  # it counts by itself
         segments: Iterable[Segment] = item.segments()
         self.cursor = Cursor(located_events(segments, self.request.url), self.request.url, self.request.limits)
         yield from self._item(self.cursor.next())
@@ -315,15 +315,15 @@ class ItemReader(FileReader):
 
 def _count_keys(pairs: Iterable[tuple[str, object]], counts: ReadCounts) -> None:
     """Count doubles and unknown keys of an item's head."""
-    seen = set[str]()
+    keys = set[str]()
     for key, _ in pairs:
         if key in HEAD_KEYS:
-            counts.repair("duplicate_key", key in seen)
+            counts.repair("duplicate_key", key in keys)
         elif key == "negotiated_rates":
-            counts.repair("duplicate_section", key in seen)
+            counts.repair("duplicate_section", key in keys)
         else:
             counts.ignore(f"in_network.{key}"[:200])
-        seen.add(key)
+        keys.add(key)
 
 
 def _last_key(text: bytes) -> bytes | None:

@@ -48,20 +48,20 @@ class WholeItems(NamedTuple):
 NO_ITEMS = WholeItems([], [], [], [], [])
 
 
-def find_whole(text: bytes, text_start: int, found: Brackets, level: int) -> WholeItems:
+def find_whole(text: bytes, text_start: int, brackets: Brackets, level: int) -> WholeItems:
     """The items whose brackets of this level are found; the first bracket opens one."""
-    outside = np.flatnonzero(found.levels < level)
-    levels = found.levels[: outside[0]] if len(outside) else found.levels
+    outside = np.flatnonzero(brackets.levels < level)
+    levels = brackets.levels[: outside[0]] if len(outside) else brackets.levels
     outer = np.flatnonzero(levels == level)
     count = len(outer) // 2
     if count < MIN_RUN:
         return NO_ITEMS
     opens, closes = outer[: 2 * count : 2], outer[1 : 2 * count : 2]
     inner = np.flatnonzero(levels[: closes[-1]] == level + 1)
-    data, places = np.frombuffer(text, np.uint8), found.offsets - text_start
+    data, places = np.frombuffer(text, np.uint8), brackets.offsets - text_start
     owners = np.searchsorted(opens, inner[::2]) - 1
     inner_starts = places[inner[::2]]
-    is_rates = (found.kinds[inner[::2]] == _LIST) & follows_key(data, inner_starts, RATES_KEY)
+    is_rates = (brackets.kinds[inner[::2]] == _LIST) & follows_key(data, inner_starts, RATES_KEY)
     is_other = ~is_rates
     for key in _NESTED_KEYS:
         others = np.flatnonzero(is_other)
@@ -71,7 +71,7 @@ def find_whole(text: bytes, text_start: int, found: Brackets, level: int) -> Who
     list_starts, list_stops = starts.copy(), starts.copy()
     list_starts[owners[is_rates]] = inner_starts[is_rates]
     list_stops[owners[is_rates]] = places[inner[1::2]][is_rates]
-    is_usual = found.kinds[opens] == _OBJECT
+    is_usual = brackets.kinds[opens] == _OBJECT
     is_usual &= np.bincount(owners[is_rates], minlength=count) == 1
     is_usual &= np.bincount(owners[is_other], minlength=count) == 0
     is_usual[1:] &= is_comma(data, stops[:-1] + 1, starts[1:])
@@ -92,14 +92,14 @@ def plain_heads(heads: list[bytes]) -> list[dict[str, Any]] | None:
     else:
         quotes = text.count(b'"')
     try:
-        parsed: list[dict[str, Any]] = orjson.loads(b"[%b]" % text)
+        parsed_heads: list[dict[str, Any]] = orjson.loads(b"[%b]" % text)
     except orjson.JSONDecodeError:
         return None
-    codes = [head[key] for key in _CODES for head in parsed if type(head.get(key)) is list]
-    objects = [*parsed, *(entry for entry in chain.from_iterable(codes) if type(entry) is dict)]
+    codes = [head[key] for key in _CODES for head in parsed_heads if type(head.get(key)) is list]
+    objects = [*parsed_heads, *(entry for entry in chain.from_iterable(codes) if type(entry) is dict)]
     texts = list(map(type, chain.from_iterable(map(dict.values, objects)))).count(str)
     # Each key and each text has two quotes, so a key that came twice leaves too many.
-    return parsed if quotes == 2 * (sum(map(len, objects)) + texts) else None
+    return parsed_heads if quotes == 2 * (sum(map(len, objects)) + texts) else None
 
 
 def plain_columns(heads: list[dict[str, Any]]) -> list[Head | None]:

@@ -38,19 +38,19 @@ _PRICES_MARK = secrets.token_hex(8)
 _QUOTED_MARK = f'"{_PRICES_MARK}"'.encode()
 _MAX_NAMES = 100_000
 _QUOTES_OF_KEYS = 4  # of an element with references and prices
-_Known = tuple[int, int]  # id, and where in the spelling something was cut out; plain, so the collector skips it
+_Entry = tuple[int, int]  # id, and where in the spelling something was cut out; plain, so the collector skips it
 
 
 class SpellingMemo(ABC):
     """Ids of spellings, and what each of them counts."""
 
     def __init__(self) -> None:
-        self.tallies: list[ReadCounts | None] = []  # by id; None counts nothing
+        self.counts_by_id: list[ReadCounts | None] = []  # by id; None counts nothing
         self._times = np.zeros(0, np.int64)  # how often each id came
         self._forget()
 
     def _forget(self) -> None:
-        self._known: dict[bytes, _Known] = {}
+        self._entry_by_spelling: dict[bytes, _Entry] = {}
         self._bytes = 0
         # The same once more, for Arrow to look up.
         self._spellings: list[Spans] = []
@@ -64,15 +64,15 @@ class SpellingMemo(ABC):
     def clear(self) -> None:
         """Forget everything, once it is settled: ids are void."""
         assert not len(self._times)
-        self.tallies.clear()
+        self.counts_by_id.clear()
         self._forget()
 
     def ids(self, spans: Spans, cuts: Positions, *, is_shallow: bool) -> Ids:
         """The id of each spelling, or UNKNOWN; `cuts` tells where in each something was cut out."""
         entries = np.full(len(spans), UNKNOWN, np.int64)
         if self._spellings and len(self._entries) <= _MAX_PER_SPAN * len(spans):
-            found = pc.index_in(spans, value_set=pa.chunked_array(self._spellings))
-            entries = found.fill_null(UNKNOWN).to_numpy()
+            indexes = pc.index_in(spans, value_set=pa.chunked_array(self._spellings))
+            entries = indexes.fill_null(UNKNOWN).to_numpy()
         new = np.flatnonzero(entries == UNKNOWN)
         ids = self._entries[entries, 0] if len(self._entries) else entries.copy()
         if len(self._entries):
@@ -83,76 +83,76 @@ class SpellingMemo(ABC):
 
     def _look_up(self, spans: Spans, cuts: Positions, *, is_shallow: bool) -> Ids:
         """Ids of spellings one by one; those that are new are learnt."""
-        found = distinct(spans)
-        first_cuts = cuts[found.firsts]
-        entries = list(map(self._known.get, found.contents))
-        new = [nth for nth, known in enumerate(entries) if known is None]
+        unique_spans = distinct(spans)
+        first_cuts = cuts[unique_spans.firsts]
+        entries = list(map(self._entry_by_spelling.get, unique_spans.contents))
+        new = [nth for nth, entry in enumerate(entries) if entry is None]
         if new:
-            spellings = [found.contents[nth] for nth in new]
-            learnt = self._remember(spellings, first_cuts[new].tolist(), is_shallow=is_shallow)
-            self._known.update(zip(spellings, learnt, strict=True))
+            spellings = [unique_spans.contents[nth] for nth in new]
+            new_entries = self._remember(spellings, first_cuts[new].tolist(), is_shallow=is_shallow)
+            self._entry_by_spelling.update(zip(spellings, new_entries, strict=True))
             self._bytes += 2 * sum(map(len, spellings)) + ENTRY_BYTES * len(spellings)
             self._spellings.append(pa.array(spellings, pa.binary()))
-            self._entries = np.concatenate((self._entries, learnt))
-            for nth, known in zip(new, learnt, strict=True):
-                entries[nth] = known
-        known_ids, known_cuts = zip(*(known for known in entries if known is not None), strict=True)
+            self._entries = np.concatenate((self._entries, new_entries))
+            for nth, entry in zip(new, new_entries, strict=True):
+                entries[nth] = entry
+        known_ids, known_cuts = zip(*(entry for entry in entries if entry is not None), strict=True)
         ids = np.where(np.array(known_cuts) == first_cuts, known_ids, UNKNOWN)
-        return np.where(first_cuts[found.ids] == cuts, ids[found.ids], UNKNOWN)
+        return np.where(first_cuts[unique_spans.ids] == cuts, ids[unique_spans.ids], UNKNOWN)
 
     def count(self, ids: Ids) -> None:
         """Note that spellings with these ids came."""
-        times = np.bincount(ids, minlength=len(self.tallies))
+        times = np.bincount(ids, minlength=len(self.counts_by_id))
         times[: len(self._times)] += self._times
         self._times = times
 
-    def settle(self, tally: ReadCounts) -> None:
-        """Add to the tally what the spellings noted since the last call count."""
+    def settle(self, counts: ReadCounts) -> None:
+        """Add to the counts what the spellings noted since the last call count."""
         for spelling in np.flatnonzero(self._times).tolist():
-            if (counted := self.tallies[spelling]) is not None:
-                absorb_times(tally, counted, int(self._times[spelling]))
+            if (spelling_counts := self.counts_by_id[spelling]) is not None:
+                absorb_times(counts, spelling_counts, int(self._times[spelling]))
         self._times = np.zeros(0, np.int64)
 
-    def _remember(self, spellings: Sequence[bytes], cuts: Sequence[int], *, is_shallow: bool) -> list[_Known]:
+    def _remember(self, spellings: Sequence[bytes], cuts: Sequence[int], *, is_shallow: bool) -> list[_Entry]:
         """Take in what was never seen; what it means, one by one."""
         return [
             self._remember_one(spelling, cut, is_shallow=is_shallow)
             for spelling, cut in zip(spellings, cuts, strict=True)
         ]
 
-    def _remember_one(self, spelling: bytes, cut: int, *, is_shallow: bool) -> _Known:
-        tally = ReadCounts()
-        known = (UNKNOWN, cut)
+    def _remember_one(self, spelling: bytes, cut: int, *, is_shallow: bool) -> _Entry:
+        counts = ReadCounts()
+        entry = (UNKNOWN, cut)
         try:
             value, duplicates = quick(self._mended(spelling, cut), shallow=is_shallow)
         except NotQuiteJsonError:
             pass
         else:
-            tally.repair("duplicate_key", duplicates)
-            if isinstance(value, Obj) and self._learn(value, tally):
-                counts = tally.repairs or tally.ignored_keys or tally.provider_groups_read
-                known = (len(self.tallies), cut)
-                self.tallies.append(tally if counts else None)
-        return known
+            counts.repair("duplicate_key", duplicates)
+            if isinstance(value, Obj) and self._learn(value, counts):
+                has_counts = counts.repairs or counts.ignored_keys or counts.provider_groups_read
+                entry = (len(self.counts_by_id), cut)
+                self.counts_by_id.append(counts if has_counts else None)
+        return entry
 
     @abstractmethod
     def _mended(self, spelling: bytes, cut: int) -> bytes:
         """The spelling as JSON again, with a stand-in where something was cut out."""
 
     @abstractmethod
-    def _learn(self, value: Obj, tally: ReadCounts) -> bool:
+    def _learn(self, value: Obj, counts: ReadCounts) -> bool:
         """Take a value in under the next id; False if it has to be looked at where it stands."""
 
 
-def absorb_times(tally: ReadCounts, other: ReadCounts, times: int) -> None:
+def absorb_times(counts: ReadCounts, other: ReadCounts, times: int) -> None:
     """Add the counts of a part that came several times and has no rejects."""
-    tally.prices_read += times * other.prices_read
-    tally.rate_rows += times * other.rate_rows
-    tally.provider_groups_read += times * other.provider_groups_read
+    counts.prices_read += times * other.prices_read
+    counts.rate_rows += times * other.rate_rows
+    counts.provider_groups_read += times * other.provider_groups_read
     for kind, count in other.repairs.items():
-        tally.repair(kind, times * count)
+        counts.repair(kind, times * count)
     for path, count in other.ignored_keys.items():
-        tally.ignore(path, times * count)
+        counts.ignore(path, times * count)
 
 
 class ProviderMemo(SpellingMemo):
@@ -184,17 +184,17 @@ class ProviderMemo(SpellingMemo):
         fresh, self._fresh = self._fresh, []
         return fresh
 
-    def _remember(self, spellings: Sequence[bytes], cuts: Sequence[int], *, is_shallow: bool) -> list[_Known]:
-        learnt = list[_Known]()
+    def _remember(self, spellings: Sequence[bytes], cuts: Sequence[int], *, is_shallow: bool) -> list[_Entry]:
+        entries = list[_Entry]()
         for spelling, cut, element in zip(spellings, cuts, self._plain_references(spellings, cuts), strict=True):
             if element is None:
-                learnt.append(self._remember_one(spelling, cut, is_shallow=is_shallow))
+                entries.append(self._remember_one(spelling, cut, is_shallow=is_shallow))
                 continue
-            learnt.append((len(self._set_ids), cut))
+            entries.append((len(self._set_ids), cut))
             self._fresh.append((len(self._set_ids), element))
-            self.tallies.append(None)
+            self.counts_by_id.append(None)
             self._set_ids.append(element.set_id)
-        return learnt
+        return entries
 
     def _plain_references(self, spellings: Sequence[bytes], cuts: Sequence[int]) -> list[RateElement | None]:
         """What `rate_providers` gives for distinct whole numbers beside the prices and no more; None elsewhere."""
@@ -212,11 +212,11 @@ class ProviderMemo(SpellingMemo):
     def _mended(self, spelling: bytes, cut: int) -> bytes:
         return spelling[:cut] + _QUOTED_MARK + spelling[cut:]
 
-    def _learn(self, value: Obj, tally: ReadCounts) -> bool:
+    def _learn(self, value: Obj, counts: ReadCounts) -> bool:
         if value.get("negotiated_prices") != [_PRICES_MARK]:
             return False
-        element = rate_providers(value, Values(tally))
-        if tally.rejects:
+        element = rate_providers(value, Values(counts))
+        if counts.rejects:
             return False
         self._fresh.append((len(self._set_ids), element))
         self._set_ids.append(element.set_id)

@@ -48,8 +48,8 @@ def plain_lists(text: bytes, starts: Positions, stops: Positions) -> PlainLists:
         content, list_of = content[places], list_of[places]
         # White space inside of a number or its quotes.
         ends_value = (content == _COMMA) | (content == _CLOSE)
-        broken = ~ends_value[1:] & ~ends_value[:-1] & (np.diff(places) > 1)
-        is_plain[list_of[1:][broken]] = False
+        breaks = ~ends_value[1:] & ~ends_value[:-1] & (np.diff(places) > 1)
+        is_plain[list_of[1:][breaks]] = False
     ends = np.flatnonzero((content == _COMMA) | (content == _CLOSE))
     owners = list_of[ends]
     digit_counts = np.diff(ends, prepend=-1) - 1

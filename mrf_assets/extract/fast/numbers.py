@@ -95,19 +95,19 @@ class RateMemo:
     """Spellings of rates, remembered."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, OddRate | None] = {}
+        self._rates: dict[bytes, OddRate | None] = {}
 
     def read(self, text: bytes, start: int) -> tuple[OddRate, int] | None:
         """The rate that begins here, and where it ends; None if it has to be looked at in its price."""
         spelling = _SCALAR.match(text, start)
         if spelling is None:
             return None
-        known = self._known.get(spelling[0], ...)
-        if known is ...:
-            if len(self._known) > _MAX_RATES:
-                self._known.clear()
-            known = self._known[spelling[0]] = _read(spelling[0])
-        return None if known is None else (known, spelling.end())
+        rate = self._rates.get(spelling[0], ...)
+        if rate is ...:
+            if len(self._rates) > _MAX_RATES:
+                self._rates.clear()
+            rate = self._rates[spelling[0]] = _read(spelling[0])
+        return None if rate is None else (rate, spelling.end())
 
 
 def _read(spelling: bytes) -> OddRate | None:

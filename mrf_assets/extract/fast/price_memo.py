@@ -26,7 +26,7 @@ NO_OFFSET = -1
 # Stands for what is cut out; no file can know it.
 _RATE_MARK = secrets.randbits(59) + (1 << 59)
 _RATE_PLACE = 1  # in a PriceRow
-Cleaned = tuple[int, Counter[str] | None]  # id of a value, and the repairs it took
+CleanValue = tuple[int, Counter[str] | None]  # id of a value, and the repairs it took
 
 
 class Interned:
@@ -36,32 +36,32 @@ class Interned:
         self._kind = kind
         self._ids: dict[Any, int] = {None: 0}
         self._values: list[Any] = [None]
-        self._raw: dict[Any, Cleaned] = {}
+        self._raw: dict[Any, CleanValue] = {}
         self._array: pa.Array[Any] | None = None
 
     def id(self, value: Any) -> int:  # noqa: ANN401 - text, date or list
         """The id of a value."""
         key = tuple(value) if isinstance(value, list) else value
-        known = self._ids.get(key)
-        if known is None:
-            known = self._ids[key] = len(self._values)
+        value_id = self._ids.get(key)
+        if value_id is None:
+            value_id = self._ids[key] = len(self._values)
             self._values.append(value)
             self._array = None
-        return known
+        return value_id
 
-    def known(self, raw: object) -> Cleaned | None:
+    def known(self, raw: object) -> CleanValue | None:
         """What is remembered of a value as it came."""
         if isinstance(raw, list):
             return self._raw.get(tuple(raw)) if all(type(each) is str for each in raw) else None
         return self._raw.get(raw) if raw is None or isinstance(raw, str) else None
 
-    def remember(self, raw: object, known: Cleaned) -> None:
+    def remember(self, raw: object, clean_value: CleanValue) -> None:
         """Remember a value as it came, if it is text or texts: 1, true and 1.0 are equal, and not the same."""
         if isinstance(raw, list):
             if all(type(each) is str for each in raw):
-                self._raw[tuple(raw)] = known
+                self._raw[tuple(raw)] = clean_value
         elif raw is None or isinstance(raw, str):
-            self._raw[raw] = known
+            self._raw[raw] = clean_value
 
     def array(self) -> pa.Array[Any]:
         """The values by id."""
@@ -101,12 +101,12 @@ class PriceMemo(SpellingMemo):
     def id_of_row(self, row: PriceRow) -> int:
         """The id of a price that was read elsewhere; it counts nothing."""
         key = self._interned(row)
-        known = self._row_ids.get(key)
-        if known is None:
-            known = self._row_ids[key] = self._add(key)
-            self.tallies.append(None)
+        row_id = self._row_ids.get(key)
+        if row_id is None:
+            row_id = self._row_ids[key] = self._add(key)
+            self.counts_by_id.append(None)
             self._bytes += ENTRY_BYTES
-        return known
+        return row_id
 
     def _interned(self, row: PriceRow) -> tuple[int, ...]:
         values = (*row[:_RATE_PLACE], *row[_RATE_PLACE + 1 :])
@@ -119,46 +119,46 @@ class PriceMemo(SpellingMemo):
     def _mended(self, spelling: bytes, cut: int) -> bytes:
         return b"%b%d%b" % (spelling[:cut], _RATE_MARK, spelling[cut:])
 
-    def _learn(self, value: Obj, tally: ReadCounts) -> bool:
+    def _learn(self, value: Obj, counts: ReadCounts) -> bool:
         if value.get("negotiated_rate") != _RATE_MARK:
             return False
-        key = self._read_quickly(value, tally)
+        key = self._read_quickly(value, counts)
         if key is None:
-            row = price_row(value, Values(tally), NO_OFFSET)
+            row = price_row(value, Values(counts), NO_OFFSET)
             if row is None:
                 return False
             key = self._interned(row)
-        if tally.rejects:
-            self.rejects[len(self._rows)] = [reject[1:] for reject in tally.rejects]
-            tally.rejects.clear()
+        if counts.rejects:
+            self.rejects[len(self._rows)] = [reject[1:] for reject in counts.rejects]
+            counts.rejects.clear()
         self._add(key)
         return True
 
-    def _read_quickly(self, value: Obj, tally: ReadCounts) -> tuple[int, ...] | None:
+    def _read_quickly(self, value: Obj, counts: ReadCounts) -> tuple[int, ...] | None:
         """What `price_row` and `_interned` give, where each value came before in its column."""
         if not value.keys() <= PRICE_KEYS:
             return None
         key, repairs = [], list[Counter[str]]()
         for name, column in zip(PRICE_NAMES, self.columns, strict=True):
             raw = value.get(name)
-            known = column.known(raw) or self._read_value(name, column, raw)
-            if known is None:
+            clean_value = column.known(raw) or self._read_value(name, column, raw)
+            if clean_value is None:
                 return None
-            key.append(known[0])
-            if known[1]:
-                repairs.append(known[1])
+            key.append(clean_value[0])
+            if clean_value[1]:
+                repairs.append(clean_value[1])
         for each in repairs:
-            tally.repairs.update(each)
+            counts.repairs.update(each)
         return tuple(key)
 
-    def _read_value(self, name: str, column: Interned, raw: object) -> Cleaned | None:
+    def _read_value(self, name: str, column: Interned, raw: object) -> CleanValue | None:
         """One value, cleaned; None if it is rejected."""
-        tally = self._spare
-        value = price_value(name, raw, Values(tally), NO_OFFSET)
-        if tally.rejects or tally.repairs:
+        counts = self._spare
+        value = price_value(name, raw, Values(counts), NO_OFFSET)
+        if counts.rejects or counts.repairs:
             self._spare = ReadCounts()
-        if tally.rejects:
+        if counts.rejects:
             return None
-        known = column.id(value), tally.repairs or None
-        column.remember(raw, known)
-        return known
+        clean_value = column.id(value), counts.repairs or None
+        column.remember(raw, clean_value)
+        return clean_value

@@ -62,19 +62,27 @@ def read_plain(references: Sequence[Any], lists: PlainLists) -> Plain | None:
         )
         if not is_plain:
             return None
-        chosen, cleaned = _numbers_of(chain.from_iterable(npi_lists)), _cleaned_tins(kinds, values)
+        indexes, clean_tins = _numbers_of(chain.from_iterable(npi_lists)), _cleaned_tins(kinds, values)
     except (TypeError, KeyError, AttributeError, ValueError):  # another shape
         return None
     entry_counts = list(map(len, entry_lists))
     owners = np.repeat(np.arange(len(references)), entry_counts).tolist()
-    distinct_tins = set(zip(owners, kinds, cleaned, strict=True))
+    distinct_tins = set(zip(owners, kinds, clean_tins, strict=True))
     # Equal TINs may share NPIs, which are then written once.
-    if len(chosen) != len(entries) or _has_odd(cleaned) or len(distinct_tins) < len(cleaned):
+    if len(indexes) != len(entries) or _has_odd(clean_tins) or len(distinct_tins) < len(clean_tins):
         return None
     counts = ReadCounts()
-    npi_counts, npis = taken_lists(lists, chosen, counts)
+    npi_counts, npis = taken_lists(lists, indexes, counts)
     groups = Groups(
-        list(map(str, numbers)), networks, [False] * len(numbers), entry_counts, kinds, cleaned, names, npi_counts, npis
+        list(map(str, numbers)),
+        networks,
+        [False] * len(numbers),
+        entry_counts,
+        kinds,
+        clean_tins,
+        names,
+        npi_counts,
+        npis,
     )
     keys = sum(map(len, chain(references, entries, tins)))
     texts = 3 * len(entries) + len(names) - names.count(None) + len(words)  # list, type and value of each entry
@@ -118,9 +126,9 @@ def _numbers_of(marks: Iterable[str]) -> list[int]:
     return list(map(int, numbers))
 
 
-def taken_lists(lists: PlainLists, chosen: Sequence[int], counts: ReadCounts) -> tuple[list[int], NDArray[np.int64]]:
+def taken_lists(lists: PlainLists, indexes: Sequence[int], counts: ReadCounts) -> tuple[list[int], NDArray[np.int64]]:
     """How many NPIs each of the chosen lists has, and all of them; what they took in repairs is counted."""
-    at = np.array(chosen)
+    at = np.array(indexes)
     starts, stops = lists.borders[at], lists.borders[at + 1]
     counts.repair("npi_from_text", int(lists.texts[at].sum()))
     counts.repair("npi_zero_as_null", int(lists.zeros[at].sum()))

@@ -31,20 +31,20 @@ _BEFORE = {True: b"[", False: b"[0 "}  # makes a list of a piece, its first one 
 _NPI_LEVEL = 3  # reference, provider_groups, group, npi
 _FEW = 32  # references that are tried together where not all of a piece are usual
 
-_Counted = tuple[Groups, ReadCounts | None]  # None counts nothing
+_CountedGroups = tuple[Groups, ReadCounts | None]  # None counts nothing
 
 
 class ReferenceReader:
     """Reads pieces of the section, cut behind elements."""
 
     def __init__(self, file: FileReader, rows: ProviderRows) -> None:
-        self._file, self._tally, self._url, self._rows = file, file.tally, file.request.url, rows
+        self._file, self._counts, self._url, self._rows = file, file.counts, file.request.url, rows
         self._limits = file.request.limits
 
     def not_a_reference(self, value: object) -> None:
         """Reject what is no object."""
-        self._tally.provider_groups_read += 1
-        self._tally.reject(self._file.root_offset, "provider_group", "provider_references", "not_an_object", value)
+        self._counts.provider_groups_read += 1
+        self._counts.reject(self._file.root_offset, "provider_group", "provider_references", "not_an_object", value)
 
     def read(self, offset: int, text: bytes, *, is_first: bool) -> Iterator[TableBatch]:
         """Read a piece of the list; `offset` is its place in the file."""
@@ -52,12 +52,12 @@ class ReferenceReader:
         if is_crowded(text, self._limits):
             yield from self._read_all(offset, text, is_first=is_first)
             return
-        found = Scanner().scan(text + PADDING)
-        lists, reduced = _cut_lists(text, found)
-        elements = pairs_of_level(found, 0)
+        brackets = Scanner().scan(text + PADDING)
+        lists, outline = _cut_lists(text, brackets)
+        elements = pairs_of_level(brackets, 0)
         runs = None
-        if found.levels.max(initial=0) < _DEEPEST:
-            runs = _read_usual(before + reduced + b"]", lists, skipped=0 if is_first else 1)
+        if brackets.levels.max(initial=0) < _DEEPEST:
+            runs = _read_usual(before + outline + b"]", lists, first=0 if is_first else 1)
         if runs is None or sum(1 if run is None else len(run[0].group_ids) for run in runs) != len(elements.starts):
             yield from self._read_all(offset, text, is_first=is_first)
             return
@@ -76,13 +76,13 @@ class ReferenceReader:
                 yield from self._write(*run)
 
     def _located(self, offset: int, text: bytes, start: int, stop: int) -> Json:
-        (value,) = located_elements([(offset + start - 1, b"[" + text[start:stop] + b"]")], self._url, self._tally)
+        (value,) = located_elements([(offset + start - 1, b"[" + text[start:stop] + b"]")], self._url, self._counts)
         return value
 
     def _read_all(self, offset: int, text: bytes, *, is_first: bool) -> Iterator[TableBatch]:
         before = _BEFORE[is_first]
         segments = [(offset - len(before), before), (offset, text), (offset + len(text), b"]")]
-        values = located_elements(segments, self._url, self._tally, self._limits)
+        values = located_elements(segments, self._url, self._counts, self._limits)
         values = values if is_first else values[1:]
         self._file.expect_remote(values)
         for value in values:
@@ -90,15 +90,15 @@ class ReferenceReader:
 
     def _write_value(self, value: Json) -> Iterator[TableBatch]:
         if isinstance(value, Obj):
-            self._tally.provider_groups_read += 1
+            self._counts.provider_groups_read += 1
             yield from self._file.write_reference(value)
         else:
             self.not_a_reference(value)
 
     def _write(self, groups: Groups, counts: ReadCounts | None) -> Iterator[TableBatch]:
-        self._tally.provider_groups_read += len(groups.group_ids)
+        self._counts.provider_groups_read += len(groups.group_ids)
         if counts is not None:
-            self._tally.absorb(counts)
+            self._counts.absorb(counts)
         is_new = list(map(self._file.is_new_group, groups.group_ids, _contents(groups)))
         yield from self._rows.add_groups(groups if all(is_new) else _chosen(groups, is_new))
 
@@ -129,26 +129,26 @@ def _chosen(groups: Groups, is_chosen: Sequence[bool]) -> Groups:
     )
 
 
-def _cut_lists(text: bytes, found: Brackets) -> tuple[PlainLists, bytes]:
+def _cut_lists(text: bytes, brackets: Brackets) -> tuple[PlainLists, bytes]:
     """The plain lists of NPIs, and the text with a mark and a number in place of each."""
     data = np.frombuffer(text + PADDING, np.uint8)
-    pairs = pairs_of_level(found, _NPI_LEVEL)
-    chosen = np.flatnonzero((pairs.kinds == _LIST) & follows_key(data, pairs.starts, b'"npi"'))
-    starts, stops = pairs.starts[chosen] + 1, pairs.stops[chosen]
+    pairs = pairs_of_level(brackets, _NPI_LEVEL)
+    indexes = np.flatnonzero((pairs.kinds == _LIST) & follows_key(data, pairs.starts, b'"npi"'))
+    starts, stops = pairs.starts[indexes] + 1, pairs.stops[indexes]
     lists = plain_lists(text, starts, stops)
     plain = np.flatnonzero(lists.is_plain)
     cuts = starts[plain].tolist(), [0, *stops[plain].tolist()]
     between = [text[stop:start] for start, stop in zip(*cuts, strict=False)]
     marks = [f'"{LIST_MARK}{nth}"'.encode() for nth in plain.tolist()]
-    reduced = [*chain.from_iterable(zip(between, marks, strict=True)), text[cuts[1][-1] :]]
-    return lists, b"".join(reduced)
+    pieces = [*chain.from_iterable(zip(between, marks, strict=True)), text[cuts[1][-1] :]]
+    return lists, b"".join(pieces)
 
 
-def _read_usual(text: bytes, lists: PlainLists, *, skipped: int) -> list[_Counted | None] | None:
+def _read_usual(text: bytes, lists: PlainLists, *, first: int) -> list[_CountedGroups | None] | None:
     """The references of a list in runs, None for each of another shape than usual; None if `json` cannot tell them."""
     if b"\\" not in text:
         try:
-            return _read_at_once(orjson.loads(text)[skipped:], text.count(b'"'), lists)
+            return _read_at_once(orjson.loads(text)[first:], text.count(b'"'), lists)
         except (orjson.JSONDecodeError, NotQuiteJsonError):
             pass
     try:
@@ -157,11 +157,11 @@ def _read_usual(text: bytes, lists: PlainLists, *, skipped: int) -> list[_Counte
         return None
     if duplicates or not isinstance(values, list):
         return None
-    return [_read_reference(value, lists) if isinstance(value, Obj) else None for value in values[skipped:]]
+    return [_read_reference(value, lists) if isinstance(value, Obj) else None for value in values[first:]]
 
 
-def _read_at_once(values: list[Any], quotes: int, lists: PlainLists) -> list[_Counted | None]:
-    runs, read_quotes = list[_Counted | None](), 0
+def _read_at_once(values: list[Any], quotes: int, lists: PlainLists) -> list[_CountedGroups | None]:
+    runs, read_quotes = list[_CountedGroups | None](), 0
     for run in _runs(values, lists):
         if isinstance(run, Plain):
             runs.append((run.groups, run.counts))
@@ -205,14 +205,14 @@ def _with_objects(value: object) -> tuple[Json, int]:
         return [each for each, _ in pairs], sum(quotes for _, quotes in pairs)
     if not isinstance(value, dict):
         return value, 0
-    held, quotes = Obj(-1), 2 * len(value)
+    obj, quotes = Obj(-1), 2 * len(value)
     for key, each in value.items():
-        held[key], more_quotes = _with_objects(each)
+        obj[key], more_quotes = _with_objects(each)
         quotes += more_quotes
-    return held, quotes
+    return obj, quotes
 
 
-def _read_reference(reference: Obj, lists: PlainLists) -> _Counted | None:
+def _read_reference(reference: Obj, lists: PlainLists) -> _CountedGroups | None:
     """A reference of the usual shape; None if it is another."""
     counts = ReadCounts()
     values = Values(counts)
@@ -223,7 +223,7 @@ def _read_reference(reference: Obj, lists: PlainLists) -> _Counted | None:
     networks = values.texts(reference.get("network_name"), "", 0)
     if group_id is None:
         return None
-    tins, chosen = list[tuple[str | None, str | None, str | None]](), list[int]()
+    tins, list_numbers = list[tuple[str | None, str | None, str | None]](), list[int]()
     for entry in entries:
         if not isinstance(entry, Obj) or not entry.keys() <= GROUP_KEYS:
             return None
@@ -233,12 +233,12 @@ def _read_reference(reference: Obj, lists: PlainLists) -> _Counted | None:
         ):
             return None
         tins.append(values.tin(entry.get("tin"), 0))
-        chosen.append(int(npis[0].removeprefix(LIST_MARK)))
+        list_numbers.append(int(npis[0].removeprefix(LIST_MARK)))
     # Equal TINs may share NPIs, which are then written once.
     if counts.rejects or not tins or len({tin[:2] for tin in tins}) < len(tins):
         return None
     kinds, values_of_tins, names = zip(*tins, strict=True)
-    npi_counts, npis_of_all = taken_lists(lists, chosen, counts)
+    npi_counts, npis_of_all = taken_lists(lists, list_numbers, counts)
     return Groups(
         [group_id], [networks], [False], [len(tins)], kinds, values_of_tins, names, npi_counts, npis_of_all
     ), counts

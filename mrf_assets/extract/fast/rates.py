@@ -74,7 +74,7 @@ class ItemBatches:
     """Collects the text of items and turns it into rows, some megabytes at a time."""
 
     def __init__(self, file: FileReader, *, batch_bytes: int) -> None:
-        self._file, self._tally, self._url = file, file.tally, file.request.url
+        self._file, self._counts, self._url = file, file.counts, file.request.url
         self._batch_bytes = batch_bytes
         self._prices, self._providers, self._odd_rates = PriceMemo(), ProviderMemo(), RateMemo()
         self._rows = RateRows(file.request.file_id, file.request.rate_batch_rows, self._prices)
@@ -122,7 +122,7 @@ class ItemBatches:
         yield from self.read()
         yield from self._rows.flush()
         for memo in (self._prices, self._providers):
-            memo.settle(self._tally)
+            memo.settle(self._counts)
 
     def read(self) -> Iterator[TableBatch]:
         """Turn the text that is held into rows; yield what became full."""
@@ -130,13 +130,13 @@ class ItemBatches:
             return
         text = joined(self._parts)
         self._part_starts = list(accumulate((len(part.text) for part in self._parts), initial=0))
-        found = find_elements(text, self._parts)
-        rates = self._read_rates(text, found)
-        regular = self._look_up(text, found, rates)
-        self._count(found, regular, rates)
+        batch = find_elements(text, self._parts)
+        rates = self._read_rates(text, batch)
+        regular = self._look_up(text, batch, rates)
+        self._count(batch, regular, rates)
         slow = _Slow()
-        yield from self._one_by_one(text, found, self._events(found, regular), slow)
-        self._add_rows(found, regular, rates, slow)
+        yield from self._one_by_one(text, batch, self._events(batch, regular), slow)
+        self._add_rows(batch, regular, rates, slow)
         self._start()
         if self._prices.is_full or self._rows.has_many_heads:
             yield from self._rows.settle()
@@ -144,86 +144,86 @@ class ItemBatches:
             yield from self._rows.full()
         for memo in (self._prices, self._providers):
             if memo.is_full:
-                memo.settle(self._tally)
+                memo.settle(self._counts)
                 memo.clear()
 
     # --- regular elements
 
-    def _read_rates(self, text: bytes, found: Elements) -> _Rates:
+    def _read_rates(self, text: bytes, batch: Elements) -> _Rates:
         """All rates; elements with one that is no scalar become irregular."""
-        prices, numbers = found.prices, found.prices.numbers
+        prices, numbers = batch.prices, batch.prices.numbers
         rates = _Rates(numbers.unscaled, numbers.unscaled >> 63, numbers.stops, [])
         for index in np.flatnonzero(~numbers.is_plain).tolist():
-            read = self._odd_rates.read(text, int(prices.rate_starts[index]))
-            if read is None:
-                found.is_regular[prices.elements[index]] = False
+            rate_and_stop = self._odd_rates.read(text, int(prices.rate_starts[index]))
+            if rate_and_stop is None:
+                batch.is_regular[prices.elements[index]] = False
                 continue
-            odd, rates.stops[index] = read
+            odd, rates.stops[index] = rate_and_stop
             rates.low[index], rates.high[index] = odd.low, odd.high
             if odd.counts is not None:
                 rates.counts.append((index, odd.counts))
         return rates
 
-    def _look_up(self, text: bytes, found: Elements, rates: _Rates) -> _Regular:
+    def _look_up(self, text: bytes, batch: Elements, rates: _Rates) -> _Regular:
         """Ids of prices and providers; elements with unknown ones become irregular."""
-        prices, is_regular = found.prices, found.is_regular
-        chosen = np.flatnonzero(is_regular[prices.elements])
-        starts, rate_starts = prices.starts[chosen], prices.rate_starts[chosen]
-        spans = joined_spans(text, (starts, rate_starts, rates.stops[chosen], prices.stops[chosen]))
-        price_ids = self._prices.ids(spans, rate_starts - starts, is_shallow=found.is_shallow)
-        is_regular[prices.elements[chosen[price_ids == UNKNOWN]]] = False
+        prices, is_regular = batch.prices, batch.is_regular
+        indexes = np.flatnonzero(is_regular[prices.elements])
+        starts, rate_starts = prices.starts[indexes], prices.rate_starts[indexes]
+        spans = joined_spans(text, (starts, rate_starts, rates.stops[indexes], prices.stops[indexes]))
+        price_ids = self._prices.ids(spans, rate_starts - starts, is_shallow=batch.is_shallow)
+        is_regular[prices.elements[indexes[price_ids == UNKNOWN]]] = False
 
         elements = np.flatnonzero(is_regular)
-        starts, list_starts = found.starts[elements], found.list_starts[elements]
-        spans = joined_spans(text, (starts, list_starts, found.list_stops[elements], found.stops[elements]))
-        provider_ids = self._providers.ids(spans, list_starts - starts, is_shallow=found.is_shallow)
+        starts, list_starts = batch.starts[elements], batch.list_starts[elements]
+        spans = joined_spans(text, (starts, list_starts, batch.list_stops[elements], batch.stops[elements]))
+        provider_ids = self._providers.ids(spans, list_starts - starts, is_shallow=batch.is_shallow)
         is_regular[elements[provider_ids == UNKNOWN]] = False
 
-        known = np.flatnonzero(provider_ids != UNKNOWN)
-        kept = np.flatnonzero(is_regular[prices.elements[chosen]])
-        return _Regular(elements[known], provider_ids[known], chosen[kept], price_ids[kept])
+        places = np.flatnonzero(provider_ids != UNKNOWN)
+        price_places = np.flatnonzero(is_regular[prices.elements[indexes]])
+        return _Regular(elements[places], provider_ids[places], indexes[price_places], price_ids[price_places])
 
-    def _count(self, found: Elements, regular: _Regular, rates: _Rates) -> None:
-        tally, numbers = self._tally, found.prices.numbers
-        tally.prices_read += len(regular.prices)
-        tally.rate_rows += len(regular.prices)
-        tally.repair("rate_from_text", int(np.count_nonzero((numbers.is_text & numbers.is_plain)[regular.prices])))
-        for index, counts in rates.counts:
-            if found.is_regular[found.prices.elements[index]]:
-                absorb_times(tally, counts, 1)
+    def _count(self, batch: Elements, regular: _Regular, rates: _Rates) -> None:
+        counts, numbers = self._counts, batch.prices.numbers
+        counts.prices_read += len(regular.prices)
+        counts.rate_rows += len(regular.prices)
+        counts.repair("rate_from_text", int(np.count_nonzero((numbers.is_text & numbers.is_plain)[regular.prices])))
+        for index, rate_counts in rates.counts:
+            if batch.is_regular[batch.prices.elements[index]]:
+                absorb_times(counts, rate_counts, 1)
         self._prices.count(regular.price_ids)
         self._providers.count(regular.provider_ids)
 
     # --- what has an order: groups seen for the first time, rejects, irregular elements, ends of items
 
-    def _events(self, found: Elements, regular: _Regular) -> list[tuple[int, int, int, object]]:
+    def _events(self, batch: Elements, regular: _Regular) -> list[tuple[int, int, int, object]]:
         """Element, part, kind and what, in the order of the file."""
-        part_of = found.parts
-        at_elements: list[tuple[int, object]] = [(index, None) for index in np.flatnonzero(~found.is_regular).tolist()]
-        at_elements += self._price_rejects(found, regular)
+        part_of = batch.parts
+        at_elements: list[tuple[int, object]] = [(index, None) for index in np.flatnonzero(~batch.is_regular).tolist()]
+        at_elements += self._price_rejects(batch, regular)
         firsts = np.zeros(len(self._providers.set_ids()[0]), np.int64)
         firsts[regular.provider_ids[::-1]] = regular.elements[::-1]
         at_elements += [(int(firsts[provider_id]), element) for provider_id, element in self._providers.fresh()]
         events = [(index, int(part_of[index]), _ELEMENT, what) for index, what in at_elements]
-        events += [(gap.element, gap.part, _BEHIND if gap.is_last else _BEFORE, gap) for gap in found.gaps]
-        counted = [
+        events += [(gap.element, gap.part, _BEHIND if gap.is_last else _BEFORE, gap) for gap in batch.gaps]
+        item_counts = [
             (nth, item.counts)
             for nth, (item, ends) in enumerate(zip(self._items, self._ends_item, strict=True))
             if ends and item.counts is not None
         ]
-        behind = np.searchsorted(part_of, [nth for nth, _ in counted], "right").tolist()
-        events += [(at, nth, _ITEM_END, counts) for at, (nth, counts) in zip(behind, counted, strict=True)]
+        behind = np.searchsorted(part_of, [nth for nth, _ in item_counts], "right").tolist()
+        events += [(at, nth, _ITEM_END, counts) for at, (nth, counts) in zip(behind, item_counts, strict=True)]
         events.sort(key=lambda event: event[:3])
         return events
 
-    def _price_rejects(self, found: Elements, regular: _Regular) -> list[tuple[int, list[Reject]]]:
+    def _price_rejects(self, batch: Elements, regular: _Regular) -> list[tuple[int, list[Reject]]]:
         """Element and rejects of each regular price whose spelling has some."""
-        rejects, prices = self._prices.rejects, found.prices
+        rejects, prices = self._prices.rejects, batch.prices
         if not rejects:
             return []
         places = np.flatnonzero(np.isin(regular.price_ids, list(rejects)))
         elements = prices.elements[regular.prices[places]]
-        parts = found.parts[elements]
+        parts = batch.parts[elements]
         part_starts = np.array(self._part_starts)
         part_offsets = np.array([part.offset for part in self._parts])
         offsets = part_offsets[parts] + prices.starts[regular.prices[places]] - part_starts[parts]
@@ -235,34 +235,34 @@ class ItemBatches:
         ]
 
     def _one_by_one(
-        self, text: bytes, found: Elements, events: list[tuple[int, int, int, object]], slow: _Slow
+        self, text: bytes, batch: Elements, events: list[tuple[int, int, int, object]], slow: _Slow
     ) -> Iterator[TableBatch]:
         for index, _, _, what in events:
             if isinstance(what, ReadCounts):
-                self._tally.absorb(what)
+                self._counts.absorb(what)
             elif isinstance(what, Gap):
                 self._read_gap(text, what)
             elif isinstance(what, list):
-                self._tally.rejects += what
-                if len(self._tally.rejects) >= _REJECTS_IN_MEMORY:
+                self._counts.rejects += what
+                if len(self._counts.rejects) >= _REJECTS_IN_MEMORY:
                     yield from self._file.hand_over_rejects()
             elif isinstance(what, RateElement):
                 yield from self._file.write_providers(what)
-            elif (read := self._read_alone(text, found, index)) is not None:
-                if len(self._tally.rejects) >= _REJECTS_IN_MEMORY:
+            elif (element := self._read_alone(text, batch, index)) is not None:
+                if len(self._counts.rejects) >= _REJECTS_IN_MEMORY:
                     yield from self._file.hand_over_rejects()
-                yield from self._file.write_providers(read)
-                for price in read.prices:
+                yield from self._file.write_providers(element)
+                for price in element.prices:
                     slow.elements.append(index)
-                    slow.set_ids.append(read.set_id)
+                    slow.set_ids.append(element.set_id)
                     slow.prices.append(self._prices.id_of_row(price))
                     slow.words.append(rate_words(price[1]))
 
-    def _read_alone(self, text: bytes, found: Elements, index: int) -> RateElement | None:
-        start, stop, part = int(found.starts[index]), int(found.stops[index]), int(found.parts[index])
+    def _read_alone(self, text: bytes, batch: Elements, index: int) -> RateElement | None:
+        start, stop, part = int(batch.starts[index]), int(batch.stops[index]), int(batch.parts[index])
         piece = text[start:stop]
         try:
-            value, duplicates = quick(piece, shallow=found.is_shallow)
+            value, duplicates = quick(piece, shallow=batch.is_shallow)
         except NotQuiteJsonError:
             pass
         else:
@@ -271,12 +271,12 @@ class ItemBatches:
                 element = rate_element(value, Values(counts))
                 if not counts.rejects:
                     counts.repair("duplicate_key", duplicates)
-                    self._tally.absorb(counts)
+                    self._counts.absorb(counts)
                     return element
-        value = located([(self._offset(part, start), piece)], self._url, self._tally)
+        value = located([(self._offset(part, start), piece)], self._url, self._counts)
         if isinstance(value, Obj):
-            return rate_element(value, Values(self._tally))
-        self._tally.reject(self._items[part].offset, "rate", "negotiated_rates", "not_an_object", value)
+            return rate_element(value, Values(self._counts))
+        self._counts.reject(self._items[part].offset, "rate", "negotiated_rates", "not_an_object", value)
         return None
 
     def _read_gap(self, text: bytes, gap: Gap) -> None:
@@ -284,7 +284,7 @@ class ItemBatches:
         piece = text[gap.start : gap.stop]
         for value in gap_values(piece, offset, self._url, is_first=gap.is_first, is_last=gap.is_last):
             item = self._items[gap.part]
-            self._tally.reject(item.offset, "rate", "negotiated_rates", "not_an_object", value)
+            self._counts.reject(item.offset, "rate", "negotiated_rates", "not_an_object", value)
 
     def _offset(self, part: int, place: int) -> int:
         """Where a place of the joined text is in the file."""
@@ -292,11 +292,11 @@ class ItemBatches:
 
     # --- rows
 
-    def _add_rows(self, found: Elements, regular: _Regular, rates: _Rates, slow: _Slow) -> None:
-        provider_ids = np.zeros(len(found.starts), np.int64)
+    def _add_rows(self, batch: Elements, regular: _Regular, rates: _Rates, slow: _Slow) -> None:
+        provider_ids = np.zeros(len(batch.starts), np.int64)
         provider_ids[regular.elements] = regular.provider_ids
-        elements = found.prices.elements[regular.prices]
-        heads = self._head_ids(found.parts, np.concatenate((elements, np.array(slow.elements, np.int64))))
+        elements = batch.prices.elements[regular.prices]
+        heads = self._head_ids(batch.parts, np.concatenate((elements, np.array(slow.elements, np.int64))))
         providers = provider_ids[elements]
         set_ids, set_is_null = self._providers.set_ids()
         rows = RateIds(

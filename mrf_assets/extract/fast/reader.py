@@ -31,7 +31,7 @@ _BOM = b"\xef\xbb\xbf"
 def read_fast(
     blocks: Iterable[bytes],
     request: Request,
-    tally: ReadCounts,
+    counts: ReadCounts,
     *,
     least_block_bytes: int = MIN_BLOCK_BYTES,
     batch_bytes: int = BATCH_BYTES,
@@ -43,9 +43,9 @@ def read_fast(
         NotInNetworkFile, LimitExceeded, RemoteReferencesFailed: As `read_reference`.
     """
     stream = BracketStream(
-        mended(blocks, tally.repairs), request.url, limits=request.limits, least_block_bytes=least_block_bytes
+        mended(blocks, counts.repairs), request.url, limits=request.limits, least_block_bytes=least_block_bytes
     )
-    reader = _FastReader(stream, request, tally, batch_bytes=batch_bytes)
+    reader = _FastReader(stream, request, counts, batch_bytes=batch_bytes)
     with reader.reading():
         try:
             yield from reader.read()
@@ -60,8 +60,8 @@ def read_fast(
 class _FastReader(ItemReader):
     """One pass over one file, bracket by bracket."""
 
-    def __init__(self, stream: BracketStream, request: Request, tally: ReadCounts, *, batch_bytes: int) -> None:
-        super().__init__(stream, request, tally, batch_bytes=batch_bytes)
+    def __init__(self, stream: BracketStream, request: Request, counts: ReadCounts, *, batch_bytes: int) -> None:
+        super().__init__(stream, request, counts, batch_bytes=batch_bytes)
         self._references = ReferenceReader(self, self._provider_rows)
 
     def read(self) -> Iterator[TableBatch]:
@@ -73,12 +73,12 @@ class _FastReader(ItemReader):
         before = stream.text(0, root.offset if root else None)
         has_bom = before.startswith(_BOM)
         if root is None or root.opens_list or before.removeprefix(_BOM).strip(WHITE_SPACE):
-            yield from read_reference(chain([stream.text(0)], stream.rest()), self.request, self.tally)
+            yield from read_reference(chain([stream.text(0)], stream.rest()), self.request, self.counts)
             return
         if has_bom:
-            self.tally.repair("byte_order_mark")
+            self.counts.repair("byte_order_mark")
         self.root_offset = root.offset
-        header, seen = Obj(root.offset), set[str]()
+        header, sections = Obj(root.offset), set[str]()
         position, context = root.offset + 1, b"{"
         while True:
             self._keep(position, context)
@@ -86,14 +86,14 @@ class _FastReader(ItemReader):
             pairs = self._members(position, context, bracket)
             nested = None if bracket.closes else pairs.pop()[0]
             for key, value in pairs:
-                self._scalar(key, value, header, seen)
+                self._scalar(key, value, header, sections)
             if nested is None:
                 break
-            yield from self._nested(nested, bracket, header, seen)
+            yield from self._nested(nested, bracket, header, sections)
             position, context = self._position, b'{"":0 '
         stream.finish(bracket.offset + 1)
         yield from self.items.flush()
-        self._finish(header, seen)
+        self._finish(header, sections)
         yield from self.hand_over_rejects()
         for buffer in (self._provider_rows, self._set_rows, self.rates, self.rejects):
             yield from buffer.flush()
@@ -105,17 +105,17 @@ class _FastReader(ItemReader):
         pairs, _ = members([(position - len(context), context + text + behind)], self.request.url)
         return pairs if context == b"{" else pairs[1:]
 
-    def _check_kind(self, key: str, seen: set[str]) -> None:
-        if key in OTHER_KINDS and "in_network" not in seen:
+    def _check_kind(self, key: str, sections: set[str]) -> None:
+        if key in OTHER_KINDS and "in_network" not in sections:
             raise NotInNetworkFile(self.request.url, OTHER_KINDS[key])
 
-    def _scalar(self, key: str, value: object, header: Obj, seen: set[str]) -> None:
-        self._check_kind(key, seen)
+    def _scalar(self, key: str, value: object, header: Obj, sections: set[str]) -> None:
+        self._check_kind(key, sections)
         if key in ("in_network", "provider_references"):
-            self._see_section(key, seen)
+            self._see_section(key, sections)
             if value is None:
                 return
-            self.tally.repair("scalar_for_list")
+            self.counts.repair("scalar_for_list")
             if key == "in_network":
                 self.not_an_item(value)
             else:
@@ -123,28 +123,28 @@ class _FastReader(ItemReader):
         elif key in HEADER_KEYS:
             self._keep_header(key, value, header)
         else:
-            self.tally.ignore(key[:200])
+            self.counts.ignore(key[:200])
 
-    def _nested(self, key: str, opening: Bracket, header: Obj, seen: set[str]) -> Iterator[TableBatch]:
+    def _nested(self, key: str, opening: Bracket, header: Obj, sections: set[str]) -> Iterator[TableBatch]:
         """A list or object of the root; leaves `_position` behind it."""
-        self._check_kind(key, seen)
+        self._check_kind(key, sections)
         if key == "in_network":
-            self._see_section(key, seen)
+            self._see_section(key, sections)
             yield from self.read_items(opening)
             yield from self.items.flush()
         elif key == "provider_references":
-            self._see_section(key, seen)
+            self._see_section(key, sections)
             yield from self._reference_section(opening)
         elif key in HEADER_KEYS:
             self._keep_header(key, self._value(opening), header)
         else:
-            self.tally.ignore(key[:200])
+            self.counts.ignore(key[:200])
             self._ignore(opening)
         yield from self.hand_over_rejects()
 
     def _reference_section(self, opening: Bracket) -> Iterator[TableBatch]:
         if not opening.opens_list:
-            self.tally.repair("scalar_for_list")
+            self.counts.repair("scalar_for_list")
             self._keep(opening.offset, b'{"":[')
             self._position = self._stream.next(opening.level).offset + 1
             text = self._stream.text(opening.offset, self._position)

@@ -40,9 +40,9 @@ NO_BRACKETS = Brackets(np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0,
 class UnmatchedBracketError(ValueError):
     """A bracket closes what is not open; `offset` is its place in the bytes scanned."""
 
-    def __init__(self, offset: int, found: Brackets) -> None:
+    def __init__(self, offset: int, brackets: Brackets) -> None:
         super().__init__(offset)
-        self.offset, self.found = offset, found  # the brackets before it
+        self.offset, self.brackets = offset, brackets  # the brackets before it
 
 
 class Scanner:
@@ -73,8 +73,8 @@ class Scanner:
         is_outside = kinds & 1  # of the candidates | and \\ alone are even
         is_outside &= ~(inside[offsets >> 3] >> (offsets & 7).astype(np.uint8))
         if not is_outside.all():
-            kept = is_outside.view(np.bool_)
-            offsets, kinds = offsets[kept], kinds[kept]
+            is_structural = is_outside.view(np.bool_)
+            offsets, kinds = offsets[is_structural], kinds[is_structural]
         opens = (kinds & OPENS) >> 1
         steps = opens.astype(np.int8)
         steps *= 2
@@ -82,9 +82,9 @@ class Scanner:
         levels = np.cumsum(steps, dtype=np.int32)
         levels += len(self._open)
         levels -= opens
-        found = Brackets(offsets, kinds, levels)
-        self._match(found)
-        return found
+        brackets = Brackets(offsets, kinds, levels)
+        self._match(brackets)
+        return brackets
 
     @staticmethod
     def _look(data: Bytes, quotes: Bytes) -> Positions:
@@ -94,9 +94,9 @@ class Scanner:
             part = data[start : start + _STRIDE]
             bits = np.packbits(part == _QUOTE, bitorder="little")
             quotes[start >> 3 : (start >> 3) + len(bits)] = bits
-            folded = part | 32  # [ \ ] become { | }, which are 123 to 125
-            folded -= 123
-            np.less_equal(folded, 2, out=is_candidate[start : start + _STRIDE])
+            codes = part | 32  # [ \ ] become { | }, which are 123 to 125
+            codes -= 123
+            np.less_equal(codes, 2, out=is_candidate[start : start + _STRIDE])
         return np.flatnonzero(is_candidate)
 
     def _drop_escaped(self, block: bytes, data: Bytes, quotes: Bytes) -> None:
@@ -111,12 +111,12 @@ class Scanner:
         numbers = np.arange(len(slashes))
         first_of_run = np.concatenate(([True], np.diff(slashes) != 1))
         in_run = numbers - np.maximum.accumulate(np.where(first_of_run, numbers, 0))
-        escaped = slashes[in_run & 1 == 0] + 1
-        if escaped[-1] == len(data):
+        escapes = slashes[in_run & 1 == 0] + 1
+        if escapes[-1] == len(data):
             self._escaping = True
-            escaped = escaped[:-1]
-        escaped = escaped[data[escaped] == _QUOTE]
-        np.bitwise_xor.at(quotes, escaped >> 3, np.left_shift(1, escaped & 7).astype(np.uint8))
+            escapes = escapes[:-1]
+        escapes = escapes[data[escapes] == _QUOTE]
+        np.bitwise_xor.at(quotes, escapes >> 3, np.left_shift(1, escapes & 7).astype(np.uint8))
 
     def _inside_strings(self, words: NDArray[np.uint64]) -> Bytes:
         """A bitmap of the bytes inside strings, out of the bitmap of quotes: a prefix sum modulo 2."""
@@ -130,40 +130,40 @@ class Scanner:
         words ^= np.negative(before[:-1].astype(np.uint64))
         return words.view(np.uint8)
 
-    def _match(self, found: Brackets) -> None:
+    def _match(self, brackets: Brackets) -> None:
         """Compare each bracket that closes with the one it closes; what is not closed stays open.
 
         Of one level, brackets open and close in turn: sorted by level, partners are neighbours.
         """
-        kinds = np.concatenate((self._open, found.kinds))
-        levels = np.concatenate((np.arange(len(self._open), dtype=np.int32), found.levels))
+        kinds = np.concatenate((self._open, brackets.kinds))
+        levels = np.concatenate((np.arange(len(self._open), dtype=np.int32), brackets.levels))
         if not len(levels):
             return
         deepest, least = levels.max(), levels.min()
         if least < 0:
-            raise self._unmatched(found)
+            raise self._unmatched(brackets)
         # Bytes are sorted by counting, in a third of the time.
         order = np.argsort(levels.astype(np.uint8) if deepest <= _MAX_OF_A_BYTE else levels, kind="stable")
         kinds, levels = kinds[order], levels[order]
         opens = (kinds & OPENS) != 0
         if not (opens[1:] | (np.diff(kinds) == _FROM_OPEN_TO_CLOSE)).all():
-            raise self._unmatched(found)
+            raise self._unmatched(brackets)
         is_last = np.append(levels[1:] != levels[:-1], True)
         self._open = kinds[is_last & opens]
 
-    def _match_one_by_one(self, found: Brackets) -> Bytes:
+    def _match_one_by_one(self, brackets: Brackets) -> Bytes:
         stack = bytearray(self._open)
-        for index, kind in enumerate(found.kinds.tolist()):
+        for index, kind in enumerate(brackets.kinds.tolist()):
             if kind & OPENS:
                 stack.append(kind)
             elif not stack or stack.pop() + 2 != kind:
-                before = Brackets(found.offsets[:index], found.kinds[:index], found.levels[:index])
-                raise UnmatchedBracketError(int(found.offsets[index]), before)
+                before = Brackets(brackets.offsets[:index], brackets.kinds[:index], brackets.levels[:index])
+                raise UnmatchedBracketError(int(brackets.offsets[index]), before)
         return np.frombuffer(bytes(stack), np.uint8)
 
-    def _unmatched(self, found: Brackets) -> UnmatchedBracketError:
+    def _unmatched(self, brackets: Brackets) -> UnmatchedBracketError:
         try:
-            self._match_one_by_one(found)
+            self._match_one_by_one(brackets)
         except UnmatchedBracketError as error:
             return error
         raise AssertionError("the two ways to match brackets differ")
@@ -187,8 +187,8 @@ class Pairs(NamedTuple):
     kinds: Bytes
 
 
-def pairs_of_level(found: Brackets, level: int) -> Pairs:
+def pairs_of_level(brackets: Brackets, level: int) -> Pairs:
     """The brackets of one level in text that closes all it opens."""
-    pairs = np.flatnonzero(found.levels == level).reshape(-1, 2)
+    pairs = np.flatnonzero(brackets.levels == level).reshape(-1, 2)
     opens = np.ascontiguousarray(pairs[:, 0])
-    return Pairs(opens, found.offsets[opens], found.offsets[pairs[:, 1]], found.kinds[opens])
+    return Pairs(opens, brackets.offsets[opens], brackets.offsets[pairs[:, 1]], brackets.kinds[opens])

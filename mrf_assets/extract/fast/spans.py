@@ -37,10 +37,10 @@ def joined_spans(text: bytes, cuts: Sequence[Positions]) -> Spans:
         borders[nth:-1:width] = cut
     borders[-1] = len(text)
     pieces = pa.Array.from_buffers(pa.binary(), width * rows, [None, buffer_of(borders), pa.py_buffer(text)])
-    taken = pieces.take(pa.array(np.arange(0, width * rows, 2), pa.int64()))
-    _, ends, content = taken.buffers()
+    selection = pieces.take(pa.array(np.arange(0, width * rows, 2), pa.int64()))
+    _, ends, content = selection.buffers()
     assert ends is not None
-    stops = np.frombuffer(memoryview(ends), np.int32, len(taken) + 1)[:: width // 2]
+    stops = np.frombuffer(memoryview(ends), np.int32, len(selection) + 1)[:: width // 2]
     spans: Spans = pa.Array.from_buffers(  # type: ignore[assignment]  # the stubs give no class for the type
         pa.binary(), rows, [None, buffer_of(stops), content]
     )
@@ -62,11 +62,11 @@ def content_of(spans: Spans) -> Bytes:
 
 def distinct(spans: Spans) -> Distinct:
     """Number the distinct spans."""
-    encoded = spans.dictionary_encode()
-    ids = encoded.indices.to_numpy().astype(np.int64)
-    firsts = np.full(len(encoded.dictionary), len(ids), np.int64)
+    encoding = spans.dictionary_encode()
+    ids = encoding.indices.to_numpy().astype(np.int64)
+    firsts = np.full(len(encoding.dictionary), len(ids), np.int64)
     np.minimum.at(firsts, ids, np.arange(len(ids)))
-    contents = [content or b"" for content in encoded.dictionary.to_pylist()]
+    contents = [content or b"" for content in encoding.dictionary.to_pylist()]
     return Distinct(ids, contents, firsts)
 
 
@@ -105,17 +105,17 @@ def skip_space_back(data: Bytes, places: Positions) -> Positions:
 
 def begins_with(data: Bytes, places: Positions, word: bytes) -> NDArray[np.bool_]:
     """Whether the word stands at each place (which may lie outside the data)."""
-    fits = (places >= 0) & (places + max(len(word), _WORD) <= len(data))
-    at = np.where(fits, places, 0)
+    is_match = (places >= 0) & (places + max(len(word), _WORD) <= len(data))
+    at = np.where(is_match, places, 0)
     if len(word) < _WORD or len(data) < _WORD:
         for nth, byte in enumerate(word):
-            fits &= data[np.minimum(at + nth, len(data) - 1)] == byte
-        return fits
+            is_match &= data[np.minimum(at + nth, len(data) - 1)] == byte
+        return is_match
     # Eight bytes at once; the last eight may overlap those before.
     words = np.ndarray(len(data) - _WORD + 1, np.uint64, data, strides=(1,))
     for start in (*range(0, len(word) - _WORD, _WORD), len(word) - _WORD):
-        fits &= words[np.minimum(at + start, len(words) - 1)] == np.frombuffer(word, np.uint64, 1, start)
-    return fits
+        is_match &= words[np.minimum(at + start, len(words) - 1)] == np.frombuffer(word, np.uint64, 1, start)
+    return is_match
 
 
 def follows_key(data: Bytes, places: Positions, key: bytes) -> NDArray[np.bool_]:
@@ -123,6 +123,6 @@ def follows_key(data: Bytes, places: Positions, key: bytes) -> NDArray[np.bool_]
     colons = skip_space_back(data, places - 1)
     ends = skip_space_back(data, colons - 1)
     starts = ends - len(key) + 1
-    follows: NDArray[np.bool_] = (data[colons] == ord(":")) & begins_with(data, starts, key)
-    follows &= data[np.maximum(starts - 1, 0)] != BACKSLASH  # "another \"key" ends like it
-    return follows
+    is_key: NDArray[np.bool_] = (data[colons] == ord(":")) & begins_with(data, starts, key)
+    is_key &= data[np.maximum(starts - 1, 0)] != BACKSLASH  # "another \"key" ends like it
+    return is_key

@@ -52,10 +52,10 @@ class BracketStream:
         self._scanner = Scanner()
         self._kept_from: int | None = 0
         self._text, self._text_start = b"", 0  # bytes at hand, and their offset in the file
-        self._found = NO_BRACKETS  # of the block, with offsets in the file
-        self._by_level: dict[int, Positions] = {}  # indexes in _found
-        self._next = 0  # index in _found
-        self._spent = True
+        self._brackets = NO_BRACKETS  # of the block, with offsets in the file
+        self._by_level: dict[int, Positions] = {}  # indexes in _brackets
+        self._next = 0  # index in _brackets
+        self._is_used_up = True
         self.blocks_read = 0
         self._failure: MrfError | None = None  # of the blocks
         self._malformed: MalformedJson | LimitExceeded | None = None
@@ -110,23 +110,23 @@ class BracketStream:
 
     def step(self, level: int) -> Bracket | None:
         """As `next`, but None where the block ends before; the next call reads on."""
-        if self._spent:
+        if self._is_used_up:
             self._load()
         if level not in self._by_level:
-            self._by_level[level] = np.flatnonzero(self._found.levels <= level)
+            self._by_level[level] = np.flatnonzero(self._brackets.levels <= level)
         indexes = self._by_level[level]
         nth = int(np.searchsorted(indexes, self._next))
         if nth == len(indexes):
-            self._next, self._spent = len(self._found.offsets), True
+            self._next, self._is_used_up = len(self._brackets.offsets), True
             return None
         index = indexes[nth]
         self._next = int(index) + 1
-        return Bracket(*(int(column[index]) for column in self._found))
+        return Bracket(*(int(column[index]) for column in self._brackets))
 
     def ahead(self) -> Brackets:
         """The bracket that came last, and those of its block behind it."""
         first = self._next - 1
-        offsets, kinds, levels = self._found
+        offsets, kinds, levels = self._brackets
         return Brackets(offsets[first:], kinds[first:], levels[first:])
 
     def at_hand(self) -> tuple[bytes, int]:
@@ -135,12 +135,12 @@ class BracketStream:
 
     def pass_over(self, offset: int) -> None:
         """Go on behind the bracket at this offset, which is in the block at hand."""
-        self._next = int(np.searchsorted(self._found.offsets, offset, "right"))
+        self._next = int(np.searchsorted(self._brackets.offsets, offset, "right"))
 
     def last_close(self, level: int) -> int:
         """Offset behind the last bracket of the block that closes at this level; -1 if none does."""
-        closes = np.flatnonzero((self._found.levels == level) & ((self._found.kinds & OPENS) == 0))
-        return int(self._found.offsets[closes[-1]]) + 1 if len(closes) else -1
+        closes = np.flatnonzero((self._brackets.levels == level) & ((self._brackets.kinds & OPENS) == 0))
+        return int(self._brackets.offsets[closes[-1]]) + 1 if len(closes) else -1
 
     def _load(self) -> None:
         if self._malformed is not None:
@@ -148,41 +148,41 @@ class BracketStream:
         block = self._read()
         if not block:
             raise TruncatedFile(self._url, self.end, "the JSON")
-        kept = self.kept()
+        kept_text = self.kept()
         block_start = self.end
-        self._text_start = block_start - len(kept)
+        self._text_start = block_start - len(kept_text)
         self._text = b""  # before the next one is made: there may be little room for three
-        self._text = kept + block if kept else block
+        self._text = kept_text + block if kept_text else block
         try:
-            found = self._scanner.scan(block)
+            brackets = self._scanner.scan(block)
         except UnmatchedBracketError as error:
-            found = error.found
+            brackets = error.brackets
             place = block_start + error.offset
             self._malformed = MalformedJson(self._url, place, "a bracket that does not match what is open")
             self._malformed_offset = place
-        found = found._replace(offsets=found.offsets + block_start)
-        self._found = self._bounded(found, len(kept))
+        brackets = brackets._replace(offsets=brackets.offsets + block_start)
+        self._brackets = self._bounded(brackets, len(kept_text))
         self._by_level = {}
-        self._next, self._spent = 0, False
+        self._next, self._is_used_up = 0, False
         self.blocks_read += 1
 
-    def _bounded(self, found: Brackets, kept_bytes: int) -> Brackets:
+    def _bounded(self, brackets: Brackets, kept_bytes: int) -> Brackets:
         """The brackets up to one that is too deep; text that nobody can hold ends here."""
         most_bytes = self._limits.max_element_bytes
         if kept_bytes > most_bytes:
             raise self._limits.too_long(self._url, self.end - len(self._text))
         # A stretch within a block is shorter than what is allowed.
-        first = int(found.offsets[0]) if len(found.offsets) else self.end
+        first = int(brackets.offsets[0]) if len(brackets.offsets) else self.end
         if first - self._bracket_stop > most_bytes:
             raise self._limits.too_long(self._url, self._bracket_stop)
-        if len(found.offsets):
-            self._bracket_stop = int(found.offsets[-1]) + 1
-        if found.levels.max(initial=0) < self._limits.max_nesting_depth:
-            return found
-        cut = int(np.argmax(found.levels >= self._limits.max_nesting_depth))
-        self._malformed_offset = int(found.offsets[cut])
+        if len(brackets.offsets):
+            self._bracket_stop = int(brackets.offsets[-1]) + 1
+        if brackets.levels.max(initial=0) < self._limits.max_nesting_depth:
+            return brackets
+        cut = int(np.argmax(brackets.levels >= self._limits.max_nesting_depth))
+        self._malformed_offset = int(brackets.offsets[cut])
         self._malformed = self._limits.too_deep(self._url, self._malformed_offset)
-        return Brackets(found.offsets[:cut], found.kinds[:cut], found.levels[:cut])
+        return Brackets(brackets.offsets[:cut], brackets.kinds[:cut], brackets.levels[:cut])
 
     def _read(self) -> bytes:
         parts, size = list[bytes](), 0
@@ -208,9 +208,9 @@ class BracketStream:
         """
         text, start = self.text(offset), offset
         while True:
-            stripped = text.lstrip(WHITE_SPACE)
-            if stripped:
-                place = start + len(text) - len(stripped)
+            rest = text.lstrip(WHITE_SPACE)
+            if rest:
+                place = start + len(text) - len(rest)
                 raise MalformedJson(self._url, place, "something stands behind the end of the document")
             start += len(text)
             if start - offset > self._limits.max_element_bytes:

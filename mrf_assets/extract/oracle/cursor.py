@@ -41,7 +41,7 @@ class Cursor:
         while (event := self.next())[1] != "end_array":
             yield event
 
-    def value(self, first: OffsetEvent, tally: ReadCounts, begin: int = -1) -> Json:
+    def value(self, first: OffsetEvent, counts: ReadCounts, begin: int = -1) -> Json:
         """The whole value that `first` begins, or one inside of a value that begins at `begin`."""
         offset, event, scalar = first
         if begin < 0:
@@ -52,14 +52,14 @@ class Cursor:
         if self._values > self._limits.max_element_values:
             raise self._limits.too_many(self._url, begin)
         if event == "start_map":
-            held = Obj(offset)
+            obj = Obj(offset)
             for key in self.members():
-                if key in held:
-                    tally.repair("duplicate_key")
-                held[key] = self.value(self.next(), tally, begin)
-            return held
+                if key in obj:
+                    counts.repair("duplicate_key")
+                obj[key] = self.value(self.next(), counts, begin)
+            return obj
         if event == "start_array":
-            return [self.value(element, tally, begin) for element in self.elements(first)]
+            return [self.value(element, counts, begin) for element in self.elements(first)]
         return scalar
 
     def too_long(self, begin: int) -> LimitExceeded:

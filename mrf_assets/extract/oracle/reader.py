@@ -57,9 +57,9 @@ _BESIDE_KEY_BYTES = 6  # quotes, colon, comma, and brackets of what is passed ov
 class FileReader:
     """One pass over one file."""
 
-    def __init__(self, cursor: Cursor, request: Request, tally: ReadCounts) -> None:
-        self.cursor, self.request, self.tally = cursor, request, tally
-        self.values = Values(tally)
+    def __init__(self, cursor: Cursor, request: Request, counts: ReadCounts) -> None:
+        self.cursor, self.request, self.counts = cursor, request, counts
+        self.values = Values(counts)
         self.providers = RowBuffer(PROVIDERS, request.file_id, request.provider_batch_rows)
         self.sets = RowBuffer(PROVIDER_SETS, request.file_id, request.rate_batch_rows)
         self.rates = RowBuffer(RATES, request.file_id, request.rate_batch_rows)
@@ -87,77 +87,77 @@ class FileReader:
         """Yield the tables of the file."""
         first = self.cursor.next()
         if first[1] == "byte_order_mark":
-            self.tally.repair("byte_order_mark")
+            self.counts.repair("byte_order_mark")
             first = self.cursor.next()
         if first[1] != "start_map":
             raise NotInNetworkFile(
                 self.request.url, "is JSON, but not an object; an in-network file is one JSON object"
             )
         self.root_offset = first[0]
-        header, seen = Obj(first[0]), set[str]()
+        header, sections = Obj(first[0]), set[str]()
         for key in self.cursor.members():
             event = self.cursor.next()
-            if key in OTHER_KINDS and "in_network" not in seen:
+            if key in OTHER_KINDS and "in_network" not in sections:
                 raise NotInNetworkFile(self.request.url, OTHER_KINDS[key])
             if key in ("in_network", "provider_references"):
-                self._see_section(key, seen)
+                self._see_section(key, sections)
                 yield from self._section(self._item if key == "in_network" else self._reference, event)
             elif key in HEADER_KEYS:
-                self._keep_header(key, self.cursor.value(event, self.tally), header)
+                self._keep_header(key, self.cursor.value(event, self.counts), header)
             else:
-                self.tally.ignore(key[:200])
+                self.counts.ignore(key[:200])
                 self.cursor.skip(event)
         self.cursor.finish()
-        self._finish(header, seen)
+        self._finish(header, sections)
         yield from self.hand_over_rejects()
         for buffer in (self.providers, self.sets, self.rates, self.rejects):
             yield from buffer.flush()
 
-    def _see_section(self, key: str, seen: set[str]) -> None:
+    def _see_section(self, key: str, sections: set[str]) -> None:
         """Note a list of the root; one that comes again is read as well."""
-        self.tally.repair("duplicate_section", key in seen)
-        seen.add(key)
+        self.counts.repair("duplicate_section", key in sections)
+        sections.add(key)
 
     def _keep_header(self, key: str, value: Json, header: Obj) -> None:
-        self.tally.repair("duplicate_key", key in header)
+        self.counts.repair("duplicate_key", key in header)
         header[key] = value
 
     def _section(self, one: Callable[[OffsetEvent], Iterator[TableBatch]], first: OffsetEvent) -> Iterator[TableBatch]:
         if first[1] not in ("start_array", "null"):
-            self.tally.repair("scalar_for_list")
+            self.counts.repair("scalar_for_list")
         for element in self.cursor.elements(first):
             yield from one(element)
             yield from self.hand_over_rejects()
         yield from self._write_ahead()
         yield from self.hand_over_rejects()
 
-    def _finish(self, header: Obj, seen: set[str]) -> None:
+    def _finish(self, header: Obj, sections: set[str]) -> None:
         self.remote.check_failures()
-        if "in_network" not in seen:
+        if "in_network" not in sections:
             raise NotInNetworkFile(
                 self.request.url, "has no `in_network`; check that the address is an in-network file"
             )
         for key in _HEADER_TEXTS:
-            self.tally.header[key] = self.values.text(header.get(key), key, header.offset)
-        self.tally.header["plan_id_type"] = self.values.word(
+            self.counts.header[key] = self.values.text(header.get(key), key, header.offset)
+        self.counts.header["plan_id_type"] = self.values.word(
             header.get("plan_id_type"), _PLAN_ID_TYPES, "plan_id_type", header.offset
         )
-        self.tally.header["last_updated_on"] = self.values.date(
+        self.counts.header["last_updated_on"] = self.values.date(
             header.get("last_updated_on"), "last_updated_on", header.offset
         )
 
     def hand_over_rejects(self) -> Iterator[TableBatch]:
-        """Write the rejects that wait in the tally."""
-        for reject in self.tally.rejects:
+        """Write the rejects that wait in the counts."""
+        for reject in self.counts.rejects:
             yield from self.rejects.add(reject)
-        self.tally.rejects.clear()
+        self.counts.rejects.clear()
 
     def _reference(self, first: OffsetEvent) -> Iterator[TableBatch]:
         """Read one reference; it is written when those that are read ahead are enough to fetch side by side."""
-        self.tally.provider_groups_read += 1
-        reference = self.cursor.value(first, self.tally)
-        expected = self.expect_remote([reference])
-        if not expected and not self._ahead:
+        self.counts.provider_groups_read += 1
+        reference = self.cursor.value(first, self.counts)
+        is_remote = self.expect_remote([reference])
+        if not is_remote and not self._ahead:
             yield from self._write_reference(reference)
             return
         self._ahead.append((first[0], reference))
@@ -172,26 +172,26 @@ class FileReader:
         if isinstance(reference, Obj):
             yield from self.write_reference(reference)
         else:
-            self.tally.reject(self.root_offset, "provider_group", "provider_references", "not_an_object", reference)
+            self.counts.reject(self.root_offset, "provider_group", "provider_references", "not_an_object", reference)
 
     def expect_remote(self, references: Iterable[Json]) -> bool:
         """Begin to fetch what these references refer to; true if there is something to wait for."""
-        uncounted = Values(ReadCounts())
+        scratch_values = Values(ReadCounts())
         locations = [
             location
             for reference in references
             if isinstance(reference, Obj) and isinstance(location := reference.get("location"), str) and location
-            if uncounted.group_id(reference.get("provider_group_id")) is not None
+            if scratch_values.group_id(reference.get("provider_group_id")) is not None
         ]
         self.remote.expect(locations)
         return bool(locations)
 
     def write_reference(self, reference: Obj) -> Iterator[TableBatch]:
         """One element of `provider_references`, counted as read already."""
-        found = reference_rows(reference, self.values, self._remote_groups)
-        if found is None:
+        group = reference_rows(reference, self.values, self._remote_groups)
+        if group is None:
             return
-        group_id, rows = found
+        group_id, rows = group
         if self.is_new_group(group_id, group_content(rows)):
             yield from self.write_provider_rows(rows)
 
@@ -203,50 +203,50 @@ class FileReader:
             return True
         others = self._conflicting_contents.setdefault(group_id, set())
         if content == first or content in others:
-            self.tally.repair("duplicate_provider_group")
+            self.counts.repair("duplicate_provider_group")
             return False
-        self.tally.repair("conflicting_provider_group")
+        self.counts.repair("conflicting_provider_group")
         others.add(content)
         return True
 
     def _remote_groups(self, location: str, offset: int) -> list[Json] | None:
-        return self.remote.groups(location, offset, self.tally)
+        return self.remote.groups(location, offset, self.counts)
 
-    def _parse(self, blocks: Iterable[bytes], url: str, offset: int, tally: ReadCounts) -> Json:
+    def _parse(self, blocks: Iterable[bytes], url: str, offset: int, counts: ReadCounts) -> Json:
         """A remote document, which has no offsets in the file: the reference's stand for all."""
         limits = self.request.limits
-        events = events_with_offsets(mended(blocks, tally.repairs), url, limits)
+        events = events_with_offsets(mended(blocks, counts.repairs), url, limits)
         cursor = Cursor(((offset, *event[1:]) for event in events), url, limits)
         first = cursor.next()
-        document = cursor.value(cursor.next() if first[1] == "byte_order_mark" else first, tally)
+        document = cursor.value(cursor.next() if first[1] == "byte_order_mark" else first, counts)
         cursor.finish()  # a truncated group is no group
         return document
 
     def _item(self, first: OffsetEvent) -> Iterator[TableBatch]:
-        self.tally.items_read += 1
+        self.counts.items_read += 1
         if first[1] != "start_map":
-            value = self.cursor.value(first, self.tally)
-            self.tally.reject(self.root_offset, "item", "in_network", "not_an_object", value)
+            value = self.cursor.value(first, self.counts)
+            self.counts.reject(self.root_offset, "item", "in_network", "not_an_object", value)
             return
         # An item that turns out not to be wanted leaves no trace, so it is counted apart.
-        counted = ReadCounts()
-        values, head = Values(counted), Obj(first[0])
-        with closing(Waiting[RateElement](self.request)) as held, closing(Waiting[Reject](self.request)) as rejects:
-            is_skipped = self._item_members(head, values, held, rejects)
+        item_counts = ReadCounts()
+        values, head = Values(item_counts), Obj(first[0])
+        with closing(Waiting[RateElement](self.request)) as rates, closing(Waiting[Reject](self.request)) as rejects:
+            is_skipped = self._item_members(head, values, rates, rejects)
             if not self._wanted(head):
                 return
             if is_skipped:
                 self._reject_second_code(head)
                 return
-            self.tally.items_kept += 1
+            self.counts.items_kept += 1
             columns = item_head(head, values)
             yield from self.hand_over_rejects()
             for reject in rejects:
                 yield from self.rejects.add(reject)
-            self.tally.absorb(counted)
-            yield from self._write_item(columns, held)
+            self.counts.absorb(item_counts)
+            yield from self._write_item(columns, rates)
 
-    def _item_members(self, head: Obj, values: Values, held: Waiting[RateElement], rejects: Waiting[Reject]) -> bool:
+    def _item_members(self, head: Obj, values: Values, rates: Waiting[RateElement], rejects: Waiting[Reject]) -> bool:
         """Fill the head and hold the rates; true if rates were passed over, as the code is not wanted."""
         is_skipped, has_rates, beside = False, False, 0  # bytes beside rates, about
         for key in self.cursor.members():
@@ -255,34 +255,34 @@ class FileReader:
             if beside > self.request.limits.max_element_bytes:
                 raise self.cursor.too_long(head.offset)
             if key == "negotiated_rates":
-                values.tally.repair("duplicate_section", has_rates)
+                values.counts.repair("duplicate_section", has_rates)
                 has_rates = True
             if key == "negotiated_rates" and self._known_unwanted(head):
                 self.cursor.skip(event)
                 is_skipped = True
             elif key == "negotiated_rates":
                 if event[1] not in ("start_array", "null"):
-                    values.tally.repair("scalar_for_list")
+                    values.counts.repair("scalar_for_list")
                 for element in self.cursor.elements(event):
-                    self._hold(element, values, head.offset, held)
-                    rejects.take(values.tally.rejects)
+                    self._hold(element, values, head.offset, rates)
+                    rejects.take(values.counts.rejects)
             elif key in HEAD_KEYS:
                 if key in head:
-                    values.tally.repair("duplicate_key")
-                head[key] = self.cursor.value(event, values.tally)
+                    values.counts.repair("duplicate_key")
+                head[key] = self.cursor.value(event, values.counts)
                 beside += self.cursor.offset - event[0]
             else:
-                values.tally.ignore(f"in_network.{key}"[:200])
+                values.counts.ignore(f"in_network.{key}"[:200])
                 self.cursor.skip(event)
         return is_skipped
 
-    def _hold(self, first: OffsetEvent, values: Values, item_offset: int, held: Waiting[RateElement]) -> None:
-        rate = self.cursor.value(first, values.tally)
+    def _hold(self, first: OffsetEvent, values: Values, item_offset: int, rates: Waiting[RateElement]) -> None:
+        rate = self.cursor.value(first, values.counts)
         if isinstance(rate, Obj):
-            read = rate_element(rate, values)
-            held.add(read, len(read.prices) + len(read.inline) + len(read.group_ids) + 1)
+            element = rate_element(rate, values)
+            rates.add(element, len(element.prices) + len(element.inline) + len(element.group_ids) + 1)
         else:
-            values.tally.reject(item_offset, "rate", "negotiated_rates", "not_an_object", rate)
+            values.counts.reject(item_offset, "rate", "negotiated_rates", "not_an_object", rate)
 
     def _known_unwanted(self, head: Obj) -> bool:
         return {"billing_code", "billing_code_type"} <= head.keys() and not self._wanted(head)
@@ -290,17 +290,17 @@ class FileReader:
     def _wanted(self, head: Obj) -> bool:
         if self.request.codes is None:
             return True
-        uncounted = Values(ReadCounts())
-        kind = code_type(head, "", uncounted)
-        return self.request.codes.wants(kind, uncounted.code(head.get("billing_code"), kind, "", 0))
+        scratch_values = Values(ReadCounts())
+        kind = code_type(head, "", scratch_values)
+        return self.request.codes.wants(kind, scratch_values.code(head.get("billing_code"), kind, "", 0))
 
     def _reject_second_code(self, head: Obj) -> None:
         """The first code was not wanted, and the rates are gone; the second one is."""
         path = "in_network.billing_code"
-        self.tally.reject(head.offset, "item", path, "code_given_twice", head.get("billing_code"))
+        self.counts.reject(head.offset, "item", path, "code_given_twice", head.get("billing_code"))
 
-    def _write_item(self, head: tuple[Any, ...], held: Iterable[RateElement]) -> Iterator[TableBatch]:
-        for element in held:
+    def _write_item(self, head: tuple[Any, ...], rates: Iterable[RateElement]) -> Iterator[TableBatch]:
+        for element in rates:
             yield from self.write_providers(element)
             for price in element.prices:
                 yield from self.rates.add((element.set_id, *head, *price))
@@ -323,7 +323,7 @@ class FileReader:
                 continue
             if (group_id, name) not in self._second_names:
                 self._second_names.add((group_id, name))
-                self.tally.repair("second_business_name")
+                self.counts.repair("second_business_name")
         return new
 
     def write_provider_rows(self, rows: Iterable[ProviderRow]) -> Iterator[TableBatch]:
@@ -337,7 +337,7 @@ class FileReader:
             yield from self.sets.add((set_id, group_id))
 
 
-def read_reference(blocks: Iterable[bytes], request: Request, tally: ReadCounts) -> Iterator[TableBatch]:
+def read_reference(blocks: Iterable[bytes], request: Request, counts: ReadCounts) -> Iterator[TableBatch]:
     """Yield `(table, batch)` of providers, provider_sets, rates and rejects of one in-network file.
 
     Raises:
@@ -346,7 +346,7 @@ def read_reference(blocks: Iterable[bytes], request: Request, tally: ReadCounts)
         LimitExceeded: It goes beyond what a setting allows.
         RemoteReferencesFailed: Most of its remote provider references could not be had.
     """
-    events = events_with_offsets(mended(blocks, tally.repairs), request.url, request.limits)
-    reader = FileReader(Cursor(events, request.url, request.limits), request, tally)
+    events = events_with_offsets(mended(blocks, counts.repairs), request.url, request.limits)
+    reader = FileReader(Cursor(events, request.url, request.limits), request, counts)
     with reader.reading():
         yield from reader.read()

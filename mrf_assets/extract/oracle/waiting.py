@@ -17,18 +17,18 @@ class Waiting(Generic[_T]):
 
     def __init__(self, request: Request) -> None:
         self._most, self._dir = request.item_rows_in_memory, request.spool_dir
-        self._held: list[_T] = []
+        self._things: list[_T] = []
         self._rows = 0
         self._spool: Any = None
 
     def add(self, thing: _T, rows: int) -> None:
         """Keep a thing that makes so many rows."""
-        self._held.append(thing)
+        self._things.append(thing)
         self._rows += rows
         if self._rows >= self._most:
             self._spool = self._spool or tempfile.TemporaryFile(dir=self._dir)  # noqa: SIM115 - closed by close()
-            pickle.dump(self._held, self._spool)
-            self._held, self._rows = [], 0
+            pickle.dump(self._things, self._spool)
+            self._things, self._rows = [], 0
 
     def take(self, things: list[_T]) -> None:
         """Move them here, a row each."""
@@ -42,7 +42,7 @@ class Waiting(Generic[_T]):
             self._spool.seek(0)
             while self._spool.tell() < end:
                 yield from pickle.load(self._spool)  # noqa: S301 - written by this process, in an unnamed file
-        yield from self._held
+        yield from self._things
 
     def close(self) -> None:
         """Remove what is on disk."""

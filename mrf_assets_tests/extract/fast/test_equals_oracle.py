@@ -62,15 +62,15 @@ def _outcome(data: bytes, reader: Reader, codes: CodeWhitelist | None, block_byt
         reading: Reading = read_document(data, reader=reader, block_bytes=block_bytes, **options)
     except (MalformedJson, TruncatedFile, NotInNetworkFile, LimitExceeded, RemoteReferencesFailed) as error:
         return (type(error),)
-    tally = reading.tally
+    counts = reading.counts
     return (
         reading.tables,
-        tally.header,
-        dict(tally.repairs),
-        tally.ignored_keys,
-        tally.rejects,
-        (tally.items_read, tally.items_kept, tally.prices_read, tally.rate_rows, tally.prices_rejected),
-        tally.provider_groups_read,
+        counts.header,
+        dict(counts.repairs),
+        counts.ignored_keys,
+        counts.rejects,
+        (counts.items_read, counts.items_kept, counts.prices_read, counts.rate_rows, counts.prices_rejected),
+        counts.provider_groups_read,
         sorted(opener.opened),
     )
 
@@ -361,9 +361,9 @@ def test_the_examples_have_every_shape_that_was_found_in_files() -> None:
             reading = read_document(text)
         except MrfError:
             return
-        repairs.update(reading.tally.repairs)
+        repairs.update(reading.counts.repairs)
         reasons.update(reading.reject_reasons)
-        unknown.update(reading.tally.ignored_keys)
+        unknown.update(reading.counts.ignored_keys)
         orders.add(tuple(json.loads(text.decode("utf-8-sig"))))
         missing.update(name for row in reading.rates for name, value in row.items() if value in (None, []))
 

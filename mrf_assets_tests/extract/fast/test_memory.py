@@ -36,13 +36,15 @@ def _blocks(items: int, rates: object, name_bytes: int) -> Iterator[bytes]:
 def _peak_bytes(items: int, rates: object, name_bytes: int, rate_batch_rows: int = 500) -> int:
     """Of Python's and Arrow's memory together, about."""
     request = Request(url="u", file_id="f", open_url=closed_door, rate_batch_rows=rate_batch_rows)
-    tally, arrow_bytes = ReadCounts(), 0
+    counts, arrow_bytes = ReadCounts(), 0
     tracemalloc.start()
-    for _ in read_fast(_blocks(items, rates, name_bytes), request, tally, batch_bytes=50_000, least_block_bytes=10_000):
+    for _ in read_fast(
+        _blocks(items, rates, name_bytes), request, counts, batch_bytes=50_000, least_block_bytes=10_000
+    ):
         arrow_bytes = max(arrow_bytes, pa.total_allocated_bytes())
     peak = tracemalloc.get_traced_memory()[1] + arrow_bytes
     tracemalloc.stop()
-    assert items == tally.items_kept
+    assert items == counts.items_kept
     return peak
 
 

@@ -43,7 +43,7 @@ def _scanned(text: bytes, sizes: list[int]) -> tuple[list[_Found], int | None]:
         try:
             brackets = scanner.scan(text[start : start + size])
         except UnmatchedBracketError as error:
-            brackets, wrong = error.found, start + error.offset
+            brackets, wrong = error.brackets, start + error.offset
         found += zip(
             (brackets.offsets + start).tolist(), brackets.kinds.tolist(), brackets.levels.tolist(), strict=True
         )

@@ -132,18 +132,18 @@ def test_a_clean_file_gives_clean_rows(read: Read) -> None:
             "additional_information": None,
         }
     ] == got.rates
-    assert ([], {}, {}) == (got.rejects, got.repairs, dict(got.tally.ignored_keys))
+    assert ([], {}, {}) == (got.rejects, got.repairs, dict(got.counts.ignored_keys))
 
 
 def test_the_tally_counts_what_was_read(read: Read) -> None:
     """Items, prices and groups, of references and inline."""
     rates = [_rate(_price(), _price()), _rate(_price(), provider_groups=[_group(_NPI), _group(_NPI_2)])]
 
-    tally = read(_file(_item("99213", *rates), _item("J1100"))).tally
+    counts = read(_file(_item("99213", *rates), _item("J1100"))).counts
 
-    assert (2, 2) == (tally.items_read, tally.items_kept)
-    assert (4, 4, 0) == (tally.prices_read, tally.rate_rows, tally.prices_rejected)
-    assert 3 == tally.provider_groups_read
+    assert (2, 2) == (counts.items_read, counts.items_kept)
+    assert (4, 4, 0) == (counts.prices_read, counts.rate_rows, counts.prices_rejected)
+    assert 3 == counts.provider_groups_read
 
 
 def test_v2_fields_have_their_columns(read: Read) -> None:
@@ -160,8 +160,8 @@ def test_v2_fields_have_their_columns(read: Read) -> None:
 
     assert [("Made Up LLC", ["North", "South"])] == _of(got.providers, "business_name", "network_names")
     assert [("3", "inpatient", "both")] == _of(got.rates, "severity_of_illness", "setting", "billing_class")
-    assert ("Cardinal", "Made Up Works") == (got.tally.header["issuer_name"], got.tally.header["plan_sponsor_name"])
-    assert ({}, {}) == (got.repairs, dict(got.tally.ignored_keys))
+    assert ("Cardinal", "Made Up Works") == (got.counts.header["issuer_name"], got.counts.header["plan_sponsor_name"])
+    assert ({}, {}) == (got.repairs, dict(got.counts.ignored_keys))
 
 
 @pytest.mark.parametrize("kind", ["negotiated", "derived", "fee schedule", "percentage", "per diem"])
@@ -201,11 +201,11 @@ def test_null_lists_of_codes_are_null(read: Read) -> None:
 
 
 def _comparable(got: Reading) -> tuple[Any, ...]:
-    tally = got.tally
+    counts = got.counts
     rejects = Counter(_of(got.rejects, "dropped", "path", "reason", "excerpt"))
     return (
-        got.providers, got.provider_sets, got.rates, rejects, got.repairs, dict(tally.ignored_keys), tally.header,
-        (tally.items_read, tally.items_kept, tally.prices_read, tally.rate_rows, tally.prices_rejected),
+        got.providers, got.provider_sets, got.rates, rejects, got.repairs, dict(counts.ignored_keys), counts.header,
+        (counts.items_read, counts.items_kept, counts.prices_read, counts.rate_rows, counts.prices_rejected),
     )  # fmt: skip
 
 
@@ -254,7 +254,7 @@ def test_an_empty_in_network_is_an_in_network_file(read: Read) -> None:
     """Schema 1.x allows it; that a file without rates is suspicious is for a check to say."""
     got = read(_file() | {"in_network": []})
 
-    assert (0, []) == (got.tally.items_read, got.rates)
+    assert (0, []) == (got.counts.items_read, got.rates)
 
 
 def test_sections_that_come_twice_are_both_read(read: Read) -> None:
@@ -588,7 +588,7 @@ def test_only_wanted_codes_are_kept(read: Read) -> None:
     got = read(_file(_item("99213"), _item("99214"), _item("99213")), codes=_CPT_99213)
 
     assert ["99213", "99213"] == [row["billing_code"] for row in got.rates]
-    assert (3, 2, 2) == (got.tally.items_read, got.tally.items_kept, got.tally.prices_read)
+    assert (3, 2, 2) == (got.counts.items_read, got.counts.items_kept, got.counts.prices_read)
 
 
 @pytest.mark.parametrize(
@@ -676,7 +676,7 @@ def test_an_unwanted_item_leaves_no_trace(read: Read, *, code_first: bool) -> No
 
     assert _comparable(read(_file(_item())))[:6] == _comparable(got)[:6]
     assert (2, 1, 1, 1) == (
-        got.tally.items_read, got.tally.items_kept, got.tally.prices_read, got.tally.provider_groups_read
+        got.counts.items_read, got.counts.items_kept, got.counts.prices_read, got.counts.provider_groups_read
     )  # fmt: skip
 
 
@@ -686,9 +686,9 @@ def test_the_same_item_wanted_leaves_its_traces(read: Read) -> None:
 
     assert len(got.rejects) == 6
     assert {"in_network.extra", "negotiated_rates.network_name", "negotiated_prices.extra", "bundled_codes.x"} == set(
-        got.tally.ignored_keys
+        got.counts.ignored_keys
     )
-    assert (3, 1, 2) == (got.tally.prices_read, got.tally.rate_rows, got.tally.prices_rejected)
+    assert (3, 1, 2) == (got.counts.prices_read, got.counts.rate_rows, got.counts.prices_rejected)
 
 
 def test_providers_do_not_depend_on_the_whitelist(read: Read) -> None:
@@ -793,7 +793,7 @@ def test_unknown_keys_are_counted_at_every_level(read: Read) -> None:
         "negotiated_prices.p": 1,
         "provider_references.r": 1,
         "provider_groups.g": 1,
-    } == dict(got.tally.ignored_keys)
+    } == dict(got.counts.ignored_keys)
     assert 1 == len(got.rates)
 
 
@@ -832,7 +832,7 @@ def test_header_is_cleaned(read: Read) -> None:
             plan_id_type="EIN", plan_id=123456789, plan_name="", last_updated_on="2022-08-5", version=2,
             plan_market_type="group",
         )
-    ).tally.header  # fmt: skip
+    ).counts.header  # fmt: skip
 
     assert {
         "reporting_entity_name": "Cardinal National Health",
@@ -944,13 +944,13 @@ def test_prices_read_are_rows_and_rejects(read: Read, data: bytes) -> None:
     got = _read_any(read, data)
     assume(not isinstance(got, str))
     assert isinstance(got, Reading)
-    tally = got.tally
+    counts = got.counts
 
-    assert tally.prices_read == tally.rate_rows + tally.prices_rejected
-    assert tally.rate_rows == len(got.rates)
-    assert tally.prices_rejected == Counter(row["dropped"] for row in got.rejects)["price"]
-    assert tally.items_read == tally.items_kept + Counter(row["dropped"] for row in got.rejects)["item"]
-    assert [] == tally.rejects
+    assert counts.prices_read == counts.rate_rows + counts.prices_rejected
+    assert counts.rate_rows == len(got.rates)
+    assert counts.prices_rejected == Counter(row["dropped"] for row in got.rejects)["price"]
+    assert counts.items_read == counts.items_kept + Counter(row["dropped"] for row in got.rejects)["item"]
+    assert [] == counts.rejects
 
 
 @given(_any_file)
@@ -983,7 +983,7 @@ def test_batches_blocks_and_spooling_do_not_matter(read: Read, data: bytes, bloc
         if isinstance(whole, str) or isinstance(got, str):
             assert whole == got
         else:
-            assert (whole.tables, whole.tally) == (got.tables, got.tally)
+            assert (whole.tables, whole.counts) == (got.tables, got.counts)
 
 
 @given(documents(), st.data())
@@ -995,7 +995,7 @@ def test_spelling_does_not_matter(read: Read, file: Document, draw: st.DataObjec
     assert isinstance(one, Reading)
     assert isinstance(other, Reading)
     for got in (one, other):
-        got.tally.repairs.pop("byte_order_mark", None)
+        got.counts.repairs.pop("byte_order_mark", None)
 
     assert _comparable(one) == _comparable(other)
 
@@ -1014,7 +1014,7 @@ def test_a_whitelist_gives_the_rows_of_its_codes(read: Read, file: Document) -> 
     assert [row for row in whole.providers if not row["is_inline"]] == [
         row for row in few.providers if not row["is_inline"]
     ]
-    assert whole.tally.items_read == few.tally.items_read
+    assert whole.counts.items_read == few.counts.items_read
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7])
@@ -1047,4 +1047,4 @@ def test_a_file_is_read_as_json_reads_it(read: Read) -> None:
 
     rates = [rate for item in whole["in_network"] for rate in item["negotiated_rates"]]
     assert sum(len(rate["negotiated_prices"]) for rate in rates) == len(got.rates)
-    assert len(whole["in_network"]) == got.tally.items_read
+    assert len(whole["in_network"]) == got.counts.items_read

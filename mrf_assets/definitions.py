@@ -38,7 +38,7 @@ def build_defs(
     settings = settings or Settings.for_daemon()
     operations = operations or Operations.from_environment()
     watching = watching or IndexWatching.from_environment()
-    scheduled = schedules.build_schedules(settings, operations)
+    schedule_defs = schedules.build_schedules(settings, operations)
     return dg.Definitions(
         assets=[
             discovered_indexes,
@@ -58,9 +58,9 @@ def build_defs(
             *(jobs.ingest_job, jobs.ingest_in_process_job, audit_job(operations.fresh_days), enrichment.enrich_npis),
             *(jobs.write_catalog_job, jobs.audit_catalog_job, jobs.compare_months_job, jobs.write_report_job),
             *(discover_portals, look_up_job),
-            *scheduled.jobs,
+            *schedule_defs.jobs,
         ],
-        schedules=scheduled.schedules,
+        schedules=schedule_defs.schedules,
         sensors=[
             *(enrichment.new_providers, enrich_after_backfill, catalog_follows_publications),
             *alert_sensors(operations),
@@ -83,10 +83,10 @@ def build_defs(
 def _code_version(settings: Settings) -> str:
     """Changes with what is extracted: the tables' layout, and the whitelists."""
     try:
-        wanted = Whitelists.of(settings)
+        whitelists = Whitelists.of(settings)
     except ListFileError:  # the runs say what is wrong with it; the UI must come up all the same
         return LAYOUT_VERSION
-    digests = [each.sha256[:8] for each in (wanted.codes, wanted.tins) if each is not None]
+    digests = [each.sha256[:8] for each in (whitelists.codes, whitelists.tins) if each is not None]
     return ".".join([LAYOUT_VERSION, *digests])
 
 

@@ -69,18 +69,18 @@ def _show_batch(folder: Path, batch_id: str | None, shown: Shown, *, elsewhere: 
     operations = Operations.from_environment()
     known: dict[str, Any] = {}
     try:
-        first = batch_statistics(folder, batch_id, operations=operations, known=known)
+        first = batch_statistics(folder, batch_id, operations=operations, cache=known)
     except SettingError as error:
         raise SettingError(error.name, f"{error.reason}{elsewhere}") from None
     view = StatusView(_console(), time.sleep)
     if shown.wait and not shown.as_json and not shown.errors_only:
         # The one that was the latest at first, though others begin meanwhile.
-        last = view.watch(lambda: batch_statistics(folder, first.batch_id, operations=operations, known=known))
+        last = view.watch(lambda: batch_statistics(folder, first.batch_id, operations=operations, cache=known))
     else:
         last = first
         while shown.wait and last.is_going_on:
             time.sleep(view.every_seconds)
-            last = batch_statistics(folder, first.batch_id, operations=operations, known=known)
+            last = batch_statistics(folder, first.batch_id, operations=operations, cache=known)
         if shown.errors_only:
             show_errors(_errors(last), as_json=shown.as_json)
         elif shown.as_json:

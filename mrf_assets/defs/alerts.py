@@ -55,12 +55,12 @@ def alert_sensors(operations: Operations) -> list[dg.SensorDefinition]:
         if context.cursor is None:  # what ended before anybody listened is not told
             context.update_cursor(_begin(context.instance).text)
             return dg.SkipReason("Begins to listen.")
-        before = _Cursor.of(context.cursor) or _taken_over(context.instance, context.cursor)
-        cursor, ended = _look(context.instance, before)
-        for batch_id in ended:
+        before = _Cursor.of(context.cursor) or _cursor_from_time(context.instance, context.cursor)
+        cursor, batch_ids = _look(context.instance, before)
+        for batch_id in batch_ids:
             send_alert(_ended_batch(context.instance, batch_id, operations), operations.alert_urls)
         context.update_cursor(cursor.text)
-        return dg.SkipReason(f"{len(ended)} batches are told, {len(cursor.open)} go on or are told next.")
+        return dg.SkipReason(f"{len(batch_ids)} batches are told, {len(cursor.open)} go on or are told next.")
 
     return [failed_runs, ended_batches]
 
@@ -69,43 +69,45 @@ def alert_sensors(operations: Operations) -> list[dg.SensorDefinition]:
 class _Cursor:
     """By the order in which runs were made, and not by the clock: one that is set back would silence the sensor."""
 
-    seen: int  # storage id of the newest run that was looked at
+    newest_id: int  # storage id of the newest run that was looked at
     open: Sequence[str] = field(default_factory=tuple)  # batches that go on, the oldest first
 
     @classmethod
     def of(cls, text: str) -> _Cursor | None:
         """None for one of a version that went by the clock."""
         value = json.loads(text)
-        return cls(seen=value["seen"], open=value["open"]) if "seen" in value else None
+        return cls(newest_id=value["seen"], open=value["open"]) if "seen" in value else None
 
     @property
     def text(self) -> str:
-        return json.dumps({"seen": self.seen, "open": list(self.open)[-_OPEN_BATCHES:]})
+        return json.dumps({"seen": self.newest_id, "open": list(self.open)[-_OPEN_BATCHES:]})
 
 
 def _look(instance: dg.DagsterInstance, before: _Cursor) -> tuple[_Cursor, list[str]]:
     """Where to go on, and what is told now of the batches that ended since; the others stay for the next ticks."""
-    seen = _newest(instance)  # less than before where runs were deleted, whose ids are given again
-    made = list(_made_since(instance, before.seen))
-    candidates = dict.fromkeys([*before.open, *_batches(reversed(made))])
+    newest_id = _newest(instance)  # less than before where runs were deleted, whose ids are given again
+    new_records = list(_records_after(instance, before.newest_id))
+    candidates = dict.fromkeys([*before.open, *_batches(reversed(new_records))])
     has_ended = (batch_id for batch_id in candidates if _has_ended(instance, batch_id))
-    ended = list(islice(has_ended, _BATCHES_TOLD))
-    still_open = [batch_id for batch_id in candidates if batch_id not in ended]
-    return _Cursor(seen=max([seen, *(record.storage_id for record in made)]), open=still_open), ended
+    batch_ids = list(islice(has_ended, _BATCHES_TOLD))
+    still_open = [batch_id for batch_id in candidates if batch_id not in batch_ids]
+    return _Cursor(
+        newest_id=max([newest_id, *(record.storage_id for record in new_records)]), open=still_open
+    ), batch_ids
 
 
 def _begin(instance: dg.DagsterInstance) -> _Cursor:
-    return _Cursor(seen=_newest(instance), open=_oldest_first(instance, dg.RunsFilter(statuses=_UNFINISHED)))
+    return _Cursor(newest_id=_newest(instance), open=_oldest_first(instance, dg.RunsFilter(statuses=_UNFINISHED)))
 
 
-def _taken_over(instance: dg.DagsterInstance, text: str) -> _Cursor:
+def _cursor_from_time(instance: dg.DagsterInstance, text: str) -> _Cursor:
     """From a cursor that is a time; where it lies in the future, what ended within a day is reported, perhaps again."""
     value, now = json.loads(text), dt.datetime.now(tz=dt.UTC)
     after = dt.datetime.fromisoformat(value["after"])
     since = after if after <= now else now - dt.timedelta(days=1)
-    ended = _oldest_first(instance, dg.RunsFilter(statuses=_ENDED, updated_after=since))
-    begun = _begin(instance)
-    return replace(begun, open=list(dict.fromkeys([*value["open"], *ended, *begun.open])))
+    batch_ids = _oldest_first(instance, dg.RunsFilter(statuses=_ENDED, updated_after=since))
+    fresh_cursor = _begin(instance)
+    return replace(fresh_cursor, open=list(dict.fromkeys([*value["open"], *batch_ids, *fresh_cursor.open])))
 
 
 def _oldest_first(instance: dg.DagsterInstance, runs: dg.RunsFilter) -> list[str]:
@@ -117,9 +119,9 @@ def _newest(instance: dg.DagsterInstance) -> int:
     return max((record.storage_id for record in instance.get_run_records(limit=1)), default=0)
 
 
-def _made_since(instance: dg.DagsterInstance, seen: int) -> Iterable[dg.RunRecord]:
+def _records_after(instance: dg.DagsterInstance, newest_id: int) -> Iterable[dg.RunRecord]:
     """Runs that were made after one, the newest first."""
-    return takewhile(lambda record: record.storage_id > seen, _records(instance, dg.RunsFilter()))
+    return takewhile(lambda record: record.storage_id > newest_id, _records(instance, dg.RunsFilter()))
 
 
 def _records(instance: dg.DagsterInstance, runs: dg.RunsFilter) -> Iterable[dg.RunRecord]:
@@ -153,11 +155,11 @@ def _ended_batch(instance: dg.DagsterInstance, batch_id: str, operations: Operat
         backfill = instance.get_backfill(batch_id)
         return batch_alert(count_batch(batch_id, None, runs, operations, backfill=backfill))
     # No ingests: audits, comparisons, or runs of no network.
-    ended = [_count(instance, batch_id, [status]) for status in _ENDED]
-    succeeded, failed, _ = ended
+    counts = [_count(instance, batch_id, [status]) for status in _ENDED]
+    succeeded, failed, _ = counts
     return Alert(
         title=f"Batch {batch_id} ended",
-        lines=(f"{succeeded} of {sum(ended)} runs succeeded, {failed} failed.",),
+        lines=(f"{succeeded} of {sum(counts)} runs succeeded, {failed} failed.",),
         severity="failure" if failed else "success",
     )
 

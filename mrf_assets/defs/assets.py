@@ -90,7 +90,7 @@ def network_tables(code_version: str, fresh_days: int) -> dg.AssetsDefinition:
 
 
 def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Results:
-    selected = {key.to_user_string() for key in context.selected_asset_keys}
+    selection = {key.to_user_string() for key in context.selected_asset_keys}
     result = _ingest(context, ingestor)
     if result.unchanged_since is not None:
         _leave(context, ingestor, result)
@@ -102,7 +102,7 @@ def _materialize(context: dg.AssetExecutionContext, ingestor: Ingestor) -> _Resu
     version = data_version(result)
     for table in TABLES.values():
         facts = table_facts(table, result, context.run.tags)
-        if table.name in selected:
+        if table.name in selection:
             yield dg.MaterializeResult(asset_key=table.name, metadata=facts, data_version=dg.DataVersion(version))
         else:  # one pass publishes all tables, so all of them are told, whatever was asked for
             tags = {"dagster/data_version": version}
@@ -131,19 +131,19 @@ def _leave(context: dg.AssetExecutionContext, ingestor: Ingestor, result: Networ
 
 def _report_refusal(context: dg.AssetExecutionContext, result: NetworkResult) -> None:
     """What was objected to; it stays until the network is published, audited, or found as it was published."""
-    refused = check_results(result.checks, metadata={REFUSED: dg.MetadataValue.bool(True)})
-    report_results(context, refused, context.partition_key)
+    results = check_results(result.checks, metadata={REFUSED: dg.MetadataValue.bool(True)})
+    report_results(context, results, context.partition_key)
 
 
 def _ingest(context: dg.AssetExecutionContext, ingestor: Ingestor) -> NetworkResult:
-    started, tasks = time.monotonic(), list[FileTask]()
+    start, tasks = time.monotonic(), list[FileTask]()
     try:
         if is_step_process(context):  # `mrf run` has done it for its workers
             ingestor.sweep()
         tasks = ingestor.tasks(context.partition_key)
         return ingestor.ingest(context.partition_key, tasks, _log_progress)
     except MrfError as error:
-        raise _failure(context, tasks, str(error), time.monotonic() - started, error.cost) from None
+        raise _failure(context, tasks, str(error), time.monotonic() - start, error.cost) from None
 
 
 def _refusal(result: NetworkResult) -> str:
@@ -154,17 +154,17 @@ def _refusal(result: NetworkResult) -> str:
     return ""
 
 
-def _refusals(spent: Mapping[str, int]) -> dg.AssetCheckResult:
-    return refusals_result(FILES_ASSET, requests=spent["requests"], refused=spent["rate_limited"])
+def _refusals(cost: Mapping[str, int]) -> dg.AssetCheckResult:
+    return refusals_result(FILES_ASSET, requests=cost["requests"], refusals=cost["rate_limited"])
 
 
 def _failure(
-    context: dg.AssetExecutionContext, tasks: list[FileTask], error: str, seconds: float, spent: Mapping[str, int]
+    context: dg.AssetExecutionContext, tasks: list[FileTask], error: str, seconds: float, cost: Mapping[str, int]
 ) -> dg.Failure:
     """What to raise; first the payer's refusals are reported, which may be why the network failed."""
-    if spent.get("rate_limited"):
-        report_results(context, [_refusals(spent)], context.partition_key)
-    return failure(error, failure_facts(tasks, context.run.tags, error, seconds, spent))
+    if cost.get("rate_limited"):
+        report_results(context, [_refusals(cost)], context.partition_key)
+    return failure(error, failure_facts(tasks, context.run.tags, error, seconds, cost))
 
 
 def _log_progress(progress: Progress) -> None:

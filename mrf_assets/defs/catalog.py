@@ -38,15 +38,15 @@ def catalog(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.Materia
     """`catalog.duckdb`: documented views over all networks, the latest period and all of them."""
     end_with_run(context)
     try:
-        made = write_catalog(Path(ingestor.output_dir), ingestor.settings.taxonomy_codes)
+        result = write_catalog(Path(ingestor.output_dir), ingestor.settings.taxonomy_codes)
     except MrfError as error:
         raise failure(error) from None
     return dg.MaterializeResult(
         metadata={
-            "networks": made.networks,
-            "periods": made.periods,
-            "files": made.files,
-            "path": dg.MetadataValue.path(str(made.path)),
+            "networks": result.networks,
+            "periods": result.periods,
+            "files": result.files,
+            "path": dg.MetadataValue.path(str(result.path)),
         }
     )
 
@@ -66,18 +66,18 @@ def catalog(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.Materia
 def catalog_checks(context: dg.AssetCheckExecutionContext, ingestor: Ingestor) -> Iterator[dg.AssetCheckResult]:
     """The second set of rules, which compare prices, months and networks; on demand, as they read all rates."""
     end_with_run(context)
-    selected = {key.name for key in context.selected_asset_check_keys}
-    checks = [check for check in CATALOG_CHECKS if check.name in selected]
+    selection = {key.name for key in context.selected_asset_check_keys}
+    checks = [check for check in CATALOG_CHECKS if check.name in selection]
     settings = ingestor.settings
     try:
         with connect(
             settings.output_dir, memory_mb=settings.query_memory_mb, taxonomy_codes=settings.taxonomy_codes
         ) as connection:
-            found = audit_catalog(connection, checks=checks)
+            results_by_network = audit_catalog(connection, checks=checks)
     except MrfError as error:
         raise failure(error) from None
     for number, check in enumerate(checks):
-        yield _result(check, {network: results[number] for network, results in found.items()})
+        yield _result(check, {network: results[number] for network, results in results_by_network.items()})
 
 
 @dg.sensor(
@@ -93,14 +93,14 @@ def catalog_follows_publications(context: dg.SensorEvaluationContext) -> dg.RunR
     being written, and with `since` what is published in the tick of a request; it takes 1.5 s over 10,000 networks.
     """
     job = jobs.write_catalog_job.name
-    published = max((_last_event(context.instance, name) for name in _FOLLOWED), default=0)
+    publication_id = max((_last_event(context.instance, name) for name in _FOLLOWED), default=0)
     newest = next(iter(context.instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)), None)
-    if published <= int(context.cursor or 0) and not (published and _is_to_be_repeated(newest)):
+    if publication_id <= int(context.cursor or 0) and not (publication_id and _is_to_be_repeated(newest)):
         return dg.SkipReason("Nothing was published since.")
     under_way = dg.RunsFilter(job_name=job, statuses=_UNFINISHED)
     if _is_about_to_start(newest) or context.instance.get_runs_count(under_way):  # it may have looked already
         return dg.SkipReason("The catalog is being written.")
-    context.update_cursor(str(published))
+    context.update_cursor(str(publication_id))
     return dg.RunRequest()
 
 

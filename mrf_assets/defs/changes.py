@@ -102,24 +102,24 @@ def report(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.Material
     try:
         from mrf_assets.report import charts, write_report  # noqa: PLC0415 - imports matplotlib, 0.5 s
 
-        made = write_report(ingestor.settings)
+        page = write_report(ingestor.settings)
     except MrfError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    figures = made.figures
-    shown: dict[str, charts.Chart] = {}
+    figures = page.figures
+    report_charts: dict[str, charts.Chart] = {}
     if figures.code_prices:
-        shown["prices"] = partial(charts.distribution, figures.code_prices[0])
+        report_charts["prices"] = partial(charts.distribution, figures.code_prices[0])
     if figures.spreads:
-        shown["spread"] = partial(charts.spread, figures.spreads)
+        report_charts["spread"] = partial(charts.spread, figures.spreads)
     if figures.changes:
-        shown["changes"] = partial(charts.changed, figures.changes)
+        report_charts["changes"] = partial(charts.changed, figures.changes)
     if figures.runs:
-        shown["run_times"] = partial(charts.run_times, figures.runs)
+        report_charts["run_times"] = partial(charts.run_times, figures.runs)
     if figures.providers:
-        shown["providers"] = partial(charts.filled, figures.providers)
-    facts: dict[str, Any] = {name: _picture(charts.png(chart)) for name, chart in shown.items()}
+        report_charts["providers"] = partial(charts.filled, figures.providers)
+    facts: dict[str, Any] = {name: _picture(charts.png(chart)) for name, chart in report_charts.items()}
     return dg.MaterializeResult(
-        metadata=facts | {"networks": len(figures.coverage), "path": dg.MetadataValue.path(made.path)}
+        metadata=facts | {"networks": len(figures.coverage), "path": dg.MetadataValue.path(page.path)}
     )
 
 

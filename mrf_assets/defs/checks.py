@@ -42,13 +42,13 @@ def check_results(
 ) -> Iterator[dg.AssetCheckResult]:
     """Dagster's results of rules; the periods of a network are judged as one. `metadata` is added to each."""
     for check in checks:
-        found = {
+        result_by_period = {
             period: result
             for period, results in by_period.items()
             for result in results
             if (result.check.table, result.check.name) == (check.table, check.name)
         }
-        result = _result(next((it.check for it in found.values()), check), found)
+        result = _result(next((it.check for it in result_by_period.values()), check), result_by_period)
         yield result.with_metadata(dict(result.metadata) | dict(metadata or {}))
 
 

@@ -50,39 +50,39 @@ def discovered_indexes(
     """The indexes and files that payers' portals name now. Nothing of them is opened."""
     end_with_run(context)
     settings = ingestor.settings
-    began = time.monotonic()
+    start = time.monotonic()
     try:
-        found, facts = _look(config, settings, context.log)
+        outcome, facts = _look(config, settings, context.log)
     except MrfError as error:
         raise failure(error) from None
-    for result in found.results:
-        tell = context.log.info if result.files else context.log.warning
+    for result in outcome.results:
+        log = context.log.info if result.files else context.log.warning
         reason = printable_lines(result.reason)
-        tell("%s: %s: %d addresses %s", result.portal.shown, result.status, len(result.files), reason)
+        log("%s: %s: %d addresses %s", result.portal.shown, result.status, len(result.files), reason)
     return dg.MaterializeResult(
-        metadata=printable_metadata(facts) | {"duration_seconds": round(time.monotonic() - began, 3)}
+        metadata=printable_metadata(facts) | {"duration_seconds": round(time.monotonic() - start, 3)}
     )
 
 
 def _look(config: DiscoveryConfig, settings: Settings, log: dg.DagsterLogManager) -> tuple[Discovered, dict[str, Any]]:
-    looking = DiscoverySettings.from_environment(discovery_mode=config.mode)
-    listed = None if looking.portals is None else str(looking.portals)
-    portals = read_portals(config.portals, listed, lambda url: open_url(url, FetchOptions.of(settings)))
-    found = discover(portals, settings, looking, selection=_selection(config), use_browser=config.enable_scraping)
+    discovery = DiscoverySettings.from_environment(discovery_mode=config.mode)
+    location = None if discovery.portals is None else str(discovery.portals)
+    portals = read_portals(config.portals, location, lambda url: open_url(url, FetchOptions.of(settings)))
+    outcome = discover(portals, settings, discovery, selection=_selection(config), use_browser=config.enable_scraping)
     path = found_path(settings.output_dir)
-    write_found(found.results, path)
-    facts = _facts(found) | {"path": dg.MetadataValue.path(path)}
+    write_found(outcome.results, path)
+    facts = _facts(outcome) | {"path": dg.MetadataValue.path(path)}
     if config.watch:
-        watched = watch_found(found.results, IndexWatching.from_environment().registry, config.watch_limit)
+        registration = watch_found(outcome.results, IndexWatching.from_environment().registry, config.watch_limit)
         facts |= {
-            "indexes_added": len(watched.new_indexes),
-            "indexes_moved": len(watched.moved_indexes),
-            "indexes_watched_before": watched.unchanged_indexes,
-            "portals_not_watched": dg.MetadataValue.json(list(watched.skipped_portals)),
+            "indexes_added": len(registration.new_indexes),
+            "indexes_moved": len(registration.moved_indexes),
+            "indexes_watched_before": registration.unchanged_indexes,
+            "portals_not_watched": dg.MetadataValue.json(list(registration.skipped_portals)),
         }
-        for told in watched.skipped_portals:
-            log.warning("Not watched: %s", printable_lines(told))
-    return found, facts
+        for portal in registration.skipped_portals:
+            log.warning("Not watched: %s", printable_lines(portal))
+    return outcome, facts
 
 
 def _selection(config: DiscoveryConfig) -> Selection:
@@ -99,16 +99,16 @@ def _selection(config: DiscoveryConfig) -> Selection:
     )
 
 
-def _facts(found: Discovered) -> dict[str, Any]:
+def _facts(outcome: Discovered) -> dict[str, Any]:
     """What plots over time as numbers, the rest as JSON: addresses come from strangers, and are never markdown."""
-    statuses: Counter[str] = Counter({status: found.statuses[status] for status in STATUSES})
-    scraper = found.scraper.as_facts() if found.scraper else {}
+    statuses: Counter[str] = Counter({status: outcome.statuses[status] for status in STATUSES})
+    scraper = outcome.scraper.as_facts() if outcome.scraper else {}
     return {
-        "dagster/row_count": len(found.files),
-        "portals": len(found.results),
+        "dagster/row_count": len(outcome.files),
+        "portals": len(outcome.results),
         **{f"portals_{status}": count for status, count in statuses.items()},
-        **{f"files_{kind}": count for kind, count in found.kinds.items()},
-        **{f"way_{way}": count for way, count in found.ways.items()},
+        **{f"files_{kind}": count for kind, count in outcome.kinds.items()},
+        **{f"way_{way}": count for way, count in outcome.ways.items()},
         **{f"scraper_{name}": value for name, value in scraper.items()},
         "results": dg.MetadataValue.json(
             [
@@ -119,10 +119,10 @@ def _facts(found: Discovered) -> dict[str, Any]:
                     "addresses": len(result.files),
                     "seconds": round(result.seconds, 3),
                 }
-                for result in found.results[:_TOLD_PORTALS]
+                for result in outcome.results[:_TOLD_PORTALS]
             ]
         ),
-        "indexes": dg.MetadataValue.json([file.shown for file in found.files[:_TOLD_FILES]]),
+        "indexes": dg.MetadataValue.json([file.shown for file in outcome.files[:_TOLD_FILES]]),
     }
 
 

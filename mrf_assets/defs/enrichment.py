@@ -123,15 +123,15 @@ def npi_registry(
         max_age=None if config.max_age_days is None else timedelta(days=config.max_age_days),
         on_progress=_progress(context, settings.part(Prices)),
     )
-    began = time.monotonic()
+    start = time.monotonic()
     result = _translate_errors(update.run)
-    facts = _registry_facts(result, settings.output_dir, time.monotonic() - began)
+    facts = _registry_facts(result, settings.output_dir, time.monotonic() - start)
     if result.adopted_rows:
         context.log.warning("the ledger was lost; the %d rows that are there count as looked up", result.adopted_rows)
     if settings.has_prices:
         facts["cost_dollars"] = result.cost_dollars
     refusals = refusals_result(
-        "npi_registry", requests=result.statistics.requests, refused=result.statistics.requests_refused
+        "npi_registry", requests=result.statistics.requests, refusals=result.statistics.requests_refused
     )
     if result.stop_reason is not None and config.limit is None and result.pending:
         report_results(context, [refusals])
@@ -197,8 +197,8 @@ def _progress(context: dg.AssetExecutionContext, prices: Prices) -> Callable[[St
 
     def on_progress(statistics: Statistics) -> None:
         if line.is_due():
-            spent = spent_text(statistics, statistics.cost(prices))
-            context.log.info("%s; %s; %s", counts_text(statistics), spent, pace_text(statistics))
+            cost = spent_text(statistics, statistics.cost(prices))
+            context.log.info("%s; %s; %s", counts_text(statistics), cost, pace_text(statistics))
         if observation.is_due():
             facts = statistics.as_facts()
             metadata = {name: facts[name] for name in ("completed", "failed", "pending", *_PLOTTED)}

@@ -39,11 +39,11 @@ def enrich_after_backfill(context: dg.SensorEvaluationContext) -> dg.SensorResul
     A backfill gets there once its run is seen: what a daemon that dies requests and does not start is requested
     again, and the run key keeps it from being started twice. It stays there when the run is deleted.
     """
-    noted, done, requests = followed(context.cursor), dict[str, str](), list[dg.RunRequest]()
+    reasons, done, requests = followed(context.cursor), dict[str, str](), list[dg.RunRequest]()
     for backfill in _ended_lately(context.instance):
         backfill_id = backfill.backfill_id
-        if backfill_id in noted or _is_launched(context.instance, backfill_id):
-            done[backfill_id] = noted.get(backfill_id, "")
+        if backfill_id in reasons or _is_launched(context.instance, backfill_id):
+            done[backfill_id] = reasons.get(backfill_id, "")
             continue
         try:
             config = _config(context, backfill.tags.get(THEN_CONFIG_TAG))
@@ -58,10 +58,10 @@ def enrich_after_backfill(context: dg.SensorEvaluationContext) -> dg.SensorResul
 
 def _ended_lately(instance: dg.DagsterInstance) -> Iterator[PartitionBackfill]:
     """By their end: a backfill of all networks takes longer than a week."""
-    submitted = BulkActionsFilter(statuses=_ENDED, tags={THEN_TAG: ENRICH})
-    for backfill in instance.get_backfills(filters=submitted, limit=_MOST):
-        ended = backfill.backfill_end_timestamp or backfill.backfill_timestamp
-        if time.time() - ended <= FOLLOWED_SECONDS:
+    filters = BulkActionsFilter(statuses=_ENDED, tags={THEN_TAG: ENRICH})
+    for backfill in instance.get_backfills(filters=filters, limit=_MOST):
+        end_time = backfill.backfill_end_timestamp or backfill.backfill_timestamp
+        if time.time() - end_time <= FOLLOWED_SECONDS:
             yield backfill
 
 

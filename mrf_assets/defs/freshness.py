@@ -72,20 +72,20 @@ def late_networks_job(operations: Operations) -> dg.JobDefinition:
 
 def retired_networks(instance: dg.DagsterInstance) -> set[str]:
     """The networks that left their index, as they were observed last."""
-    found = set[str]()
+    networks = set[str]()
     for record in latest_observations(instance, _FILES):
         observation = record.asset_observation
         status = observation.metadata.get("status") if observation else None
         if status and status.value == _RETIRED and record.partition_key:
-            found.add(record.partition_key)
-    return found
+            networks.add(record.partition_key)
+    return networks
 
 
 def _late(instance: dg.DagsterInstance, ingestor: Ingestor, fresh_days: int) -> Iterator[tuple[str, str, int]]:
     """Network, newest period and its age in days."""
-    store, retired, now = Store(ingestor.settings.output_dir), retired_networks(instance), today()
+    store, retired_ids, now = Store(ingestor.settings.output_dir), retired_networks(instance), today()
     for network_id in store.networks():
-        if network_id not in retired and (periods := store.periods(network_id)):
+        if network_id not in retired_ids and (periods := store.periods(network_id)):
             newest, days = _age(periods, now)
             if days > fresh_days:
                 yield network_id, newest, days

@@ -67,18 +67,18 @@ def npi_look_ups(
     try:
         settings = enricher.settings(ingestor)
         options = look_up_options(settings, max_workers=config.max_workers)
-        found = look_up_npis(config.npis, settings, options, observe)
+        result = look_up_npis(config.npis, settings, options, observe)
         path = Reference(settings.output_dir).look_ups / f"{context.run_id}.parquet"
-        write_table(path, NPI_REGISTRY.arrow, pa.Table.from_pylist(found.rows, NPI_REGISTRY.arrow).to_batches())
+        write_table(path, NPI_REGISTRY.arrow, pa.Table.from_pylist(result.rows, NPI_REGISTRY.arrow).to_batches())
     except MrfError as error:
         raise failure(error) from None
-    facts = printable_metadata(_facts(found)) | {"path": dg.MetadataValue.path(path)}
+    facts = printable_metadata(_facts(result)) | {"path": dg.MetadataValue.path(path)}
     refusals = refusals_result(
-        LOOK_UP_ASSET, requests=found.statistics.requests, refused=found.statistics.requests_refused
+        LOOK_UP_ASSET, requests=result.statistics.requests, refusals=result.statistics.requests_refused
     )
-    if not found.rows:
+    if not result.rows:
         report_results(context, [refusals])
-        reason = next(iter(found.failures.values()))
+        reason = next(iter(result.failures.values()))
         raise failure(f"no provider was found; the first reason: {reason}", facts)
     yield dg.MaterializeResult(asset_key=LOOK_UP_ASSET, metadata=facts)
     report_results(context, [refusals])
@@ -93,13 +93,13 @@ def _counts(statistics: Statistics) -> dict[str, int]:
     }
 
 
-def _facts(found: FoundProviders) -> dict[str, Any]:
-    rows = [{name: value for name, value in row.items() if name != "raw_json"} for row in found.rows[:_MAX_ROWS]]
-    failures = dict(list(found.failures.items())[:_MAX_ROWS])
+def _facts(result: FoundProviders) -> dict[str, Any]:
+    rows = [{name: value for name, value in row.items() if name != "raw_json"} for row in result.rows[:_MAX_ROWS]]
+    failures = dict(list(result.failures.items())[:_MAX_ROWS])
     return {
-        "dagster/row_count": len(found.rows),
-        **_counts(found.statistics),
-        "requests": found.statistics.requests,
+        "dagster/row_count": len(result.rows),
+        **_counts(result.statistics),
+        "requests": result.statistics.requests,
         "rows": dg.MetadataValue.json(json.loads(json.dumps(rows, default=str))),
         "failures": dg.MetadataValue.json(failures),
     }

@@ -42,17 +42,17 @@ def task_facts(tasks: Sequence[FileTask], tags: Mapping[str, str]) -> dict[str, 
 
 
 def failure_facts(
-    tasks: Sequence[FileTask], tags: Mapping[str, str], error: str, seconds: float, spent: Mapping[str, int]
+    tasks: Sequence[FileTask], tags: Mapping[str, str], error: str, seconds: float, cost: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Metadata of a failed network; `spent` is what was fetched in vain, where it is known."""
+    """Metadata of a failed network; `cost` is what was fetched in vain, where it is known."""
     facts = task_facts(tasks, tags) if tasks else {}
     return printable_metadata(
         facts
-        | dict(spent)
+        | dict(cost)
         | {
             "success": False,
             "duration_seconds": round(seconds, 3),
-            "extraction_timestamp": _told(dt.datetime.now(tz=dt.UTC) - dt.timedelta(seconds=seconds)),
+            "extraction_timestamp": _time_text(dt.datetime.now(tz=dt.UTC) - dt.timedelta(seconds=seconds)),
             "output_files": dg.MetadataValue.json(dict.fromkeys(NO_OUTPUT_FILES)),
             "error": error[-_ERROR_CHARACTERS:],
             "files": dg.MetadataValue.json([_planned_file(task) for task in tasks[:_MAX_FILES]]),
@@ -63,11 +63,11 @@ def failure_facts(
 def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) -> dict[str, Any]:
     """Metadata of one table's materialization."""
     tasks = [file.task for file in result.files]
-    published = [file for file in result.published if file.table == table.name]
+    files = [file for file in result.published if file.table == table.name]
     rows = row_counts(result.published)
     rows_in = rows[table.name]
     json_bytes = sum(file.row["json_size_bytes"] for file in result.files)
-    folder = published[-1].path.parent
+    folder = files[-1].path.parent
     totals = {
         name: sum(file.row[name] for file in result.files)
         for name in ("items_read", "items_kept", "prices_read", "prices_rejected", "prices_filtered")
@@ -80,7 +80,7 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
             "path": dg.MetadataValue.path(folder),
             "periods": ", ".join(result.periods),
             "carried_parts": ", ".join(result.carried_parts) or "none",
-            "size_bytes": sum(file.size_bytes for file in published),
+            "size_bytes": sum(file.size_bytes for file in files),
             "source_json_bytes": json_bytes,
             "duration_seconds": round(result.seconds, 3),
             "repairs_total": sum(result.repairs.values()),
@@ -92,7 +92,7 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
             "success": True,
             "error": dg.MetadataValue.null(),
             "unchanged": result.unchanged_since is not None,
-            "extraction_timestamp": _told(result.unchanged_since or result.started),
+            "extraction_timestamp": _time_text(result.unchanged_since or result.started),
             "output_files": dg.MetadataValue.json(_output_files(result)),
             "files": dg.MetadataValue.json([_read_file(file) for file in result.files[:_MAX_FILES]]),
             "versions": dg.MetadataValue.json(_versions(result.files[0])),
@@ -137,10 +137,10 @@ def _planned_file(task: FileTask) -> dict[str, Any]:
 
 
 def _read_file(file: FileResult) -> dict[str, Any]:
-    kept = ("size_bytes", "json_size_bytes", "sha256", "etag", "last_modified", "prices_read", "rate_rows")
+    columns = ("size_bytes", "json_size_bytes", "sha256", "etag", "last_modified", "prices_read", "rate_rows")
     return (
         _planned_file(file.task)
-        | {name: file.row[name] for name in kept}
+        | {name: file.row[name] for name in columns}
         | {"period": file.period, "duration_seconds": round(file.seconds, 3), "transfer": asdict(file.transfer)}
     )
 
@@ -162,7 +162,7 @@ def _summary(result: NetworkResult, rows: Mapping[str, int]) -> str:
     table = "\n".join(f"| {name} | {count:,} |" for name, count in rows.items())
     repairs = ", ".join(f"{kind} {count:,}" for kind, count in result.repairs.most_common(8)) or "none"
     since = result.unchanged_since
-    how = f"unchanged since {_told(since)}, not read again" if since else f"in {result.seconds:,.1f} s"
+    how = f"unchanged since {_time_text(since)}, not read again" if since else f"in {result.seconds:,.1f} s"
     return (
         f"| table | rows |\n|---|---:|\n{table}\n\n"
         f"{len(result.files)} file(s), {sum(f.row['json_size_bytes'] for f in result.files) / 1e6:,.1f} MB of JSON "
@@ -170,6 +170,6 @@ def _summary(result: NetworkResult, rows: Mapping[str, int]) -> str:
     )
 
 
-def _told(moment: dt.datetime | None) -> str:
+def _time_text(moment: dt.datetime | None) -> str:
     """A moment, by default the present one."""
     return (moment or dt.datetime.now(tz=dt.UTC)).isoformat(timespec="seconds")

@@ -18,8 +18,8 @@ def add_networks(instance: dg.DagsterInstance, network_ids: list[str]) -> int:
     """Register partition keys that are new; returns how many were."""
     if not network_ids:
         return 0
-    known = set(instance.get_dynamic_partitions(NETWORK_PARTITIONS.name or ""))
-    new = [key for key in dict.fromkeys(network_ids) if key not in known]
+    partitions = set(instance.get_dynamic_partitions(NETWORK_PARTITIONS.name or ""))
+    new = [key for key in dict.fromkeys(network_ids) if key not in partitions]
     for start in range(0, len(new), _KEYS_AT_ONCE):
         instance.add_dynamic_partitions(NETWORK_PARTITIONS.name or "", new[start : start + _KEYS_AT_ONCE])
     return len(new)

@@ -114,8 +114,8 @@ def is_still_running(pid: int, *, began_before: float) -> bool:
     try:
         process = psutil.Process(pid)
         clock_was_set_by = psutil.boot_time() - _BOOT_SECONDS
-        began = process.create_time() - clock_was_set_by
-        return began <= began_before + _CLOCK_SECONDS and process.status() != psutil.STATUS_ZOMBIE
+        start = process.create_time() - clock_was_set_by
+        return start <= began_before + _CLOCK_SECONDS and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, psutil.AccessDenied):  # gone, or somebody else's by now
         return False
 

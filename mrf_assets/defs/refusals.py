@@ -23,18 +23,18 @@ def refusals_spec(asset: str) -> dg.AssetCheckSpec:
         return dg.AssetCheckSpec(FEW_REFUSALS, asset=asset, description=_rule(asset), partitions_def=partitions_def)
 
 
-def refusals_result(asset: str, *, requests: int, refused: int) -> dg.AssetCheckResult:
+def refusals_result(asset: str, *, requests: int, refusals: int) -> dg.AssetCheckResult:
     """What the rule says of one run, which sent so many requests."""
-    percent = 100 * refused / requests if requests else 0.0
+    percent = 100 * refusals / requests if requests else 0.0
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=FEW_REFUSALS,
         passed=percent <= MAX_REFUSED_PERCENT,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{refused:,} of {requests:,} requests were refused. {_rule(asset)}",
+        description=f"{refusals:,} of {requests:,} requests were refused. {_rule(asset)}",
         metadata={
             "requests": requests,
-            "requests_refused": refused,
+            "requests_refused": refusals,
             "refused_percent": round(percent, 2),
             "tolerated_percent": MAX_REFUSED_PERCENT,
         },

@@ -78,14 +78,14 @@ def are_current(instance: dg.DagsterInstance, partition: str, keys: Sequence[dg.
     a rule is new, or where an earlier version stored the results before the publication.
     """
     latest = latest_check_results(instance, keys, partition)
-    published = {key: _latest_materialization(instance, key, partition) for key in {it.asset_key for it in keys}}
-    return all(key in latest and _is_about(latest[key], published[key.asset_key]) for key in keys)
+    targets = {key: _latest_materialization(instance, key, partition) for key in {it.asset_key for it in keys}}
+    return all(key in latest and _is_about(latest[key], targets[key.asset_key]) for key in keys)
 
 
-def _is_about(record: AssetCheckExecutionRecord, published: Target | None) -> bool:
+def _is_about(record: AssetCheckExecutionRecord, target: Target | None) -> bool:
     if record.status == AssetCheckExecutionRecordStatus.PLANNED or record.evaluation is None:
         return False
-    return REFUSED not in record.evaluation.metadata and record.evaluation.target_materialization_data == published
+    return REFUSED not in record.evaluation.metadata and record.evaluation.target_materialization_data == target
 
 
 def _latest_materialization(

@@ -59,14 +59,14 @@ class Ingestor(resource_of("IngestorConfiguration", Settings, _NAMES)):  # type:
     def audit(self, network_id: str) -> dict[str, list[CheckResult]]:
         """Apply the rules to what is published of one network, by period."""
         store, tasks = Store(self.settings.output_dir), TaskStore.under(self.settings.output_dir).load(network_id)
-        wanted = Whitelists.of(settings_of(tasks, self.settings))
+        whitelists = Whitelists.of(settings_of(tasks, self.settings))
         periods = store.retained_tables(network_id)
         if not periods:
             raise SettingError(
                 "partition", f"{network_id} has nothing published under {self.output_dir}; materialize it first"
             )
         memory_mb = self.query_memory_mb
-        return {period: audit(tables, wanted.codes, memory_mb=memory_mb) for period, tables in periods.items()}
+        return {period: audit(tables, whitelists.codes, memory_mb=memory_mb) for period, tables in periods.items()}
 
 
 def config_of(settings: Settings) -> dict[str, Any]:

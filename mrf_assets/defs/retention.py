@@ -26,9 +26,9 @@ def prune_job(keep_runs_days: int) -> dg.JobDefinition:
             context.log.info("MRF_KEEP_RUNS_DAYS is 0: all runs are kept")
             return
         before = dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=keep_runs_days)
-        forgotten = prune_runs(context.instance, before)
-        context.log.info("forgot %d runs that ended before %s", forgotten, before.date())
-        context.add_output_metadata({"runs": forgotten})
+        run_count = prune_runs(context.instance, before)
+        context.log.info("forgot %d runs that ended before %s", run_count, before.date())
+        context.add_output_metadata({"runs": run_count})
 
     @dg.job(
         name="prune_runs",
@@ -44,23 +44,23 @@ def prune_job(keep_runs_days: int) -> dg.JobDefinition:
 
 def prune_runs(instance: dg.DagsterInstance, before: dt.datetime) -> int:
     """Delete runs that ended before then, with their events and compute logs; returns how many."""
-    kept = _publishing_runs(instance)
-    old, seen = list[str](), set[str]()
+    retained_ids = _publishing_runs(instance)
+    old, networks = list[str](), set[str]()
     for record in _all_runs(instance):  # newest first
         run = record.dagster_run
         network_id = run.tags.get(_PARTITION)
-        if network_id and network_id not in seen and is_ingest(run):
-            seen.add(network_id)
-            kept.add(run.run_id)
-        ended = record.end_time or record.update_timestamp.replace(tzinfo=dt.UTC).timestamp()
-        if run.is_finished and ended < before.timestamp():
+        if network_id and network_id not in networks and is_ingest(run):
+            networks.add(network_id)
+            retained_ids.add(run.run_id)
+        end_time = record.end_time or record.update_timestamp.replace(tzinfo=dt.UTC).timestamp()
+        if run.is_finished and end_time < before.timestamp():
             old.append(run.run_id)
-    forgotten = [run_id for run_id in old if run_id not in kept]
-    for run_id in forgotten:
+    run_ids = [run_id for run_id in old if run_id not in retained_ids]
+    for run_id in run_ids:
         instance.delete_run(run_id)
         instance.compute_log_manager.delete_logs(prefix=[run_id])
         _delete_shard(instance, run_id)
-    return len(forgotten)
+    return len(run_ids)
 
 
 def _all_runs(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:

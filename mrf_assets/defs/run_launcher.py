@@ -60,7 +60,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(inst_data)
-        self._launched = set[str]()  # by this process
+        self._own_run_ids = set[str]()  # by this process
         self._without_server = dict[str, float]()  # run -> since when
 
     def launch_run(self, context: LaunchRunContext) -> None:
@@ -75,7 +75,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
             if _ENDING in str(error):
                 raise DagsterUserCodeUnreachableError(str(error)) from error
             raise
-        self._launched.add(context.dagster_run.run_id)
+        self._own_run_ids.add(context.dagster_run.run_id)
 
     def terminate(self, run_id: str) -> bool:
         """Interrupt a run's process, through its server or without it; False if there is none to interrupt."""
@@ -117,13 +117,13 @@ class WatchedRunLauncher(DefaultRunLauncher):
     def _processes(self, run_id: str) -> Iterator[int]:
         """Those that work on a run; a run that was put back into the queue may have had another before."""
         for entry in self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
-            found = _STARTED.match(entry.message)
-            if found and is_still_running(int(found[1]), began_before=entry.timestamp):
-                yield int(found[1])
+            match = _STARTED.match(entry.message)
+            if match and is_still_running(int(match[1]), began_before=entry.timestamp):
+                yield int(match[1])
 
     def _waits_for_server(self, run_id: str) -> bool:
         """Whether this daemon lost its own code server so lately that it has no other yet."""
-        if run_id not in self._launched:
+        if run_id not in self._own_run_ids:
             return False
         since = self._without_server.setdefault(run_id, time.monotonic())
         return time.monotonic() - since < _NEXT_SERVER_SECONDS

@@ -34,28 +34,28 @@ _REPORTED_TABLE = "rates"  # every table's event carries the network's facts; on
 
 def latest_batch(instance: dg.DagsterInstance, is_ours: Callable[[Mapping[str, str]], bool]) -> str | None:
     """The id of the batch that was started last, of those whose latest run has tags that are ours."""
-    passed_over = set[str]()
+    other_batches = set[str]()
     for record in _records(instance, dg.RunsFilter()):
         tags = record.dagster_run.tags
         batch_id = tags.get(BATCH)
-        if batch_id is None or batch_id in passed_over:
+        if batch_id is None or batch_id in other_batches:
             continue
         if is_ours(tags):
             return batch_id
-        passed_over.add(batch_id)
+        other_batches.add(batch_id)
     return None
 
 
 def batch_runs(
     instance: dg.DagsterInstance,
     batch_id: str,
-    known: Mapping[str, NetworkRecord] | None = None,
+    cache: Mapping[str, NetworkRecord] | None = None,
     *,
     most_read: int | None = None,
 ) -> list[NetworkRecord]:
     """Every run of a batch, the newest first; a batch of the UI goes by the id of its backfill.
 
-    `known` are records that were read before, by run id: of a run that has ended, none is read twice.
+    `cache` has records that were read before, by run id: of a run that has ended, none is read twice.
     The events of no more than `most_read` are read, those that failed first: it takes 4 to 17 ms each.
     """
     records = {
@@ -65,8 +65,8 @@ def batch_runs(
     }
     newest_first = sorted(records.values(), key=lambda record: -record.storage_id)
     failed_first = sorted(newest_first, key=lambda record: record.dagster_run.status != dg.DagsterRunStatus.FAILURE)
-    unread = set() if most_read is None else {record.dagster_run.run_id for record in failed_first[most_read:]}
-    return list(_read_all(instance, newest_first, known, unread))
+    skipped_ids = set() if most_read is None else {record.dagster_run.run_id for record in failed_first[most_read:]}
+    return list(_read_all(instance, newest_first, cache, skipped_ids))
 
 
 def batch_records(instance: dg.DagsterInstance, batch_id: str) -> dict[str, NetworkRecord]:
@@ -88,11 +88,11 @@ def batch_record(instance: dg.DagsterInstance, batch_id: str, network_id: str) -
 
 def all_records(instance: dg.DagsterInstance) -> dict[str, NetworkRecord]:
     """network_id -> its latest run, whoever started it."""
-    found: dict[str, NetworkRecord] = {}
+    latest: dict[str, NetworkRecord] = {}
     for record in _records(instance, dg.RunsFilter()):  # newest first; the earlier ones are not read
-        if record.dagster_run.tags.get(PARTITION) not in found:
-            found |= {read.network_id: read for read in _read_all(instance, [record])}
-    return found
+        if record.dagster_run.tags.get(PARTITION) not in latest:
+            latest |= {network_record.network_id: network_record for network_record in _read_all(instance, [record])}
+    return latest
 
 
 def records_by_batch(instance: dg.DagsterInstance, since: dt.datetime) -> dict[str, list[NetworkRecord]]:
@@ -131,12 +131,12 @@ def _job_name(run: dg.DagsterRun) -> str:
 
 
 def _status_of(run: dg.DagsterRun) -> str:
-    ended = {
+    statuses = {
         dg.DagsterRunStatus.SUCCESS: "success",
         dg.DagsterRunStatus.FAILURE: "failed",
         dg.DagsterRunStatus.CANCELED: "canceled",
     }
-    return ended.get(run.status, "queued" if run.status in _WAITING else "running")
+    return statuses.get(run.status, "queued" if run.status in _WAITING else "running")
 
 
 def batch_of(tags: Mapping[str, str]) -> str | None:
@@ -152,7 +152,7 @@ def backfill_goes_on(instance: dg.DagsterInstance, batch_id: str) -> bool:
 
 def count_batch(
     batch_id: str | None,
-    planned: Sequence[str] | None,
+    planned_networks: Sequence[str] | None,
     runs: Sequence[NetworkRecord],
     operations: Operations,
     *,
@@ -160,10 +160,10 @@ def count_batch(
 ) -> BatchStatistics:
     """The statistics of a batch out of its runs, the newest first.
 
-    `planned` are the networks that a plan lists for it; None: no plan does, and those of its backfill are counted.
+    `planned_networks` are those that a plan lists for it; None: no plan does, and those of its backfill are counted.
     """
-    if planned is not None or backfill is None:
-        return count(batch_id, planned or [], runs, operations)
+    if planned_networks is not None or backfill is None:
+        return count(batch_id, planned_networks or [], runs, operations)
     return _without_pending(count(batch_id, _backfill_networks(backfill), runs, operations), backfill)
 
 
@@ -172,8 +172,8 @@ def _backfill_networks(backfill: PartitionBackfill) -> list[str]:
     if backfill.asset_backfill_data is None:
         return [] if backfill.job_name in _OTHER_JOBS else list(backfill.partition_names or ())
     subsets = backfill.asset_backfill_data.target_subset.partitions_subsets_by_asset_key
-    listed = (subset.get_partition_keys() for key, subset in subsets.items() if key.to_user_string() in TABLES)
-    return sorted(set().union(*listed))
+    partition_keys = (subset.get_partition_keys() for key, subset in subsets.items() if key.to_user_string() in TABLES)
+    return sorted(set().union(*partition_keys))
 
 
 def _without_pending(it: BatchStatistics, backfill: PartitionBackfill) -> BatchStatistics:
@@ -192,12 +192,12 @@ def _without_pending(it: BatchStatistics, backfill: PartitionBackfill) -> BatchS
 
 def published_facts(instance: dg.DagsterInstance, network_ids: Iterable[str]) -> dict[str, tuple[float, int | None]]:
     """network_id -> when it was published last (seconds since 1970) and the bytes of its files, where it ever was."""
-    found: dict[str, tuple[float, int | None]] = {}
+    facts: dict[str, tuple[float, int | None]] = {}
     for record in latest_materializations(instance, _REPORTED_TABLE, set(network_ids)):
         if record.asset_materialization and record.partition_key:
             size = record.asset_materialization.metadata.get("source_size_bytes")
-            found[record.partition_key] = (record.timestamp, size.value if size else None)  # type: ignore[assignment]  # an int, as `metadata` writes it
-    return found
+            facts[record.partition_key] = (record.timestamp, size.value if size else None)  # type: ignore[assignment]  # an int, as `metadata` writes it
+    return facts
 
 
 def _records(instance: dg.DagsterInstance, runs: dg.RunsFilter) -> Iterator[dg.RunRecord]:
@@ -210,19 +210,19 @@ def _records(instance: dg.DagsterInstance, runs: dg.RunsFilter) -> Iterator[dg.R
 def _read_all(
     instance: dg.DagsterInstance,
     records: Iterable[dg.RunRecord],
-    known: Mapping[str, NetworkRecord] | None = None,
-    unread: Collection[str] = (),
+    cache: Mapping[str, NetworkRecord] | None = None,
+    skipped_ids: Collection[str] = (),
 ) -> Iterator[NetworkRecord]:
     """The ingests among these: audits of what is published and comparisons say nothing of how a network went."""
     for record in records:
         network_id = record.dagster_run.tags.get(PARTITION)
         if network_id and is_ingest(record.dagster_run):
             run_id = record.dagster_run.run_id
-            before = (known or {}).get(run_id)
+            before = (cache or {}).get(run_id)
             if before and before.ended:
                 yield before
             else:
-                yield _read(instance, record, network_id, is_read=run_id not in unread)
+                yield _read(instance, record, network_id, is_read=run_id not in skipped_ids)
 
 
 def is_ingest(run: dg.DagsterRun) -> bool:

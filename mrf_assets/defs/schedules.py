@@ -60,8 +60,8 @@ def build_schedules(settings: Settings, operations: Operations) -> Scheduled:
 
 def _monthly_refresh(settings: Settings) -> dg.ScheduleDefinition:
     # Nobody looks on: to publish an empty network is for a person to decide.
-    given = settings.changed(skip_unchanged=True, allow_empty=False)
-    config = {"resources": {"ingestor": {"config": config_of(given)}}}
+    ingest_settings = settings.changed(skip_unchanged=True, allow_empty=False)
+    config = {"resources": {"ingestor": {"config": config_of(ingest_settings)}}}
 
     @dg.schedule(
         name="monthly_refresh",

@@ -27,8 +27,8 @@ def index_sensor(settings: Settings, watching: IndexWatching, operations: Operat
     """The sensor that watches the indexes of the registry."""
     # A network that is new to the registry may be published already, by the command line.
     # Nobody looks on: to publish an empty network is for a person to decide.
-    given = settings.changed(skip_unchanged=True, allow_empty=False)
-    config = {"resources": {"ingestor": {"config": config_of(given)}}}
+    ingest_settings = settings.changed(skip_unchanged=True, allow_empty=False)
+    config = {"resources": {"ingestor": {"config": config_of(ingest_settings)}}}
 
     @dg.sensor(
         name="index_sensor",

@@ -82,37 +82,37 @@ def run_batch(tasks: Iterable[FileTask], settings: Settings, options: BatchOptio
         skip_unchanged=True if settings.skip_unchanged is None else settings.skip_unchanged,
     )
     _check(settings, options.operations, options.workers)
-    tasks = _begun(with_checked_arguments(tasks, settings))
+    tasks = _with_first_read(with_checked_arguments(tasks, settings))
     ensure_dagster_home()
     plan = TaskStore.under(settings.output_dir)
     networks = list(plan.save(tasks))
     with dg.DagsterInstance.get() as instance:
         add_networks(instance, networks)
-        published = {} if options.priority is not None else published_facts(instance, networks)
+        publications = {} if options.priority is not None else published_facts(instance, networks)
     plans = {key: len({each for task in plan.load(key) for each in task.plans}) for key in networks}
-    priorities = _priorities(plans, published, options.priority)
+    priorities = _priorities(plans, publications, options.priority)
     least = options.min_priority
-    kept = {key: found for key, found in priorities.items() if least is None or found >= least}
-    planned = PlannedBatch(
+    selection = {key: value for key, value in priorities.items() if least is None or value >= least}
+    planned_batch = PlannedBatch(
         batch_id=batch.batch_id,
         source_type=batch.source_type,
         source_input=batch.source_input,
         # Equal ones stay in the order of the source.
-        priorities=dict(sorted(kept.items(), key=lambda each: -each[1])),
+        priorities=dict(sorted(selection.items(), key=lambda each: -each[1])),
         config=config_of(settings),
     )
-    plan.save_batch(planned)
+    plan.save_batch(planned_batch)
     run = BatchRun(
         batch=batch,
-        planned=planned,
-        networks=list(planned.priorities),
+        planned_batch=planned_batch,
+        networks=list(planned_batch.priorities),
         plan=plan,
         settings=settings,
         operations=options.operations,
         workers=options.workers,
         verbose=options.verbose,
     )
-    return run.execute() | {"networks_left_out": len(priorities) - len(kept)}
+    return run.execute() | {"networks_left_out": len(priorities) - len(selection)}
 
 
 def continue_batch(
@@ -149,29 +149,31 @@ def continue_batch(
         settle_orphans(instance)
         batch_id = batch_id or latest_batch_of(instance, plan)
         records = {} if batch_id is None else batch_records(instance, batch_id)
-        planned = None if batch_id is None else plan.load_batch(batch_id) or _planned_elsewhere(batch_id, records, plan)
-        if planned is None:
+        planned_batch = (
+            None if batch_id is None else plan.load_batch(batch_id) or _planned_elsewhere(batch_id, records, plan)
+        )
+        if planned_batch is None:
             raise SettingError("batch", f"{batch_id or 'none'} is not known here; `mrf stats` lists them")
-        _take_over(instance, plan, planned.batch_id)
-        records = batch_records(instance, planned.batch_id)
+        _take_over(instance, plan, planned_batch.batch_id)
+        records = batch_records(instance, planned_batch.batch_id)
         # The folder may have been moved since.
-        settings = Ingestor(**planned.config).settings.changed(output_dir=folder)
+        settings = Ingestor(**planned_batch.config).settings.changed(output_dir=folder)
         _check(settings, operations, workers)
-        add_networks(instance, list(planned.priorities))
+        add_networks(instance, list(planned_batch.priorities))
     if under_way := [key for key, record in records.items() if record.status in ("running", "queued")]:
         raise SettingError(
-            "batch", f"{planned.batch_id} is still running ({len(under_way)} networks); `mrf status` shows it"
+            "batch", f"{planned_batch.batch_id} is still running ({len(under_way)} networks); `mrf status` shows it"
         )
-    wanted = _failed if failed_only else _never_ended
+    is_selected = _failed if failed_only else _never_ended
     run = BatchRun(
         batch=Batch(
-            batch_id=planned.batch_id,
-            started=started_at(planned.batch_id, records.values()),
-            source_type=planned.source_type,
-            source_input=planned.source_input,
+            batch_id=planned_batch.batch_id,
+            started=started_at(planned_batch.batch_id, records.values()),
+            source_type=planned_batch.source_type,
+            source_input=planned_batch.source_input,
         ),
-        planned=planned,
-        networks=[key for key in planned.priorities if wanted(records.get(key))],
+        planned_batch=planned_batch,
+        networks=[key for key in planned_batch.priorities if is_selected(records.get(key))],
         plan=plan,
         settings=settings,
         operations=operations,
@@ -188,11 +190,11 @@ def _take_over(instance: dg.DagsterInstance, plan: TaskStore, batch_id: str) -> 
         SettingError: That process still runs.
     """
     with plan.held(batch_id):
-        stopped = stop_abandoned(instance, batch_id)
-    if stopped:
+        processes = stop_abandoned(instance, batch_id)
+    if processes:
         logger.warning(
             "the process that ran batch %s is gone; took over from its %d worker(s), which were stopped",
-            *(batch_id, stopped),
+            *(batch_id, processes),
         )
 
 
@@ -231,28 +233,28 @@ def _check(settings: Settings, operations: Operations, workers: int) -> None:
     require_room(settings.output_dir, settings.min_free_bytes)
 
 
-def planned_priorities(tasks: Iterable[FileTask], given: Priority | None) -> dict[str, int]:
+def planned_priorities(tasks: Iterable[FileTask], priority: Priority | None) -> dict[str, int]:
     """Network -> the priority with which `run_batch` would run it; writes nothing."""
     plans: dict[str, set[Plan]] = {}
     for task in tasks:
         plans.setdefault(task.network_id, set()).update(task.plans)
-    published: Mapping[str, tuple[float, int | None]] = {}
+    publications: Mapping[str, tuple[float, int | None]] = {}
     home = dagster_home()
-    if given is None and (home / SETTINGS_NAME).exists():
+    if priority is None and (home / SETTINGS_NAME).exists():
         with dg.DagsterInstance.from_config(str(home)) as instance:
-            published = published_facts(instance, plans)
-    return _priorities({key: len(found) for key, found in plans.items()}, published, given)
+            publications = published_facts(instance, plans)
+    return _priorities({key: len(plan_set) for key, plan_set in plans.items()}, publications, priority)
 
 
 def _priorities(
-    plans: Mapping[str, int], published: Mapping[str, tuple[float, int | None]], given: Priority | None
+    plans: Mapping[str, int], publications: Mapping[str, tuple[float, int | None]], priority: Priority | None
 ) -> dict[str, int]:
     """What was asked for, or the score of each network: of how many plans use it, and of what is published of it."""
-    if given is not None:
-        return dict.fromkeys(plans, int(given))
-    now, found = time.time(), dict[str, int]()
+    if priority is not None:
+        return dict.fromkeys(plans, int(priority))
+    now, priorities = time.time(), dict[str, int]()
     for key, count_of_plans in plans.items():
-        seconds, source_bytes = published.get(key, (None, None))
+        seconds, source_bytes = publications.get(key, (None, None))
         points = score(
             plans=count_of_plans,
             source_bytes=source_bytes,
@@ -260,11 +262,11 @@ def _priorities(
             if seconds is None or is_in_future(seconds, now)
             else (now - seconds) / _DAY_SECONDS,
         )
-        found[key] = int(priority_of(points))
-    return found
+        priorities[key] = int(priority_of(points))
+    return priorities
 
 
-def _begun(tasks: Iterable[FileTask]) -> Iterator[FileTask]:
+def _with_first_read(tasks: Iterable[FileTask]) -> Iterator[FileTask]:
     """The same tasks, the first one taken already: a source that cannot be read leaves no trace on disk."""
-    coming = iter(tasks)
-    return chain(list(islice(coming, 1)), coming)
+    iterator = iter(tasks)
+    return chain(list(islice(iterator, 1)), iterator)

@@ -56,10 +56,10 @@ class Batch:
     @classmethod
     def new(cls, source_type: str, source_input: str) -> Batch:
         """A batch that starts now."""
-        started = dt.datetime.now(tz=dt.UTC)
+        start_time = dt.datetime.now(tz=dt.UTC)
         return cls(
-            batch_id=f"{started:{STARTED_FORM}}-{secrets.token_hex(2)}",
-            started=started,
+            batch_id=f"{start_time:{STARTED_FORM}}-{secrets.token_hex(2)}",
+            started=start_time,
             source_type=source_type,
             source_input=str(Address(source_input)),
         )
@@ -87,7 +87,7 @@ class BatchRun:
     """Networks of a batch to run now: all of it, or what is left."""
 
     batch: Batch
-    planned: PlannedBatch
+    planned_batch: PlannedBatch
     networks: list[str]
     plan: TaskStore
     settings: Settings
@@ -169,7 +169,7 @@ class BatchRun:
         interrupted_by: int | None,
     ) -> dict[str, Any]:
         records = latest_runs(runs)
-        of_batch = [records[key] for key in self.planned.priorities if key in records]
+        of_batch = [records[key] for key in self.planned_batch.priorities if key in records]
         manifest = self._manifest((record, self.plan.load(record.network_id)) for record in of_batch)
         manifest_file = self.settings.output_dir / MANIFEST_NAME
         refusal: StoreError | None = None
@@ -177,23 +177,23 @@ class BatchRun:
             write_manifest(manifest, manifest_file)
         except StoreError as error:  # people must see the counts first
             refusal = error
-        counted = count(self.batch.batch_id, list(self.planned.priorities), runs, self.operations)
+        statistics = count(self.batch.batch_id, list(self.planned_batch.priorities), runs, self.operations)
         failures = [
             (key, records[key].error or "") for key in self.networks if key in outcomes and not outcomes[key].success
         ]
-        kept = manifest["summary"].get("whitelist")
+        whitelist_counts = manifest["summary"].get("whitelist")
         console.summary(
             failures,
             self.settings.output_dir,
             manifest_file,
             len(self.networks) - len(outcomes),
-            batch=counted,
-            kept=None if kept is None else WhitelistCounts(**kept),
+            batch=statistics,
+            whitelist_counts=None if whitelist_counts is None else WhitelistCounts(**whitelist_counts),
         )
         reason = budget.reason if budget.is_used_up else None
         if interrupted_by is not None:
             reason = f"It was stopped by {signal.Signals(interrupted_by).name}; `mrf resume` goes on."
-        send_alert(batch_alert(counted, reason=reason), self.operations.alert_urls)
+        send_alert(batch_alert(statistics, reason=reason), self.operations.alert_urls)
         if refusal is not None:
             raise refusal
         return {
@@ -201,7 +201,7 @@ class BatchRun:
             "batch_id": self.batch.batch_id,
             "manifest_file": str(manifest_file),
             "total_tasks": manifest["total_tasks"],
-            "networks_not_run": len(self.planned.priorities) - len(of_batch),
+            "networks_not_run": len(self.planned_batch.priorities) - len(of_batch),
             "interrupted_by": interrupted_by,
             "stopped_by_budget": budget.is_used_up,
         }
@@ -209,7 +209,7 @@ class BatchRun:
     def _positions(self) -> dict[str, int]:
         """The batch's networks, numbered as they stand in the source."""
         first = self.plan.first_positions()
-        in_order = sorted(self.planned.priorities, key=lambda key: first.get(key, 0))
+        in_order = sorted(self.planned_batch.priorities, key=lambda key: first.get(key, 0))
         return {key: number for number, key in enumerate(in_order, 1)}
 
     def _manifest(self, networks: Iterable[tuple[NetworkRecord, list[FileTask]]]) -> dict[str, Any]:
@@ -220,31 +220,31 @@ class BatchRun:
             source_input=self.batch.source_input,
             output_dir=self.settings.output_dir,
             networks=networks,
-            planned_files=self.plan.count_files(self.planned.priorities),
+            planned_files=self.plan.count_files(self.planned_batch.priorities),
         )
 
-    def _runs(self, instance: dg.DagsterInstance, known: dict[str, NetworkRecord]) -> list[NetworkRecord]:
+    def _runs(self, instance: dg.DagsterInstance, cache: dict[str, NetworkRecord]) -> list[NetworkRecord]:
         """What the event log knows of the batch; what was read before where its disk has no room to read it."""
         try:
-            return batch_runs(instance, self.batch.batch_id, known)
+            return batch_runs(instance, self.batch.batch_id, cache)
         except Exception as error:
             if home_without_room(error) is None:
                 raise
-            return [record for run_id, record in known.items() if run_id]
+            return [record for run_id, record in cache.items() if run_id]
 
     def _record(self, instance: dg.DagsterInstance, outcome: NetworkOutcome) -> NetworkRecord:
         """What the event log knows of a network, or, where it has no run, what its worker said."""
-        known = None
+        record = None
         if outcome.is_recorded:
             try:
                 if outcome.run_id is not None:
-                    known = run_record(instance, outcome.run_id)
+                    record = run_record(instance, outcome.run_id)
                 else:
-                    known = batch_record(instance, self.batch.batch_id, outcome.network_id)
+                    record = batch_record(instance, self.batch.batch_id, outcome.network_id)
             except Exception as error:
                 if home_without_room(error) is None:
                     raise
-        return known or self._without_run(outcome)
+        return record or self._without_run(outcome)
 
     def _without_run(self, outcome: NetworkOutcome) -> NetworkRecord:
         """A network whose run could not be made, or not be recorded to its end."""
@@ -266,7 +266,7 @@ class BatchRun:
         (first, *_) = self.plan.load(network_id)
         tags = self.batch.tags | {
             "mrf/host": first.address.host or "local",
-            PRIORITY_TAG: str(self.planned.priorities[network_id]),
+            PRIORITY_TAG: str(self.planned_batch.priorities[network_id]),
             **({"mrf/log_file": log_file} if log_file else {}),
         }
         # A sequential run shows our own log lines; Dagster's events join them where asked, and in log files.

@@ -157,23 +157,23 @@ class BatchConsole:
         not_run: int,
         *,
         batch: BatchStatistics | None = None,
-        kept: WhitelistCounts | None = None,
+        whitelist_counts: WhitelistCounts | None = None,
     ) -> None:
         """The end of a batch; where only a part of `batch` was run, how it stands as a whole."""
-        succeeded = self._done - self._failed
+        successes = self._done - self._failed
         lines = [
             "",
             _RULE,
             "EXTRACTION SUMMARY",
             _RULE,
-            f"Successful: {succeeded}/{self._total}",
+            f"Successful: {successes}/{self._total}",
             f"Failed: {self._failed}/{self._total}",
         ]
         if self._unchanged:
             lines.append(f"Unchanged: {self._unchanged}/{self._total} (not read again; --force does)")
         lines += [f"  ❌ {network_id}: {printable(error)}" for network_id, error in failures]
-        if kept is not None:
-            lines.append(str(kept))
+        if whitelist_counts is not None:
+            lines.append(str(whitelist_counts))
         if not_run:
             lines.append(f"Not run: {not_run}/{self._total}")
         lines += [f"Output directory: {output_dir}", f"Manifest file: {manifest}"]

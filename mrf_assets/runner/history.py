@@ -60,7 +60,7 @@ def ensure_dagster_home() -> Path:
         if is_new := not (home / SETTINGS_NAME).exists():
             with atomic_write(home / SETTINGS_NAME) as partial:
                 shutil.copyfile(_packaged_settings(), partial)
-        _tell_other_settings(home)
+        _warn_of_other_settings(home)
     except OSError as error:
         if is_full(error):
             raise full_disk(home, error, "a DAGSTER_HOME") from None
@@ -94,23 +94,23 @@ def _packaged_settings() -> Path:
     return packaged if packaged.exists() else here.parent / SETTINGS_NAME
 
 
-def _tell_other_settings(home: Path) -> None:
+def _warn_of_other_settings(home: Path) -> None:
     """Say once for each version where a home's own settings, which nobody overwrites, are not those of the package."""
     packaged = _packaged_settings()
-    seen, version = home / _SEEN_NAME, sha256(packaged.read_bytes()).hexdigest()
-    if seen.exists() and seen.read_text() == version:
+    seen_file, version = home / _SEEN_NAME, sha256(packaged.read_bytes()).hexdigest()
+    if seen_file.exists() and seen_file.read_text() == version:
         return
     try:
         own, ours = ({**yaml.safe_load(each.read_bytes())} for each in (home / SETTINGS_NAME, packaged))
     except (yaml.YAMLError, TypeError):  # Dagster says what is wrong with it
         return
-    if differing := [name for name, value in _flat(ours) if dict(_flat(own)).get(name) != value]:
+    if names := [name for name, value in _flat(ours) if dict(_flat(own)).get(name) != value]:
         logger.warning(
             "%s is not as this version has it: %s; it stays as it is, and %s is the newer one",
-            *(home / SETTINGS_NAME, ", ".join(differing), packaged),
+            *(home / SETTINGS_NAME, ", ".join(names), packaged),
         )
     with suppress(OSError):  # told again, then
-        seen.write_text(version)
+        seen_file.write_text(version)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -127,11 +127,11 @@ def batch_statistics(
     batch_id: str | None = None,
     *,
     operations: Operations | None = None,
-    known: dict[str, NetworkRecord] | None = None,
+    cache: dict[str, NetworkRecord] | None = None,
 ) -> BatchStatistics:
     """How a batch goes: one of the command line or the sensors, or a backfill of the UI by its id.
 
-    `known` keeps the records by run id for the next call, which then reads only what is new.
+    `cache` keeps the records by run id for the next call, which then reads only what is new.
 
     Raises:
         SettingError: There is no such batch.
@@ -139,27 +139,27 @@ def batch_statistics(
     plan = plan_of(machine_path("output_dir", output_dir).absolute())
     with _records() as instance:
         batch_id = batch_id or latest_batch_of(instance, plan)
-        planned = None if batch_id is None else plan.load_batch(batch_id)
+        planned_batch = None if batch_id is None else plan.load_batch(batch_id)
         backfill = None if batch_id is None else instance.get_backfill(batch_id)
-        runs = [] if batch_id is None else batch_runs(instance, batch_id, known)
-        goes_on = batch_id is not None and backfill_goes_on(instance, batch_id)
-        follow_up = None if backfill is None else _follow_up(instance, backfill, goes_on=goes_on)
-    if planned is None and backfill is None and not runs:
+        runs = [] if batch_id is None else batch_runs(instance, batch_id, cache)
+        is_going_on = batch_id is not None and backfill_goes_on(instance, batch_id)
+        follow_up = None if backfill is None else _follow_up(instance, backfill, is_going_on=is_going_on)
+    if planned_batch is None and backfill is None and not runs:
         raise SettingError("batch", f"{batch_id or 'none'} is not known to DAGSTER_HOME={dagster_home()}")
-    if known is not None:
-        known.update({run.run_id: run for run in runs})
-    counted = count_batch(
+    if cache is not None:
+        cache.update({run.run_id: run for run in runs})
+    statistics = count_batch(
         batch_id,
-        None if planned is None else list(planned.priorities),
+        None if planned_batch is None else list(planned_batch.priorities),
         runs,
         operations or Operations.from_environment(),
         backfill=backfill,
     )
-    is_driven = goes_on or (planned is not None and plan.is_held(planned.batch_id))
-    return replace(counted, is_driven=is_driven, follow_up=follow_up)
+    is_driven = is_going_on or (planned_batch is not None and plan.is_held(planned_batch.batch_id))
+    return replace(statistics, is_driven=is_driven, follow_up=follow_up)
 
 
-def _follow_up(instance: dg.DagsterInstance, backfill: PartitionBackfill, *, goes_on: bool) -> FollowUp | None:
+def _follow_up(instance: dg.DagsterInstance, backfill: PartitionBackfill, *, is_going_on: bool) -> FollowUp | None:
     job = backfill.tags.get(THEN_TAG)
     if job is None or backfill.status.value in ("CANCELED", "CANCELING", "FAILED", "FAILING"):
         return None
@@ -167,11 +167,11 @@ def _follow_up(instance: dg.DagsterInstance, backfill: PartitionBackfill, *, goe
     if runs:
         state = state_of(runs[0].status.value, runs[0].tags)
         return FollowUp(job=job, state=state, error=why_failed(instance, runs[0].run_id) if state == "failed" else None)
-    ended = backfill.backfill_end_timestamp or backfill.backfill_timestamp
+    end_time = backfill.backfill_end_timestamp or backfill.backfill_timestamp
     sensors = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
-    noted = [each.instigator_data for each in sensors if each.instigator_name == FOLLOWER]
-    cursors = [each.cursor for each in noted if isinstance(each, SensorInstigatorData) and each.cursor]
-    reason = None if goes_on else why_not_followed(backfill.backfill_id, ended, cursors)
+    states = [each.instigator_data for each in sensors if each.instigator_name == FOLLOWER]
+    cursors = [each.cursor for each in states if isinstance(each, SensorInstigatorData) and each.cursor]
+    reason = None if is_going_on else why_not_followed(backfill.backfill_id, end_time, cursors)
     return FollowUp(job=job, state="queued" if reason is None else "canceled", error=reason)
 
 
@@ -196,14 +196,14 @@ def all_statistics(
     """
     plan = plan_of(machine_path("output_dir", output_dir).absolute())
     operations = operations or Operations.from_environment()
-    found = []
+    statistics = []
     with _records() as instance:
         for batch_id, runs in records_by_batch(instance, since).items():
-            planned = plan.load_batch(batch_id)
-            networks = None if planned is None else list(planned.priorities)
+            planned_batch = plan.load_batch(batch_id)
+            networks = None if planned_batch is None else list(planned_batch.priorities)
             backfill = instance.get_backfill(batch_id)
-            found.append(count_batch(batch_id or None, networks, runs, operations, backfill=backfill))
-    return found
+            statistics.append(count_batch(batch_id or None, networks, runs, operations, backfill=backfill))
+    return statistics
 
 
 def platform_statistics(
@@ -223,10 +223,10 @@ def platform_statistics(
 
 def latest_batch_of(instance: dg.DagsterInstance, plan: TaskStore) -> str | None:
     """The batch of this output folder that ran last; one that was planned after it and has not begun goes before."""
-    ran, planned = latest_batch(instance, partial(belongs_to, plan)), plan.latest_batch()
-    if ran is None or planned is None:
-        return ran or planned
-    return planned if planned > ran and not batch_runs(instance, planned) else ran
+    last_run, last_plan = latest_batch(instance, partial(belongs_to, plan)), plan.latest_batch()
+    if last_run is None or last_plan is None:
+        return last_run or last_plan
+    return last_plan if last_plan > last_run and not batch_runs(instance, last_plan) else last_run
 
 
 def belongs_to(plan: TaskStore, tags: Mapping[str, str]) -> bool:
@@ -266,7 +266,7 @@ def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything
             "--batch", f"{batch_id} has no runs in DAGSTER_HOME={dagster_home()}; without --batch it is the latest"
         )
     tags = next(iter(records.values())).tags if batch_id else {}
-    planned = None if batch_id is None else plan.load_batch(batch_id)
+    planned_batch = None if batch_id is None else plan.load_batch(batch_id)
     return build_manifest(
         batch_id=batch_id,
         extraction_run=started_at(batch_id, records.values()).isoformat(timespec="seconds"),
@@ -278,7 +278,7 @@ def export_manifest(output_dir: Path, batch_id: str | None = None, *, everything
             for key, record in records.items()
             if record.status not in ("running", "queued") and ((tasks := plan.load(key)) or record.facts)
         ],
-        planned_files=None if planned is None else plan.count_files(planned.priorities),
+        planned_files=None if planned_batch is None else plan.count_files(planned_batch.priorities),
     )
 
 

@@ -79,9 +79,9 @@ def _output_of(job: NetworkJob) -> Iterator[None]:
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
+    descriptors = os.dup(1), os.dup(2)
     with job.log_path.open("ab", buffering=0) as log, ExitStack() as copying:
-        target = copying.enter_context(_copied(log, kept[1], job.network_id)) if job.echo else log.fileno()
+        target = copying.enter_context(_copied(log, descriptors[1], job.network_id)) if job.echo else log.fileno()
         os.dup2(target, 1)
         os.dup2(target, 2)
         try:
@@ -89,9 +89,9 @@ def _output_of(job: NetworkJob) -> Iterator[None]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            for number, old in zip((1, 2), kept, strict=True):
+            for number, old in zip((1, 2), descriptors, strict=True):
                 os.dup2(old, number)
-    for old in kept:
+    for old in descriptors:
         os.close(old)
 
 
@@ -133,10 +133,10 @@ def work(parent: Connection, settings: Settings, log_level: int) -> None:
         home = cache(lambda: stack.enter_context(dg.DagsterInstance.get()))  # a failure is not kept
         try:
             while (task := parent.recv()) is not None:
-                started = time.monotonic()
+                start = time.monotonic()
                 with _output_of(task):
                     outcome = _run_recorded(job, home, task, settings.output_dir)
-                parent.send(replace(outcome, seconds=time.monotonic() - started))
+                parent.send(replace(outcome, seconds=time.monotonic() - start))
         except (KeyboardInterrupt, EOFError, BrokenPipeError):
             os._exit(130)
 
@@ -167,11 +167,11 @@ def _run_recorded(
 
 def published_tables(output_dir: Path, network_id: str) -> dict[str, list[str]]:
     """Table -> paths of what is published of a network now, all periods."""
-    store, found = Store(output_dir), dict[str, list[str]]()
+    store, tables = Store(output_dir), dict[str, list[str]]()
     for period in store.periods(network_id):
         for table, paths in store.tables(network_id, period).items():
-            found.setdefault(table, []).extend(map(str, paths))
-    return found
+            tables.setdefault(table, []).extend(map(str, paths))
+    return tables
 
 
 def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> NetworkOutcome:  # noqa: ANN401 - Dagster's reconstructable job is not public
@@ -191,8 +191,8 @@ def _run(job: Any, instance: dg.DagsterInstance, task: NetworkJob) -> NetworkOut
                 run_id=result.run_id,
             )
     except dg.DagsterError as error:  # the run could not even be made: configuration, storage
-        told = f"{type(error).__name__}: {error}"
-        return NetworkOutcome(network_id=task.network_id, success=False, seconds=0, error=told)
+        message = f"{type(error).__name__}: {error}"
+        return NetworkOutcome(network_id=task.network_id, success=False, seconds=0, error=message)
 
 
 @contextmanager

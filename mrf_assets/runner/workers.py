@@ -72,23 +72,23 @@ class _Pool:
     ) -> None:
         self.instance, self.batch_id, self.settings, self.log_level = instance, batch_id, settings, log_level
         tags = coordinator_tags()
-        self.waiting = deque(replace(job, tags=job.tags | tags) for job in jobs)
+        self.queue = deque(replace(job, tags=job.tags | tags) for job in jobs)
         self.busy = dict[Connection, _Worker]()
 
     def start_worker(self) -> NetworkJob:
         return self._give(*start_child(work, self.settings, self.log_level))
 
     def _give(self, connection: Connection, process: SpawnProcess) -> NetworkJob:
-        job = self.waiting[0]
+        job = self.queue[0]
         connection.send(job)
-        self.busy[connection] = _Worker(process, self.waiting.popleft(), time.monotonic())
+        self.busy[connection] = _Worker(process, self.queue.popleft(), time.monotonic())
         return job
 
     def next_job(self, connection: Connection) -> NetworkJob | None:
         """Give a free worker its next job, or let it go."""
         process = self.busy.pop(connection).process
         with suppress(OSError):  # it died between two jobs: the next one goes to a new worker
-            if self.waiting:
+            if self.queue:
                 return self._give(connection, process)
         self._dismiss(connection, process)
         return None
@@ -173,9 +173,9 @@ def stop_abandoned(instance: dg.DagsterInstance, batch_id: str) -> int:
     originals may still run, and so do its workers then.
     """
     unfinished = dg.RunsFilter(tags={BATCH_TAG: batch_id, MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
-    stopped = sum(stop_worker(run.tags) for run in instance.get_runs(unfinished) if is_abandoned(run.tags))
+    processes = sum(stop_worker(run.tags) for run in instance.get_runs(unfinished) if is_abandoned(run.tags))
     settle_orphans(instance)
-    return stopped
+    return processes
 
 
 def _exit_words(code: int | None) -> str:
@@ -214,8 +214,8 @@ def run_networks(
         settle_orphans(instance)
         pool = _Pool(instance, batch_id, jobs, settings=settings, log_level=log_level)
         try:
-            while (pool.waiting or pool.busy) and not signals:
-                while pool.waiting and len(pool.busy) < workers:
+            while (pool.queue or pool.busy) and not signals:
+                while pool.queue and len(pool.busy) < workers:
                     on_start(pool.start_worker())
                 for connection in wait(list(pool.busy), timeout=_POLL_SECONDS):
                     assert isinstance(connection, Connection)
@@ -238,13 +238,13 @@ def _take(
         message = connection.recv()
     except (EOFError, ConnectionResetError):
         if not on_done(pool.lost(connection)):
-            pool.waiting.clear()
+            pool.queue.clear()
         return
     if isinstance(message, Progress):
         on_progress(message)
         return
     if not on_done(message):
-        pool.waiting.clear()
+        pool.queue.clear()
     if job := pool.next_job(connection):
         on_start(job)
 

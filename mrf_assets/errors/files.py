@@ -153,13 +153,13 @@ class NotInNetworkFile(ExtractError):
 class RemoteReferencesFailed(ExtractError):
     """Most of the provider groups that a file keeps elsewhere could not be had."""
 
-    def __init__(self, url: Address | str, failed: int, addresses: int, reasons: tuple[str, ...]) -> None:
-        super().__init__(str(url), failed, addresses, reasons)
-        self.url, self.failed, self.addresses, self.reasons = str(url), failed, addresses, reasons
+    def __init__(self, url: Address | str, failures: int, addresses: int, reasons: tuple[str, ...]) -> None:
+        super().__init__(str(url), failures, addresses, reasons)
+        self.url, self.failures, self.addresses, self.reasons = str(url), failures, addresses, reasons
 
     def __str__(self) -> str:
         return (
-            f"{self.url}: {self.failed} of {self.addresses} remote provider references could not be had "
+            f"{self.url}: {self.failures} of {self.addresses} remote provider references could not be had "
             f"({'; '.join(self.reasons)}); run it again later, or set MRF_REMOTE_REFERENCE_FAILURE_SHARE higher "
             "to keep its rates without these providers"
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mrf_assets.errors.base import MrfError
 from mrf_assets.urls.address import Address
 
-_TOLD = 20  # problems listed in full before "and n more"
+_MAX_LISTED = 20  # problems listed in full before "and n more"
 
 
 class InputError(MrfError):
@@ -33,8 +33,8 @@ class SourceProblems(InputError):
         self.source, self.problems = str(source), problems
 
     def __str__(self) -> str:
-        first_problems = "; ".join(map(str, self.problems[:_TOLD]))
-        more = f"; and {len(self.problems) - _TOLD} more" if len(self.problems) > _TOLD else ""
+        first_problems = "; ".join(map(str, self.problems[:_MAX_LISTED]))
+        more = f"; and {len(self.problems) - _MAX_LISTED} more" if len(self.problems) > _MAX_LISTED else ""
         return f"{self.source}: {first_problems}{more}"
 
 

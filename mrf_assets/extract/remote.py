@@ -60,7 +60,7 @@ class RemoteGroups:
         self._contents: dict[str, Future[_Content] | _Content | None] = {}  # None: could not be had
         self._reasons: list[str] = []
         self._failures = self._used_bytes = self._fetched_bytes = 0
-        self._counting, self._is_closed = threading.Lock(), False
+        self._count_lock, self._is_closed = threading.Lock(), False
         self._open = ExitStack()
         self._pool: ThreadPoolExecutor | None = None
         self._folder = Path()
@@ -220,7 +220,7 @@ class RemoteGroups:
         if size_bytes > self._limits.max_remote_reference_bytes:
             what = f"is more than {self._limits.max_remote_reference_bytes} bytes of JSON"
             raise LimitExceeded(url, "max_remote_reference_bytes", what)
-        with self._counting:
+        with self._count_lock:
             self._fetched_bytes += more_bytes
             if self._fetched_bytes > self._limits.max_remote_total_bytes:
                 raise self._too_much()

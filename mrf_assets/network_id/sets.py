@@ -98,15 +98,15 @@ def _with_total(group: _Group, keys: Mapping[str, str]) -> dict[str, NetworkIden
 
 def _assign_group(members: Mapping[str, NetworkIdentity]) -> dict[str, Assignment]:
     group = _Group(members)
-    derived = [url for url, member in members.items() if member.rule != EXPLICIT_RULE]
-    group.tell_apart(derived, lambda url: json.dumps([members[url].scope, members[url].raw_id]))
-    mirrored = [url for url in derived if members[url].rule in _MIRRORED_RULES]
-    _tell_mirrored_apart(group, mirrored)
-    _tell_others_apart(group, [url for url in derived if members[url].rule not in _MIRRORED_RULES])
+    derived_urls = [url for url, member in members.items() if member.rule != EXPLICIT_RULE]
+    group.tell_apart(derived_urls, lambda url: json.dumps([members[url].scope, members[url].raw_id]))
+    mirrored_urls = [url for url in derived_urls if members[url].rule in _MIRRORED_RULES]
+    _tell_mirrored_apart(group, mirrored_urls)
+    _tell_others_apart(group, [url for url in derived_urls if members[url].rule not in _MIRRORED_RULES])
     keys = {url: group.key(url) for url in members}
     identities = _with_total(group, keys)
     assignments = {url: Assignment(network_id=keys[url], identity=identities[url]) for url in members}
-    for primary, *mirrors in group.clusters(mirrored, by_place=True):
+    for primary, *mirrors in group.clusters(mirrored_urls, by_place=True):
         assignments[primary] = replace(assignments[primary], mirror_urls=tuple(mirrors))
         for mirror in mirrors:
             assignments[mirror] = replace(assignments[mirror], mirror_of=primary)

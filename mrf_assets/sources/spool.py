@@ -44,7 +44,7 @@ CREATE TABLE allowed_amount_file (canonical TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE doubtful (parameter TEXT, digest BLOB, PRIMARY KEY (parameter, digest)) WITHOUT ROWID;
 """
 
-_NAMES_TOLD = 5  # parameters
+_MAX_NAMES = 5  # parameters
 
 _FILE_SETS = """
 SELECT DISTINCT set_id FROM assigned JOIN file_set_member USING (file_id) WHERE head = ? ORDER BY set_id
@@ -234,7 +234,7 @@ class Spool:
     def _tell_doubtful(self, counts: SourceCounts) -> None:
         """Warn of addresses that became one file, as they differ in secrets alone, and may be several."""
         (count,) = self._db.execute("SELECT count(DISTINCT digest) FROM doubtful").fetchone()
-        rows = self._db.execute("SELECT DISTINCT parameter FROM doubtful ORDER BY 1 LIMIT ?", (_NAMES_TOLD,))
+        rows = self._db.execute("SELECT DISTINCT parameter FROM doubtful ORDER BY 1 LIMIT ?", (_MAX_NAMES,))
         if count:
             counts.report_first(
                 "addresses",

@@ -161,16 +161,16 @@ class DecompressedFile:
                 self.raw.url, f"compressed more than {_MAX_CONTAINERS} times over; unpack it first"
             )
         if head.startswith(_GZIP):
-            self._found("gzip")
+            self._note_container("gzip")
             yield from self._unpack(_Blocks(self._unpacked(self._gunzip(source))), depth + 1)
         elif is_zlib(head):
-            self._found("zlib")
+            self._note_container("zlib")
             yield from self._unpack(_Blocks(self._unpacked(self._inflate(source, igzip_lib.DECOMP_ZLIB))), depth + 1)
         elif head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
-            self._found("zip")
+            self._note_container("zip")
             yield from self._unpack(_Blocks(self._unzip(source)), depth + 1)
         elif depth == 0 and self._is_bare_deflate(head):
-            self._found("zlib")
+            self._note_container("zlib")
             yield from self._unpack(_Blocks(self._unpacked(self._inflate(source, igzip_lib.DECOMP_DEFLATE))), depth + 1)
         else:
             self._refuse(head)
@@ -187,7 +187,7 @@ class DecompressedFile:
                 raise LimitExceeded(self.raw.url, "max_inflation", what)
             yield block
 
-    def _found(self, container: str) -> None:
+    def _note_container(self, container: str) -> None:
         if self.container == "plain":
             self.container = container
 

@@ -47,9 +47,9 @@ def json_events(blocks: Iterator[bytes], url: str, repairs: Counter[str], limits
     except TooDeepError:
         raise limits.too_deep(url, source.begin) from None
     except ijson.JSONError as error:
-        if source.ended and not source.begin:
+        if source.has_ended and not source.begin:
             raise EmptyFile(url, "the index is empty; download it again") from None
-        if source.ended:
+        if source.has_ended:
             raise TruncatedFile(url, source.begin, "the JSON of the index") from None
         place, reason = error_position(error, source.piece)
         raise MalformedJson(url, source.begin + place, reason) from None
@@ -89,7 +89,7 @@ class _Bytes:
         while len(head) < len(_BOM) and (block := next(blocks, b"")):
             head += block
         self.has_mark = head.startswith(_BOM)
-        self.begin, self.piece, self.ended = 0, _BOM if self.has_mark else b"", False  # the mark counts as read
+        self.begin, self.piece, self.has_ended = 0, _BOM if self.has_mark else b"", False  # the mark counts as read
         self.piece_bytes = _PARSE_BYTES  # of the next ones
         self._pieces = self._cut(chain([head.removeprefix(_BOM)], blocks))
 
@@ -97,7 +97,7 @@ class _Bytes:
         """The next piece; none at the end."""
         self.begin += len(self.piece)
         self.piece = next(self._pieces, b"")
-        self.ended = not self.piece
+        self.has_ended = not self.piece
         return self.piece
 
     def _cut(self, blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -30,8 +30,8 @@ def _begun(parts: list[bytes]) -> bytes:
 _PAIR = [b"u", b"[dD]", b"[89abAB]", _HEX, _HEX, rb"\\", b"u", b"[dD]", b"[c-fC-F]", _HEX, _HEX]
 _LOW_HALF = [b"u", b"[dD]", b"[c-fC-F]", _HEX]
 # At the end of a block: what may become a pair or a half, and a whole pair, whose second half would match alone.
-_BEGUN = re.compile(rb"\\(?:%b|%b)\Z" % (_begun(_PAIR), _begun(_LOW_HALF)))
-_MAX_BEGUN = 1 + len(_PAIR)
+_OPEN_ESCAPE = re.compile(rb"\\(?:%b|%b)\Z" % (_begun(_PAIR), _begun(_LOW_HALF)))
+_MAX_OPEN_ESCAPE = 1 + len(_PAIR)
 
 
 def mended(blocks: Iterable[bytes], repairs: Counter[str]) -> Iterator[bytes]:
@@ -49,7 +49,7 @@ def mended(blocks: Iterable[bytes], repairs: Counter[str]) -> Iterator[bytes]:
 
 def _safe_cut(text: bytes) -> int:
     """Up to where the text may be looked at without what follows."""
-    open_escape = _BEGUN.search(text[-_MAX_BEGUN:])
+    open_escape = _OPEN_ESCAPE.search(text[-_MAX_OPEN_ESCAPE:])
     if open_escape is None:
         return len(text)
     start = len(text) - len(open_escape.group())

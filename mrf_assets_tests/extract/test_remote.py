@@ -152,7 +152,7 @@ def test_failures_beyond_the_share_fail_the_file(failures: int, share: float, re
     with pytest.raises(RemoteReferencesFailed) as caught:
         _read([*files, *files], FakeOpener(files), reader, remote_reference_failure_share=share)
 
-    assert (failures, 10) == (caught.value.failed, caught.value.addresses)
+    assert (failures, 10) == (caught.value.failures, caught.value.addresses)
     assert f"{failures} of 10 remote provider references could not be had" in str(caught.value)
     assert "HTTP 404" in caught.value.reasons[0]
     assert len(caught.value.reasons) <= 3

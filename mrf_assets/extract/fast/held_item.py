@@ -25,7 +25,7 @@ class HeldItem:
         self._most_bytes = request.item_rows_in_memory * _BYTES_PER_ROW
         self._order: list[int] = []  # for each piece of head, how many parts stand before it
         self._parts: list[ListPart] = []  # the text of those on disk is empty
-        self._spooled: list[int] = []  # lengths of the parts on disk: the first ones
+        self._spool_lengths: list[int] = []  # lengths of the parts on disk: the first ones
         self._held_bytes = 0
         self._spool: IO[bytes] | None = None
 
@@ -47,10 +47,10 @@ class HeldItem:
     def _to_disk(self) -> None:
         if self._spool is None:
             self._spool = tempfile.TemporaryFile(dir=self._dir)  # noqa: SIM115 - closed by close()
-        for index in range(len(self._spooled), len(self._parts)):
+        for index in range(len(self._spool_lengths), len(self._parts)):
             part = self._parts[index]
             self._spool.write(part.text)
-            self._spooled.append(len(part.text))
+            self._spool_lengths.append(len(part.text))
             self._parts[index] = part._replace(text=b"")
         self._held_bytes = 0
 
@@ -59,8 +59,8 @@ class HeldItem:
         if self._spool is not None:
             self._spool.seek(0)
         for index, part in enumerate(self._parts):
-            if self._spool is not None and index < len(self._spooled):
-                yield part._replace(text=self._spool.read(self._spooled[index]))
+            if self._spool is not None and index < len(self._spool_lengths):
+                yield part._replace(text=self._spool.read(self._spool_lengths[index]))
             else:
                 yield part
 

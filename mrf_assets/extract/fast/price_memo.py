@@ -29,7 +29,7 @@ _RATE_PLACE = 1  # in a PriceRow
 CleanValue = tuple[int, Counter[str] | None]  # id of a value, and the repairs it took
 
 
-class Interned:
+class InternedColumn:
     """Distinct values of one column; the id of null is 0."""
 
     def __init__(self, kind: pa.DataType) -> None:
@@ -81,7 +81,7 @@ class PriceMemo(SpellingMemo):
 
     def _start(self) -> None:
         fields = list(RATES.arrow)[-8:]
-        self.columns = [Interned(field.type) for nth, field in enumerate(fields) if nth != _RATE_PLACE]
+        self.columns = [InternedColumn(field.type) for nth, field in enumerate(fields) if nth != _RATE_PLACE]
         self._rows: list[tuple[int, ...]] = []  # by id, the ids of the columns
         self.rejects: dict[int, list[tuple[str, str, str, str]]] = {}  # by id, without their offset
         self._table: NDArray[np.int64] | None = None
@@ -151,7 +151,7 @@ class PriceMemo(SpellingMemo):
             counts.repairs.update(each)
         return tuple(key)
 
-    def _read_value(self, name: str, column: Interned, raw: object) -> CleanValue | None:
+    def _read_value(self, name: str, column: InternedColumn, raw: object) -> CleanValue | None:
         """One value, cleaned; None if it is rejected."""
         counts = self._spare
         value = price_value(name, raw, Values(counts), NO_OFFSET)

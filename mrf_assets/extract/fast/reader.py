@@ -84,12 +84,12 @@ class _FastReader(ItemReader):
             self._keep(position, context)
             bracket = stream.next(1)
             pairs = self._members(position, context, bracket)
-            nested = None if bracket.closes else pairs.pop()[0]
+            nested_key = None if bracket.closes else pairs.pop()[0]
             for key, value in pairs:
                 self._scalar(key, value, header, sections)
-            if nested is None:
+            if nested_key is None:
                 break
-            yield from self._nested(nested, bracket, header, sections)
+            yield from self._nested(nested_key, bracket, header, sections)
             position, context = self._position, b'{"":0 '
         stream.finish(bracket.offset + 1)
         yield from self.items.flush()

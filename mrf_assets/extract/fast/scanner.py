@@ -50,7 +50,7 @@ class Scanner:
 
     def __init__(self) -> None:
         self._in_string = False
-        self._escaping = False  # the last byte was a backslash that takes the meaning from the next one
+        self._is_escaping = False  # the last byte was a backslash that takes the meaning from the next one
         self._open = np.empty(0, np.uint8)  # brackets not closed yet
 
     @property
@@ -102,9 +102,9 @@ class Scanner:
     def _drop_escaped(self, block: bytes, data: Bytes, quotes: Bytes) -> None:
         """Take the quotes that a backslash escapes out of the bitmap."""
         slashes = _backslashes(block, data)
-        if self._escaping:
+        if self._is_escaping:
             slashes = np.concatenate(([-1], slashes))
-        self._escaping = False
+        self._is_escaping = False
         if not len(slashes):
             return
         # In a run of backslashes every other one escapes its neighbour.
@@ -113,7 +113,7 @@ class Scanner:
         in_run = numbers - np.maximum.accumulate(np.where(first_of_run, numbers, 0))
         escapes = slashes[in_run & 1 == 0] + 1
         if escapes[-1] == len(data):
-            self._escaping = True
+            self._is_escaping = True
             escapes = escapes[:-1]
         escapes = escapes[data[escapes] == _QUOTE]
         np.bitwise_xor.at(quotes, escapes >> 3, np.left_shift(1, escapes & 7).astype(np.uint8))

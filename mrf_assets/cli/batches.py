@@ -15,7 +15,7 @@ from mrf_assets import submit as submission
 from mrf_assets.batches.statistics import BatchStatistics
 from mrf_assets.cli.options import BUDGET, OUTPUT_DIR, WORKERS, from_flags
 from mrf_assets.cli.status_view import StatusView, batches_table, job_lines, status_lines
-from mrf_assets.cli.submit import Shown, show_errors, show_job
+from mrf_assets.cli.submit import ShowOptions, show_errors, show_job
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.lake.catalog import write_catalog
 from mrf_assets.settings import Operations, Settings, dagster_home
@@ -47,43 +47,43 @@ def status_command(
     The exit code is 0 where all succeeded, 1 where not, 2 where nothing is known of it.
     """
     folder = from_flags(Settings, output_dir=output_dir).output_dir
-    shown = Shown(wait=wait, errors_only=errors_only, as_json=as_json)
+    options = ShowOptions(wait=wait, errors_only=errors_only, as_json=as_json)
     if url is not None:
         if batch_id is None:
             raise SettingError("--url", "needs the id of a run or backfill; `mrf submit` prints it")
-        show_job(batch_id, url, shown)
+        show_job(batch_id, url, options)
     from mrf_assets.runner.history import is_told_here  # noqa: PLC0415 - imports Dagster, 1.5 s
 
     if batch_id is None or is_told_here(folder, batch_id):
-        _show_batch(folder, batch_id, shown)
+        _show_batch(folder, batch_id, options)
     try:
         submission.status(batch_id)
     except MrfError as error:  # DAGSTER_HOME may know it, or part of it
-        _show_batch(folder, batch_id, shown, elsewhere=f"; {error}")
-    show_job(batch_id, DEFAULT_URL, shown)
+        _show_batch(folder, batch_id, options, elsewhere=f"; {error}")
+    show_job(batch_id, DEFAULT_URL, options)
 
 
-def _show_batch(folder: Path, batch_id: str | None, shown: Shown, *, elsewhere: str = "") -> NoReturn:
+def _show_batch(folder: Path, batch_id: str | None, options: ShowOptions, *, elsewhere: str = "") -> NoReturn:
     from mrf_assets.runner.history import batch_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
 
     operations = Operations.from_environment()
-    known: dict[str, Any] = {}
+    cache: dict[str, Any] = {}
     try:
-        first = batch_statistics(folder, batch_id, operations=operations, cache=known)
+        first = batch_statistics(folder, batch_id, operations=operations, cache=cache)
     except SettingError as error:
         raise SettingError(error.name, f"{error.reason}{elsewhere}") from None
     view = StatusView(_console(), time.sleep)
-    if shown.wait and not shown.as_json and not shown.errors_only:
+    if options.wait and not options.as_json and not options.errors_only:
         # The one that was the latest at first, though others begin meanwhile.
-        last = view.watch(lambda: batch_statistics(folder, first.batch_id, operations=operations, cache=known))
+        last = view.watch(lambda: batch_statistics(folder, first.batch_id, operations=operations, cache=cache))
     else:
         last = first
-        while shown.wait and last.is_going_on:
+        while options.wait and last.is_going_on:
             time.sleep(view.every_seconds)
-            last = batch_statistics(folder, first.batch_id, operations=operations, cache=known)
-        if shown.errors_only:
-            show_errors(_errors(last), as_json=shown.as_json)
-        elif shown.as_json:
+            last = batch_statistics(folder, first.batch_id, operations=operations, cache=cache)
+        if options.errors_only:
+            show_errors(_errors(last), as_json=options.as_json)
+        elif options.as_json:
             click.echo(printable_json(last.as_json(), indent=2))
         else:
             view.show(last)
@@ -112,17 +112,17 @@ def stats_command(output_dir: Path | None, days: int, as_json: bool) -> None:
     from mrf_assets.runner.history import platform_statistics  # noqa: PLC0415 - imports Dagster, 1.5 s
 
     folder = from_flags(Settings, output_dir=output_dir).output_dir
-    found = platform_statistics(folder, dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=days))
-    if not found.batches:
+    statistics = platform_statistics(folder, dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=days))
+    if not statistics.batches:
         click.echo(f"Note: DAGSTER_HOME={dagster_home()} has no batch of the last {days} days.", err=True)
     if as_json:
-        click.echo(printable_json(found.as_json(), indent=2))
+        click.echo(printable_json(statistics.as_json(), indent=2))
         return
     console = _console()
-    console.print(batches_table(found.batches))
-    console.print("\n".join(status_lines(found.total)))
-    if found.jobs:
-        console.print("\n".join(["Other jobs:", *job_lines(found.jobs)]))
+    console.print(batches_table(statistics.batches))
+    console.print("\n".join(status_lines(statistics.total)))
+    if statistics.jobs:
+        console.print("\n".join(["Other jobs:", *job_lines(statistics.jobs)]))
 
 
 @click.command("retry-failed")

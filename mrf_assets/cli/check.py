@@ -37,32 +37,32 @@ _GHOSTS_HINT = " Ghost rates need --taxonomy-codes and the asset provider_direct
 @MEMORY
 @click.option("--strict", is_flag=True, help="Warnings count as errors, too.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def check_command(networks: tuple[str, ...], strict: bool, form: str, **settings: Any) -> None:  # noqa: ANN401 - click's values
+def check_command(networks: tuple[str, ...], strict: bool, form: str, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Judge what is published, by default all NETWORKS: each by itself, beside others, and beside its past.
 
     Nothing is changed. JSON is one object for each rule and network, passed ones too.
     """
-    given = from_flags(Settings, **settings)
+    settings = from_flags(Settings, **flags)
     try:
-        print_warnings(Whitelists.of(given).warnings)
-        found = check_networks(given, networks)
+        print_warnings(Whitelists.of(settings).warnings)
+        by_network = check_networks(settings, networks)
     except MrfError as error:  # a file that cannot be read is no rule that failed
         click.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(2)
-    if not found:
-        raise SettingError("--output-dir", f"nothing is published in {given.output_dir}; run `mrf run` first")
+    if not by_network:
+        raise SettingError("--output-dir", f"nothing is published in {settings.output_dir}; run `mrf run` first")
     if form == "json":
-        for network, results in found.items():
+        for network, results in by_network.items():
             for result in results:
                 click.echo(printable_json(_line(network, result)))
     else:
-        _tell(found)
-    failed = [result for results in found.values() for result in results if not result.passed]
+        _print_report(by_network)
+    failed = [result for results in by_network.values() for result in results if not result.passed]
     sys.exit(1 if any(strict or result.check.blocking for result in failed) else 0)
 
 
-def _tell(found: Mapping[str, Sequence[CheckResult]]) -> None:
-    failures = sorted(_failures(found), key=lambda it: (not it[1].check.blocking, _name(it[1]), it[0]))
+def _print_report(by_network: Mapping[str, Sequence[CheckResult]]) -> None:
+    failures = sorted(_failures(by_network), key=lambda it: (not it[1].check.blocking, _name(it[1]), it[0]))
     table = Table()
     for column in ("", "rule", "network", "rows", "of", "meaning"):
         table.add_column(column, justify="right" if column in ("rows", "of") else "left", overflow="fold")
@@ -81,21 +81,23 @@ def _tell(found: Mapping[str, Sequence[CheckResult]]) -> None:
     if failures:
         console.print(table)
     errors = sum(result.check.blocking for _, result in failures)
-    rules = max(len(results) for results in found.values())
-    click.echo(f"{len(found):,} network(s), {rules} rules: {errors} error(s), {len(failures) - errors} warning(s).")
-    if names := _not_judged(found):
+    rules = max(len(results) for results in by_network.values())
+    click.echo(
+        f"{len(by_network):,} network(s), {rules} rules: {errors} error(s), {len(failures) - errors} warning(s)."
+    )
+    if names := _not_judged(by_network):
         hint = _GHOSTS_HINT if _GHOSTS in names else ""
         click.echo(f"Not judged, as there was nothing to judge: {', '.join(names)}.{hint}")
 
 
-def _not_judged(found: Mapping[str, Sequence[CheckResult]]) -> list[str]:
+def _not_judged(by_network: Mapping[str, Sequence[CheckResult]]) -> list[str]:
     """The rules that looked at nothing in any network: that they passed says nothing."""
-    judged = {_name(result) for results in found.values() for result in results if result.population != 0}
-    return sorted({_name(result) for results in found.values() for result in results} - judged)
+    judged_rules = {_name(result) for results in by_network.values() for result in results if result.population != 0}
+    return sorted({_name(result) for results in by_network.values() for result in results} - judged_rules)
 
 
-def _failures(found: Mapping[str, Sequence[CheckResult]]) -> Iterator[tuple[str, CheckResult]]:
-    return ((network, result) for network, results in found.items() for result in results if not result.passed)
+def _failures(by_network: Mapping[str, Sequence[CheckResult]]) -> Iterator[tuple[str, CheckResult]]:
+    return ((network, result) for network, results in by_network.items() for result in results if not result.passed)
 
 
 def _name(result: CheckResult) -> str:

@@ -55,40 +55,42 @@ def discover_command(portals: tuple[str, ...], as_json: bool, verbose: bool, **f
     from mrf_assets.discover import Selection, discover, read_portals, watch_found, write_found  # noqa: PLC0415
 
     settings = Settings.from_environment()
-    looking = from_flags(
+    discovery = from_flags(
         DiscoverySettings, discovery_mode=flags["discovery_mode"], scraper_pool_size=flags["scraper_pool_size"]
     )
     registry = from_flags(IndexWatching, index_registry=flags["index_registry"]).registry
     location = flags["location"]
-    if location is None and not portals and looking.portals is not None:
-        location = str(looking.portals)
+    if location is None and not portals and discovery.portals is not None:
+        location = str(discovery.portals)
     try:
-        given = read_portals(portals, location, partial(open_url, options=FetchOptions.of(settings)))
+        portal_list = read_portals(portals, location, partial(open_url, options=FetchOptions.of(settings)))
     except (FetchError, StreamError) as error:
         raise SettingError("--input", str(error)) from error
     if flags["watch"]:
         read_registry(registry)  # what is wrong with it is told before anybody is asked
-    wanted = Selection(kinds=_kinds(flags), match=flags["match"])
-    tell = _tell_line if as_json else _tell
+    selection = Selection(kinds=_kinds(flags), match=flags["match"])
+    on_result = _print_json if as_json else _print_result
     with package_log(verbose=verbose):
-        found = discover(given, settings, looking, selection=wanted, use_browser=flags["browser"], on_result=tell)
+        outcome = discover(
+            portal_list, settings, discovery, selection=selection, use_browser=flags["browser"], on_result=on_result
+        )
     if flags["output"] is not None:
-        rows = write_found(found.results, flags["output"], raw_text=flags["raw_text"])
+        rows = write_found(outcome.results, flags["output"], raw_text=flags["raw_text"])
         click.echo(f"Written: {rows} address(es), as they are, to {flags['output']}; keep it to yourself.", err=as_json)
-    left_out: tuple[str, ...] = ()
+    skipped_portals: tuple[str, ...] = ()
     if flags["watch"]:
-        watched = watch_found(found.results, registry, flags["watch_limit"])
+        changes = watch_found(outcome.results, registry, flags["watch_limit"])
         click.echo(
-            f"Watched in {registry}: {len(watched.new_indexes)} new, {len(watched.moved_indexes)} with a new address, "
-            f"{watched.unchanged_indexes} as before.",
+            f"Watched in {registry}: {len(changes.new_indexes)} new, {len(changes.moved_indexes)} with a new address, "
+            f"{changes.unchanged_indexes} as before.",
             err=as_json,
         )
-        left_out = watched.skipped_portals
-        for told in left_out:
-            click.echo(f"Not watched: {printable(told)}", err=True)
+        skipped_portals = changes.skipped_portals
+        for portal in skipped_portals:
+            click.echo(f"Not watched: {printable(portal)}", err=True)
     if not as_json:
-        _tell_sum(found)
-    if left_out or found.statuses["found"] < len(found.results):
+        _print_total(outcome)
+    if skipped_portals or outcome.statuses["found"] < len(outcome.results):
         sys.exit(1)
 
 
@@ -105,10 +107,10 @@ def _kinds(flags: dict[str, Any]) -> frozenset[Kind]:
     return frozenset(kinds)
 
 
-def _tell(result: PortalResult) -> None:
+def _print_result(result: PortalResult) -> None:
     kinds = Counter(file.kind for file in result.files)
-    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or result.status
-    click.echo(f"{_MARKS[result.status]} {printable(result.portal.shown)}: {counted} ({result.seconds:.1f}s)")
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or result.status
+    click.echo(f"{_MARKS[result.status]} {printable(result.portal.shown)}: {counts} ({result.seconds:.1f}s)")
     for file in result.files[:_TOLD_FILES]:
         click.echo(f"   {file.kind}  {printable(file.shown)}  [{file.way}]")
     if len(result.files) > _TOLD_FILES:
@@ -117,7 +119,7 @@ def _tell(result: PortalResult) -> None:
         click.echo(f"   {printable(result.reason)}")
 
 
-def _tell_line(result: PortalResult) -> None:
+def _print_json(result: PortalResult) -> None:
     click.echo(
         printable_json(
             {
@@ -134,6 +136,6 @@ def _tell_line(result: PortalResult) -> None:
     )
 
 
-def _tell_sum(found: Discovered) -> None:
-    counted = ", ".join(f"{count} {status}" for status, count in found.statuses.most_common())
-    click.echo(f"Portals: {len(found.results)} ({counted}); addresses: {len(found.files)}")
+def _print_total(outcome: Discovered) -> None:
+    counts = ", ".join(f"{count} {status}" for status, count in outcome.statuses.most_common())
+    click.echo(f"Portals: {len(outcome.results)} ({counts}); addresses: {len(outcome.files)}")

@@ -97,7 +97,7 @@ def enrich_command(check: bool, dry_run: bool, strict_exit: bool, verbose: bool,
         return
     options = _options(flags, settings)
     if dry_run:
-        _tell_estimate(estimate(options, settings))
+        _print_estimate(estimate(options, settings))
         return
     alert_urls = Operations.from_environment().alert_urls
     check_alert_urls(alert_urls)
@@ -176,19 +176,19 @@ def _refuse_flags_of_files(flags: dict[str, Any]) -> None:
 def _age(text: str | None) -> dt.timedelta | None:
     if text is None:
         return None
-    found = _AGE.match(text)
-    if not found:
+    match = _AGE.match(text)
+    if not match:
         raise SettingError("--max-age", f"is {text!r}; give a number and one of s, m, h, d, w, as in 30d")
-    return dt.timedelta(**{_AGE_UNITS[found[2]]: int(found[1])})
+    return dt.timedelta(**{_AGE_UNITS[match[2]]: int(match[1])})
 
 
 def _ramp(text: str | None) -> tuple[int | None, int | None]:
     if text is None:
         return None, None
-    found = _RAMP.match(text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]) <= MAX_WORKERS:
+    match = _RAMP.match(text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]) <= MAX_WORKERS:
         raise SettingError("--ramp", f"is {text!r}; give FROM:TO with 1 <= FROM <= TO <= {MAX_WORKERS}, as in 10:20")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def _check(settings: EnrichSettings) -> None:
@@ -201,16 +201,16 @@ def _check(settings: EnrichSettings) -> None:
         sys.exit(1)
 
 
-def _tell_estimate(told: Estimate) -> None:
-    click.echo(f"Total: {told.rows}, Completed: {told.known_npis}, Pending: {told.new}")
-    click.echo(f"Duplicates: {told.duplicates}, invalid: {told.invalid}")
-    for problem in told.problems[:_PROBLEMS_TOLD]:
+def _print_estimate(result: Estimate) -> None:
+    click.echo(f"Total: {result.rows}, Completed: {result.known_npis}, Pending: {result.new}")
+    click.echo(f"Duplicates: {result.duplicates}, invalid: {result.invalid}")
+    for problem in result.problems[:_PROBLEMS_TOLD]:
         click.echo(f"  {printable(str(problem))}", err=True)
-    if told.invalid > _PROBLEMS_TOLD:
-        click.echo(f"  and {told.invalid - _PROBLEMS_TOLD} more", err=True)
+    if result.invalid > _PROBLEMS_TOLD:
+        click.echo(f"  and {result.invalid - _PROBLEMS_TOLD} more", err=True)
     click.echo(
-        f"Estimate: {told.requests} requests, {dt.timedelta(seconds=round(told.seconds))} at the first rate, "
-        f"{dollars_text(told.dollars)}. Nothing was written."
+        f"Estimate: {result.requests} requests, {dt.timedelta(seconds=round(result.seconds))} at the first rate, "
+        f"{dollars_text(result.dollars)}. Nothing was written."
     )
-    if told.problems:
+    if result.problems:
         sys.exit(2)

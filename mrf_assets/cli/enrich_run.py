@@ -110,7 +110,7 @@ class _Run(ABC):
         except KeyboardInterrupt:  # before the look-ups or after them
             self._console.print(self._interrupted_line)
             sys.exit(128 + signal.SIGINT if self._strict_exit else 0)
-        self._tell(report)
+        self._print_report(report)
         send_alert(ended_alert(self._options.location, report), self._alert_urls)
         if self._signal is not None:
             sys.exit(128 + self._signal if self._strict_exit else 0)
@@ -146,21 +146,21 @@ class _Run(ABC):
 
     def _progressed(self) -> None:
         numbers, dollars = self._statistics, self._statistics.cost(self._settings.part(Prices))
-        counts, spent, names = counts_text(numbers), spent_text(numbers, dollars), self._names.as_text()
+        counts, cost, names = counts_text(numbers), spent_text(numbers, dollars), self._names.as_text()
         if self._console.is_terminal:
-            self._bar.further_lines = f"{counts}, {names}\n{spent}"
+            self._bar.further_lines = f"{counts}, {names}\n{cost}"
             self._bar.update(self._task, completed=numbers.total - numbers.pending, note=pace_text(numbers))
         elif self._pulse.is_due():
-            self._console.print(f"Enriching: {counts}, {names}; {spent}; {pace_text(numbers)}")
+            self._console.print(f"Enriching: {counts}, {names}; {cost}; {pace_text(numbers)}")
 
-    def _tell(self, report: LookUpReport) -> None:
+    def _print_report(self, report: LookUpReport) -> None:
         numbers = report.statistics
-        ended = numbers.completed + numbers.failed
-        if self._options.retry_failed and not numbers.pending and not ended:
+        finished_items = numbers.completed + numbers.failed
+        if self._options.retry_failed and not numbers.pending and not finished_items:
             self._console.print("Nothing to try again: no look-up of this batch has failed.")
         for line in (
             *batch_lines(report),
-            f"Average job time: {numbers.item_seconds / max(ended, 1):.2f}s",
+            f"Average job time: {numbers.item_seconds / max(finished_items, 1):.2f}s",
             (
                 f"Requests: {numbers.requests} ({numbers.requests_refused} refused, "
                 f"{numbers.requests_last_minute} in the last minute)"
@@ -195,8 +195,8 @@ class FileRun(_Run):
         ).run(self._drive)
 
     def _result_lines(self, report: LookUpReport) -> Iterator[str]:
-        shown = f"{printable(str(self._options.output))} ({report.written_rows} rows)"
-        yield f"Output: {shown if report.written_rows else 'none, as there is no row'}"
+        output = f"{printable(str(self._options.output))} ({report.written_rows} rows)"
+        yield f"Output: {output if report.written_rows else 'none, as there is no row'}"
         yield f"Report: {RunFiles(self._options.checkpoint).report}"
 
     def _errors_line(self, report: LookUpReport) -> str:

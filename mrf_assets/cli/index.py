@@ -34,8 +34,8 @@ _PATH = LocalPath()
 _DEFAULTS = {each.name: each.default for each in fields(RegisteredIndex)}
 
 
-def _registry(given: Path | None) -> Path:
-    return from_flags(IndexWatching, index_registry=given).registry
+def _registry(path: Path | None) -> Path:
+    return from_flags(IndexWatching, index_registry=path).registry
 
 
 @click.group("index")
@@ -79,9 +79,9 @@ def add(name: str, url: str, index_registry: Path | None, replace: bool, **value
     if whitelist is not None:
         values["cpt_whitelist"] = whitelist.absolute()
         print_warnings(read_code_whitelist(whitelist).warnings)
-    given = {"url": url} | {key: value for key, value in values.items() if value is not None}
-    registered = add_index(path, name, given, replace=replace)
-    click.echo(f"Registered in {path}: {printable(_told(registered))}")
+    entry = {"url": url} | {key: value for key, value in values.items() if value is not None}
+    index = add_index(path, name, entry, replace=replace)
+    click.echo(f"Registered in {path}: {printable(_index_text(index))}")
     click.echo(
         "The sensor reads it within a minute where `dagster dev` or the daemon runs; `mrf index check` reads it now."
     )
@@ -120,11 +120,11 @@ def list_indexes(index_registry: Path | None, output_dir: Path | None, as_json: 
     path = _registry(index_registry)
     indexes = read_registry(path)
     store = IndexStore.under(from_flags(Settings, output_dir=output_dir).output_dir)
-    known = {status.name: status for status in store.statuses()} if store.exists else {}
-    left = {each.name: store.retired(each.name) for each in indexes} if retired and known else {}
+    statuses = {status.name: status for status in store.statuses()} if store.exists else {}
+    retirements = {each.name: store.retired(each.name) for each in indexes} if retired and statuses else {}
     if as_json:
         for each in indexes:
-            click.echo(printable_json(_line(each, known.get(each.name), left.get(each.name))))
+            click.echo(printable_json(_line(each, statuses.get(each.name), retirements.get(each.name))))
         return
     if not indexes:
         click.echo(f"No index is registered in {path}; `mrf index add` registers one.")
@@ -135,7 +135,7 @@ def list_indexes(index_registry: Path | None, output_dir: Path | None, as_json: 
             column, overflow="fold", justify="right" if column in ("networks", "retired", "waiting") else "left"
         )
     for each in indexes:
-        status = known.get(each.name)
+        status = statuses.get(each.name)
         counts = ("", "", "") if status is None else (str(status.networks), str(status.retired), str(status.pending))
         table.add_row(
             each.name,
@@ -150,7 +150,7 @@ def list_indexes(index_registry: Path | None, output_dir: Path | None, as_json: 
     if not console.is_terminal:
         console.width = _PIPED_WIDTH  # a line per index, for grep
     console.print(table)
-    for name, networks in left.items():
+    for name, networks in retirements.items():
         for network_id, since in networks:
             click.echo(f"retired: {network_id} left {name}, seen {_when(since)}")
 
@@ -166,33 +166,35 @@ def check_indexes(names: tuple[str, ...], whole: bool, index_registry: Path | No
     if unknown := sorted(set(names) - {each.name for each in indexes}):
         raise SettingError("names", f"not registered in {path}: {', '.join(unknown)}")
     options = FetchOptions.of(Settings.from_environment())
-    wanted = [each for each in indexes if not names or each.name in names]
-    sound = [_check(each, options, whole=whole) for each in wanted]
+    selection = [each for each in indexes if not names or each.name in names]
+    sound = [_check(each, options, whole=whole) for each in selection]
     click.echo(f"{sum(sound)} of {len(sound)} indexes can be read.")
     if not all(sound):
         sys.exit(1)
 
 
 def _check(index: RegisteredIndex, fetch: FetchOptions, *, whole: bool) -> bool:
-    tally = SourceCounts()
+    counts = SourceCounts()
     options = source_options(index)
     structures = options.structures if whole else min(options.structures or _CHECKED_STRUCTURES, _CHECKED_STRUCTURES)
-    reading = SourceOptions(structures=structures, match=options.match, max_files=options.max_files)
+    sample_options = SourceOptions(structures=structures, match=options.match, max_files=options.max_files)
     try:
         if index.cpt_whitelist is not None:
             print_warnings(read_code_whitelist(index.cpt_whitelist).warnings)
-        networks = {task.network_id for task in read_index(index.url, partial(open_url, options=fetch), reading, tally)}
+        networks = {
+            task.network_id for task in read_index(index.url, partial(open_url, options=fetch), sample_options, counts)
+        }
     except MrfError as error:
         click.echo(f"❌ {index.name}: {printable(str(error))}")
         return False
-    read = f"{tally.structures} structures read, {len(networks)} networks, {tally.tasks} files"
-    click.echo(f"✅ {index.name}: {read}, {tally.problem_count} problems")
-    for problem in tally.problems[:_PROBLEMS_TOLD]:
+    summary = f"{counts.structures} structures read, {len(networks)} networks, {counts.tasks} files"
+    click.echo(f"✅ {index.name}: {summary}, {counts.problem_count} problems")
+    for problem in counts.problems[:_PROBLEMS_TOLD]:
         click.echo(f"   {printable(str(problem))}")
     return True
 
 
-def _told(index: RegisteredIndex) -> str:
+def _index_text(index: RegisteredIndex) -> str:
     return f"{index.name}, {index.payer}, {index.priority.name}, every {index.poll_minutes:g} minutes: {index.url}"
 
 
@@ -209,9 +211,9 @@ def _when(moment: float | None) -> str:
 
 
 def _line(
-    index: RegisteredIndex, status: IndexStatus | None, retired: list[tuple[str, float]] | None
+    index: RegisteredIndex, status: IndexStatus | None, retirements: list[tuple[str, float]] | None
 ) -> dict[str, Any]:
-    shown: dict[str, Any] = asdict(index) | {"url": str(index.url), "priority": index.priority.name}
-    shown["cpt_whitelist"] = None if index.cpt_whitelist is None else str(index.cpt_whitelist)
-    shown |= {"status": None if status is None else asdict(status) | {"state": _state(status)}}
-    return shown if retired is None else shown | {"retired": dict(retired)}
+    line: dict[str, Any] = asdict(index) | {"url": str(index.url), "priority": index.priority.name}
+    line["cpt_whitelist"] = None if index.cpt_whitelist is None else str(index.cpt_whitelist)
+    line |= {"status": None if status is None else asdict(status) | {"state": _state(status)}}
+    return line if retirements is None else line | {"retired": dict(retirements)}

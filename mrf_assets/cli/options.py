@@ -78,13 +78,13 @@ def setting_option(
     field = kind.model_fields[name]
     flag = flag or flag_of(field) or ""
     # Without a default: the environment comes before it.
-    made: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "default": None,
         "help": f"{description or field.description}  [default: {shown_default(field)}]",
     }
     kind_of_value = _click_type(field.annotation)
-    made |= {"is_flag": True} if kind_of_value is bool and "/" not in flag else {"type": kind_of_value}
-    return click.option(flag, name, **made | others)
+    attributes |= {"is_flag": True} if kind_of_value is bool and "/" not in flag else {"type": kind_of_value}
+    return click.option(flag, name, **attributes | others)
 
 
 def _click_type(annotation: Any) -> Any:  # noqa: ANN401 - a type

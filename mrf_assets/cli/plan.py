@@ -61,13 +61,13 @@ def plan_command(source: str, location: str, sizes: bool, as_json: bool, **flags
     operations = from_flags(Operations, budget_dollars=flags.pop("budget_dollars"))
     check_alert_urls(operations.alert_urls)
     priority, min_priority = flags.pop("priority"), flags.pop("min_priority")
-    options, settings = split_flags(flags)
-    given = from_flags(Settings, **settings)
-    read_whitelists(given)
-    options = replace(options, limits=given.limits)
-    tally = SourceCounts()
+    options, setting_flags = split_flags(flags)
+    settings = from_flags(Settings, **setting_flags)
+    read_whitelists(settings)
+    options = replace(options, limits=settings.limits)
+    counts = SourceCounts()
     try:
-        tasks = list(with_checked_arguments(read_tasks(source, location, given, options, tally), given))
+        tasks = list(with_checked_arguments(read_tasks(source, location, settings, options, counts), settings))
     except SourceProblems as error:
         if as_json:
             print_problems(error.problems)
@@ -75,55 +75,55 @@ def plan_command(source: str, location: str, sizes: bool, as_json: bool, **flags
     priorities = _priorities(tasks, priority, min_priority)
     networks = len({task.network_id for task in tasks})
     tasks = [task for task in tasks if min_priority is None or priorities[task.network_id] >= min_priority]
-    probes = Probes(FetchOptions.of(given).changed(max_retries=0))  # a size is worth no wait
-    found = _sizes(tasks, probes) if sizes else [None] * len(tasks)
+    probes = Probes(FetchOptions.of(settings).changed(max_retries=0))  # a size is worth no wait
+    file_sizes = _sizes(tasks, probes) if sizes else [None] * len(tasks)
     if as_json:
-        for task, size in zip(tasks, found, strict=True):
+        for task, size in zip(tasks, file_sizes, strict=True):
             click.echo(printable_json(_task_line(task, size, priorities.get(task.network_id))))
-        _tell_silent_hosts(probes)
-        print_problems(tally.problems)
-        _tell_kept(tasks, given, err=True)
-        print_source(tally, err=True)
+        _print_silent_hosts(probes)
+        print_problems(counts.problems)
+        _print_kept_prices(tasks, settings, err=True)
+        print_source(counts, err=True)
         return
-    _print_plan(tasks, found, priorities)
+    _print_plan(tasks, file_sizes, priorities)
     if sizes:
-        _print_total(found, operations)
-        _tell_silent_hosts(probes)
-    if left_out := networks - len({task.network_id for task in tasks}):
-        click.echo(f"Left out: {left_out} network(s) of a priority below {min_priority.name}.")
-    _tell_kept(tasks, given, err=False)
-    print_source(tally)
+        _print_total(file_sizes, operations)
+        _print_silent_hosts(probes)
+    if skipped_networks := networks - len({task.network_id for task in tasks}):
+        click.echo(f"Left out: {skipped_networks} network(s) of a priority below {min_priority.name}.")
+    _print_kept_prices(tasks, settings, err=False)
+    print_source(counts)
 
 
-def _tell_kept(tasks: Sequence[FileTask], settings: Settings, *, err: bool) -> None:
+def _print_kept_prices(tasks: Sequence[FileTask], settings: Settings, *, err: bool) -> None:
     """What the whitelists would keep of what is published; of other networks nobody knows before they are read."""
     by_whitelists = networks_by_whitelists(tasks, settings, lambda text: print_warnings([text]))
     if not by_whitelists:
         return
-    found = [
+    by_network = [
         each for own, networks in by_whitelists.items() for each in published_prices(own, networks, Whitelists.of(own))
     ]
-    prices, kept = sum(each.prices for each in found), sum(each.kept_prices for each in found)
+    prices, kept_prices = sum(each.prices for each in by_network), sum(each.kept_prices for each in by_network)
     click.echo(
-        f"Whitelist: would keep {kept:,} of {prices:,} prices that are published, "
-        f"of {len(found)} of {sum(map(len, by_whitelists.values()))} networks with a whitelist.",
+        f"Whitelist: would keep {kept_prices:,} of {prices:,} prices that are published, "
+        f"of {len(by_network)} of {sum(map(len, by_whitelists.values()))} networks with a whitelist.",
         err=err,
     )
-    emptied = [each for each in found if each.prices and not each.kept_prices]
+    empty_networks = [each for each in by_network if each.prices and not each.kept_prices]
     how = "`mrf run` empties them" if settings.allow_empty else "`mrf run` refuses to empty them without --allow-empty"
-    for each in emptied[:PROBLEMS_SHOWN]:
+    for each in empty_networks[:PROBLEMS_SHOWN]:
         click.echo(f"  ⚠️ {each.network_id}: 0 of {each.prices:,} prices", err=err)
-    if emptied:
-        click.echo(f"  {len(emptied)} network(s) have no wanted price now; {how}.", err=err)
+    if empty_networks:
+        click.echo(f"  {len(empty_networks)} network(s) have no wanted price now; {how}.", err=err)
 
 
 def _sizes(tasks: Sequence[FileTask], probes: Probes) -> list[int | None]:
     with ThreadPoolExecutor(_SIZES_AT_ONCE) as pool:
-        told = pool.map(lambda task: probes(task.address, is_from_stranger=task.is_from_stranger), tasks)
-        return [None if validators is None else validators.size_bytes for validators in told]
+        answers = pool.map(lambda task: probes(task.address, is_from_stranger=task.is_from_stranger), tasks)
+        return [None if validators is None else validators.size_bytes for validators in answers]
 
 
-def _tell_silent_hosts(probes: Probes) -> None:
+def _print_silent_hosts(probes: Probes) -> None:
     for server, files in sorted(probes.not_asked.items()):
         click.echo(
             f"{printable(server)} did not answer, so {files:,} of its files were not asked for their sizes; "
@@ -132,14 +132,14 @@ def _tell_silent_hosts(probes: Probes) -> None:
         )
 
 
-def _print_plan(tasks: Sequence[FileTask], found: Sequence[int | None], priorities: Mapping[str, int]) -> None:
-    """A table with a row for each file; `found` are their sizes in bytes."""
+def _print_plan(tasks: Sequence[FileTask], sizes: Sequence[int | None], priorities: Mapping[str, int]) -> None:
+    """A table with a row for each file; `sizes` are in bytes."""
     table = Table(
         title=f"{len({task.network_id for task in tasks})} networks, {len(tasks)} files", title_justify="left"
     )
     for column in ("network", "period", "part", "plans", *(("priority",) if priorities else ()), "size", "file"):
         table.add_column(column, justify="right" if column in ("plans", "size") else "left", overflow="fold")
-    for task, size in zip(tasks, found, strict=True):
+    for task, size in zip(tasks, sizes, strict=True):
         identity = task.identity
         table.add_row(
             task.network_id,
@@ -156,13 +156,13 @@ def _print_plan(tasks: Sequence[FileTask], found: Sequence[int | None], prioriti
     console.print(table)
 
 
-def _print_total(found: Sequence[int | None], operations: Operations) -> None:
+def _print_total(sizes: Sequence[int | None], operations: Operations) -> None:
     """What there is to download, and what that costs where a budget asks."""
-    known = [size for size in found if size is not None]
-    untold = f"; {len(found) - len(known)} file(s) do not tell their size" if len(known) < len(found) else ""
-    click.echo(f"Total: {sum(known) / 1e6:,.1f} MB in {len(known)} of {len(found)} files{untold}.")
+    known_sizes = [size for size in sizes if size is not None]
+    note = f"; {len(sizes) - len(known_sizes)} file(s) do not tell their size" if len(known_sizes) < len(sizes) else ""
+    click.echo(f"Total: {sum(known_sizes) / 1e6:,.1f} MB in {len(known_sizes)} of {len(sizes)} files{note}.")
     if operations.budget_dollars is not None:
-        dollars = operations.dollars(gb=sum(known) / 1e9)
+        dollars = operations.dollars(gb=sum(known_sizes) / 1e9)
         click.echo(
             f"Budget: {operations.budget_dollars:,.2f} dollars; these downloads cost about {dollars:,.2f}; "
             "CPU time is counted while the batch runs."

@@ -65,8 +65,10 @@ def catalog_command(output_dir: Path | None, taxonomy_codes: Path | None, root: 
     folder = settings.output_dir.absolute()
     if not Store(folder).networks():
         raise SettingError("--output-dir", f"nothing is published in {settings.output_dir}; run `mrf run` first")
-    made = write_catalog(folder, settings.taxonomy_codes, root=None if root is None else str(root))
-    click.echo(f"{made.path}: {made.networks:,} network(s), {made.periods:,} period(s), {made.files:,} file(s)")
+    catalog = write_catalog(folder, settings.taxonomy_codes, root=None if root is None else str(root))
+    click.echo(
+        f"{catalog.path}: {catalog.networks:,} network(s), {catalog.periods:,} period(s), {catalog.files:,} file(s)"
+    )
 
 
 @click.command("query")
@@ -87,9 +89,9 @@ def query_command(form: str | None, output: Path | None, listed: bool, **flags: 
     JSON is one object a line.
     """
     if listed:
-        _tell_queries()
+        _print_queries()
         return
-    asked = _asked(flags["sql"], flags["file"], flags["name"])
+    query = _query_of(flags["sql"], flags["file"], flags["name"])
     form = form or (output.suffix.removeprefix(".") if output else "table")
     if form not in _FORMATS:
         raise SettingError("--output", f"ends with none of .csv, .json and .parquet: {output}; give --format, too")
@@ -103,27 +105,29 @@ def query_command(form: str | None, output: Path | None, listed: bool, **flags: 
     )
     memory_mb, taxonomy_codes = settings.query_memory_mb, settings.taxonomy_codes
     with (
-        _told(asked.name),
+        _as_package_errors(query.name),
         connect(settings.output_dir, memory_mb=memory_mb, taxonomy_codes=taxonomy_codes) as connection,
     ):
         if not connection.execute("SELECT * FROM networks LIMIT 1").fetchall():
             click.echo(f"Nothing is published in {settings.output_dir}.", err=True)
-        given = asked.bind(named_values("--param", flags["params"]), _parameters(asked))
-        for hint in _hints(connection, asked, given):
+        parameters = query.bind(named_values("--param", flags["params"]), _parameters(query))
+        for hint in _hints(connection, query, parameters):
             click.echo(f"Hint: {printable(hint)}", err=True)
-        if flags["name"] is not None and "whitelist" in given:
-            read_code_whitelist(Path(given["whitelist"]))  # SQL cannot tell a code from a formula
+        if flags["name"] is not None and "whitelist" in parameters:
+            read_code_whitelist(Path(parameters["whitelist"]))  # SQL cannot tell a code from a formula
         if flags["name"] is not None:
-            given |= {name: pattern_of(machine_path("--param", given[name])) for name in _FILES if name in given}
+            parameters |= {
+                name: pattern_of(machine_path("--param", parameters[name])) for name in _FILES if name in parameters
+            }
         if form == "parquet" and output is not None:
-            _write_parquet(connection.sql(asked.sql, params=given), output)
+            _write_parquet(connection.sql(query.sql, params=parameters), output)
         elif form == "csv":
-            _write_csv(connection.execute(asked.sql, given), output, raw_text=flags["raw_text"])
+            _write_csv(connection.execute(query.sql, parameters), output, raw_text=flags["raw_text"])
         else:
-            _WRITERS[form](connection.execute(asked.sql, given), output)
+            _WRITERS[form](connection.execute(query.sql, parameters), output)
 
 
-def _asked(sql: str | None, file: Path | None, name: str | None) -> Query:
+def _query_of(sql: str | None, file: Path | None, name: str | None) -> Query:
     if sum(it is not None for it in (sql, file, name)) != 1:
         raise SettingError("query", "give one of: SQL, --file and --name (--list shows the shipped queries)")
     if name is not None:
@@ -136,25 +140,25 @@ def _asked(sql: str | None, file: Path | None, name: str | None) -> Query:
         raise ListFileError(str(file), f"cannot be read ({error}); check the path") from error
 
 
-def _hints(connection: duckdb.DuckDBPyConnection, asked: Query, given: Mapping[str, str]) -> list[str]:
+def _hints(connection: duckdb.DuckDBPyConnection, query: Query, parameters: Mapping[str, str]) -> list[str]:
     """What is said of networks and codes that are asked for, as a value or in the SQL, and not published."""
     values: dict[str, list[str]] = {"network_id": [], "billing_code": []}
-    for column, listed in _COMPARED.findall(asked.sql):
-        values[column.lower()] += [text.replace("''", "'") for text in _LITERAL.findall(listed)]
+    for column, literals in _COMPARED.findall(query.sql):
+        values[column.lower()] += [text.replace("''", "'") for text in _LITERAL.findall(literals)]
     for column in values:
-        values[column] += filter(None, [given.get(column)])
+        values[column] += filter(None, [parameters.get(column)])
     return [*network_hints(connection, values["network_id"]), *code_hints(connection, values["billing_code"])]
 
 
-def _parameters(asked: Query) -> set[str]:
-    statements = duckdb.extract_statements(asked.sql)
+def _parameters(query: Query) -> set[str]:
+    statements = duckdb.extract_statements(query.sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise QueryError(asked.name, f"holds {len(statements)} statement(s); ask with one SELECT")
+        raise QueryError(query.name, f"holds {len(statements)} statement(s); ask with one SELECT")
     return set(statements[0].named_parameters)
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _as_package_errors(name: str) -> Iterator[None]:
     """What DuckDB refuses is told in one line."""
     try:
         yield
@@ -279,10 +283,10 @@ def _json_value(value: object) -> object:
     return value if value is None or isinstance(value, str | int | float) else _text(value)
 
 
-def _tell_queries() -> None:
+def _print_queries() -> None:
     for name in names():
-        asked = shipped(name)
-        click.echo(f"{name}: {asked.question}")
-        for it in asked.parameters:
+        query = shipped(name)
+        click.echo(f"{name}: {query.question}")
+        for it in query.parameters:
             default = "" if it.default is None else f" [{it.default}]"
             click.echo(f"    --param {it.name}={default}  {it.doc}")

@@ -25,17 +25,17 @@ _SHIFTS_TOLD = 5
 @click.argument("networks", nargs=-1)
 @OUTPUT_DIR
 @MEMORY
-def changes_command(networks: tuple[str, ...], **settings: Any) -> None:  # noqa: ANN401 - click's values
+def changes_command(networks: tuple[str, ...], **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Compare the two latest periods of NETWORKS, by default of all; writes the table rate_changes of each."""
-    given = from_flags(Settings, **settings)
-    listed = networks or Store(given.output_dir.absolute()).networks()
-    if not listed:
-        raise SettingError("--output-dir", f"nothing is published in {given.output_dir}; run `mrf run` first")
+    settings = from_flags(Settings, **flags)
+    selection = networks or Store(settings.output_dir.absolute()).networks()
+    if not selection:
+        raise SettingError("--output-dir", f"nothing is published in {settings.output_dir}; run `mrf run` first")
     table = Table()
     for column in ("network", "since", "added", "removed", "raised", "lowered", "median ratio", "moved most", "drift"):
         table.add_column(column, justify="right" if column in ("added", "removed", "raised", "lowered") else "left")
-    for network in listed:
-        table.add_row(*_row(write_changes(given, network)))
+    for network in selection:
+        table.add_row(*_row(write_changes(settings, network)))
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = _PIPED_WIDTH
@@ -67,29 +67,29 @@ def report_command(
     output: Path | None,
     codes: tuple[str, ...],
     most_codes: int,
-    **settings: Any,  # noqa: ANN401 - click's values
+    **flags: Any,  # noqa: ANN401 - click's values
 ) -> None:
     """Write one HTML page about NETWORKS, by default all: coverage, prices, changes, quality, providers, run times."""
     from mrf_assets.report import write_report  # noqa: PLC0415 - imports matplotlib, 0.5 s
 
-    given = from_flags(Settings, **settings)
-    made = write_report(given, networks, path=output, codes=codes, most_codes=most_codes)
-    for hint in made.figures.hints:
+    settings = from_flags(Settings, **flags)
+    page = write_report(settings, networks, path=output, codes=codes, most_codes=most_codes)
+    for hint in page.figures.hints:
         click.echo(f"Hint: {printable(hint)}", err=True)
-    providers = "" if made.figures.providers is None else f"; {made.figures.providers.summary}"
-    click.echo(f"{made.path}: {len(made.figures.coverage):,} network(s){printable(providers)}")
+    providers = "" if page.figures.providers is None else f"; {page.figures.providers.summary}"
+    click.echo(f"{page.path}: {len(page.figures.coverage):,} network(s){printable(providers)}")
 
 
-def _row(made: Changes) -> list[str]:
-    if made.period is None:
-        return [printable(made.network_id), "one period", *[""] * 7]
-    shifts = [f"{it.billing_code_type} {it.billing_code} x{it.ratio:.2f}" for it in made.shifts[:_SHIFTS_TOLD]]
-    drifted = [result.check.name for result in made.drift if not result.passed]
+def _row(changes: Changes) -> list[str]:
+    if changes.period is None:
+        return [printable(changes.network_id), "one period", *[""] * 7]
+    shifts = [f"{it.billing_code_type} {it.billing_code} x{it.ratio:.2f}" for it in changes.shifts[:_SHIFTS_TOLD]]
+    drift_rules = [result.check.name for result in changes.drift if not result.passed]
     return [
-        printable(made.network_id),
-        f"{made.previous_period} to {made.period}",
-        *(f"{count:,}" for count in (made.added, made.removed, made.raised, made.lowered)),
-        "" if made.median_ratio is None else f"{made.median_ratio:.3f}",
+        printable(changes.network_id),
+        f"{changes.previous_period} to {changes.period}",
+        *(f"{count:,}" for count in (changes.added, changes.removed, changes.raised, changes.lowered)),
+        "" if changes.median_ratio is None else f"{changes.median_ratio:.3f}",
         printable(", ".join(shifts)),
-        ", ".join(drifted) or "none",
+        ", ".join(drift_rules) or "none",
     ]

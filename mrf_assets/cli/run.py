@@ -88,14 +88,14 @@ def extract_command(url: str, verbose: bool, **flags: Any) -> None:  # noqa: ANN
     if verbose:  # of our own alone: urllib3 tells signed addresses
         logging.getLogger("mrf_assets").setLevel(logging.DEBUG)
     plans = _zip_plans(*(flags.pop(f"plan_{name}") for name in ("name", "id_type", "id", "market_type")))
-    options, settings = split_flags(flags | {"structures": None, "match": None, "max_files": None}, plans)
-    given = from_flags(Settings, **settings)
-    Store(given.output_dir.absolute()).sweep()
-    (task,) = read_source("url", url, opener_of(given), options, SourceCounts())
-    result = ingest(task.network_id, [task], given)
+    options, setting_flags = split_flags(flags | {"structures": None, "match": None, "max_files": None}, plans)
+    settings = from_flags(Settings, **setting_flags)
+    Store(settings.output_dir.absolute()).sweep()
+    (task,) = read_source("url", url, opener_of(settings), options, SourceCounts())
+    result = ingest(task.network_id, [task], settings)
     result.require_published()
-    write_catalog(given.output_dir.absolute(), given.taxonomy_codes)
-    _tell_result(result)
+    write_catalog(settings.output_dir.absolute(), settings.taxonomy_codes)
+    _print_result(result)
 
 
 @click.command("manifest")
@@ -117,7 +117,7 @@ def manifest_command(output_dir: Path | None, batch_id: str | None, everything: 
         click.echo(f"Manifest file: {output}")
 
 
-def _tell_result(result: NetworkResult) -> None:
+def _print_result(result: NetworkResult) -> None:
     rows = row_counts(result.published)
     click.echo(f"✅ {result.network_id} ({result.seconds:.1f}s)")
     for table, count in rows.items():
@@ -127,5 +127,5 @@ def _tell_result(result: NetworkResult) -> None:
     for file in result.published:
         click.echo(f"  {file.path}")
     warnings = {(r.check.table, r.check.name): r for rs in result.checks.values() for r in rs if not r.passed}
-    for (table, name), found in warnings.items():
-        click.echo(f"  ⚠️ {table}.{name}: {found.offending_rows:,} rows; {found.check.explanation}")
+    for (table, name), check_result in warnings.items():
+        click.echo(f"  ⚠️ {table}.{name}: {check_result.offending_rows:,} rows; {check_result.check.explanation}")

@@ -66,17 +66,17 @@ def _speed(it: BatchStatistics) -> str:
 
 
 def _kinds(counts: Mapping[str, int]) -> str:
-    told = [f"{printable(kind)} {count:,}" for kind, count in list(counts.items())[:_KINDS_TOLD]]
-    more = len(counts) - len(told)
-    return ", ".join(told + ([f"{more} more kinds"] if more else [])) or "none"
+    texts = [f"{printable(kind)} {count:,}" for kind, count in list(counts.items())[:_KINDS_TOLD]]
+    more = len(counts) - len(texts)
+    return ", ".join(texts + ([f"{more} more kinds"] if more else [])) or "none"
 
 
 def _cost(it: BatchStatistics) -> str:
-    used = f"{it.cost.gb:,.3f} GB, {it.cost.core_hours:,.3f} core-hours"
+    usage = f"{it.cost.gb:,.3f} GB, {it.cost.core_hours:,.3f} core-hours"
     if it.cost.dollars is None:
-        return used
+        return usage
     share = f", {it.cost.budget_share:.0%} of the budget" if it.cost.budget_share is not None else ""
-    return f"{used}, about {dollars_text(it.cost.dollars)}{share}"
+    return f"{usage}, about {dollars_text(it.cost.dollars)}{share}"
 
 
 def duration(seconds: float) -> str:
@@ -101,7 +101,7 @@ class StatusView:
     def watch(self, look: Callable[[], BatchStatistics]) -> BatchStatistics:
         """Until nothing goes on any more: drawn on a terminal, else one line whenever a number changes."""
         if not self.console.is_terminal:
-            return self._tell_changes(look)
+            return self._print_changes(look)
         statistics = look()
         with Live(_drawn(statistics), console=self.console, transient=True) as live:
             while statistics.is_going_on:
@@ -111,12 +111,12 @@ class StatusView:
         self.show(statistics)
         return statistics
 
-    def _tell_changes(self, look: Callable[[], BatchStatistics]) -> BatchStatistics:
-        told = ""
+    def _print_changes(self, look: Callable[[], BatchStatistics]) -> BatchStatistics:
+        last_line = ""
         while True:
             statistics = look()
-            if (line := progress_line(statistics)) != told:
-                told = line
+            if (line := progress_line(statistics)) != last_line:
+                last_line = line
                 self.console.print(line)
             if not statistics.is_going_on:
                 self.show(statistics)
@@ -126,10 +126,10 @@ class StatusView:
 
 def progress_line(it: BatchStatistics) -> str:
     """Where a batch is, in one line."""
-    left = f", about {duration(it.remaining_seconds)} left" if it.remaining_seconds else ""
+    remaining = f", about {duration(it.remaining_seconds)} left" if it.remaining_seconds else ""
     return (
         f"Processing {it.ended}/{it.networks} ({it.ended / max(it.networks, 1):.0%}): "
-        f"successful {it.succeeded}, failed {it.failed}, running {len(it.running)}{left}"
+        f"successful {it.succeeded}, failed {it.failed}, running {len(it.running)}{remaining}"
     )
 
 

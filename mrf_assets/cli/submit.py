@@ -22,7 +22,7 @@ _ROWS_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ShowOptions:
     """What is shown of a batch or job, and when."""
 
     wait: bool = False  # once it has ended
@@ -74,20 +74,20 @@ def submit_command(
     )
     click.echo(f"Submitted enhanced batch collection job: {job_id}")
     if until_end:
-        show_job(job_id, url, Shown(wait=True))
+        show_job(job_id, url, ShowOptions(wait=True))
 
 
-def show_job(job_id: str, url: str, shown: Shown) -> NoReturn:
+def show_job(job_id: str, url: str, options: ShowOptions) -> NoReturn:
     """Show how a job goes, or what came of it, and end with 0 where all of it succeeded, else 1."""
-    is_told = not shown.errors_only and not shown.as_json
-    found = _wait(job_id, url, is_told=is_told) if shown.wait else results(job_id, url)
-    if shown.errors_only:
-        show_errors(found.errors, as_json=shown.as_json)
-    elif shown.as_json:
-        click.echo(printable_json(found.as_json(), indent=2))
+    with_progress = not options.errors_only and not options.as_json
+    job_results = _wait(job_id, url, with_progress=with_progress) if options.wait else results(job_id, url)
+    if options.errors_only:
+        show_errors(job_results.errors, as_json=options.as_json)
+    elif options.as_json:
+        click.echo(printable_json(job_results.as_json(), indent=2))
     else:
-        _show(found)
-    sys.exit(0 if found.status.state == "completed" else 1)
+        _show(job_results)
+    sys.exit(0 if job_results.status.state == "completed" else 1)
 
 
 def show_errors(errors: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -99,34 +99,34 @@ def show_errors(errors: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
             click.echo(printable(f"{error['network_id'] or error['job']}: {error['error']}"))
 
 
-def _wait(job_id: str, url: str, *, is_told: bool) -> JobResults:
-    told = ""
+def _wait(job_id: str, url: str, *, with_progress: bool) -> JobResults:
+    last_line = ""
 
-    def tell(status: JobStatus) -> None:
-        nonlocal told
-        if is_told and status.line != told:
-            told = status.line
-            click.echo(told)
+    def on_status(status: JobStatus) -> None:
+        nonlocal last_line
+        if with_progress and status.line != last_line:
+            last_line = status.line
+            click.echo(last_line)
 
-    return wait_for_results(job_id, url, on_status=tell)
+    return wait_for_results(job_id, url, on_status=on_status)
 
 
-def _show(found: JobResults) -> None:
-    it = found.status
+def _show(job_results: JobResults) -> None:
+    it = job_results.status
     lines = [f"Job: {it.job_id}, {it.job}", f"State: {it.state}", f"Successful: {it.completed:,} of {it.parts:,}"]
     lines += [f"{name}: {count:,}" for name, count in (("Failed", it.failed), ("Canceled", it.canceled)) if count]
     if it.running:
         lines.append(f"Running: {it.running:,}")
-    for run in found.runs:
+    for run in job_results.runs:
         if run.network_id is None:
             lines += [
                 f"{asset}: " + ", ".join(f"{name} {value:,}" for name, value in sorted(numbers.items()))
                 for asset, numbers in sorted(run.numbers.items())
             ]
-    lines += [_row_line(row) for row in found.rows[:_ROWS_TOLD]]
-    if len(found.rows) > _ROWS_TOLD:
-        lines.append(f"  {len(found.rows) - _ROWS_TOLD} more; --json lists them")
-    errors = found.errors
+    lines += [_row_line(row) for row in job_results.rows[:_ROWS_TOLD]]
+    if len(job_results.rows) > _ROWS_TOLD:
+        lines.append(f"  {len(job_results.rows) - _ROWS_TOLD} more; --json lists them")
+    errors = job_results.errors
     lines += [f"  ❌ {error['network_id'] or error['job']}: {error['error']}" for error in errors[:_FAILURES_TOLD]]
     if len(errors) > _FAILURES_TOLD:
         lines.append(f"  {len(errors) - _FAILURES_TOLD} more; --errors lists all")

@@ -184,7 +184,7 @@ def test_an_output_folder_that_is_a_file_or_below_one_is_one_clear_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
 
-    expected = f"Error: output_dir: {name} cannot be a folder, as {tmp_path}/file is a file; name another\n"
+    expected = f"Error: --output-dir: {name} cannot be a folder, as {tmp_path}/file is a file; name another\n"
     assert (2, "", expected) == _mrf(capsys, *command, "--output-dir", name)
 
 

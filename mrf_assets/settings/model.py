@@ -9,10 +9,8 @@ from enum import Enum, EnumType
 from inspect import get_annotations
 from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
 from mrf_assets.errors import SettingError
 
@@ -142,7 +140,7 @@ def _said(field: FieldInfo, key: str) -> str | None:
     return str(extra[key]) if isinstance(extra, dict) and extra.get(key) else None
 
 
-def _refusal(kind: type[SettingsModel], error: ErrorDetails) -> SettingError:
+def _refusal(kind: type[SettingsModel], error: Mapping[str, Any]) -> SettingError:
     """The first thing that pydantic found, in our words."""
     name, value = str(error["loc"][0]), error["input"]
     field = kind.model_fields.get(name)
@@ -170,9 +168,10 @@ def choices_of(kind: Any) -> Sequence[str]:  # noqa: ANN401 - a type
 
 def _range(field: FieldInfo) -> str:
     """The bounds of a number, in words."""
-    least = next((each.ge for each in field.metadata if isinstance(each, Ge)), None)
-    above = next((each.gt for each in field.metadata if isinstance(each, Gt)), None)
-    most = next((each.le for each in field.metadata if isinstance(each, Le)), None)
+    least, above, most = (
+        next((bound for each in field.metadata if (bound := getattr(each, name, None)) is not None), None)
+        for name in ("ge", "gt", "le")
+    )
     if above is not None:
         return f"more than {above}" if most is None else f"more than {above} and at most {most}"
     if least is None:

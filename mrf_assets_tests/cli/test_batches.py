@@ -575,7 +575,7 @@ def test_a_budget_needs_a_price(tmp_path: Path) -> None:
     """It would never be reached."""
     done = Place(tmp_path / "x").mrf("run", "--source", "url", "--input", "x.json", "--budget", "5")
 
-    assert (2, "Error: budget_dollars: needs a price") == (done.returncode, done.stderr[:36])
+    assert (2, "Error: --budget: needs a price") == (done.returncode, done.stderr[:30])
 
 
 def test_alert_addresses_are_checked_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

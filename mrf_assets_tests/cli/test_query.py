@@ -229,7 +229,7 @@ def test_the_shipped_queries_are_listed(mrf: Mrf) -> None:
             ("SELECT 1", "--output", "a.txt"),
             "--output: ends with none of .csv, .json and .parquet: a.txt; give --format, too",
         ),
-        (("SELECT 1", "--memory-mb", "0"), "query_memory_mb: is 0; it must be 1 or more"),
+        (("SELECT 1", "--memory-mb", "0"), "--memory-mb: is 0; it must be 1 or more"),
         (
             ("--file", "none.sql"),
             "none.sql: cannot be read ([Errno 2] No such file or directory: 'none.sql'); check the path",

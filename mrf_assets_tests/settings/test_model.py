@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 
 from mrf_assets.errors import SettingError
@@ -14,11 +13,12 @@ from mrf_assets.settings import ALL_SETTINGS, SettingsModel, choices_of, groups_
 
 EVERY = [(kind, name) for kind in ALL_SETTINGS for name in kind.model_fields]
 of_every_setting = pytest.mark.parametrize(("kind", "name"), EVERY, ids=[f"{k.__name__}.{n}" for k, n in EVERY])
+_BOUNDS = ("ge", "gt", "le")
 _ALLOWING = {"MRF_PRICE_PER_GB": "1"}  # a budget needs a price
 
 
-def _bound(field: FieldInfo, kind: type) -> Any:  # noqa: ANN401 - a number or None
-    return next((getattr(each, kind.__name__.lower()) for each in field.metadata if isinstance(each, kind)), None)
+def _bound(field: FieldInfo, name: str) -> Any:  # noqa: ANN401 - a number or None
+    return next((getattr(each, name) for each in field.metadata if hasattr(each, name)), None)
 
 
 def _is(field: FieldInfo, kind: type) -> bool:
@@ -31,7 +31,7 @@ def _another_value(name: str, field: FieldInfo) -> tuple[str, object]:
         return choices[-1], choices[-1]
     if _is(field, bool):
         return ("false", False) if field.default else ("true", True)
-    least, above, most = (_bound(field, kind) for kind in (Ge, Gt, Le))
+    least, above, most = (_bound(field, kind) for kind in _BOUNDS)
     if _is(field, int):
         value = most or (field.default or least or 0) + 1
         return str(value), value
@@ -77,7 +77,7 @@ def test_a_setting_says_what_it_means_and_what_holds_without_it(kind: type[Setti
 def test_a_number_out_of_bounds_is_refused_with_its_bounds(kind: type[SettingsModel], name: str) -> None:
     """By the name of what was set: a variable, or a field."""
     field = kind.model_fields[name]
-    least, above, most = (_bound(field, each) for each in (Ge, Gt, Le))
+    least, above, most = (_bound(field, each) for each in _BOUNDS)
     wrong = [
         value
         for value in (None if least is None else least - 1, above, None if most is None else most + 1)

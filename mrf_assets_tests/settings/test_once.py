@@ -43,8 +43,9 @@ def _sources() -> tuple[tuple[str, ast.Module], ...]:
 def _defaults(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """The names of fields and parameters, with the text of their defaults."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            yield node.target.id, ast.unparse(node.value)
+        if isinstance(node, ast.ClassDef):
+            fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and each.value is not None]
+            yield from ((ast.unparse(each.target), ast.unparse(each.value)) for each in fields if each.value)
         elif isinstance(node, ast.arguments):
             positional = [*node.posonlyargs, *node.args]
             pairs = zip(positional[len(positional) - len(node.defaults) :], node.defaults, strict=True)

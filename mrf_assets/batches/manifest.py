@@ -37,8 +37,8 @@ class NetworkRecord:
     facts: Mapping[str, Any]  # the run's metadata as plain values
     tags: Mapping[str, str]
     seconds: float | None
-    ended: dt.datetime | None
-    started: dt.datetime | None = None  # None: it never began
+    end_time: dt.datetime | None
+    start_time: dt.datetime | None = None  # None: it never began
     is_lost: bool = False  # it failed for what happened to its process, not for its input
     is_read: bool = True  # False: `facts` and `error` are left out, for there are too many runs
 
@@ -128,7 +128,7 @@ def _entries(record: NetworkRecord, tasks: Sequence[FileTask], output_dir: Path)
 
 
 def _entry(record: NetworkRecord, file: Mapping[str, Any], task: FileTask | None, output_dir: Path) -> dict[str, Any]:
-    start = record.started or record.ended
+    start = record.start_time or record.end_time
     timestamp = record.facts.get("extraction_timestamp") or (start.isoformat(timespec="seconds") if start else None)
     seconds = record.seconds
     entry: dict[str, Any] = {

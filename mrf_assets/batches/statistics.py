@@ -44,7 +44,7 @@ class Running:
 
     network_id: str
     run_id: str
-    started: dt.datetime | None  # None: it waits in the queue
+    start_time: dt.datetime | None  # None: it waits in the queue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +117,14 @@ class BatchStatistics:
     follow_up: FollowUp | None = None  # None: nothing follows it
 
     @property
-    def ended(self) -> int:
+    def ended_networks(self) -> int:
         """Networks that ran to an end, good or bad."""
         return self.succeeded + self.failed
 
     @property
     def is_complete(self) -> bool:
         """Whether nothing is left to do but what failed."""
-        return self.ended == self.networks
+        return self.ended_networks == self.networks
 
     @property
     def is_going_on(self) -> bool:
@@ -139,7 +139,7 @@ class BatchStatistics:
     @property
     def success_rate(self) -> float | None:
         """Of those that ended, 0 to 1."""
-        return self.succeeded / self.ended if self.ended else None
+        return self.succeeded / self.ended_networks if self.ended_networks else None
 
     @property
     def average_seconds(self) -> float | None:
@@ -154,7 +154,7 @@ class BatchStatistics:
     @property
     def remaining_seconds(self) -> float | None:
         """Until the rest is done, if it goes on as it went; None where nothing ended or nothing runs."""
-        remaining_networks = self.networks - self.ended - self.canceled
+        remaining_networks = self.networks - self.ended_networks - self.canceled
         if not remaining_networks:
             return 0.0
         if not self.running or not self.timed_networks or not self.active_seconds:
@@ -174,7 +174,7 @@ class BatchStatistics:
                 {
                     "network_id": each.network_id,
                     "run_id": each.run_id,
-                    "started": each.started.isoformat(timespec="seconds") if each.started else None,
+                    "started": each.start_time.isoformat(timespec="seconds") if each.start_time else None,
                 }
                 for each in self.running
             ],
@@ -237,7 +237,7 @@ def count(
         canceled=statuses["canceled"],
         pending=pending,
         running=tuple(
-            Running(network_id=record.network_id, run_id=record.run_id, started=record.started)
+            Running(network_id=record.network_id, run_id=record.run_id, start_time=record.start_time)
             for record in records
             if record.status in ("running", "queued")
         ),
@@ -337,9 +337,9 @@ def _cost(gb: float, core_hours: float, operations: Operations) -> Cost:
 
 def _wall_seconds(record: NetworkRecord) -> float:
     """Of its run, what Dagster does around the extraction included."""
-    if record.started is None or record.ended is None:
+    if record.start_time is None or record.end_time is None:
         return record.seconds or 0.0
-    return max((record.ended - record.started).total_seconds(), 0.0)
+    return max((record.end_time - record.start_time).total_seconds(), 0.0)
 
 
 def _is_unchanged(record: NetworkRecord) -> bool:
@@ -376,7 +376,7 @@ def _sum_known(values: Iterable[int | None]) -> int | None:
 
 def _active_seconds(records: Iterable[NetworkRecord]) -> float:
     """The length of the union of all runs, so that a pause between two parts of a batch does not count."""
-    spans = sorted((record.started, record.ended) for record in records if record.started and record.ended)
+    spans = sorted((record.start_time, record.end_time) for record in records if record.start_time and record.end_time)
     total, last_end = 0.0, None
     for start, end in spans:
         begin = start if last_end is None else max(start, last_end)

@@ -43,7 +43,7 @@ _MAX_ROWS = 1_000  # of a table on the console
 _PIPED_WIDTH = 1_000  # characters
 _CENTS = 2  # decimals
 _TEXT = r"'(?:[^']|'')*'"
-_COMPARED = re.compile(
+_COMPARISON = re.compile(
     rf"(?<![$\w])(network_id|billing_code)\s*(?:=|IN\s*\()\s*({_TEXT}(?:\s*,\s*{_TEXT})*)", re.IGNORECASE
 )
 _FILES = ("whitelist", "reference")  # parameters of shipped queries that name a file
@@ -143,7 +143,7 @@ def _query_of(sql: str | None, file: Path | None, name: str | None) -> Query:
 def _hints(connection: duckdb.DuckDBPyConnection, query: Query, parameters: Mapping[str, str]) -> list[str]:
     """What is said of networks and codes that are asked for, as a value or in the SQL, and not published."""
     values: dict[str, list[str]] = {"network_id": [], "billing_code": []}
-    for column, literals in _COMPARED.findall(query.sql):
+    for column, literals in _COMPARISON.findall(query.sql):
         values[column.lower()] += [text.replace("''", "'") for text in _LITERAL.findall(literals)]
     for column in values:
         values[column] += filter(None, [parameters.get(column)])

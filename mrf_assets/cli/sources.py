@@ -128,21 +128,21 @@ def opener_of(settings: Settings) -> Opener:
 
 
 def read_tasks(
-    source: str, location: str, settings: Settings, options: SourceOptions, tally: SourceCounts
+    source: str, location: str, settings: Settings, options: SourceOptions, counts: SourceCounts
 ) -> Iterator[FileTask]:
     """The tasks of a source; one that cannot be read at all is the user's to mend, as a wrong flag is."""
     try:
-        yield from read_source(source, location, opener_of(settings), options, tally)
+        yield from read_source(source, location, opener_of(settings), options, counts)
     except (FetchError, StreamError, ExtractError) as error:
         raise SettingError("--input", str(error)) from error
 
 
 def reported(
-    source: str, location: str, settings: Settings, options: SourceOptions, tally: SourceCounts
+    source: str, location: str, settings: Settings, options: SourceOptions, counts: SourceCounts
 ) -> Iterator[FileTask]:
     """The tasks; behind the last, print what was odd about their source."""
-    yield from read_tasks(source, location, settings, options, tally)
-    print_source(tally)
+    yield from read_tasks(source, location, settings, options, counts)
+    print_source(counts)
 
 
 def print_problems(problems: Sequence[Problem]) -> None:
@@ -151,19 +151,19 @@ def print_problems(problems: Sequence[Problem]) -> None:
         click.echo(printable_json({"where": problem.where, "problem": problem.what}))
 
 
-def print_source(tally: SourceCounts, *, err: bool = False) -> None:
+def print_source(counts: SourceCounts, *, err: bool = False) -> None:
     """Print what was found in a source, and what was odd about it."""
-    if tally.allowed_amount_files:
-        names = ", ".join(map(printable, map(file_name, tally.allowed_amount_examples[:NAMES_SHOWN])))
-        more = ", ..." if tally.allowed_amount_files > NAMES_SHOWN else ""
+    if counts.allowed_amount_files:
+        names = ", ".join(map(printable, map(file_name, counts.allowed_amount_examples[:NAMES_SHOWN])))
+        more = ", ..." if counts.allowed_amount_files > NAMES_SHOWN else ""
         click.echo(
-            f"Not ingested: {tally.allowed_amount_files} allowed-amounts file(s); they hold no negotiated rates. "
+            f"Not ingested: {counts.allowed_amount_files} allowed-amounts file(s); they hold no negotiated rates. "
             f"Their names: {names}{more}",
             err=err,
         )
-    if tally.mirrors:
-        click.echo(f"Mirrors: {tally.mirrors} address(es) of files that are read elsewhere.", err=err)
-    if tally.problem_count:
-        click.echo(f"Problems in the source: {tally.problem_count}", err=True)
-        for problem in tally.problems[:PROBLEMS_SHOWN]:
+    if counts.mirrors:
+        click.echo(f"Mirrors: {counts.mirrors} address(es) of files that are read elsewhere.", err=err)
+    if counts.problem_count:
+        click.echo(f"Problems in the source: {counts.problem_count}", err=True)
+        for problem in counts.problems[:PROBLEMS_SHOWN]:
             click.echo(f"  {printable(str(problem))}", err=True)

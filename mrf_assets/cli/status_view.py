@@ -128,7 +128,7 @@ def progress_line(it: BatchStatistics) -> str:
     """Where a batch is, in one line."""
     remaining = f", about {duration(it.remaining_seconds)} left" if it.remaining_seconds else ""
     return (
-        f"Processing {it.ended}/{it.networks} ({it.ended / max(it.networks, 1):.0%}): "
+        f"Processing {it.ended_networks}/{it.networks} ({it.ended_networks / max(it.networks, 1):.0%}): "
         f"successful {it.succeeded}, failed {it.failed}, running {len(it.running)}{remaining}"
     )
 
@@ -140,11 +140,11 @@ def _drawn(it: BatchStatistics) -> Group:
     running = Table.grid(padding=(0, 2))
     now = dt.datetime.now(tz=dt.UTC)
     for each in it.running[:_FAILURES_TOLD]:
-        since = "in the queue" if each.started is None else duration((now - each.started).total_seconds())
+        since = "in the queue" if each.start_time is None else duration((now - each.start_time).total_seconds())
         running.add_row(Text("⏳"), Text(printable(each.network_id)), Text(since))
     for failure in it.failures[:_FAILURES_TOLD]:
         running.add_row(Text("❌"), Text(printable(failure.network_id)), Text(printable(failure.error)))
-    return Group(ProgressBar(total=max(it.networks, 1), completed=it.ended, width=_LIVE_WIDTH), rows, running)
+    return Group(ProgressBar(total=max(it.networks, 1), completed=it.ended_networks, width=_LIVE_WIDTH), rows, running)
 
 
 def job_lines(jobs: Sequence[JobStatistics]) -> list[str]:

@@ -26,8 +26,8 @@ _RUNS_AT_ONCE = 500
 _BATCHES_TOLD = 1
 _RUNS_READ = 500
 _OPEN_BATCHES = 1_000  # remembered while they go on; the cursor stays small
-_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
+_END_STATUSES = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+_OPEN_STATUSES = [status for status in dg.DagsterRunStatus if status not in _END_STATUSES]
 
 
 def alert_sensors(operations: Operations) -> list[dg.SensorDefinition]:
@@ -97,7 +97,7 @@ def _look(instance: dg.DagsterInstance, before: _Cursor) -> tuple[_Cursor, list[
 
 
 def _begin(instance: dg.DagsterInstance) -> _Cursor:
-    return _Cursor(newest_id=_newest(instance), open=_oldest_first(instance, dg.RunsFilter(statuses=_UNFINISHED)))
+    return _Cursor(newest_id=_newest(instance), open=_oldest_first(instance, dg.RunsFilter(statuses=_OPEN_STATUSES)))
 
 
 def _cursor_from_time(instance: dg.DagsterInstance, text: str) -> _Cursor:
@@ -105,7 +105,7 @@ def _cursor_from_time(instance: dg.DagsterInstance, text: str) -> _Cursor:
     value, now = json.loads(text), dt.datetime.now(tz=dt.UTC)
     after = dt.datetime.fromisoformat(value["after"])
     since = after if after <= now else now - dt.timedelta(days=1)
-    batch_ids = _oldest_first(instance, dg.RunsFilter(statuses=_ENDED, updated_after=since))
+    batch_ids = _oldest_first(instance, dg.RunsFilter(statuses=_END_STATUSES, updated_after=since))
     fresh_cursor = _begin(instance)
     return replace(fresh_cursor, open=list(dict.fromkeys([*value["open"], *batch_ids, *fresh_cursor.open])))
 
@@ -140,7 +140,7 @@ def _batches(records: Iterable[dg.RunRecord]) -> Iterable[str]:
 
 
 def _has_ended(instance: dg.DagsterInstance, batch_id: str) -> bool:
-    return not backfill_goes_on(instance, batch_id) and not _count(instance, batch_id, _UNFINISHED)
+    return not backfill_goes_on(instance, batch_id) and not _count(instance, batch_id, _OPEN_STATUSES)
 
 
 def _count(instance: dg.DagsterInstance, batch_id: str, statuses: Sequence[dg.DagsterRunStatus]) -> int:
@@ -155,7 +155,7 @@ def _ended_batch(instance: dg.DagsterInstance, batch_id: str, operations: Operat
         backfill = instance.get_backfill(batch_id)
         return batch_alert(count_batch(batch_id, None, runs, operations, backfill=backfill))
     # No ingests: audits, comparisons, or runs of no network.
-    counts = [_count(instance, batch_id, [status]) for status in _ENDED]
+    counts = [_count(instance, batch_id, [status]) for status in _END_STATUSES]
     succeeded, failed, _ = counts
     return Alert(
         title=f"Batch {batch_id} ended",

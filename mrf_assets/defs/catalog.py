@@ -22,14 +22,16 @@ from mrf_assets.schema import PROVIDER_DIRECTORY, TABLES
 _MAX_NETWORKS, _MAX_ROWS = 100, 20  # in metadata
 _INTERVAL_SECONDS = 30
 _PATIENCE_SECONDS = 600  # until what came to nothing is asked for again
-_FOLLOWED = [*TABLES, PROVIDER_DIRECTORY.name]
-_CAME_TO_NOTHING = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-_ENDED = (dg.DagsterRunStatus.SUCCESS, *_CAME_TO_NOTHING)
-_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in (*_ENDED, dg.DagsterRunStatus.NOT_STARTED)]
+_UPSTREAM_ASSETS = [*TABLES, PROVIDER_DIRECTORY.name]
+_FAILURE_STATUSES = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_END_STATUSES = (dg.DagsterRunStatus.SUCCESS, *_FAILURE_STATUSES)
+_OPEN_STATUSES = [
+    status for status in dg.DagsterRunStatus if status not in (*_END_STATUSES, dg.DagsterRunStatus.NOT_STARTED)
+]
 
 
 @dg.asset(
-    deps=_FOLLOWED,
+    deps=_UPSTREAM_ASSETS,
     group_name="answers",
     kinds={"duckdb"},
     owners=OWNERS,
@@ -93,11 +95,11 @@ def catalog_follows_publications(context: dg.SensorEvaluationContext) -> dg.RunR
     being written, and with `since` what is published in the tick of a request; it takes 1.5 s over 10,000 networks.
     """
     job = jobs.write_catalog_job.name
-    publication_id = max((_last_event(context.instance, name) for name in _FOLLOWED), default=0)
+    publication_id = max((_last_event(context.instance, name) for name in _UPSTREAM_ASSETS), default=0)
     newest = next(iter(context.instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)), None)
     if publication_id <= int(context.cursor or 0) and not (publication_id and _is_to_be_repeated(newest)):
         return dg.SkipReason("Nothing was published since.")
-    under_way = dg.RunsFilter(job_name=job, statuses=_UNFINISHED)
+    under_way = dg.RunsFilter(job_name=job, statuses=_OPEN_STATUSES)
     if _is_about_to_start(newest) or context.instance.get_runs_count(under_way):  # it may have looked already
         return dg.SkipReason("The catalog is being written.")
     context.update_cursor(str(publication_id))
@@ -108,7 +110,7 @@ def _is_to_be_repeated(run: dg.RunRecord | None) -> bool:
     """A run that failed, was canceled, or was left by a daemon that died before it queued it, some time ago."""
     if run is None:
         return False
-    if run.dagster_run.status in _CAME_TO_NOTHING:
+    if run.dagster_run.status in _FAILURE_STATUSES:
         return is_due(run.end_time or run.create_timestamp.timestamp(), _PATIENCE_SECONDS, time.time())
     return run.dagster_run.status == dg.DagsterRunStatus.NOT_STARTED and not _is_about_to_start(run)
 

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 _TOLD_SECONDS = 30.0
 _OBSERVED_SECONDS = 300.0
 _SENSOR_SECONDS = 300
-_PLOTTED = (
+_PLOT_METADATA = (
     "requests",
     "requests_refused",
     "received_bytes",
@@ -201,7 +201,7 @@ def _progress(context: dg.AssetExecutionContext, prices: Prices) -> Callable[[St
             context.log.info("%s; %s; %s", counts_text(statistics), cost, pace_text(statistics))
         if observation.is_due():
             facts = statistics.as_facts()
-            metadata = {name: facts[name] for name in ("completed", "failed", "pending", *_PLOTTED)}
+            metadata = {name: facts[name] for name in ("completed", "failed", "pending", *_PLOT_METADATA)}
             context.log_event(dg.AssetObservation("npi_registry", metadata=metadata))
 
     return on_progress
@@ -220,7 +220,7 @@ def _registry_facts(result: RegistryResult, lake: Path, seconds: float) -> dict[
         "invalid": result.invalid,
         "pending": result.pending,
         "duration_seconds": round(seconds, 3),
-        **{name: facts[name] for name in _PLOTTED},
+        **{name: facts[name] for name in _PLOT_METADATA},
         "failures": dg.MetadataValue.json(facts["failures"]),
         "bulk_files": dg.MetadataValue.json(result.bulk_files),
         "bulk_repairs": dg.MetadataValue.json(dict(result.bulk_repairs)),

@@ -20,9 +20,9 @@ from mrf_assets.submit import AFTER_TAG, ENRICH, FOLLOWED_SECONDS, FOLLOWER, THE
 
 _INTERVAL_SECONDS = 15  # two reads of SQLite
 _MOST = 100  # backfills looked at in a tick, those that were submitted last: what a tick and its cursor cost is bounded
-_LAUNCHED = [status for status in dg.DagsterRunStatus if status != dg.DagsterRunStatus.NOT_STARTED]
+_LAUNCH_STATUSES = [status for status in dg.DagsterRunStatus if status != dg.DagsterRunStatus.NOT_STARTED]
 _SUBMIT = f"`mrf submit --job {ENRICH}` starts it"
-_ENDED = [BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.COMPLETED_FAILED, BulkActionStatus.COMPLETED]
+_END_STATUSES = [BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.COMPLETED_FAILED, BulkActionStatus.COMPLETED]
 
 
 @dg.sensor(
@@ -58,7 +58,7 @@ def enrich_after_backfill(context: dg.SensorEvaluationContext) -> dg.SensorResul
 
 def _ended_lately(instance: dg.DagsterInstance) -> Iterator[PartitionBackfill]:
     """By their end: a backfill of all networks takes longer than a week."""
-    filters = BulkActionsFilter(statuses=_ENDED, tags={THEN_TAG: ENRICH})
+    filters = BulkActionsFilter(statuses=_END_STATUSES, tags={THEN_TAG: ENRICH})
     for backfill in instance.get_backfills(filters=filters, limit=_MOST):
         end_time = backfill.backfill_end_timestamp or backfill.backfill_timestamp
         if time.time() - end_time <= FOLLOWED_SECONDS:
@@ -67,7 +67,7 @@ def _ended_lately(instance: dg.DagsterInstance) -> Iterator[PartitionBackfill]:
 
 def _is_launched(instance: dg.DagsterInstance, backfill_id: str) -> bool:
     """A run that was left before it was queued is not: the daemon takes it up when it is requested again."""
-    return instance.get_runs_count(dg.RunsFilter(tags={AFTER_TAG: backfill_id}, statuses=_LAUNCHED)) > 0
+    return instance.get_runs_count(dg.RunsFilter(tags={AFTER_TAG: backfill_id}, statuses=_LAUNCH_STATUSES)) > 0
 
 
 def _config(context: dg.SensorEvaluationContext, text: str | None) -> dict[str, Any]:

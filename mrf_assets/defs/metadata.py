@@ -92,7 +92,7 @@ def table_facts(table: Table, result: NetworkResult, tags: Mapping[str, str]) ->
             "success": True,
             "error": dg.MetadataValue.null(),
             "unchanged": result.unchanged_since is not None,
-            "extraction_timestamp": _time_text(result.unchanged_since or result.started),
+            "extraction_timestamp": _time_text(result.unchanged_since or result.start_time),
             "output_files": dg.MetadataValue.json(_output_files(result)),
             "files": dg.MetadataValue.json([_read_file(file) for file in result.files[:_MAX_FILES]]),
             "versions": dg.MetadataValue.json(_versions(result.files[0])),

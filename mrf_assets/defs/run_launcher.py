@@ -40,7 +40,7 @@ _ANSWER_SECONDS = 10
 _NEXT_SERVER_SECONDS = 90.0  # until the daemon has another one; a run that is failed before cannot be repeated there
 _ENDING = "telling it to shut down"  # what a server says that waits for its runs and takes no more
 _LOCK_WAIT_MILLISECONDS = 60_000
-_STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
+_START_MESSAGE = re.compile(r"Started process for run \(pid: (\d+)\)")
 
 # Without it the backfill daemon gives up a backfill, and cancels its queued runs, once its code server cannot load.
 os.environ["DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"] = "1"
@@ -117,7 +117,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
     def _processes(self, run_id: str) -> Iterator[int]:
         """Those that work on a run; a run that was put back into the queue may have had another before."""
         for entry in self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
-            match = _STARTED.match(entry.message)
+            match = _START_MESSAGE.match(entry.message)
             if match and is_still_running(int(match[1]), began_before=entry.timestamp):
                 yield int(match[1])
 

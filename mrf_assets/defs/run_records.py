@@ -219,7 +219,7 @@ def _read_all(
         if network_id and is_ingest(record.dagster_run):
             run_id = record.dagster_run.run_id
             before = (cache or {}).get(run_id)
-            if before and before.ended:
+            if before and before.end_time:
                 yield before
             else:
                 yield _read(instance, record, network_id, is_read=run_id not in skipped_ids)
@@ -258,8 +258,8 @@ def _read(
         facts=facts,
         tags=run.tags,
         seconds=facts.get("duration_seconds", seconds),
-        ended=_time(record.end_time),
-        started=_time(record.start_time),
+        end_time=_time(record.end_time),
+        start_time=_time(record.start_time),
         is_lost=status == "failed" and run.tags.get(_FAILURE_REASON) != _STEP_FAILURE,
         is_read=is_read,
     )

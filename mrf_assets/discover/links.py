@@ -19,7 +19,7 @@ from mrf_assets.sources.locations import Unusable, usable_location
 
 _LONGEST = 8_192  # characters of an address; signed ones have some 700
 # Overlapping, for the quote that ends one text may be taken for the beginning of another.
-_QUOTED = re.compile(rf"""(=[ \n\t]?)?\\?["'](?=([^"'<>\n\r\t\\]{{4,{_LONGEST}}})\\?["'])""")
+_QUOTED_TEXT = re.compile(rf"""(=[ \n\t]?)?\\?["'](?=([^"'<>\n\r\t\\]{{4,{_LONGEST}}})\\?["'])""")
 _BARE_ATTRIBUTE = re.compile(rf"""(?i)\b(?:href|src)[ ]?=[ ]?([^\s"'<>=]{{4,{_LONGEST}}})""")
 _ADDRESS = re.compile(rf"""(?i)\bhttps?:/{{2}}([^\s"'<>\\]{{4,{_LONGEST}}})""")
 _BASE = re.compile(r"""(?i)<base[ ]{1,9}href[ ]?=[ ]?["']([^"'<>\s]{1,2000})["']""")
@@ -100,7 +100,7 @@ def read_page(text: str, base: str, way: str) -> PageReading:
 
 def _locations(text: str) -> Iterator[str]:
     text = _JS_ESCAPES.sub(lambda match: _JS_UNESCAPED[match[0].lower()], text)
-    for match in _QUOTED.finditer(text):
+    for match in _QUOTED_TEXT.finditer(text):
         # A bare name is an address in an attribute alone: bundles of scripts are full of "package.json".
         if match[1] or "/" in match[2]:
             yield html.unescape(match[2])

@@ -97,7 +97,7 @@ class PartIngest:
 
     def _ingest(self, task: FileTask, label: str, on_progress: Callable[[Progress], None]) -> FileResult:
         start = time.monotonic()
-        tally, rejects = ReadCounts(), Counter[tuple[str, str]]()
+        counts, rejects = ReadCounts(), Counter[tuple[str, str]]()
         spool_dir = self.stage.directory if self.settings.spool_downloads else None
         logger.info("%s: reading %s", self.network_id, task.address)
         with (
@@ -109,7 +109,7 @@ class PartIngest:
             source = open_json(raw, limits=self.settings.limits)
             stack.enter_context(_recording_cost(source))
             blocks = read_ahead(source.blocks(), raw.close) if self.settings.read_ahead else source.blocks()
-            json_blocks = self._with_progress(stack.enter_context(closing(blocks)), source, task, tally, on_progress)
+            json_blocks = self._with_progress(stack.enter_context(closing(blocks)), source, task, counts, on_progress)
             request = Request(
                 url=str(task.address),
                 file_id=task.file_id,
@@ -121,15 +121,15 @@ class PartIngest:
                 spool_dir=self.stage.directory,
                 limits=self.settings.limits,
             )
-            for table, batch in self.reader(json_blocks, request, tally):
+            for table, batch in self.reader(json_blocks, request, counts):
                 writer.write(table, batch)
                 if table == REJECTS.name:
                     rejects.update(
                         zip(*(batch.column(name).to_pylist() for name in ("dropped", "reason")), strict=True)
                     )
-            tally.repairs.update(source.repairs)
-            period, period_source = _period(task, tally)
-            row = self._file_row(task, source, tally) | {"period_source": period_source, "providers_filtered": 0}
+            counts.repairs.update(source.repairs)
+            period, period_source = _period(task, counts)
+            row = self._file_row(task, source, counts) | {"period_source": period_source, "providers_filtered": 0}
             if not self._is_filtered:
                 self._close_part(writer, task, row)
         if self._is_filtered:
@@ -156,7 +156,7 @@ class PartIngest:
         blocks: Iterator[bytes],
         source: DecompressedFile,
         task: FileTask,
-        tally: ReadCounts,
+        counts: ReadCounts,
         on_progress: Callable[[Progress], None],
     ) -> Iterator[bytes]:
         """The blocks, with progress told every few seconds and the room on the disk looked at every few."""
@@ -177,7 +177,7 @@ class PartIngest:
                         read_bytes=source.size_bytes,
                         size_bytes=source.raw.size_bytes,
                         json_bytes=source.json_size_bytes,
-                        rate_rows=tally.rate_rows,
+                        rate_rows=counts.rate_rows,
                         seconds=now - start,
                     )
                 )
@@ -190,7 +190,7 @@ class PartIngest:
             expected_bytes = rest_bytes * _TABLES_SHARE.get(source.container, 0) * (2 if self._is_filtered else 1)
         require_room(self.settings.output_dir.absolute(), self.settings.min_free_bytes, int(expected_bytes))
 
-    def _file_row(self, task: FileTask, source: DecompressedFile, tally: ReadCounts) -> dict[str, Any]:
+    def _file_row(self, task: FileTask, source: DecompressedFile, counts: ReadCounts) -> dict[str, Any]:
         return known_row(task, settings=self.settings, whitelists=self.whitelists) | {
             "container": source.container,
             "size_bytes": source.size_bytes,
@@ -198,16 +198,16 @@ class PartIngest:
             "sha256": source.sha256,
             "etag": source.raw.etag,
             "last_modified": source.raw.last_modified,
-            **tally.header,
-            "items_read": tally.items_read,
-            "items_kept": tally.items_kept,
-            "prices_read": tally.prices_read,
-            "rate_rows": tally.rate_rows,
-            "prices_rejected": tally.prices_rejected,
+            **counts.header,
+            "items_read": counts.items_read,
+            "items_kept": counts.items_kept,
+            "prices_read": counts.prices_read,
+            "rate_rows": counts.rate_rows,
+            "prices_rejected": counts.prices_rejected,
             "prices_filtered": 0,
-            "provider_groups_read": tally.provider_groups_read,
-            "repairs": dict(sorted(tally.repairs.items())),
-            "ignored_keys": dict(sorted(tally.ignored_keys.items())),
+            "provider_groups_read": counts.provider_groups_read,
+            "repairs": dict(sorted(counts.repairs.items())),
+            "ignored_keys": dict(sorted(counts.ignored_keys.items())),
             "reader": self.settings.reader,
         }
 
@@ -285,7 +285,7 @@ def _rare_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _period(task: FileTask, tally: ReadCounts) -> tuple[str, str]:
+def _period(task: FileTask, counts: ReadCounts) -> tuple[str, str]:
     """(YYYY-MM, where it was taken from).
 
     The header comes after name and index: `last_updated_on` 2020-08-27 stood in a file of September 2022.
@@ -294,6 +294,6 @@ def _period(task: FileTask, tally: ReadCounts) -> tuple[str, str]:
         return task.identity.period, "name"
     if task.index_period:
         return task.index_period, "index"
-    if last_updated := tally.header.get("last_updated_on"):
+    if last_updated := counts.header.get("last_updated_on"):
         return f"{last_updated.year:04d}-{last_updated.month:02d}", "last_updated_on"  # %Y does not pad the year 202
     return f"{dt.datetime.now(tz=dt.UTC):%Y-%m}", "download"

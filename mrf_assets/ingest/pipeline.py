@@ -118,7 +118,7 @@ def ingest(
                 )
                 result = _ingested(work, parts, store, on_progress)
     seconds = time.monotonic() - start
-    return replace(result, started=start_time, seconds=seconds, cpu_seconds=_cpu_seconds() - cpu_before)
+    return replace(result, start_time=start_time, seconds=seconds, cpu_seconds=_cpu_seconds() - cpu_before)
 
 
 @cache

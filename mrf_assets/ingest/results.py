@@ -101,7 +101,7 @@ class NetworkResult:
     carried_parts: list[str] = field(default_factory=list)  # published before, kept beside what was read
     published: list[TableFile] = field(default_factory=list)  # empty where blocking checks failed
     pruned_periods: list[str] = field(default_factory=list)
-    started: dt.datetime | None = None
+    start_time: dt.datetime | None = None
     seconds: float = 0.0
     cpu_seconds: float = 0.0  # of this process and of those that it waited for
     unchanged_since: dt.datetime | None = None  # where nothing was read: when what is published was extracted

@@ -174,9 +174,9 @@ def estimate(options: EnrichOptions, settings: EnrichSettings) -> Estimate:
     bulk_bytes = _BULK_BYTES if is_missing else 0
     seconds = new / min(rate, options.batch.max_workers / _ANSWER_SECONDS)
     return Estimate(
-        rows=source.tally.rows,
+        rows=source.counts.rows,
         problems=tuple(problems),
-        invalid=source.tally.invalid,
+        invalid=source.counts.invalid,
         duplicates=valid - unique,
         known_npis=known_npis,
         new=new,

@@ -27,7 +27,7 @@ _SHOWN_CHARACTERS = 40
 
 
 @dataclass(slots=True)
-class InputTally:
+class InputCounts:
     """What was read."""
 
     rows: int = 0
@@ -84,7 +84,7 @@ class EnrichmentInput:
 
     location: str
     lake: Path
-    tally: InputTally = field(default_factory=InputTally)
+    counts: InputCounts = field(default_factory=InputCounts)
 
     def rows(self) -> Iterator[InputRow]:
         """Every line, good or bad.
@@ -93,11 +93,11 @@ class EnrichmentInput:
             SettingError: The input cannot be read.
             SourceProblems: There is no column of NPIs.
         """
-        self.tally = InputTally()
+        self.counts = InputCounts()
         for where, values, columns in self._lines():
-            self.tally.rows += 1
+            self.counts.rows += 1
             row = _input_row(where, values, columns)
-            self.tally.invalid += row.problem is not None
+            self.counts.invalid += row.problem is not None
             yield row
 
     def _lines(self) -> Iterator[tuple[str, Mapping[str, Any], Columns]]:

@@ -285,7 +285,7 @@ def _word_rules() -> Iterable[Check]:
 
 def _required_rules() -> Iterable[Check]:
     """One for each column that the CMS schema requires; the rows are kept without it."""
-    for table, columns in _SHOWN.items():
+    for table, columns in _SAMPLE_COLUMNS.items():
         for column in table.columns:
             if column.required is None:
                 continue
@@ -302,7 +302,7 @@ def _required_rules() -> Iterable[Check]:
 
 
 # What tells a person which row is meant.
-_SHOWN = {
+_SAMPLE_COLUMNS = {
     PROVIDERS: "DISTINCT file_id, provider_group_id",
     RATES: "file_id, billing_code_type, billing_code",
     FILES: "file_id, source_url",

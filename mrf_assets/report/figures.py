@@ -96,7 +96,7 @@ class Run:
     network_id: str
     status: str
     seconds: float | None
-    ended: str | None
+    end_time: str | None
     is_unchanged: bool
     error: str | None
 

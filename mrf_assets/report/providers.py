@@ -19,7 +19,7 @@ from mrf_assets.quality.network_rules import CheckResult
 
 _MAX_WITHDRAWN = 20
 # What people look for; the directory has 46 columns, and most stand empty for one of the two types.
-_FILLED = (
+_FILL_COLUMNS = (
     *("provider_name", "entity_type", "credential", "primary_taxonomy_code", "practice_address_1", "practice_city"),
     *("practice_state", "practice_postal_code", "practice_telephone_number", "enumeration_date", "last_updated"),
     "name_confidence",
@@ -91,7 +91,7 @@ def read_providers(root: Path) -> Providers | None:
             *(reference.directory, " ".join(str(error).split())),
         )
         return None
-    fill_rates = {name: figures.fill_rates[name] for name in _FILLED}
+    fill_rates = {name: figures.fill_rates[name] for name in _FILL_COLUMNS}
     return Providers(
         npis=figures.rows,
         statuses=figures.statuses,

@@ -168,7 +168,7 @@ def continue_batch(
     run = BatchRun(
         batch=Batch(
             batch_id=planned_batch.batch_id,
-            started=started_at(planned_batch.batch_id, records.values()),
+            start_time=started_at(planned_batch.batch_id, records.values()),
             source_type=planned_batch.source_type,
             source_input=planned_batch.source_input,
         ),

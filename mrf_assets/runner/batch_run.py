@@ -49,7 +49,7 @@ class Batch:
     """What a batch is called and where it came from."""
 
     batch_id: str
-    started: dt.datetime
+    start_time: dt.datetime
     source_type: str
     source_input: str  # canonical
 
@@ -59,7 +59,7 @@ class Batch:
         start_time = dt.datetime.now(tz=dt.UTC)
         return cls(
             batch_id=f"{start_time:{STARTED_FORM}}-{secrets.token_hex(2)}",
-            started=start_time,
+            start_time=start_time,
             source_type=source_type,
             source_input=str(Address(source_input)),
         )
@@ -215,7 +215,7 @@ class BatchRun:
     def _manifest(self, networks: Iterable[tuple[NetworkRecord, list[FileTask]]]) -> dict[str, Any]:
         return build_manifest(
             batch_id=self.batch.batch_id,
-            extraction_run=self.batch.started.isoformat(timespec="seconds"),
+            extraction_run=self.batch.start_time.isoformat(timespec="seconds"),
             source_type=self.batch.source_type,
             source_input=self.batch.source_input,
             output_dir=self.settings.output_dir,
@@ -258,7 +258,7 @@ class BatchRun:
             facts={"output_files": output_files} if outcome.success else {},
             tags=self.batch.tags,
             seconds=outcome.seconds,
-            ended=dt.datetime.now(tz=dt.UTC),
+            end_time=dt.datetime.now(tz=dt.UTC),
         )
 
     def _job(self, network_id: str, settings: Settings, log_dir: str | None) -> NetworkJob:

@@ -288,4 +288,4 @@ def started_at(batch_id: str | None, records: Iterable[NetworkRecord]) -> dt.dat
         return dt.datetime.now(tz=dt.UTC)
     with suppress(ValueError):
         return dt.datetime.strptime(batch_id.partition("-")[0], STARTED_FORM).replace(tzinfo=dt.UTC)
-    return min((each.started for each in records if each.started), default=dt.datetime.now(tz=dt.UTC))
+    return min((each.start_time for each in records if each.start_time), default=dt.datetime.now(tz=dt.UTC))

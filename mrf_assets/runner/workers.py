@@ -45,7 +45,7 @@ from mrf_assets.runner.worker_process import (
 from mrf_assets.settings import Settings
 
 _POLL_SECONDS = 0.5  # how soon a signal is noticed
-_UNFINISHED = [
+_OPEN_STATUSES = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
@@ -57,7 +57,7 @@ _UNFINISHED = [
 class _Worker:
     process: SpawnProcess
     job: NetworkJob
-    started: float
+    start: float
 
 
 class _Pool:
@@ -147,17 +147,17 @@ class _Pool:
 
     def _unfinished(self, pid: int | None) -> Sequence[dg.DagsterRun]:
         tags = {BATCH_TAG: self.batch_id, WORKER_TAG: str(pid)}
-        return self.instance.get_runs(dg.RunsFilter(tags=tags, statuses=_UNFINISHED))
+        return self.instance.get_runs(dg.RunsFilter(tags=tags, statuses=_OPEN_STATUSES))
 
     @staticmethod
     def _failed(worker: _Worker, error: str) -> NetworkOutcome:
-        seconds = time.monotonic() - worker.started
+        seconds = time.monotonic() - worker.start
         return NetworkOutcome(network_id=worker.job.network_id, success=False, seconds=seconds, error=error)
 
 
 def settle_orphans(instance: dg.DagsterInstance) -> int:
     """Fail the runs of this machine's workers that are gone, such as after a power cut; returns how many."""
-    unfinished = dg.RunsFilter(tags={MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
+    unfinished = dg.RunsFilter(tags={MACHINE_TAG: platform.node()}, statuses=_OPEN_STATUSES)
     orphans = [run for run in instance.get_runs(unfinished) if is_orphan(run.tags)]
     for run in orphans:
         instance.report_run_failed(run, LOST)
@@ -172,7 +172,7 @@ def stop_abandoned(instance: dg.DagsterInstance, batch_id: str) -> int:
     what takes its place. The caller holds the batch; where lake or DAGSTER_HOME are copies, the coordinator of the
     originals may still run, and so do its workers then.
     """
-    unfinished = dg.RunsFilter(tags={BATCH_TAG: batch_id, MACHINE_TAG: platform.node()}, statuses=_UNFINISHED)
+    unfinished = dg.RunsFilter(tags={BATCH_TAG: batch_id, MACHINE_TAG: platform.node()}, statuses=_OPEN_STATUSES)
     processes = sum(stop_worker(run.tags) for run in instance.get_runs(unfinished) if is_abandoned(run.tags))
     settle_orphans(instance)
     return processes

@@ -173,7 +173,7 @@ def _job_run(server: DagsterServer, run: ServerRun) -> JobRun:
         job=run.job,
         network_id=run.tags.get(PARTITION_TAG),
         state=state,
-        seconds=None if run.started is None or run.ended is None else run.ended - run.started,
+        seconds=None if run.start_time is None or run.end_time is None else run.end_time - run.start_time,
         error=server.failure(run.run_id) if state == "failed" else None,
         numbers=run.numbers,
         rows=server.rows(run.run_id) if run.job == LOOK_UP else (),

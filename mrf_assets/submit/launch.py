@@ -28,7 +28,7 @@ from mrf_assets.submit.states import JobStatus
 logger = logging.getLogger(__name__)
 
 _TAG_CHARACTERS = 250
-_TOLD = 20
+_MAX_NPIS_SHOWN = 20
 
 Callback = Callable[[JobResults], None]
 OnStatus = Callable[[JobStatus], None]
@@ -107,8 +107,10 @@ def _look_up(job: str, npis: Sequence[str]) -> str:
     if not npis:
         raise SettingError("npi", "none was given; name those that you want")
     if bad_npis := [f"{npi} ({problem})" for npi in npis if (problem := npi_problem(npi)) is not None]:
-        more = f" and {len(bad_npis) - _TOLD} more" if len(bad_npis) > _TOLD else ""
-        raise SettingError("npi", f"cannot be looked up: {', '.join(bad_npis[:_TOLD])}{more}; nothing was started")
+        more = f" and {len(bad_npis) - _MAX_NPIS_SHOWN} more" if len(bad_npis) > _MAX_NPIS_SHOWN else ""
+        raise SettingError(
+            "npi", f"cannot be looked up: {', '.join(bad_npis[:_MAX_NPIS_SHOWN])}{more}; nothing was started"
+        )
     return LOOK_UP
 
 

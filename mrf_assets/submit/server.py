@@ -86,8 +86,8 @@ class ServerRun:
     job: str
     status: str  # Dagster's: QUEUED, STARTED, SUCCESS, ...
     tags: Mapping[str, str]
-    started: float | None = None  # seconds since 1970
-    ended: float | None = None
+    start_time: float | None = None  # seconds since 1970
+    end_time: float | None = None
     numbers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # asset -> label -> value
 
 
@@ -100,7 +100,7 @@ class ServerBackfill:
     status: str  # Dagster's: REQUESTED, COMPLETED_SUCCESS, ...
     partitions: int
     tags: Mapping[str, str]
-    ended: float  # seconds since 1970; while it goes on, when it was submitted
+    end_time: float  # seconds since 1970; while it goes on, when it was submitted
     error: str | None  # why the daemon gave it up
     run_statuses: Mapping[str, int] | None  # of partitions, by Dagster's status of a run; None: only its runs tell it
 
@@ -201,7 +201,7 @@ class DagsterServer:
             status=record["status"],
             partitions=record["numPartitions"] or 0,
             tags={each["key"]: each["value"] for each in record["tags"]},
-            ended=record["endTimestamp"] or record["timestamp"],
+            end_time=record["endTimestamp"] or record["timestamp"],
             error=record["error"] and _line(record["error"]["message"]),
             run_statuses=None if record["isAssetBackfill"] else counts,
         )
@@ -319,8 +319,8 @@ def _run(record: Mapping[str, Any]) -> ServerRun:
         job=record["jobName"],
         status=record["status"],
         tags={each["key"]: each["value"] for each in record["tags"]},
-        started=record["startTime"],
-        ended=record["endTime"],
+        start_time=record["startTime"],
+        end_time=record["endTime"],
         numbers={
             "/".join(each["assetKey"]["path"]): {
                 entry["label"]: int(entry["intRepr"]) if "intRepr" in entry else entry["floatValue"]

@@ -32,7 +32,7 @@ _STATES: Mapping[str, State] = {
     "CANCELED": "canceled",
 }
 _BACKFILL_GOES_ON = ("REQUESTED", "CANCELING", "FAILING")
-_ENDED: tuple[State, ...] = ("completed", "failed", "canceled")
+_END_STATES: tuple[State, ...] = ("completed", "failed", "canceled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,27 +50,27 @@ class JobStatus:
     error: str | None = None  # why Dagster gave it up
 
     @property
-    def ended(self) -> int:
+    def ended_parts(self) -> int:
         """Parts of which nothing more comes."""
         return self.completed + self.failed + self.canceled
 
     @property
     def progress(self) -> float:
         """The share of parts that have ended, 0 to 1."""
-        return self.ended / self.parts if self.parts else float(self.is_ended)
+        return self.ended_parts / self.parts if self.parts else float(self.is_ended)
 
     @property
     def line(self) -> str:
         """How far it is, for a person."""
         return (
-            f"Processing {self.ended}/{self.parts} ({self.progress:.0%}): "
+            f"Processing {self.ended_parts}/{self.parts} ({self.progress:.0%}): "
             f"successful {self.completed}, failed {self.failed}, running {self.running}"
         )
 
     @property
     def is_ended(self) -> bool:
         """Whether nothing changes any more."""
-        return self.state in _ENDED
+        return self.state in _END_STATES
 
 
 def state_of(status: str, tags: Mapping[str, str]) -> State:
@@ -113,11 +113,11 @@ def backfill_status(server: DagsterServer, backfill: ServerBackfill, statuses: M
         states["canceled"] = parts - sum(states[each] for each in ("completed", "failed", "running"))
     if follower is not None and state != "canceled" and backfill.status != "FAILED":
         parts += 1
-        if state in _ENDED:
+        if state in _END_STATES:
             runs = latest(server.runs(AFTER_TAG, backfill.backfill_id))
             next_state: State = run_state(latest_attempt(server, runs[0])) if runs else "queued"
             if not runs and (
-                reason := why_not_followed(backfill.backfill_id, backfill.ended, server.sensor_cursors(FOLLOWER))
+                reason := why_not_followed(backfill.backfill_id, backfill.end_time, server.sensor_cursors(FOLLOWER))
             ):
                 next_state, error = "canceled", reason
             states[next_state] += 1
@@ -196,6 +196,6 @@ def _backfill_state(backfill: ServerBackfill, states: Mapping[State, int]) -> St
 
 def _together(first: State, second: State) -> State:
     """Of what has ended, and what follows it."""
-    if second not in _ENDED:
+    if second not in _END_STATES:
         return "running"
     return second if first == "completed" else first

@@ -53,7 +53,7 @@ def _record(**changes: Any) -> NetworkRecord:  # noqa: ANN401 - fields of Networ
         "facts": {},
         "tags": {},
         "seconds": 12.34567,
-        "ended": dt.datetime(2026, 11, 5, 6, 7, 8, tzinfo=dt.UTC),
+        "end_time": dt.datetime(2026, 11, 5, 6, 7, 8, tzinfo=dt.UTC),
     }
     return NetworkRecord(**values | changes)
 
@@ -124,9 +124,9 @@ def test_the_time_is_that_of_the_extraction() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"started": dt.datetime(2026, 11, 5, 6, 7, 1, 999, tzinfo=dt.UTC)}, "2026-11-05T06:07:01+00:00"),
+        ({"start_time": dt.datetime(2026, 11, 5, 6, 7, 1, 999, tzinfo=dt.UTC)}, "2026-11-05T06:07:01+00:00"),
         ({}, "2026-11-05T06:07:08+00:00"),
-        ({"ended": None}, None),
+        ({"end_time": None}, None),
     ],
     ids=["start", "end", "neither"],
 )

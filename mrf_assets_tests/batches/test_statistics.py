@@ -34,8 +34,8 @@ def _run(network_id: str, status: str = "success", *, at: float = 0, seconds: fl
         "facts": {},
         "tags": {},
         "seconds": seconds if has_ended else None,
-        "started": _START + dt.timedelta(seconds=at) if has_begun else None,
-        "ended": _START + dt.timedelta(seconds=at + seconds) if has_ended else None,
+        "start_time": _START + dt.timedelta(seconds=at) if has_begun else None,
+        "end_time": _START + dt.timedelta(seconds=at + seconds) if has_ended else None,
     }
     return NetworkRecord(**values | more)
 
@@ -138,7 +138,7 @@ def test_the_end_of_a_lost_run_is_no_time() -> None:
     runs = [_run("a"), _run("b", "failed", seconds=86_400, is_lost=True)]
     found = count("b", [], runs, _PRICED)
 
-    assert (2, 10.0, 10.0) == (found.ended, found.active_seconds, found.average_seconds)
+    assert (2, 10.0, 10.0) == (found.ended_networks, found.active_seconds, found.average_seconds)
     assert 10 / 3_600 == pytest.approx(found.cost.core_hours)
 
 
@@ -249,7 +249,7 @@ def test_a_duration_is_told_as_people_say_it(seconds: float, words: str) -> None
 
 
 def _going(ended: int) -> BatchStatistics:
-    running = () if ended == 3 else (Running(network_id="n", run_id="r", started=_START),)
+    running = () if ended == 3 else (Running(network_id="n", run_id="r", start_time=_START),)
     return BatchStatistics(batch_id="b", networks=3, succeeded=ended, running=running, pending=3 - ended - len(running))
 
 

@@ -189,7 +189,14 @@ def test_a_backfill_that_makes_no_tables_has_no_pending_networks(
 def test_a_webserver_tells_of_a_canceled_backfill_what_was_not_begun() -> None:
     """Of four networks one was published, and one failed; the runs of the others were never made."""
     backfill = ServerBackfill(
-        backfill_id="b", job="ingest", status="CANCELED", partitions=4, tags={}, ended=0.0, error=None, run_statuses={}
+        backfill_id="b",
+        job="ingest",
+        status="CANCELED",
+        partitions=4,
+        tags={},
+        end_time=0.0,
+        error=None,
+        run_statuses={},
     )
     found = backfill_status(DagsterServer("http://127.0.0.1:1"), backfill, {"SUCCESS": 1, "FAILURE": 1})
 

@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_REFUSED = frozenset({401, 403, 406, 407, 409, 429, 440, 451})
+_REFUSAL_STATUSES = frozenset({401, 403, 406, 407, 409, 429, 440, 451})
 _NOT_FETCHED = frozenset({"image", "media", "font"})
 _MAX_FRAMES = 20
 _MAX_ANSWERS = 50  # of scripts, that are read
-_CLOSED = "TargetClosedError"  # Playwright's, which it does not export: page, context or browser is gone
+_CLOSED_ERROR = "TargetClosedError"  # Playwright's, which it does not export: page, context or browser is gone
 _MAX_ANSWER_BYTES = 32 << 20
 _MAX_CLICKS = 10
 _MAX_POPUPS = 10
@@ -178,7 +178,7 @@ class Visit:
                     asked_seconds = retry_after_seconds(answer.headers.get("retry-after"))
                     slot.answered(answer.status, retry_after_seconds=asked_seconds)
         except Error as error:
-            failed = VisitBroke if type(error).__name__ == _CLOSED else VisitFailed
+            failed = VisitBroke if type(error).__name__ == _CLOSED_ERROR else VisitFailed
             raise failed("failed", self._why_not_loaded(error)) from None
         except FetchError as error:  # its turn did not come
             raise VisitFailed("failed", error.reason) from None
@@ -186,7 +186,7 @@ class Visit:
             return
         if answer.url != self.url and not await asyncio.to_thread(self.manners.may_read, answer.url, self.is_guarded):
             raise VisitFailed("blocked", f"leads to a page that robots.txt asks programs to stay away from; {BY_HAND}")
-        if answer.status in _REFUSED:
+        if answer.status in _REFUSAL_STATUSES:
             raise VisitFailed("blocked", f"HTTP {answer.status}, access refused; {BY_HAND}")
         if not answer.ok:
             raise VisitFailed("failed", f"HTTP {answer.status}, which is no page; check the address")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _PREFIX_SUM = 24  # of 80840, the prefix of US health identifiers, by Luhn
-_WRITTEN = re.compile(r"\A([0-9]+)(?:\.0+)?\Z")  # 1234567893.0 comes out of spreadsheets
+_NPI_TEXT = re.compile(r"\A([0-9]+)(?:\.0+)?\Z")  # 1234567893.0 comes out of spreadsheets
 _DIGITS = 10
 
 
@@ -13,7 +13,7 @@ def npi_problem(text: str) -> str | None:
     """Why a text is no NPI; None if it is one. Source: CMS, "NPI check digit": Luhn over 80840 and the NPI."""
     if not text.strip():
         return "no NPI"
-    match = _WRITTEN.match(text.strip())
+    match = _NPI_TEXT.match(text.strip())
     if not match or not text.strip().isascii():
         return "not a number"
     digits = match[1]

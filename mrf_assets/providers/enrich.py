@@ -229,7 +229,7 @@ def _logging_failures(
 
 
 def with_names(look_up: LookUp, *, with_confidence: bool) -> LookUp:
-    """Add the columns about the payer's name; they are filled where `judge` is true."""
+    """Add the columns about the payer's name; they are filled where `with_confidence` is true."""
 
     async def call(item: Item) -> Answer:
         answer = await look_up(item)

@@ -46,7 +46,7 @@ class Ledger(WaitingRows):
         """Take in items, and some that are given up without a try; returns how many.
 
         Items that are known keep their state, and get the higher priority of both. What was given up for the reason
-        `replacing`, and is not among the entries any more, is forgotten: somebody corrected it.
+        `replaced_reason`, and is not among the entries any more, is forgotten: somebody corrected it.
         """
         count, now = 0, _now()
         with self._transaction() as db:

@@ -2,9 +2,10 @@
 
 One entry a line; `#` begins a comment. Codes: `99213` (any type) or `CPT,99213`; case, quotes and spaces around
 do not matter, and `;` and tab separate as a comma does. What cannot be a code of its type is refused (`code_types`):
-a list that matches nothing would replace what is published by nothing. A revenue code or DRG that has lost its first
-zeros is the code that it was; `ICD,250.0` is taken in quotes alone, as a spreadsheet may have made it of 250.00. To
-keep rates that a payer sets for all codes of a type, list `CSTM-00`.
+a list that matches nothing would replace what is published by nothing. Types of one family match each other: CPT and
+HCPCS, MS-DRG and DRG. A revenue code or DRG that has lost its first zeros is the code that it was; `ICD,250.0` is
+taken in quotes alone, as a spreadsheet may have made it of 250.00. To keep rates that a payer sets for all codes of
+a type, list `CSTM-00`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from mrf_assets.errors import ListFileError
-from mrf_assets.schema.code_types import CODE_SHAPES, shape_of
+from mrf_assets.schema.code_types import CODE_SHAPES, family_of, shape_of
 from mrf_assets.settings import Settings
 
 _TIN = re.compile(r"\A[0-9]{2}-?[0-9]{7}\Z|\A[0-9]{10}\Z")
 _MAX_TOLD = 10
 _MAX_BYTES = 64 << 20  # all of HCPCS, CPT and MS-DRG are less than 1 MB
-_MATCHING_VERSION = "2"  # of `wants`; raise it where an unchanged list keeps other items than before
+_MATCHING_VERSION = "3"  # of `wants`; raise it where an unchanged list keeps other items than before
 _SEPARATOR = re.compile(r"[,;\t]")
 _LINE_END = re.compile(r"\r\n|\r|\n")  # `splitlines` takes some control characters for line ends, too
 _QUOTES = ('"', "'")
@@ -43,14 +44,21 @@ class CodeWhitelist:
     any_type: frozenset[str]
     one_type: frozenset[tuple[str, str]]
     warnings: tuple[str, ...] = field(default=(), compare=False)  # what was repaired, for a person
+    _in_families: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        families = frozenset((family_of(kind), code) for kind, code in self.one_type)
+        object.__setattr__(self, "_in_families", families)  # frozen
 
     def wants(self, billing_code_type: str | None, billing_code: str | None) -> bool:
         """True if an item with this head is to be kept."""
         kind, code = (billing_code_type or "").strip().upper(), (billing_code or "").strip().upper()
         shape = shape_of(kind)
         if shape.width is None:
-            return code in self.any_type or (kind, code) in self.one_type
-        return (kind, shape.padded(code)) in self.one_type or not self.any_type.isdisjoint(shape.spellings(code))
+            return code in self.any_type or (family_of(kind), code) in self._in_families
+        return (family_of(kind), shape.padded(code)) in self._in_families or not self.any_type.isdisjoint(
+            shape.spellings(code)
+        )
 
     def spellings(self) -> list[tuple[str | None, str, str | None, str]]:
         """Sorted rows of an entry's type and code, and a type and code that it matches; no type matches any.
@@ -58,7 +66,11 @@ class CodeWhitelist:
         Codes of a type with a fixed width are there with all of their zeros: `code_types.CodeShape.padded`.
         """
         widths = [(kind, shape) for kind, shape in CODE_SHAPES.items() if shape.width]
-        rows: list[tuple[str | None, str, str | None, str]] = [(kind, code, kind, code) for kind, code in self.one_type]
+        rows: list[tuple[str | None, str, str | None, str]] = [
+            (kind, code, other, code)
+            for kind, code in self.one_type
+            for other in {kind, *(it for it in CODE_SHAPES if family_of(it) == family_of(kind))}
+        ]
         rows += [(None, code, None, code) for code in self.any_type]
         rows += [
             (None, code, kind, padded)

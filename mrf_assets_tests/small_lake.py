@@ -24,7 +24,14 @@ LATEST = PERIODS[-1]
 TYPES = ("negotiated", "percentage", "fee schedule", "per diem", "derived", "negotiated")
 ARRANGEMENTS = ("ffs", "ffs", "ffs", "bundle", "capitation")
 _UNITS = {"percentage": "percent", "per diem": "dollars per day"}
-_BY_ARRANGEMENT = {"bundle": "dollars per bundle", "capitation": "dollars by capitation"}
+_BY_ARRANGEMENT = {
+    ("bundle", "dollars"): "dollars per bundle",
+    ("bundle", "dollars per day"): "dollars per day of a bundle",
+    ("bundle", "percent"): "percent of a bundle",
+    ("capitation", "dollars"): "dollars by capitation",
+    ("capitation", "dollars per day"): "dollars per day by capitation",
+    ("capitation", "percent"): "percent by capitation",
+}
 
 Holder = tuple[str, str, int]  # TIN type, TIN, NPI
 
@@ -49,7 +56,13 @@ class Price:
     @property
     def unit(self) -> str:
         """What the rate is."""
-        return _UNITS.get(self.kind) or _BY_ARRANGEMENT.get(self.arrangement, "dollars")
+        unit = _UNITS.get(self.kind, "dollars")
+        return _BY_ARRANGEMENT.get((self.arrangement, unit), unit)
+
+    @property
+    def is_in_dollars(self) -> bool:
+        """Whether the rate is dollars for the code: of a revenue code nobody knows for what."""
+        return self.unit == "dollars" and self.code[0] != "RC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mrf_assets.lake.price_columns import PRICE_COLUMNS, Derived
 from mrf_assets.schema import PLANS, PROVIDER_DIRECTORY, PROVIDER_SETS, PROVIDERS, RATE_CHANGES, RATES, TABLES, Table
 
 Docs = Mapping[str, str]  # column -> what it means
@@ -72,53 +73,7 @@ PROVIDER_TAXONOMIES = View(
     "",  # over a file that may not be there
 )
 
-_DOLLARS = "negotiated_type IN ('negotiated', 'derived', 'fee schedule')"
-_RATE_UNIT = f"""CASE
-    WHEN negotiated_type = 'percentage' THEN 'percent'
-    WHEN negotiated_type = 'per diem' THEN 'dollars per day'
-    WHEN NOT {_DOLLARS} OR negotiated_type IS NULL THEN NULL
-    WHEN negotiation_arrangement = 'bundle' THEN 'dollars per bundle'
-    WHEN negotiation_arrangement = 'capitation' THEN 'dollars by capitation'
-    ELSE 'dollars' END"""
-RATE_UNITS = ("dollars", "dollars per day", "dollars per bundle", "dollars by capitation", "percent")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Derived:
-    """A column that the views of a table have and its files have not."""
-
-    sql: str
-    doc: str
-
-
-DERIVED: Mapping[str, Mapping[str, Derived]] = {  # table -> column
-    RATES.name: {
-        "price_number": Derived(
-            sql="file_row_number",
-            doc="Number of the price in its file, from 0; with network_id, period and file_id it names one price. "
-            "Counting it distinct undoes a fan-out.",
-        ),
-        "rate_unit": Derived(
-            sql=_RATE_UNIT,
-            doc=f"What `negotiated_rate` is: {', '.join(RATE_UNITS)}; null where the type is none of the schema's. "
-            "Never mix two of them in one statistic.",
-        ),
-        "dollars": Derived(
-            sql=f"CASE WHEN {_DOLLARS} AND coalesce(negotiation_arrangement, '') NOT IN ('bundle', 'capitation') "
-            "THEN negotiated_rate END",
-            doc="`negotiated_rate` where it is dollars for the code alone; null for all else, so that a median over "
-            "it mixes nothing. Payers write 0 for what they do not pay or do not know: ask for more than 0.",
-        ),
-        "dollars_per_day": Derived(
-            sql="CASE WHEN negotiated_type = 'per diem' THEN negotiated_rate END",
-            doc="`negotiated_rate` where it is dollars per day of stay; null for all else.",
-        ),
-        "percentage": Derived(
-            sql="CASE WHEN negotiated_type = 'percentage' THEN negotiated_rate END",
-            doc="`negotiated_rate` where it is percent of billed charges (40.5 means 40.5 %); null for all else.",
-        ),
-    }
-}
+DERIVED: Mapping[str, Mapping[str, Derived]] = {RATES.name: PRICE_COLUMNS}  # table -> column
 
 
 def table_docs(table: Table) -> Docs:
@@ -138,9 +93,19 @@ _FLAT = (
     "billing_code_type_version",
     "billing_code",
     "severity_of_illness",
+    "name",
+    "description",
+    "code_family",
+    "code",
+    "severity",
+    "code_scope",
+    "bill_type",
+    "site",
+    "component",
     "negotiated_type",
     "negotiated_rate",
     "rate_unit",
+    "price_basis",
     "dollars",
     "dollars_per_day",
     "percentage",
@@ -149,6 +114,10 @@ _FLAT = (
     "billing_class",
     "setting",
     "billing_code_modifiers",
+    "additional_information",
+    "is_case_rate",
+    "is_conditional",
+    "is_placeholder",
 )
 _RATES = table_docs(RATES)
 _FAN_OUT = (
@@ -167,7 +136,8 @@ def _flat(*more: tuple[Table, str]) -> Docs:
 
 
 _BY_GROUP = _flat((PROVIDER_SETS, "provider_group_id"))
-_BY_NPI = _flat((PROVIDERS, "npi"), (PROVIDERS, "tin_type"), (PROVIDERS, "tin_value"))
+_PROVIDER_COLUMNS = ("npi", "tin_type", "tin_value", "business_name", "network_names")
+_BY_NPI = _flat(*((PROVIDERS, name) for name in _PROVIDER_COLUMNS))
 _PLAN_COLUMNS = (
     "plan_name", "plan_id_type", "plan_id", "plan_market_type", "issuer_name", "plan_sponsor_name",
 )  # fmt: skip
@@ -175,19 +145,20 @@ _BY_PLAN = _flat(*((PLANS, name) for name in _PLAN_COLUMNS))
 
 # The log-scale fence of Turquoise Health: 1.5 interquartile ranges beyond the quartiles, and a range counts as 1.0 at
 # least, so that a code with one common price makes no outlier of all others (tq-cld.pages.dev).
-FENCES_SQL = """SELECT
-    network_id AS fenced_network, billing_code_type AS fenced_type, billing_code AS fenced_code,
-    billing_class AS fenced_class,
+# A price is judged among those of its kind: a professional component and a facility's price are far from the rest of
+# their code, and right.
+_FENCED_BY = ("network_id", "code_family", "code", "bill_type", "site", "component", "negotiated_type")
+FENCES_SQL = f"""SELECT
+    {", ".join(f"{name} AS fenced_{name}" for name in _FENCED_BY)},
     quantile_cont(ln(CAST(dollars AS DOUBLE)), [0.25, 0.75]) AS quartiles,
     1.5 * greatest(quartiles[2] - quartiles[1], 1.0) AS reach,
     exp(quartiles[1] - reach) AS lower_fence,
     exp(quartiles[2] + reach) AS upper_fence
 FROM rates
 WHERE dollars > 0
-GROUP BY network_id, billing_code_type, billing_code, billing_class
-HAVING count(*) >= 40"""
-FENCED = """fenced_network = network_id AND fenced_type = billing_code_type AND fenced_code = billing_code
-    AND fenced_class IS NOT DISTINCT FROM billing_class"""
+GROUP BY {", ".join(_FENCED_BY)}
+HAVING count(*) >= 40"""  # noqa: S608 - names of this module
+FENCED = " AND ".join(f"fenced_{name} IS NOT DISTINCT FROM {name}" for name in _FENCED_BY)
 OUTSIDE_FENCE = "dollars > 0 AND NOT CAST(dollars AS DOUBLE) BETWEEN lower_fence AND upper_fence"
 # A set is judged by those of its providers whose specialty is known; one that fits is enough.
 _JUDGED_SQL = """SELECT
@@ -219,7 +190,8 @@ _FLAGGED = {name: _RATES[name] for name in _FLAT} | {
     "is_implausible": "True where one of the rules of implausible_by holds; false says nothing about rules that could "
     "not be judged.",
     "implausible_by": f"The rules: {', '.join(FLAGS)}; empty for a price without objection. outside_fence: dollars "
-    "far from those of the network for the code and class, on a log scale, judged from 40 prices on. "
+    "far from those of the network for the same code, bill type, site, component and negotiated type, on a log scale, "
+    "judged from 40 prices on. "
     "no_fitting_specialty: none of the price's providers has a specialty that does this (a ghost rate), judged where "
     "`taxonomy_codes` has the code and `provider_taxonomies` a provider.",
     "is_outside_fence": "Whether outside_fence holds; null where it was not judged.",
@@ -263,8 +235,9 @@ JOIN provider_sets USING (network_id, period, file_id, provider_set_id)""",  # n
     ),
     View(
         "rates_by_npi",
-        "One row per price, TIN and NPI that it holds for, once even where an NPI is in several groups; npi is null "
-        f"for a contract with a TIN alone. Prices without providers are not here. {_FAN_OUT} {_SLOW}",
+        "One row per price, TIN and NPI that it holds for, once even where an NPI is in several groups, unless these "
+        "name the TIN or their networks otherwise; npi is null for a contract with a TIN alone. "
+        f"Prices without providers are not here. {_FAN_OUT} {_SLOW}",
         _BY_NPI,
         f"""SELECT DISTINCT {", ".join(_BY_NPI)}
 FROM rates

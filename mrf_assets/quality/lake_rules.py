@@ -48,9 +48,9 @@ CATALOG_CHECKS: tuple[Check, ...] = (
         name="dollars_within_fence",
         table="rates",
         severity="warn",
-        explanation="At most 1 % of dollars are far from the network's others for the code and class, on a log scale "
-        "(1.5 interquartile ranges, at least 40 prices).",
-        sql=f"""SELECT network_id, billing_code_type, billing_code, billing_class, dollars, lower_fence, upper_fence
+        explanation="At most 1 % of dollars are far from the network's others for the code, bill type, site, component "
+        "and negotiated type, on a log scale (1.5 interquartile ranges, at least 40 prices).",
+        sql=f"""SELECT network_id, code_family, code, bill_type, site, component, dollars, lower_fence, upper_fence
 FROM rates JOIN ({FENCES_SQL}) ON {FENCED}
 WHERE {OUTSIDE_FENCE}""",  # noqa: S608 - constants
         population_sql="SELECT network_id, count(*) AS rows FROM rates WHERE dollars > 0 GROUP BY network_id",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 ALL_CODES = "CSTM-00"  # in the place of a code: all codes of the type (CMS schema)
+FAMILIES: Mapping[str, str] = MappingProxyType({"CPT": "HCPCS", "DRG": "MS-DRG"})  # type -> the type that has its codes
 _CPT = "[0-9]{4}[0-9A-Z]"
 _PRINTABLE = r"[^\s].*"  # control characters are refused before
 
@@ -99,6 +100,11 @@ PUBLISHED_SHAPES: Mapping[str, str] = MappingProxyType(
 def shape_of(billing_code_type: str) -> CodeShape:
     """The shape of a type's codes, upper case; any text where the type is unknown."""
     return CODE_SHAPES.get(billing_code_type, ANY_TEXT)
+
+
+def family_of(billing_code_type: str) -> str:
+    """The type under which a type's codes are compared: payers file one code as CPT or as HCPCS."""
+    return FAMILIES.get(billing_code_type, billing_code_type)
 
 
 def padded_sql(billing_code_type: str, billing_code: str) -> str:

@@ -301,6 +301,34 @@ def test_implausible_prices_are_flagged_and_never_left_out(tmp_path: Path) -> No
     ] == found
 
 
+def test_nothing_is_outside_the_fence_for_being_a_component_or_of_a_facility(tmp_path: Path) -> None:
+    """A component of an MRI costs a tenth of the whole, a procedure in a facility a twelfth; both are right."""
+    lake = _clean()
+    whole = [
+        row(RATES, billing_code="70551", negotiated_rate=Decimal(700 + 3 * number), billing_code_modifiers=[])
+        for number in range(60)
+    ]
+    components = [
+        row(RATES, billing_code="70551", negotiated_rate=Decimal(75 + number), billing_code_modifiers=["26"])
+        for number in range(45)
+    ]
+    offices = [
+        row(RATES, billing_code="37229", negotiated_rate=Decimal(8_700 + 20 * number), service_codes=["11"])
+        for number in range(50)
+    ]
+    facilities = [
+        row(RATES, billing_code="37229", negotiated_rate=Decimal(730 + 2 * number), service_codes=["21", "22"])
+        for number in range(12)
+    ]
+    far = row(RATES, billing_code="70551", negotiated_rate=Decimal(2), billing_code_modifiers=["26"])
+    lake[A][RATES.name] = [*whole, *components, *offices, *facilities, far]
+
+    with connect(_publish(tmp_path / "lake", lake)) as connection:
+        found = connection.execute("SELECT negotiated_rate FROM rates_flagged WHERE is_outside_fence").fetchall()
+
+    assert [(Decimal(2),)] == found
+
+
 def test_a_ghost_rate_is_flagged(tmp_path: Path) -> None:
     """The provider's specialty does not do what the price is for; one provider that does is enough."""
     lake = _clean()

@@ -295,7 +295,8 @@ def test_all_parts_of_a_network_are_there(tmp_path: Path) -> None:
         (["10001", "X"], [], True),  # half
         (["10001", "X", "Y"], [], False),
         ([], [("CPT", "10001")], True),
-        ([], [("HCPCS", "10001")], False),
+        ([], [("HCPCS", "10001")], True),  # one family
+        ([], [("CDT", "10001")], False),
     ],
 )
 def test_half_of_the_wanted_codes_need_a_rate(

@@ -1,10 +1,10 @@
 -- Question: Which networks pay the most and the least for a code?
 -- Grain: One row per code, class, setting and network among the highest or lowest `top`.
--- Caveats: Dollars for the code alone, above 0; each price counts once. Revenue codes are left out unless asked for,
---   as one stands for very different services. Networks with fewer than `min_prices` prices are not compared, nor
+-- Caveats: Dollars for the code alone, above 0; each price counts once. Revenue codes, drugs and anesthesia have no
+--   such price: the file does not say for how much of them it is. Networks with fewer than `min_prices` prices are not compared, nor
 --   codes that one network alone has.
 -- Parameter billing_code []: One code; all if it is not given.
--- Parameter billing_code_type []: One type; all but RC if it is not given.
+-- Parameter billing_code_type []: One type; all if it is not given.
 -- Parameter top [3]: How many networks at either end.
 -- Parameter min_prices [5]: Of a network for the code.
 WITH medians AS (
@@ -14,7 +14,7 @@ WITH medians AS (
     FROM rates
     WHERE dollars > 0
         AND ($billing_code = '' OR billing_code = $billing_code)
-        AND (billing_code_type = $billing_code_type OR ($billing_code_type = '' AND billing_code_type <> 'RC'))
+        AND ($billing_code_type = '' OR billing_code_type = $billing_code_type)
     GROUP BY ALL
     HAVING count(*) >= CAST($min_prices AS BIGINT)
 ),

@@ -1,7 +1,8 @@
 -- Question: Which of the wanted codes does each network have, and which are missing?
 -- Grain: One row per network and wanted code.
--- Caveats: Codes are compared literally but for lost zeros of RC (0450) and DRGs (039), as --cpt-whitelist does: a
---   price for all codes of a type (CSTM-00) covers none of them by name.
+-- Caveats: Codes are compared as --cpt-whitelist does: with the zeros that revenue codes (0450) and DRGs (039) lost,
+--   CPT and HCPCS as one family. A code is priced where an amount above 0 stands in dollars for it; a percentage or a
+--   0 is none. A price for all codes of the type (CSTM-00) covers none of them by name, and is told beside.
 -- Parameter whitelist: The file of --cpt-whitelist: `code` or `type,code` lines.
 WITH lines AS (
     SELECT [
@@ -34,39 +35,58 @@ wanted AS (
 ),
 -- what each of them matches: a bare code that is shorter than those of a type has lost its zeros
 spellings AS (
-    SELECT billing_code_type, code, billing_code_type AS matched_type, code AS matched_code FROM wanted
+    SELECT
+        billing_code_type, code,
+        CASE billing_code_type WHEN 'CPT' THEN 'HCPCS' WHEN 'DRG' THEN 'MS-DRG' ELSE billing_code_type END AS family,
+        code AS matched_code
+    FROM wanted
     UNION
-    SELECT NULL, w.code, t.billing_code_type, lpad(w.code, t.digits, '0')
+    SELECT
+        NULL, w.code,
+        CASE t.billing_code_type WHEN 'DRG' THEN 'MS-DRG' ELSE t.billing_code_type END, lpad(w.code, t.digits, '0')
     FROM wanted w
     JOIN widths t ON t.digits > len(w.code)
     WHERE w.billing_code_type IS NULL AND w.code SIMILAR TO '[0-9]+'
 ),
-found AS (
+published AS (
     SELECT
-        network_id,
-        upper(rates.billing_code_type) AS billing_code_type,
-        CASE
-            WHEN billing_code SIMILAR TO '[0-9]+' AND digits > len(billing_code) THEN lpad(billing_code, digits, '0')
-            ELSE upper(billing_code)
-        END AS code,
-        count(*) AS prices
+        network_id, code_family, code,
+        count(*) AS prices,
+        count(*) FILTER (dollars > 0) AS priced,
+        count(*) FILTER (starts_with(rate_unit, 'percent') AND negotiated_rate > 0) AS percentages,
+        count(*) FILTER (negotiated_rate > 0) AS positive
     FROM rates
-    LEFT JOIN widths ON widths.billing_code_type = upper(rates.billing_code_type)
     GROUP BY ALL
+),
+all_codes AS (
+    SELECT network_id, list(DISTINCT code_family) AS families
+    FROM rates
+    WHERE code_scope = 'all codes'
+    GROUP BY network_id
 ),
 matched AS (
     SELECT
         n.network_id, n.period, w.billing_code_type, w.code,
-        coalesce(sum(f.prices), 0) AS prices
+        coalesce(sum(p.prices), 0) AS prices,
+        coalesce(sum(p.priced), 0) AS priced,
+        coalesce(sum(p.percentages), 0) AS percentages,
+        coalesce(sum(p.positive), 0) AS positive,
+        coalesce(bool_or(list_has_any(a.families, ['CSTM-ALL', w.family])), false) AS has_all_codes_price
     FROM networks n
     CROSS JOIN spellings w
-    LEFT JOIN found f
-        ON f.network_id = n.network_id
-        AND f.code = w.matched_code
-        AND (w.matched_type IS NULL OR w.matched_type = f.billing_code_type)
+    LEFT JOIN published p
+        ON p.network_id = n.network_id
+        AND p.code = w.matched_code
+        AND (w.family IS NULL OR w.family = p.code_family)
+    LEFT JOIN all_codes a ON a.network_id = n.network_id
     WHERE n.is_latest
     GROUP BY ALL
 )
-SELECT network_id, period, billing_code_type, code AS billing_code, prices, prices > 0 AS is_covered
+SELECT
+    network_id, period, billing_code_type, code AS billing_code, prices,
+    priced > 0 AS is_priced,
+    positive > 0 AND percentages = positive AS is_percent_only,
+    prices > 0 AND positive = 0 AS is_zero_only,
+    has_all_codes_price
 FROM matched
-ORDER BY network_id, is_covered, billing_code_type NULLS FIRST, billing_code;
+ORDER BY network_id, is_priced, billing_code_type NULLS FIRST, billing_code;

@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,9 +18,12 @@ import pytest
 from mrf_assets.errors import SettingError
 from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.queries import Query, names, parse, shipped
+from mrf_assets.lake.store import Store
+from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES
 from mrf_assets.schema.code_types import CODE_SHAPES
 from mrf_assets.whitelist import read_code_whitelist
 from mrf_assets_tests.small_lake import CODES, LATEST, Lake, Price, make_lake
+from mrf_assets_tests.table_rows import LABEL, batch, row
 
 Row = dict[str, Any]
 Ask = Callable[..., list[Row]]
@@ -32,19 +36,19 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     return make_lake(tmp_path_factory.mktemp("queries"))
 
 
+def _answer(connection: duckdb.DuckDBPyConnection, name: str, **given: str) -> list[Row]:
+    query = shipped(name)
+    wanted = set(duckdb.extract_statements(query.sql)[0].named_parameters)
+    found = connection.execute(query.sql, query.bind(given, wanted))
+    columns = [column[0] for column in found.description or ()]
+    return [dict(zip(columns, values, strict=True)) for values in found.fetchall()]
+
+
 @pytest.fixture
 def ask(lake: Lake) -> Iterator[Ask]:
     """Run a shipped query; rows by column."""
     with connect(lake.root, memory_mb=256) as connection:
-
-        def answer(name: str, **given: str) -> list[Row]:
-            query = shipped(name)
-            wanted = set(duckdb.extract_statements(query.sql)[0].named_parameters)
-            found = connection.execute(query.sql, query.bind(given, wanted))
-            columns = [column[0] for column in found.description or ()]
-            return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
-
-        yield answer
+        yield partial(_answer, connection)
 
 
 def _grouped(prices: list[Price], *fields: str) -> dict[tuple[Any, ...], list[Price]]:
@@ -164,17 +168,53 @@ def test_provider_rates(ask: Ask, lake: Lake, by: str) -> None:
         if by == "npi" or holder == (tin_type, tin)
     )
     columns = ("network_id", "billing_code_type", "billing_code", "negotiated_rate", "tin_type", "tin_value")
-    assert expected == Counter(tuple(it[column] for column in columns) for it in found)
+    times = Counter[tuple[Any, ...]]()
+    for it in found:
+        times[tuple(it[column] for column in columns)] += it["times"]
+    assert expected == times
 
 
 def test_provider_rates_of_one_code(ask: Ask, lake: Lake) -> None:
     """And of nobody, where nobody is named."""
     found = ask("provider_rates", npi="1234567893", billing_code="99213")
 
-    assert {"99213"} == {it["billing_code"] for it in found}
-    assert len(lake.latest(code=("CPT", "99213"))) == len({(it["network_id"], it["price_number"]) for it in found})
+    assert {("99213", "named")} == {(it["billing_code"], it["applies_as"]) for it in found}
+    prices = Counter((it.network, it.rate) for it in lake.latest(code=("CPT", "99213")))
+    assert set(prices) == {(it["network_id"], it["negotiated_rate"]) for it in found}
     assert [] == ask("provider_rates")
     assert [] == ask("provider_rates", npi="no number")
+
+
+def test_provider_rates_of_a_code_include_those_for_all_codes(tmp_path: Path) -> None:
+    """A TIN whose only price is 45 % for all codes has one for 99213, and repetitions are one row."""
+    prices = [
+        {"billing_code_type": "CSTM-ALL", "billing_code": "CSTM-00", "negotiated_type": "percentage"},
+        {"billing_code_type": "HCPCS", "billing_code": "CSTM-00"},
+        {"billing_code_type": "RC", "billing_code": "CSTM-00"},
+        {"billing_code_type": "HCPCS", "billing_code": "99213"},
+        {"billing_code_type": "HCPCS", "billing_code": "99213"},
+        {"billing_code": "99214"},
+    ]
+    tables = {
+        RATES.name: [row(RATES, **values) for values in prices],
+        PROVIDERS.name: [row(PROVIDERS)],
+        PROVIDER_SETS.name: [row(PROVIDER_SETS)],
+    }
+    with Store(tmp_path).stage("acme") as stage:
+        with stage.part(LABEL) as writer:
+            for table in (RATES, PROVIDERS, PROVIDER_SETS):
+                writer.write(table.name, batch(table, *tables[table.name]))
+        stage.settle(LABEL, LATEST)
+        stage.publish(LATEST)
+
+    with connect(tmp_path) as connection:
+        rows = _answer(connection, "provider_rates", tin="12-3456789", billing_code="99213")
+
+    assert [
+        ("CSTM-ALL", "CSTM-00", "all codes", 1),
+        ("HCPCS", "99213", "named", 2),
+        ("HCPCS", "CSTM-00", "all codes of the type", 1),
+    ] == [(it["billing_code_type"], it["billing_code"], it["applies_as"], it["times"]) for it in rows]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +243,7 @@ def test_network_extremes(ask: Ask, lake: Lake, top: int) -> None:
     found = ask("network_extremes", top=str(top), min_prices="2")
 
     expected = {}
-    prices = [it for it in lake.latest(unit="dollars") if it.rate > 0 and it.code[0] != "RC"]
+    prices = [it for it in lake.latest() if it.is_in_dollars and it.rate > 0]
     for key, of_code in _grouped(prices, "code", "billing_class", "setting").items():
         by_network = {
             name: median(it.rate for it in of_one)
@@ -222,13 +262,6 @@ def test_network_extremes(ask: Ask, lake: Lake, top: int) -> None:
         for it in found
     }  # fmt: skip
     assert expected
-
-
-def test_network_extremes_of_revenue_codes_where_asked_for(ask: Ask) -> None:
-    """They stand for very different services."""
-    found = ask("network_extremes", billing_code_type="RC", min_prices="1")
-
-    assert {"RC"} == {it["billing_code_type"] for it in found}
 
 
 def test_reference_ratio(ask: Ask, lake: Lake, tmp_path: Path) -> None:
@@ -270,12 +303,11 @@ def test_whitelist_coverage(ask: Ask, lake: Lake, tmp_path: Path) -> None:
     counts = Counter((it.network, it.code) for it in lake.latest())
     wanted = {
         (None, "99213"): ("CPT", "99213"), ("CPT", "70450"): ("CPT", "70450"), ("RC", "0510"): ("RC", "510"),
-        ("HCPCS", "99213"): None, (None, "00001"): None,
+        ("HCPCS", "99213"): ("CPT", "99213"), (None, "00001"): None,
     }  # fmt: skip
     assert {(n, *w): counts[n, c] if c else 0 for n in NETWORKS for w, c in wanted.items()} == {
         (it["network_id"], it["billing_code_type"], it["billing_code"]): it["prices"] for it in found
     }
-    assert all(it["is_covered"] == (it["prices"] > 0) for it in found)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mrf_assets import submit as submission
 from mrf_assets.batches.statistics import BatchStatistics
-from mrf_assets.cli.options import BUDGET, OUTPUT_DIR, WORKERS, from_flags
+from mrf_assets.cli.options import BUDGET, PUBLISHED_DIR, WORKERS, from_flags
 from mrf_assets.cli.status_view import StatusView, batches_table, job_lines, status_lines
 from mrf_assets.cli.submit import ShowOptions, show_errors, show_job
 from mrf_assets.errors import MrfError, SettingError
@@ -32,7 +32,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 @click.command("status")
 @_BATCH
-@OUTPUT_DIR
+@PUBLISHED_DIR
 @click.option("--wait", "--watch", "wait", is_flag=True, help="Go on until it has ended.")
 @click.option("--errors", "errors_only", is_flag=True, help="What failed and why, all of it, and nothing else.")
 @click.option("--url", help="Ask the Dagster webserver there, and no DAGSTER_HOME.")
@@ -104,7 +104,7 @@ def _errors(it: BatchStatistics) -> list[dict[str, str | None]]:
 
 
 @click.command("stats")
-@OUTPUT_DIR
+@PUBLISHED_DIR
 @click.option("--days", type=click.IntRange(1), default=31, show_default=True, help="How far to look back.")
 @_JSON
 def stats_command(output_dir: Path | None, days: int, as_json: bool) -> None:
@@ -127,7 +127,7 @@ def stats_command(output_dir: Path | None, days: int, as_json: bool) -> None:
 
 @click.command("retry-failed")
 @_BATCH
-@OUTPUT_DIR
+@PUBLISHED_DIR
 @WORKERS
 @BUDGET
 @_VERBOSE
@@ -141,7 +141,7 @@ def retry_failed_command(**flags: Any) -> None:  # noqa: ANN401 - click's values
 
 @click.command("resume")
 @_BATCH
-@OUTPUT_DIR
+@PUBLISHED_DIR
 @WORKERS
 @BUDGET
 @_VERBOSE

@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.cli.options import MEMORY, OUTPUT_DIR, TAXONOMY_OPTION, from_flags, setting_option
+from mrf_assets.cli.options import MEMORY, PUBLISHED_DIR, TAXONOMY_OPTION, from_flags, setting_option
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.quality import check_networks
 from mrf_assets.quality.network_rules import CheckResult
@@ -31,7 +31,7 @@ _GHOSTS_HINT = " Ghost rates need --taxonomy-codes and the asset provider_direct
 
 @click.command("check")
 @click.argument("networks", nargs=-1)
-@OUTPUT_DIR
+@PUBLISHED_DIR
 @setting_option(Settings, "cpt_whitelist", description="File of the billing codes that each network should have.")
 @TAXONOMY_OPTION
 @MEMORY

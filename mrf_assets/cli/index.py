@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.cli.options import OUTPUT_DIR, REGISTRY, LocalPath, from_flags
+from mrf_assets.cli.options import PUBLISHED_DIR, REGISTRY, LocalPath, from_flags
 from mrf_assets.errors import MrfError, SettingError
 from mrf_assets.fetch import FetchOptions, open_url
 from mrf_assets.runner.console import print_warnings
@@ -111,7 +111,7 @@ def remove(name: str, index_registry: Path | None) -> None:
 
 
 @index_commands.command("list")
-@OUTPUT_DIR
+@PUBLISHED_DIR
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines, one per index.")
 @click.option("--retired", is_flag=True, help="The networks that left their index, too.")
 @REGISTRY

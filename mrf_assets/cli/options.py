@@ -107,11 +107,12 @@ def from_flags(kind: type[_M], **flags: Any) -> _M:  # noqa: ANN401 - click's va
         return kind.from_environment(**flags)
     except SettingError as error:
         is_given = flags.get(error.name) is not None
-        flag = flag_of(kind.model_fields[error.name]) if is_given else None
+        flag = flag_of(kind.model_fields[error.name]) if is_given and error.name in kind.model_fields else None
         raise SettingError(flag or error.name, error.reason) from None
 
 
 OUTPUT_DIR = setting_option(Settings, "output_dir")
+PUBLISHED_DIR = setting_option(Settings, "output_dir", description="The output folder of `mrf run`.")
 MEMORY = setting_option(Settings, "query_memory_mb")
 TAXONOMY_OPTION = setting_option(Settings, "taxonomy_codes")
 REGISTRY = setting_option(IndexWatching, "index_registry")

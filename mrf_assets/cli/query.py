@@ -19,7 +19,7 @@ from rich.table import Table
 
 from mrf_assets.cli.options import (
     MEMORY,
-    OUTPUT_DIR,
+    PUBLISHED_DIR,
     RAW_TEXT_HELP,
     TAXONOMY_OPTION,
     LocalPath,
@@ -52,7 +52,7 @@ _FORMATS = ("table", "csv", "json", "parquet")
 
 
 @click.command("catalog")
-@OUTPUT_DIR
+@PUBLISHED_DIR
 @TAXONOMY_OPTION
 @click.option(
     "--root",
@@ -80,7 +80,7 @@ def catalog_command(output_dir: Path | None, taxonomy_codes: Path | None, root: 
 @click.option("--format", "form", type=click.Choice(_FORMATS), help="[default: by the end of --output, else table]")
 @click.option("--output", type=_PATH, help="Write the answer there.  [default: print it]")
 @click.option("--raw-text", is_flag=True, help=RAW_TEXT_HELP)
-@OUTPUT_DIR
+@PUBLISHED_DIR
 @TAXONOMY_OPTION
 @MEMORY
 def query_command(form: str | None, output: Path | None, listed: bool, **flags: Any) -> None:  # noqa: ANN401 - click's values

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mrf_assets.cli.options import MEMORY, OUTPUT_DIR, TAXONOMY_OPTION, LocalPath, from_flags
+from mrf_assets.cli.options import MEMORY, PUBLISHED_DIR, TAXONOMY_OPTION, LocalPath, from_flags
 from mrf_assets.errors import SettingError
 from mrf_assets.lake.store import Store
 from mrf_assets.quality.changes import Changes, write_changes
@@ -23,7 +23,7 @@ _SHIFTS_TOLD = 5
 
 @click.command("changes")
 @click.argument("networks", nargs=-1)
-@OUTPUT_DIR
+@PUBLISHED_DIR
 @MEMORY
 def changes_command(networks: tuple[str, ...], **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Compare the two latest periods of NETWORKS, by default of all; writes the table rate_changes of each."""
@@ -59,7 +59,7 @@ def changes_command(networks: tuple[str, ...], **flags: Any) -> None:  # noqa: A
     show_default=True,
     help="How many codes, where no --code names them.",
 )
-@OUTPUT_DIR
+@PUBLISHED_DIR
 @TAXONOMY_OPTION
 @MEMORY
 def report_command(

@@ -123,7 +123,7 @@ PRICE_COLUMNS: Mapping[str, Derived] = {
         AND (setting = 'outpatient' OR billing_code_type IN ('CPT', 'HCPCS', 'APC', 'EAPG')) THEN 'outpatient'
         ELSE 'mixed' END""",
         doc="The claim that the price is for: professional (CMS-1500), inpatient or outpatient (UB-04); mixed where "
-        "the file does not tell, and where billing_class is both.",
+        "the file does not tell, and where billing_class is both, unless the code is a DRG.",
     ),
     "site": Derived(
         sql=f"""CASE WHEN len(coalesce(service_codes, [])) = 0 THEN 'not said'
@@ -186,6 +186,7 @@ PRICE_COLUMNS: Mapping[str, Derived] = {
     "is_placeholder": Derived(
         sql=f"coalesce(rate_unit = 'dollars' AND negotiated_rate IN ({', '.join(map(str, _PLACEHOLDERS))}) "
         f"AND NOT regexp_full_match(code, '{_PERFORMANCE}'), false)",
-        doc="True for an amount in dollars that stands for none: a cent, 0.10, 1.00 or a row of nines.",
+        doc="True for an amount in dollars that stands for none: 0.01, 0.10, 1.00, or nines from 9,999.99 on; but not "
+        "for CPT II codes, which report quality and cost a cent in truth.",
     ),
 }

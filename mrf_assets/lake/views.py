@@ -158,7 +158,8 @@ FROM rates
 WHERE dollars > 0
 GROUP BY {", ".join(_FENCED_BY)}
 HAVING count(*) >= 40"""  # noqa: S608 - names of this module
-FENCED = " AND ".join(f"fenced_{name} IS NOT DISTINCT FROM {name}" for name in _FENCED_BY)
+# With `=` DuckDB makes only the fences of the networks and codes that a query asks for; dollars have a type and a code.
+FENCED = " AND ".join(f"fenced_{name} = {name}" for name in _FENCED_BY)
 OUTSIDE_FENCE = "dollars > 0 AND NOT CAST(dollars AS DOUBLE) BETWEEN lower_fence AND upper_fence"
 # A set is judged by those of its providers whose specialty is known; one that fits is enough.
 _JUDGED_SQL = """SELECT
@@ -209,7 +210,8 @@ FLAGGED = "rates_flagged"
 VIEWS = (
     View(
         FLAGGED,
-        "One row per negotiated price, with what is implausible about it. Nothing is left out: filter by "
+        "One row per negotiated price, with what is implausible about it. Ask for a network_id or a code (not a "
+        "billing_code) where you can: the fences of all others are not made then. Nothing is left out: filter by "
         "`NOT is_implausible`. Null in is_outside_fence or is_ghost_rate: not judged.",
         _FLAGGED,
         f"""SELECT {", ".join(_FLAT)}, len(implausible_by) > 0 AS is_implausible, implausible_by,

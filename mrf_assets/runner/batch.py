@@ -40,6 +40,7 @@ from mrf_assets.runner.workers import (
     stop_abandoned,
 )
 from mrf_assets.settings import Operations, Settings, dagster_home, machine_path
+from mrf_assets.settings.paths import require_folder
 from mrf_assets.tasks import FileTask, Plan
 from mrf_assets.whitelist import Whitelists
 
@@ -228,6 +229,7 @@ def _check(settings: Settings, operations: Operations, workers: int) -> None:
     """What can be said before anything starts."""
     if workers < 1:
         raise SettingError("workers", f"is {workers}; it must be 1 or more")
+    require_folder(settings.output_dir)
     Whitelists.of(settings)
     check_alert_urls(operations.alert_urls)
     require_room(settings.output_dir, settings.min_free_bytes)

@@ -144,6 +144,8 @@ def _refusal(kind: type[SettingsModel], error: Mapping[str, Any]) -> SettingErro
     """The first thing that pydantic found, in our words."""
     name, value = str(error["loc"][0]), error["input"]
     field = kind.model_fields.get(name)
+    if field is not None and field.repr is False:
+        return SettingError(name, "is no text")  # a secret
     if field is None:
         near = get_close_matches(name, list(kind.model_fields), n=1)
         return SettingError(name[:_SHOWN_CHARACTERS], f"is no setting{f'; did you mean {near[0]}?' if near else ''}")

@@ -16,8 +16,9 @@ _HEAD = """# Settings
 Made by `make docs` out of `mrf_assets/settings`; not to be edited.
 
 Each setting is an environment variable. Where it has a flag, the commands that use it take the flag, and the flag wins.
-In Dagster's launchpad the resource `ingestor` has the same settings by their names without `MRF_`, in small letters;
-those of look-ups are of the resource `enricher`.
+In Dagster's launchpad the resource `ingestor` has the settings of output, whitelists, extraction (but for
+`MRF_MAX_PARALLEL_STEPS`), downloads, queries and limits by their names without `MRF_`, in small letters, and the
+resource `enricher` those of look-ups and their prices. All others are read when the code location starts.
 """
 _LINE = "|---|---|---|---|---|"
 _TAIL = """## Variables that belong to others

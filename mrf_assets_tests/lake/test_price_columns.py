@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,28 +19,38 @@ from mrf_assets.lake.price_columns import (
     PRICE_COLUMNS,
     REVENUE_CODE_BASIS,
 )
-from mrf_assets.lake.store import Store
 from mrf_assets.schema import RATES
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets.urls.address import Address
-from mrf_assets_tests.table_rows import LABEL, Row, batch, row
+from mrf_assets_tests.table_rows import Row, batch, row
+
+Derive = Callable[[Row], dict[str, Any]]
 
 _CONTENTS = [{"billing_code": "27447"}]
 _DRG = {"billing_code_type": "MS-DRG", "billing_class": "institutional"}
 
 
-def _derived(root: Path, *prices: Row) -> list[dict[str, Any]]:
-    """The derived columns of made-up prices, in their order."""
-    with Store(root).stage("acme") as stage:
-        with stage.part(LABEL) as writer:
-            writer.write(RATES.name, batch(RATES, *(row(RATES, **values) for values in prices)))
-        stage.settle(LABEL, "2026-11")
-        stage.publish("2026-11")
-    with connect(root) as connection:
-        found = connection.execute("FROM rates ORDER BY price_number")
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The view of an empty lake, whose source each test replaces by one price."""
+    with connect(tmp_path_factory.mktemp("empty")) as connection:
+        yield connection
+
+
+@pytest.fixture
+def derive(lake: duckdb.DuckDBPyConnection) -> Derive:
+    """Works out the derived columns of one price by the SQL of the view."""
+
+    def derived(values: Row) -> dict[str, Any]:
+        lake.register("one_price", batch(RATES, row(RATES, **values)))
+        columns = ", ".join(f"{it.sql} AS {name}" for name, it in PRICE_COLUMNS.items())
+        found = lake.execute(f"SELECT *, {columns} FROM (SELECT *, 0 AS file_row_number FROM one_price)")
         names = [column[0] for column in found.description or ()]
-        return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+        (values_found,) = found.fetchall()
+        return dict(zip(names, values_found, strict=True))
+
+    return derived
 
 
 @pytest.mark.parametrize(
@@ -59,10 +69,10 @@ def _derived(root: Path, *prices: Row) -> list[dict[str, Any]]:
     ],
 )
 def test_a_code_is_compared_under_its_family_and_with_its_zeros(
-    tmp_path: Path, values: Row, expected: tuple[str, str, str]
+    derive: Derive, values: Row, expected: tuple[str, str, str]
 ) -> None:
     """CPT is filed under HCPCS, and CSTM-00 is no code at all."""
-    (found,) = _derived(tmp_path, values)
+    found = derive(values)
 
     assert expected == (found["code_family"], found["code"], found["code_scope"])
 
@@ -72,10 +82,10 @@ def test_a_code_is_compared_under_its_family_and_with_its_zeros(
     [("470-1", None, "1"), ("4703", None, "3"), ("470", "2", "2"), ("470-1", "4", "4"), ("470", None, None)],
 )
 def test_the_severity_of_an_apr_drg_is_found_in_either_place(
-    tmp_path: Path, code: str, said: str | None, expected: str | None
+    derive: Derive, code: str, said: str | None, expected: str | None
 ) -> None:
     """Schema 2 has a field for it, schema 1 hides it in the code."""
-    (found,) = _derived(tmp_path, {"billing_code_type": "APR-DRG", "billing_code": code, "severity_of_illness": said})
+    found = derive({"billing_code_type": "APR-DRG", "billing_code": code, "severity_of_illness": said})
 
     assert expected == found["severity"]
 
@@ -93,9 +103,9 @@ def test_the_severity_of_an_apr_drg_is_found_in_either_place(
         ({"billing_class": None}, "mixed"),
     ],
 )
-def test_the_bill_of_a_price_follows_from_class_setting_and_type(tmp_path: Path, values: Row, expected: str) -> None:
+def test_the_bill_of_a_price_follows_from_class_setting_and_type(derive: Derive, values: Row, expected: str) -> None:
     """CMS-1500 or UB-04, and of the latter inpatient or outpatient."""
-    (found,) = _derived(tmp_path, values)
+    found = derive(values)
 
     assert expected == found["bill_type"]
 
@@ -113,9 +123,9 @@ def test_the_bill_of_a_price_follows_from_class_setting_and_type(tmp_path: Path,
         ([f"{number:02}" for number in range(1, 100)], "any"),
     ],
 )
-def test_places_are_told_apart_as_medicare_pays_them(tmp_path: Path, places: list[str] | None, expected: str) -> None:
+def test_places_are_told_apart_as_medicare_pays_them(derive: Derive, places: list[str] | None, expected: str) -> None:
     """A list means the same price in each of them."""
-    (found,) = _derived(tmp_path, {"service_codes": places})
+    found = derive({"service_codes": places})
 
     assert expected == found["site"]
 
@@ -132,9 +142,9 @@ def test_places_are_told_apart_as_medicare_pays_them(tmp_path: Path, places: lis
         (["RR"], "other"),
     ],
 )
-def test_components_of_a_service_are_told_apart(tmp_path: Path, modifiers: list[str] | None, expected: str) -> None:
+def test_components_of_a_service_are_told_apart(derive: Derive, modifiers: list[str] | None, expected: str) -> None:
     """A list with both is a list of alternatives: the price of the whole."""
-    (found,) = _derived(tmp_path, {"billing_code_modifiers": modifiers})
+    found = derive({"billing_code_modifiers": modifiers})
 
     assert expected == found["component"]
 
@@ -182,10 +192,10 @@ def test_components_of_a_service_are_told_apart(tmp_path: Path, modifiers: list[
     ],
 )
 def test_dollars_are_only_what_is_a_price_of_the_code(
-    tmp_path: Path, values: Row, unit: str | None, basis: str | None
+    derive: Derive, values: Row, unit: str | None, basis: str | None
 ) -> None:
     """All else says what it is instead, and is null there."""
-    (found,) = _derived(tmp_path, values)
+    found = derive(values)
 
     assert (unit, basis) == (found["rate_unit"], found["price_basis"])
     assert (Decimal("12.5") if basis == "dollars" else None) == found["dollars"]
@@ -206,10 +216,10 @@ def test_dollars_are_only_what_is_a_price_of_the_code(
     ],
 )
 def test_a_remark_that_makes_a_price_depend_on_something_is_known(
-    tmp_path: Path, remark: str | None, expected: bool
+    derive: Derive, remark: str | None, expected: bool
 ) -> None:
     """It is no plain price any more."""
-    (found,) = _derived(tmp_path, {"additional_information": remark})
+    found = derive({"additional_information": remark})
 
     assert expected is found["is_conditional"]
 
@@ -227,17 +237,16 @@ def test_a_remark_that_makes_a_price_depend_on_something_is_known(
         ({"negotiated_rate": Decimal("0.01"), "negotiated_type": None}, False),
     ],
 )
-def test_a_cent_and_a_row_of_nines_stand_for_no_price(tmp_path: Path, values: Row, expected: bool) -> None:
+def test_a_cent_and_a_row_of_nines_stand_for_no_price(derive: Derive, values: Row, expected: bool) -> None:
     """But of a code that reports quality, which costs a cent in truth."""
-    (found,) = _derived(tmp_path, values)
+    found = derive(values)
 
     assert expected is found["is_placeholder"]
 
 
-def test_no_derived_column_but_the_amounts_is_ever_missing(tmp_path: Path) -> None:
+def test_no_derived_column_but_the_amounts_is_ever_missing(derive: Derive) -> None:
     """A price of nulls has none of them, and no query has to think of it."""
-    (found,) = _derived(
-        tmp_path,
+    found = derive(
         {name: None for name in row(RATES) if name not in ("file_id", "negotiated_rate")},
     )
 

@@ -1,8 +1,8 @@
 -- Question: Which networks pay the most and the least for a code?
 -- Grain: One row per code, class, setting and network among the highest or lowest `top`.
 -- Caveats: Dollars for the code alone, above 0; each price counts once. Revenue codes, drugs and anesthesia have no
---   such price: the file does not say for how much of them it is. Networks with fewer than `min_prices` prices are not compared, nor
---   codes that one network alone has.
+--   such price: the file does not say for how much of them it is. Networks with fewer than `min_prices` prices are
+--   not compared, nor codes that one network alone has.
 -- Parameter billing_code []: One code; all if it is not given.
 -- Parameter billing_code_type []: One type; all if it is not given.
 -- Parameter top [3]: How many networks at either end.

@@ -7,7 +7,7 @@
 -- Parameter npi []: National Provider Identifier; npi, tin or both.
 -- Parameter tin []: EIN with or without hyphen, or the NPI that stands for a TIN.
 -- Parameter billing_code []: One code; all if it is not given.
--- Parameter billing_code_type [CPT]: Its type, for the prices of all codes of the type; CPT and HCPCS are one.
+-- Parameter billing_code_type []: Its type, for prices of all codes of the type; without it, those of all types alone.
 SELECT
     network_id, period, tin_type, tin_value,
     billing_code_type, billing_code, name,
@@ -26,12 +26,16 @@ WHERE ($npi <> '' OR $tin <> '')
     AND (
         $billing_code = ''
         OR code = upper(trim($billing_code))
+        OR (code_family = 'RC' AND len($billing_code) < 4 AND code = lpad($billing_code, 4, '0'))
+        OR (code_family = 'MS-DRG' AND len($billing_code) < 3 AND code = lpad($billing_code, 3, '0'))
         OR billing_code = $billing_code
         OR (
             code_scope = 'all codes'
             AND code_family IN (
                 'CSTM-ALL',
-                CASE $billing_code_type WHEN 'CPT' THEN 'HCPCS' WHEN 'DRG' THEN 'MS-DRG' ELSE $billing_code_type END
+                CASE upper($billing_code_type)
+                    WHEN 'CPT' THEN 'HCPCS' WHEN 'DRG' THEN 'MS-DRG' ELSE upper($billing_code_type)
+                END
             )
         )
     )

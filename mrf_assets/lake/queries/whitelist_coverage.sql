@@ -2,7 +2,8 @@
 -- Grain: One row per network and wanted code.
 -- Caveats: Codes are compared as --cpt-whitelist does: with the zeros that revenue codes (0450) and DRGs (039) lost,
 --   CPT and HCPCS as one family. A code is priced where an amount above 0 stands in dollars for it; a percentage or a
---   0 is none. A price for all codes of the type (CSTM-00) covers none of them by name, and is told beside.
+--   0 is none. A price for all codes (CSTM-00) of the type, or of any type where the entry
+--   has none, covers none of them by name; has_all_codes_price says that there is one.
 -- Parameter whitelist: The file of --cpt-whitelist: `code` or `type,code` lines.
 WITH lines AS (
     SELECT [
@@ -71,7 +72,7 @@ matched AS (
         coalesce(sum(p.priced), 0) AS priced,
         coalesce(sum(p.percentages), 0) AS percentages,
         coalesce(sum(p.positive), 0) AS positive,
-        coalesce(bool_or(list_has_any(a.families, ['CSTM-ALL', w.family])), false) AS has_all_codes_price
+        coalesce(bool_or(w.billing_code_type IS NULL AND len(a.families) > 0 OR list_has_any(a.families, ['CSTM-ALL', w.family])), false) AS has_all_codes_price
     FROM networks n
     CROSS JOIN spellings w
     LEFT JOIN published p

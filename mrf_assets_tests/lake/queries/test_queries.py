@@ -194,6 +194,7 @@ def test_provider_rates_of_a_code_include_those_for_all_codes(tmp_path: Path) ->
         {"billing_code_type": "HCPCS", "billing_code": "99213"},
         {"billing_code_type": "HCPCS", "billing_code": "99213"},
         {"billing_code": "99214"},
+        {"billing_code_type": "RC", "billing_code": "0450"},
     ]
     tables = {
         RATES.name: [row(RATES, **values) for values in prices],
@@ -208,13 +209,19 @@ def test_provider_rates_of_a_code_include_those_for_all_codes(tmp_path: Path) ->
         stage.publish(LATEST)
 
     with connect(tmp_path) as connection:
-        rows = _answer(connection, "provider_rates", tin="12-3456789", billing_code="99213")
+        asked = [
+            _answer(connection, "provider_rates", tin="12-3456789", billing_code=code, billing_code_type=kind)
+            for code, kind in (("99213", "cpt"), ("99213", ""), ("450", "RC"))
+        ]
+    of_cpt, of_any, of_rc = (
+        [(it["billing_code_type"], it["billing_code"], it["applies_as"], it["times"]) for it in rows] for rows in asked
+    )
 
-    assert [
-        ("CSTM-ALL", "CSTM-00", "all codes", 1),
-        ("HCPCS", "99213", "named", 2),
-        ("HCPCS", "CSTM-00", "all codes of the type", 1),
-    ] == [(it["billing_code_type"], it["billing_code"], it["applies_as"], it["times"]) for it in rows]
+    of_all = ("CSTM-ALL", "CSTM-00", "all codes", 1)
+    named = ("HCPCS", "99213", "named", 2)
+    assert [of_all, named, ("HCPCS", "CSTM-00", "all codes of the type", 1)] == of_cpt
+    assert [of_all, named] == of_any
+    assert [of_all, ("RC", "0450", "named", 1), ("RC", "CSTM-00", "all codes of the type", 1)] == of_rc
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ ui: $(VENV)/.ui  ## The Dagster UI on the demo's data
 	$(BIN)/python examples/demo.py ui
 
 test: lint  ## Everything that must hold before a commit lands
-	@# Four on two cores: half of the time is spent waiting for Dagster, browsers and servers.
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow" --durations=10
+	@# Three on two cores: a third of the time is spent waiting for Dagster, browsers and servers.
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" --durations=10
 
 test-newest:  ## `make test` on the newest Python of this machine
 	@newest=$$($(NEWEST_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \

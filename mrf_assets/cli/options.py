@@ -71,8 +71,8 @@ def setting_option(
     Args:
         kind: The class.
         name: The field; also the name of the command's argument.
-        flag: Where the command has another form of it, such as `--all-groups` beside it.
-        description: Where the field means something narrower here.
+        flag: The flag with its opposite, such as `--referenced-groups-only/--all-groups`, if the command has one.
+        description: Replaces the field's description, if the setting means something narrower in this command.
         **others: Arguments of `click.option`.
     """
     field = kind.model_fields[name]

@@ -60,7 +60,9 @@ def alert_sensors(operations: Operations) -> list[dg.SensorDefinition]:
         for batch_id in batch_ids:
             send_alert(_ended_batch(context.instance, batch_id, operations), operations.alert_urls)
         context.update_cursor(cursor.text)
-        return dg.SkipReason(f"{len(batch_ids)} batches are told, {len(cursor.open)} go on or are told next.")
+        return dg.SkipReason(
+            f"Alerts were sent for {len(batch_ids)} batches; {len(cursor.open)} are still running or come next."
+        )
 
     return [failed_runs, ended_batches]
 

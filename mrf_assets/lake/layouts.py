@@ -108,7 +108,7 @@ _LAYOUTS = {table.name: _layout(table.arrow) for table in TABLES.values()}
 
 
 def layout_of(file: PublishedFile) -> Layout:
-    """The columns of a published file; it is opened only where its name tells of another layout."""
+    """The columns of a published file. A file is opened only if its name says that it has another layout."""
     if file.is_of_this_layout:
         return _LAYOUTS[file.table]
     try:

@@ -137,7 +137,7 @@ def continue_batch(
         operations: The same; a batch that used up its budget needs a larger one.
 
     Returns:
-        As `run_batch`, over the whole batch; its manifest is written anew.
+        As `run_batch`, for the whole batch; its manifest is rewritten.
 
     Raises:
         SettingError: There is no such batch, or it is still running.

@@ -3,7 +3,7 @@
 Environment, launchpad, flags, options of downloads and docs/settings.md come from these models.
 Read it in the order in which data flows:
 
-environment      what the machine says beside the settings: DAGSTER_HOME, certificates
+environment      DAGSTER_HOME, certificates, and what libraries read from the environment
 paths            what may be a path of this machine
 model            what all models can do: take values, refuse others in one line, change
 limits           how far a stranger's file may go

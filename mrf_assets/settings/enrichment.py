@@ -29,7 +29,7 @@ class EnrichSettings(Prices, Settings):
         return bool(self.price_per_gb or self.price_per_hour or self.price_per_1000_requests)
 
 
-# What a launchpad asks of look-ups, beside the settings of all; hours of cores are of batches of networks.
+# The settings of look-ups in the launchpad. The price of a core hour is left out: only batches of networks use it.
 LOOK_UP_SETTINGS = tuple(
     name for name in EnrichSettings.model_fields if name not in {*Settings.model_fields, "price_per_core_hour"}
 )

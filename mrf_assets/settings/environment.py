@@ -1,4 +1,4 @@
-"""What this machine says beside the settings: DAGSTER_HOME, certificates, and what libraries are to do."""
+"""Environment variables that are not settings of ours: DAGSTER_HOME, certificates, and those that libraries read."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def setting(
         default: What holds where nothing is set.
         description: What it means, for launchpad, `--help` and docs/settings.md.
         flag: The flag of the command line that sets it.
-        absent: What None means: shown as the default, and in errors after "or absent for".
+        absent: What None means. It is shown as the default, and in errors after "or absent for".
         **others: Arguments of pydantic's `Field`, such as bounds.
     """
     extra: Any = {_FLAG: flag, _ABSENT: absent}

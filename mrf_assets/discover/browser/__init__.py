@@ -35,7 +35,9 @@ class BrowserOptions:
     executable: Path | None = None  # None: Playwright's own
     sandbox: bool = True
     max_parallel: int = _DEFAULTS.scraper_pool_size  # contexts, each with one page at a time
-    pages_per_context: int = _DEFAULTS.scraper_pages_per_context  # then it is made anew, for pages leak
+    pages_per_context: int = (
+        _DEFAULTS.scraper_pages_per_context
+    )  # then the context is replaced, because pages leak memory
     timeout_seconds: float = _DEFAULTS.scraper_timeout_seconds  # of one page, all kinds together
     refuse_private_addresses: bool | None = None  # True: all; None: those that portals name; False: none
 

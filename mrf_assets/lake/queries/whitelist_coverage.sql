@@ -2,8 +2,8 @@
 -- Grain: One row per network and wanted code.
 -- Caveats: Codes are compared as --cpt-whitelist does: with the zeros that revenue codes (0450) and DRGs (039) lost,
 --   CPT and HCPCS as one family. A code is priced where an amount above 0 stands in dollars for it; a percentage or a
---   0 is none. A price for all codes (CSTM-00) of the type, or of any type where the entry
---   has none, covers none of them by name; has_all_codes_price says that there is one.
+--   0 is not a price. has_all_codes_price says whether the network has a price for all codes (CSTM-00) of the type, or
+--   of any type if the entry has none; such a price does not cover a code by name.
 -- Parameter whitelist: The file of --cpt-whitelist: `code` or `type,code` lines.
 WITH lines AS (
     SELECT [

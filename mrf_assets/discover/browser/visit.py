@@ -173,7 +173,8 @@ class Visit:
         try:
             async with host_slot(self.manners.gate, self.url) as slot:
                 self._has_turn.set()
-                answer = await page.goto(self.url, wait_until="domcontentloaded")
+                # `go` bounds it: with the same bound the browser's own error may come first, and says less.
+                answer = await page.goto(self.url, wait_until="domcontentloaded", timeout=0)
                 if answer is not None:
                     asked_seconds = retry_after_seconds(answer.headers.get("retry-after"))
                     slot.answered(answer.status, retry_after_seconds=asked_seconds)

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
@@ -37,9 +38,11 @@ from mrf_assets.lake.layouts import (
     path_literal,
     select_changes,
     select_directory,
+    select_set_tins,
     select_table,
 )
 from mrf_assets.lake.reference_tables import Reference
+from mrf_assets.lake.view import Docs, View, table_docs
 from mrf_assets.lake.views import (
     CHANGES,
     FLAGGED,
@@ -47,11 +50,8 @@ from mrf_assets.lake.views import (
     PROVIDER_TAXONOMIES,
     TAXONOMY_CODES,
     VIEWS,
-    Docs,
-    View,
-    table_docs,
 )
-from mrf_assets.schema import PROVIDER_DIRECTORY as DIRECTORY, TABLES, Table
+from mrf_assets.schema import PROVIDER_DIRECTORY as DIRECTORY, SET_TINS, STORED_TABLES, Table
 from mrf_assets.settings import machine_path
 
 logger = logging.getLogger(__name__)
@@ -188,22 +188,22 @@ def define_views(
     periods = sorted({(file.network_id, file.period) for file in files})
     with _refusals(output_dir):
         connection.execute("BEGIN")
-        for table in TABLES.values():
-            of_table = [(layout_of(file), file) for file in files if file.table == table.name]
+        all_files = [(layout_of(file), file) for file in files]
+        for table in STORED_TABLES.values():
+            select = partial(select_table, table) if table is not SET_TINS else select_set_tins
+            of_table = [it for it in all_files if table is SET_TINS or it[1].table == table.name]
             current = [(layout, file) for layout, file in of_table if file.period == latest_periods[file.network_id]]
             of_today = "Of the latest published period of each network."
             _create_view(
                 connection,
                 table.name,
-                select_table(table, current, locate),
+                select(current, locate),
                 f"{table.grain} {of_today}",
                 table_docs(table),
             )
             history = f"{table.name}_history"
             of_all = "Of every published period: say which, or group by it."
-            _create_view(
-                connection, history, select_table(table, of_table, locate), f"{table.grain} {of_all}", table_docs(table)
-            )
+            _create_view(connection, history, select(of_table, locate), f"{table.grain} {of_all}", table_docs(table))
         _create_changes(connection, output_dir.absolute() / "reference" / CHANGES.name, locate)
         directory = Reference(output_dir.absolute()).directory
         types = layout_of_derived(directory, "materialize provider_directory again") if directory.exists() else None

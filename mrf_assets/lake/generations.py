@@ -27,7 +27,7 @@ from urllib.parse import unquote
 
 from mrf_assets.clock import is_due
 from mrf_assets.errors import StoreError
-from mrf_assets.schema import LAYOUT, TABLES
+from mrf_assets.schema import LAYOUT, SET_TINS, STORED_TABLES, TABLES
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class FileName:
     @classmethod
     def of(cls, name: str) -> FileName | None:
         """The parts of a name; None for what is no table's file."""
-        if (match := _NAME.match(name)) is None or match["table"] not in TABLES:
+        if (match := _NAME.match(name)) is None or match["table"] not in STORED_TABLES:
             return None
         return cls(
             table=match["table"],
@@ -219,7 +219,7 @@ def _whole_set(directory: Path) -> dict[str, FileName]:
         parts: dict[str, set[str]] = {}
         for name in names.values():
             parts.setdefault(name.label, set()).add(name.table)
-        is_whole = all(tables == set(TABLES) for tables in parts.values())
+        is_whole = all(tables - {SET_TINS.name} == set(TABLES) for tables in parts.values())  # older ones lack it
         if names and is_whole and len({name.generation for name in names.values()}) == 1:
             return names
     if not names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -12,11 +13,17 @@ import pyarrow.parquet as pq
 from mrf_assets.errors import StoreError
 from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.lake.generations import PublishedFile
-from mrf_assets.lake.views import (
-    DERIVED,
-    PLACE,
+from mrf_assets.lake.set_tins import set_tins_sql
+from mrf_assets.lake.view import DERIVED, PLACE
+from mrf_assets.schema import (
+    PROVIDER_DIRECTORY as DIRECTORY,
+    PROVIDER_SETS,
+    PROVIDERS,
+    RATE_CHANGES,
+    SET_TINS,
+    STORED_TABLES,
+    Table,
 )
-from mrf_assets.schema import PROVIDER_DIRECTORY as DIRECTORY, RATE_CHANGES, TABLES, Table
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +59,29 @@ def select_table(table: Table, files: Iterable[tuple[Layout, PublishedFile]], lo
     for layout, file in files:
         paths.setdefault(layout, []).append(locate(file.path))
     return "\nUNION ALL\n".join(_select(table, *of_one) for of_one in paths.items()) if paths else _nothing(table)
+
+
+def select_set_tins(files: Sequence[tuple[Layout, PublishedFile]], locate: Locate) -> str:
+    """SQL of `schema.SET_TINS`: read where it was published, and computed for periods that are older than it."""
+    by_table: dict[str, list[tuple[Layout, PublishedFile]]] = {name: [] for name in STORED_TABLES}
+    parts: Counter[tuple[str, str]] = Counter()
+    for layout, file in files:
+        by_table[file.table].append((layout, file))
+        parts[file.network_id, file.period] += {SET_TINS.name: 1, PROVIDERS.name: -1}.get(file.table, 0)
+    selects = []
+    if stored := [it for it in by_table[SET_TINS.name] if not parts[it[1].network_id, it[1].period]]:
+        selects.append(select_table(SET_TINS, stored, locate))
+    sources = [
+        [it for it in by_table[table.name] if parts[it[1].network_id, it[1].period]]
+        for table in (PROVIDERS, PROVIDER_SETS)
+    ]
+    if all(sources):
+        providers, provider_sets = (
+            f"({select_table(table, of_table, locate)})"
+            for table, of_table in zip((PROVIDERS, PROVIDER_SETS), sources, strict=True)
+        )
+        selects.append(set_tins_sql(providers, provider_sets, ", ".join((*PLACE, "file_id"))))
+    return "\nUNION ALL\n".join(f"({it})" for it in selects) if selects else _nothing(SET_TINS)
 
 
 def _select(table: Table, layout: Layout, paths: Sequence[str]) -> str:
@@ -104,7 +134,7 @@ def _layout(schema: pa.Schema) -> Layout:
     return tuple((field.name, str(field.type)) for field in schema)
 
 
-_LAYOUTS = {table.name: _layout(table.arrow) for table in TABLES.values()}
+_LAYOUTS = {table.name: _layout(table.arrow) for table in STORED_TABLES.values()}
 
 
 def layout_of(file: PublishedFile) -> Layout:

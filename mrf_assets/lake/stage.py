@@ -27,6 +27,7 @@ from mrf_assets.lake.generations import (
     retain,
 )
 from mrf_assets.lake.part_writer import PartWriter
+from mrf_assets.lake.set_tins import complete_set_tins
 from mrf_assets.schema import TABLES
 from mrf_assets.settings import Settings
 
@@ -102,6 +103,7 @@ class Stage:
         What was replaced stays readable by its own names for the grace time.
         """
         staging_dir = self.directory / f"period={period}"
+        complete_set_tins(staging_dir)
         target = self._published(period)
         target.parent.mkdir(parents=True, exist_ok=True)
         generation = new_generation()

@@ -38,7 +38,7 @@ from mrf_assets.lake.stage import (
     tables_in,
     undo_half_replacement,
 )
-from mrf_assets.schema import TABLES
+from mrf_assets.schema import STORED_TABLES
 from mrf_assets.tasks import FileTask
 
 logger = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class Store:
         """
         tables: dict[str, dict[str, list[Path]]] = {}
         for file in files_of_network(self.root, network_dir(self.root, network_id)):
-            tables.setdefault(file.period, {name: [] for name in TABLES})[file.table].append(file.path)
+            tables.setdefault(file.period, {name: [] for name in STORED_TABLES})[file.table].append(file.path)
         return tables
 
     def files(self, network_id: str, period: str) -> list[TableFile]:

@@ -20,28 +20,20 @@ Whoever adds a question that many ask adds a `View` here:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from mrf_assets.lake.price_columns import PRICE_COLUMNS, Derived
-from mrf_assets.schema import PLANS, PROVIDER_DIRECTORY, PROVIDER_SETS, PROVIDERS, RATE_CHANGES, RATES, TABLES, Table
+from mrf_assets.lake.contract_rates import CONTRACT_VIEWS
+from mrf_assets.lake.view import PLACE, Docs, View, table_docs
+from mrf_assets.schema import (
+    PLANS,
+    PROVIDER_DIRECTORY,
+    PROVIDER_SETS,
+    PROVIDERS,
+    RATE_CHANGES,
+    RATES,
+    STORED_TABLES,
+    Table,
+)
 
-Docs = Mapping[str, str]  # column -> what it means
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """One view over other views."""
-
-    name: str
-    grain: str
-    columns: Docs
-    sql: str
-
-
-PLACE: Docs = {
-    "network_id": "The network, Dagster's partition key.",
-    "period": "The month of publication, YYYY-MM.",
-}
 NETWORKS = View(
     "networks",
     "One row per network and period that is published.",
@@ -72,15 +64,6 @@ PROVIDER_TAXONOMIES = View(
     {"npi": "National Provider Identifier.", "taxonomy": "NUCC taxonomy code."},
     "",  # over a file that may not be there
 )
-
-DERIVED: Mapping[str, Mapping[str, Derived]] = {RATES.name: PRICE_COLUMNS}  # table -> column
-
-
-def table_docs(table: Table) -> Docs:
-    """The columns of a table's views."""
-    derived_docs = {name: it.doc for name, it in DERIVED.get(table.name, {}).items()}
-    return {**PLACE, **{column.name: column.doc for column in table.columns}, **derived_docs}
-
 
 _FLAT = (
     "network_id",
@@ -270,11 +253,12 @@ JOIN (
     WHERE plan_name IS NOT NULL OR plan_id IS NOT NULL
 ) USING (network_id, period, file_id)""",  # noqa: S608 - names of this module
     ),
+    *CONTRACT_VIEWS,
 )
 
 
 def view_names() -> tuple[str, ...]:
     """Every view of the catalog."""
-    tables = [name for table in TABLES for name in (table, f"{table}_history")]
+    tables = [name for table in STORED_TABLES for name in (table, f"{table}_history")]
     others = (*VIEWS, CHANGES, NETWORKS, TAXONOMY_CODES, PROVIDER_TAXONOMIES)
     return (*tables, PROVIDER_DIRECTORY.name, *(view.name for view in others))

@@ -4,7 +4,7 @@ Arrow schemas, Dagster's column docs and the data dictionary are all made from `
 Names are the CMS schema's where it has one (github.com/CMSgov/price-transparency-guide).
 
 columns     what a table and its columns are
-published   the six tables of each network: `TABLES`
+published   the six tables of each network: `TABLES`; with what is made of them beside: `STORED_TABLES`
 derived     tables made of them and of the registry of providers
 code_types  what the codes of each billing code type look like
 """
@@ -33,6 +33,8 @@ from mrf_assets.schema.published import (
     PROVIDERS,
     RATES,
     REJECTS,
+    SET_TINS,
+    STORED_TABLES,
     TABLES,
 )
 
@@ -53,6 +55,8 @@ __all__ = [
     "RATE_CHANGES",
     "RATE_TYPE",
     "REJECTS",
+    "SET_TINS",
+    "STORED_TABLES",
     "TABLES",
     "Column",
     "Required",

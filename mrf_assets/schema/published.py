@@ -84,6 +84,29 @@ PROVIDER_SETS = Table(
     ),
 )
 
+SET_TINS = Table(
+    "set_tins",
+    "One row per file, provider set and TIN: who has the prices of a set under contract. Made of `provider_sets` and "
+    "`providers` when they are published; a group that names neither TIN nor NPI has no row.",
+    (
+        _FILE_ID,
+        Column("provider_set_id", pa.int64(), "A set of `provider_sets`.", nullable=False),
+        Column("tin_type", TEXT, "ein or npi; npi for an NPI without any TIN, too.", nullable=False),
+        Column(
+            "tin_value", TEXT, "As in `providers`; where that gives no TIN, the NPI stands for itself.", nullable=False
+        ),
+        Column(
+            "npis", pa.int32(), "Distinct NPIs that the set names for the TIN; 0 where it names none.", nullable=False
+        ),
+        Column(
+            "is_whole_tin",
+            pa.bool_(),
+            "True where a group of the set names the TIN without an NPI: the price holds for whoever bills by it.",
+            nullable=False,
+        ),
+    ),
+)
+
 RATES = Table(
     "rates",
     "One row per negotiated price. Providers are not multiplied in: join through `provider_sets`.",
@@ -267,7 +290,8 @@ REJECTS = Table(
 )
 
 TABLES = {table.name: table for table in (PROVIDERS, PROVIDER_SETS, RATES, PLANS, FILES, REJECTS)}
+STORED_TABLES = {**TABLES, SET_TINS.name: SET_TINS}
 
 # In the names of published files: a reader that meets another layout looks into the file.
-_COLUMNS = [(table.name, column.name, str(column.type)) for table in TABLES.values() for column in table.columns]
+_COLUMNS = [(table.name, column.name, str(column.type)) for table in STORED_TABLES.values() for column in table.columns]
 LAYOUT = sha256(repr(_COLUMNS).encode()).hexdigest()[:4]

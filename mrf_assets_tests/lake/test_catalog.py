@@ -22,9 +22,10 @@ from mrf_assets.lake.catalog import CATALOG_NAME, connect, write_catalog
 from mrf_assets.lake.generations import purge_expired
 from mrf_assets.lake.price_columns import RATE_UNITS
 from mrf_assets.lake.store import Store
-from mrf_assets.lake.views import VIEWS, table_docs, view_names
+from mrf_assets.lake.view import table_docs
+from mrf_assets.lake.views import VIEWS, view_names
 from mrf_assets.quality.changes import changes_path, write_changes
-from mrf_assets.schema import LAYOUT, RATES, TABLES
+from mrf_assets.schema import LAYOUT, RATES, STORED_TABLES, TABLES
 from mrf_assets.settings import Settings
 from mrf_assets_tests.old_duckdb import OLD_VERSIONS, OldDuckDB, old_duckdb
 from mrf_assets_tests.small_lake import CODES, LATEST, PERIODS, Lake, make_lake
@@ -423,7 +424,12 @@ def test_the_file_has_the_same_views(lake: Lake, catalog: duckdb.DuckDBPyConnect
     """Any DuckDB reads it, from anywhere."""
     made = write_catalog(lake.root)
 
-    assert (3, 5, 5 * len(TABLES), lake.root / CATALOG_NAME) == (made.networks, made.periods, made.files, made.path)
+    assert (3, 5, 5 * len(STORED_TABLES), lake.root / CATALOG_NAME) == (
+        made.networks,
+        made.periods,
+        made.files,
+        made.path,
+    )
     with duckdb.connect(str(lake.root / CATALOG_NAME), read_only=True) as connection:
         for view in view_names():
             count = f"SELECT count(*) FROM {view}"

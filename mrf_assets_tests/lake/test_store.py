@@ -21,12 +21,12 @@ from mrf_assets.errors import StoreError
 from mrf_assets.lake.part_writer import PartWriter
 from mrf_assets.lake.stage import _replace_in_two_steps, row_counts
 from mrf_assets.lake.store import Store, part_labels
-from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES, TABLES
+from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES, STORED_TABLES, TABLES
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets.urls.address import Address
 from mrf_assets_tests.table_rows import LABEL, batch, plain_name, publish_generation, row, stage_generation
 
-NAMES = sorted(f"{name}-{LABEL}.parquet" for name in TABLES)
+NAMES = sorted(f"{name}-{LABEL}.parquet" for name in STORED_TABLES)
 
 
 def _period_dir(root: Path, period: str = "2026-11") -> Path:

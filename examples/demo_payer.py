@@ -1,8 +1,8 @@
 """The data of the demo: a month of a made-up national payer, with what goes wrong in real life.
 
 22 networks of Cardinal National Health, one of them in two parts. Two are broken on purpose: one
-download is cut off, one is in the index and nowhere else. Nothing here is real: the files come
-from `mrf_assets_tests.factory`.
+download is cut off, one is in the index and nowhere else. One is sloppy, and has more prices of zero
+than the rules tolerate. Nothing here is real: the files come from `mrf_assets_tests.factory`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ Fault = Literal["cut off", "missing"]
 _FAULTS: dict[int, Fault] = {9: "cut off", 4: "missing"}  # by the network's number
 _IN_TWO_PARTS = 13
 _IN_SEVERAL_GZIP_MEMBERS = 2
+_SLOPPY, _SLOPPY_SHARE = 7, 0.6  # of its prices 5 % are zeros: twice what `dollars_are_positive` tolerates
 _WITH_DECIMAL_IDS = (3, 10, 15)
 
 
@@ -110,7 +111,7 @@ def _spec(number: int, part: int, parts: int) -> LargeSpec:
         skew=0.6,
         decimal_ids=number in _WITH_DECIMAL_IDS,
         named_codes=WANTED_CODES,
-        deviation_share=0.02,
+        deviation_share=_SLOPPY_SHARE if number == _SLOPPY else 0.02,
         rate_level=0.8 + 0.04 * number,
     )
 

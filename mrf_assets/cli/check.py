@@ -40,7 +40,8 @@ _GHOSTS_HINT = " Ghost rates need --taxonomy-codes and the asset provider_direct
 def check_command(networks: tuple[str, ...], strict: bool, form: str, **flags: Any) -> None:  # noqa: ANN401 - click's values
     """Judge what is published, by default all NETWORKS: each by itself, beside others, and beside its past.
 
-    Nothing is changed. JSON is one object for each rule and network, passed ones too.
+    Nothing is changed. JSON is one object for each rule and network, passed ones too. Information (severity info) is
+    listed, and never fails.
     """
     settings = from_flags(Settings, **flags)
     try:
@@ -62,11 +63,12 @@ def check_command(networks: tuple[str, ...], strict: bool, form: str, **flags: A
 
 
 def _print_report(by_network: Mapping[str, Sequence[CheckResult]]) -> None:
-    failures = sorted(_failures(by_network), key=lambda it: (not it[1].check.blocking, _name(it[1]), it[0]))
+    findings = sorted(_findings(by_network), key=lambda it: (it[1].check.rank, _name(it[1]), it[0]))
+    failures = [result for _, result in findings if not result.passed]
     table = Table()
     for column in ("", "rule", "network", "rows", "of", "meaning"):
         table.add_column(column, justify="right" if column in ("rows", "of") else "left", overflow="fold")
-    for network, result in failures:
+    for network, result in findings:
         table.add_row(
             result.check.severity,
             _name(result),
@@ -78,9 +80,9 @@ def _print_report(by_network: Mapping[str, Sequence[CheckResult]]) -> None:
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = _PIPED_WIDTH  # a line per finding, for grep
-    if failures:
+    if findings:
         console.print(table)
-    errors = sum(result.check.blocking for _, result in failures)
+    errors = sum(result.check.blocking for result in failures)
     rules = max(len(results) for results in by_network.values())
     click.echo(
         f"{len(by_network):,} network(s), {rules} rules: {errors} error(s), {len(failures) - errors} warning(s)."
@@ -96,8 +98,8 @@ def _not_judged(by_network: Mapping[str, Sequence[CheckResult]]) -> list[str]:
     return sorted({_name(result) for results in by_network.values() for result in results} - judged_rules)
 
 
-def _failures(by_network: Mapping[str, Sequence[CheckResult]]) -> Iterator[tuple[str, CheckResult]]:
-    return ((network, result) for network, results in by_network.items() for result in results if not result.passed)
+def _findings(by_network: Mapping[str, Sequence[CheckResult]]) -> Iterator[tuple[str, CheckResult]]:
+    return ((network, result) for network, results in by_network.items() for result in results if result.is_notable)
 
 
 def _name(result: CheckResult) -> str:

@@ -129,23 +129,33 @@ def _last_event(instance: dg.DagsterInstance, asset: str) -> int:
 
 def _result(check: Check, by_network: dict[str, CheckResult]) -> dg.AssetCheckResult:
     failed = {network: result for network, result in by_network.items() if not result.passed}
-    samples = [{"network_id": network, "rows": result.offending_rows} for network, result in failed.items()]
+    notable = {network: result for network, result in by_network.items() if result.is_notable}
+    counts = [
+        {"network_id": network, "rows": result.offending_rows, "population": result.population}
+        for network, result in notable.items()
+    ]
     return dg.AssetCheckResult(
         asset_key="catalog",
         check_name=check.name,
         passed=not failed,
         severity=dg.AssetCheckSeverity.WARN,
-        description=check.explanation if not failed else f"{len(failed)} network(s) fail: {check.explanation}",
+        description=_description(check, len(failed), len(notable)),
         metadata=printable_metadata(
             {
                 "failed_networks": len(failed),
                 "networks": len(by_network),
                 "offending_rows": sum(result.offending_rows for result in by_network.values()),
                 "tolerated_share": check.tolerated_share,
-                "networks_that_fail": dg.MetadataValue.json(samples[:_MAX_NETWORKS]),
+                "networks_concerned": dg.MetadataValue.json(counts[:_MAX_NETWORKS]),
                 "sample": dg.MetadataValue.json(
-                    [json.loads(line) for result in failed.values() for line in result.sample.splitlines()][:_MAX_ROWS]
+                    [json.loads(line) for result in notable.values() for line in result.sample.splitlines()][:_MAX_ROWS]
                 ),
             }
         ),
     )
+
+
+def _description(check: Check, failed: int, notable: int) -> str:
+    if not notable:
+        return check.explanation
+    return f"{failed} network(s) fail: {check.explanation}" if failed else f"{notable} network(s): {check.explanation}"

@@ -11,7 +11,8 @@ from mrf_assets.ingest.pipeline import ingest, settings_of
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.ingest.results import NetworkResult, Progress
 from mrf_assets.lake.store import Store
-from mrf_assets.quality.network_rules import CheckResult, audit
+from mrf_assets.quality.network_audit import audit
+from mrf_assets.quality.network_rules import CheckResult
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask
 from mrf_assets.whitelist import Whitelists

@@ -26,7 +26,7 @@ from mrf_assets.ingest.results import FileResult, NetworkResult, Progress, cost_
 from mrf_assets.ingest.unchanged import UnchangedPart, unchanged_parts
 from mrf_assets.lake.stage import Stage
 from mrf_assets.lake.store import Store, part_labels
-from mrf_assets.quality.network_rules import audit
+from mrf_assets.quality.network_audit import audit
 from mrf_assets.schema import FILES, RATES, REJECTS
 from mrf_assets.settings import NETWORK_PATHS, Settings
 from mrf_assets.stream.raw_file import TransferCounts

@@ -160,13 +160,11 @@ LEFT JOIN taxonomy_codes t
     ON t.billing_code_type = s.billing_code_type AND t.billing_code = s.billing_code
     AND starts_with(n.taxonomy, t.taxonomy)
 GROUP BY ALL"""
-MISFITS_SQL = f"SELECT * FROM ({_JUDGED_SQL}) WHERE is_misfit"  # noqa: S608 - a constant
-MISFIT = """misfit_network = network_id AND misfit_file = file_id AND misfit_set = provider_set_id
+_MISFIT = """misfit_network = network_id AND misfit_file = file_id AND misfit_set = provider_set_id
     AND misfit_type = billing_code_type AND misfit_code = billing_code"""
 FLAGS: Mapping[str, str] = {  # why a price is implausible -> SQL
     "not_positive": "rate_unit IS NOT NULL AND negotiated_rate <= 0",
     "above_cap": "rate_unit <> 'percent' AND negotiated_rate > 100000000",
-    "percentage_over_100": "percentage > 100",
     "outside_fence": OUTSIDE_FENCE,
     "no_fitting_specialty": "is_misfit",
 }
@@ -178,6 +176,8 @@ _FLAGGED = {name: _RATES[name] for name in _FLAT} | {
     "judged from 40 prices on. "
     "no_fitting_specialty: none of the price's providers has a specialty that does this (a ghost rate), judged where "
     "`taxonomy_codes` has the code and `provider_taxonomies` a provider.",
+    "is_percent_of_something_else": "True for a percentage above 100: mostly of Medicare. It is not implausible, "
+    "but it is not of billed charges.",
     "is_outside_fence": "Whether outside_fence holds; null where it was not judged.",
     "is_ghost_rate": "Whether no_fitting_specialty holds; null where it was not judged, so that a share over it is "
     "null, not 0, without taxonomy codes.",
@@ -198,6 +198,7 @@ VIEWS = (
         "`NOT is_implausible`. Null in is_outside_fence or is_ghost_rate: not judged.",
         _FLAGGED,
         f"""SELECT {", ".join(_FLAT)}, len(implausible_by) > 0 AS is_implausible, implausible_by,
+    coalesce(percentage > 100, false) AS is_percent_of_something_else,
     CASE WHEN dollars > 0 AND lower_fence IS NOT NULL THEN {OUTSIDE_FENCE} END AS is_outside_fence,
     is_misfit AS is_ghost_rate
 FROM (
@@ -207,7 +208,7 @@ FROM (
     ) AS implausible_by
     FROM rates
     LEFT JOIN ({FENCES_SQL}) ON {FENCED}
-    LEFT JOIN ({_JUDGED_SQL}) ON {MISFIT}
+    LEFT JOIN ({_JUDGED_SQL}) ON {_MISFIT}
 )""",  # noqa: S608 - names of this module
     ),
     View(

@@ -1,7 +1,8 @@
 """All rules over what is published: those of every ingest, those that compare, and those of drift.
 
-network_rules  SQL over the tables of one network and period
-lake_rules     what needs groups, months or other networks, over the views of the catalog
+network_rules  SQL over the tables of one network and period; network_audit applies it
+provider_rules who prices are for, over the views of the catalog
+lake_rules     what else needs groups, months or other networks, over the same views; applies both
 changes        month over month: what changed, and whether it drifted
 """
 
@@ -14,7 +15,8 @@ from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.store import Store
 from mrf_assets.quality.changes import drift_checks
 from mrf_assets.quality.lake_rules import CATALOG_CHECKS, audit_catalog
-from mrf_assets.quality.network_rules import CheckResult, audit
+from mrf_assets.quality.network_audit import audit
+from mrf_assets.quality.network_rules import CheckResult
 from mrf_assets.settings import Settings
 from mrf_assets.whitelist import CodeWhitelist, Whitelists
 

@@ -1,8 +1,8 @@
 """The second set of quality rules: what needs groups, months or other networks, over the views of the catalog.
 
-The first set, `network_rules`, runs in every ingest and stays cheap. These run on demand. A rule selects the rows
-that offend, each with its `network_id`, and every network is judged on its own. Rules see the latest period of
-each network, and networks only as the views show them; thresholds stand beside the rules, with their source
+The first set, `network_rules`, runs in every ingest and stays cheap. These run on demand, with `provider_rules`. A rule
+selects the rows that offend, each with its `network_id`, and every network is judged on its own. Rules see the latest
+period of each network, and networks only as the views show them; thresholds stand beside the rules, with their source
 (format.md: Turquoise Health's method, runs over real files that peers published).
 """
 
@@ -15,35 +15,28 @@ from collections.abc import Iterable, Mapping, Sequence
 import duckdb
 
 from mrf_assets.errors import QueryError, SettingError, StoreError
-from mrf_assets.lake.views import FENCED, FENCES_SQL, MISFIT, MISFITS_SQL, OUTSIDE_FENCE
+from mrf_assets.lake.views import FENCED, FENCES_SQL, OUTSIDE_FENCE
 from mrf_assets.quality.network_rules import Check, CheckResult
+from mrf_assets.quality.provider_rules import PRICE_CONDITIONS, PROVIDER_RULES
 from mrf_assets.schema.code_types import misshapen_sql
 
 _SAMPLE_ROWS = 5
 _PRICES_SQL = "SELECT network_id, count(*) AS rows FROM rates GROUP BY network_id"
 _CODES_SQL = """SELECT network_id, count(*) AS rows
 FROM (SELECT DISTINCT network_id, billing_code_type, billing_code FROM rates) GROUP BY network_id"""
-_TINS_SQL = """SELECT network_id, count(*) AS rows
-FROM (SELECT DISTINCT network_id, tin_value FROM providers WHERE tin_type = 'ein') GROUP BY network_id"""
+# Prices that may be compared with each other.
+_LIKE = "code_family, code, bill_type, site, component, negotiated_type"
 _FIRST_DAY = "CAST(period || '-01' AS DATE)"
 
-# What two prices must share to be prices of the same thing.
-_CONDITIONS = """negotiation_arrangement, billing_code_type, billing_code_type_version, billing_code,
-    severity_of_illness, bundled_codes, covered_services, negotiated_type, expiration_date, service_codes,
-    billing_class, setting, billing_code_modifiers, additional_information"""
-# irs.gov, "How EINs are assigned and valid EIN prefixes": all but these.
-_UNUSED_EIN_PREFIXES = (
-    "'00', '07', '08', '09', '17', '18', '19', '28', '29', '49', '69', '70', '78', '79', '89', '96', '97'"
-)
 _CONTENTS_SQL = f"""SELECT network_id, file_id, filename, sha256, prices, fingerprint
 FROM (
     SELECT network_id, period, file_id, count(*) AS prices,
-        sum(CAST(hash(negotiated_rate, {_CONDITIONS}) AS HUGEINT)) AS fingerprint
+        sum(CAST(hash(negotiated_rate, {PRICE_CONDITIONS}) AS HUGEINT)) AS fingerprint
     FROM rates GROUP BY ALL
 )
 JOIN files USING (network_id, period, file_id)"""  # noqa: S608 - constants
 
-CATALOG_CHECKS: tuple[Check, ...] = (
+_RULES_OF_LAKES: tuple[Check, ...] = (
     Check(
         name="dollars_within_fence",
         table="rates",
@@ -60,27 +53,30 @@ WHERE {OUTSIDE_FENCE}""",  # noqa: S608 - constants
         name="spread_of_dollars",
         table="rates",
         severity="warn",
-        explanation="Of a code type and class, the 95th percentile is at most 10 times the median; revenue codes are "
-        "not judged, as one stands for very different services, nor codes for drugs (J).",
-        threshold=10,
-        sql="""SELECT network_id, billing_code_type, billing_class, count(*) AS prices, median(dollars) AS p50,
-    quantile_cont(dollars, 0.95) AS p95
-FROM rates
-WHERE dollars > 0 AND billing_code_type <> 'RC' AND NOT (billing_code_type = 'HCPCS' AND billing_code LIKE 'J%')
-GROUP BY network_id, billing_code_type, billing_class
-HAVING count(*) >= 40 AND p95 > $threshold * p50""",
+        explanation="95 % of a network's dollars are at most 5 times the code's median network: of the medians of all "
+        "networks for the code, bill type, site, component and negotiated type, the one in the middle.",
+        threshold=5,
+        sql=f"""WITH medians AS (
+    SELECT network_id, {_LIKE}, median(CAST(dollars AS DOUBLE)) AS of_network FROM rates
+    WHERE dollars > 0 AND NOT is_placeholder
+    GROUP BY ALL
+),
+middle AS (SELECT {_LIKE}, median(of_network) AS median_network FROM medians GROUP BY ALL)
+SELECT network_id, count(*) AS prices,
+    quantile_cont(CAST(dollars AS DOUBLE) / median_network, [0.5, 0.95]) AS ratios
+FROM rates JOIN middle USING ({_LIKE})
+WHERE dollars > 0 AND NOT is_placeholder
+GROUP BY network_id
+HAVING count(*) >= 40 AND ratios[2] > $threshold""",  # noqa: S608 - constants
     ),
     Check(
-        name="specialty_fits",
+        name="percent_of_something_else",
         table="rates",
-        severity="warn",
-        explanation="A price has a provider whose specialty does this (else it is a ghost rate); passes without "
-        "MRF_TAXONOMY_CODES and provider_directory. 60 to 80 % of prices do not, say Turquoise and Serif Health.",
-        sql=f"""SELECT network_id, billing_code_type, billing_code, provider_set_id, negotiated_rate
-FROM rates JOIN ({MISFITS_SQL}) ON {MISFIT}""",  # noqa: S608 - constants
-        population_sql="""SELECT network_id, count(*) AS rows FROM rates
-SEMI JOIN taxonomy_codes USING (billing_code_type, billing_code) GROUP BY network_id""",
-        tolerated_share=0.5,
+        severity="info",
+        explanation="Percentages above 100: of Medicare, mostly, not of billed charges.",
+        sql="""SELECT network_id, file_id, billing_code_type, billing_code, negotiated_rate FROM rates
+WHERE percentage > 100""",
+        population_sql=_PRICES_SQL,
     ),
     Check(
         name="no_repeated_price",
@@ -89,21 +85,8 @@ SEMI JOIN taxonomy_codes USING (billing_code_type, billing_code) GROUP BY networ
         explanation="At most 1 % of prices are repetitions, alike in all columns; AmeriBen repeats whole items.",
         sql=f"""SELECT network_id, file_id, billing_code_type, billing_code, negotiated_rate, count(*) AS times
 FROM rates
-GROUP BY network_id, file_id, provider_set_id, negotiated_rate, {_CONDITIONS}
+GROUP BY network_id, file_id, provider_set_id, negotiated_rate, {PRICE_CONDITIONS}
 HAVING count(*) > 1""",  # noqa: S608 - constants
-        population_sql=_PRICES_SQL,
-        tolerated_share=0.01,
-    ),
-    Check(
-        name="one_amount_per_price",
-        table="rates",
-        severity="warn",
-        explanation="At most 1 % of prices contradict another one for the same providers, code and conditions.",
-        sql=f"""SELECT network_id, file_id, billing_code_type, billing_code, provider_set_id,
-    min(negotiated_rate) AS lowest, max(negotiated_rate) AS highest
-FROM rates
-GROUP BY network_id, file_id, provider_set_id, {_CONDITIONS}
-HAVING min(negotiated_rate) <> max(negotiated_rate)""",  # noqa: S608 - constants
         population_sql=_PRICES_SQL,
         tolerated_share=0.01,
     ),
@@ -111,17 +94,20 @@ HAVING min(negotiated_rate) <> max(negotiated_rate)""",  # noqa: S608 - constant
         name="code_shape",
         table="rates",
         severity="warn",
-        explanation="At most 1 % of codes have a shape that their type does not know; CSTM-00 stands for all codes.",
-        sql=f"""SELECT DISTINCT network_id, billing_code_type, billing_code FROM rates
-WHERE {misshapen_sql("billing_code_type", "billing_code")}""",  # noqa: S608 - constants
+        explanation="At most 1 % of codes have a shape that their family does not know (CPT and HCPCS are one family, "
+        "MS-DRG and DRG another); CSTM-00 stands for all codes, and LOCAL and CSTM-ALL have codes of the payer's own.",
+        sql=f"""SELECT network_id, billing_code_type, billing_code
+FROM (SELECT DISTINCT network_id, billing_code_type, billing_code, code_family, code FROM rates)
+WHERE {misshapen_sql("code_family", "code")}""",  # noqa: S608 - constants
         population_sql=_CODES_SQL,
         tolerated_share=0.01,
     ),
     Check(
         name="code_version_recent",
         table="rates",
-        severity="warn",
-        explanation="A code set's version, where it is a year, is at most 3 years older than the period.",
+        severity="info",
+        explanation="Code sets whose version is a year more than 3 before the period; payers copy the years of CMS's "
+        "sample.",
         threshold=3,
         sql="""SELECT DISTINCT network_id, billing_code_type, billing_code_type_version FROM rates
 WHERE TRY_CAST(regexp_extract(billing_code_type_version, '(?:^|[^0-9])((?:19|20)[0-9]{2})(?:[^0-9]|$)', 1) AS INTEGER)
@@ -144,52 +130,6 @@ WHERE expiration_date < {_FIRST_DAY}""",  # noqa: S608 - constants
         explanation="Rates are numbers; those given as text were read exactly (docs/repairs.md, rate_from_text).",
         sql="""SELECT network_id, file_id, repairs['rate_from_text'] AS times FROM files
 WHERE repairs['rate_from_text'] > 0""",
-    ),
-    Check(
-        name="groups_have_npis",
-        table="providers",
-        severity="warn",
-        explanation="At most 5 % of provider groups name a TIN alone, or nobody.",
-        sql="""SELECT network_id, file_id, provider_group_id, any_value(tin_value) AS tin_value FROM providers
-GROUP BY network_id, file_id, provider_group_id HAVING count(npi) = 0""",
-        population_sql="""SELECT network_id, count(DISTINCT (file_id, provider_group_id)) AS rows FROM providers
-GROUP BY network_id""",
-        tolerated_share=0.05,
-    ),
-    Check(
-        name="groups_are_used",
-        table="providers",
-        severity="warn",
-        explanation="At most 80 % of provider groups are named by no price, as seen at CareFirst; files that were "
-        "read with a whitelist are not judged.",
-        sql="""SELECT DISTINCT network_id, file_id, provider_group_id FROM providers
-SEMI JOIN (SELECT * FROM files WHERE code_whitelist_sha256 IS NULL AND tin_whitelist_sha256 IS NULL)
-    USING (network_id, file_id)
-ANTI JOIN provider_sets USING (network_id, file_id, provider_group_id)""",
-        population_sql="""SELECT network_id, count(DISTINCT (file_id, provider_group_id)) AS rows FROM providers
-GROUP BY network_id""",
-        tolerated_share=0.8,
-    ),
-    Check(
-        name="ein_prefix",
-        table="providers",
-        severity="warn",
-        explanation="At most 1 % of EINs begin with two digits that the IRS does not assign.",
-        sql=f"""SELECT DISTINCT network_id, tin_value FROM providers
-WHERE tin_type = 'ein' AND tin_value[:2] IN ({_UNUSED_EIN_PREFIXES})""",  # noqa: S608 - constants
-        population_sql=_TINS_SQL,
-        tolerated_share=0.01,
-    ),
-    Check(
-        name="npi_in_few_tins",
-        table="providers",
-        severity="warn",
-        explanation="An NPI is under contract by at most 30 EINs of a network (28 was the most seen); beyond that it "
-        "is a placeholder.",
-        threshold=30,
-        sql="""SELECT network_id, npi, count(DISTINCT tin_value) AS tins FROM providers
-WHERE npi IS NOT NULL AND tin_type = 'ein'
-GROUP BY network_id, npi HAVING count(DISTINCT tin_value) > $threshold""",
     ),
     Check(
         name="header_date_fits",
@@ -242,8 +182,9 @@ FROM files a JOIN files b ON a.sha256 = b.sha256 AND a.network_id <> b.network_i
     Check(
         name="same_content_once",
         table="files",
-        severity="warn",
-        explanation="No other network has a file of other bytes with all the same prices, whatever its header says.",
+        severity="info",
+        explanation="Files that have all the prices of another network's, in other bytes; copies for each employer are "
+        "the norm at administrators.",
         sql=f"""WITH contents AS ({_CONTENTS_SQL})
 SELECT a.network_id, a.file_id, b.network_id AS other_network_id, a.prices
 FROM contents a JOIN contents b
@@ -251,6 +192,7 @@ FROM contents a JOIN contents b
     AND a.sha256 IS DISTINCT FROM b.sha256""",  # noqa: S608 - constants
     ),
 )
+CATALOG_CHECKS: tuple[Check, ...] = (*_RULES_OF_LAKES, *PROVIDER_RULES)
 
 
 def audit_catalog(

@@ -1,35 +1,20 @@
 """The quality rules, as SQL over the tables of one network and period.
 
 A rule selects the rows that offend. The same rules audit what is staged, before it is
-published, and what is published, at any time. Rules on words come out of `schema`.
+published, and what is published, at any time: `network_audit` applies them. Rules on words come out of `schema`.
+Shares that are tolerated are those that complete files of national payers show without anything being wrong.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import gettempdir
 from typing import Literal
 
-import duckdb
 import pyarrow as pa
 
-from mrf_assets.errors import StoreError
-from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.schema import FILES, MODIFIER_SHAPE, PLACE_SHAPE, PROVIDERS, RATES, TABLES
 from mrf_assets.schema.code_types import padded_sql
-from mrf_assets.whitelist import CodeWhitelist
-
-_SAMPLE_ROWS = 5
-_WHITELIST_COLUMNS = ("billing_code_type", "billing_code", "matched_type", "matched_code")
-# DuckDB takes 80 % of the machine's memory for itself, and several networks are audited at a time.
-_MEMORY_MB = 256  # beside a reader, in a process of 400 MB
-# Each takes its share of that: with 64 of them 2.5 M rows of providers did not fit (benchmarks/NOTES.md, "Audit").
-_MAX_THREADS = 4
-_SMALL_BYTES = 16 << 20  # of tables: one thread is as soon done with them as several, and takes less CPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +23,7 @@ class Check:
 
     name: str
     table: str
-    severity: Literal["error", "warn"]
+    severity: Literal["error", "warn", "info"]  # info: no rule to keep, but a number to know
     explanation: str
     sql: str
     population_sql: str = ""  # how many rows could offend; needed where some may
@@ -49,6 +34,11 @@ class Check:
     def blocking(self) -> bool:
         """Errors block the publication; warnings do not."""
         return self.severity == "error"
+
+    @property
+    def rank(self) -> int:
+        """0 for errors, 1 for warnings, 2 for information: the order in reports."""
+        return ("error", "warn", "info").index(self.severity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +52,15 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
-        """True if no more rows offend than the rule tolerates."""
+        """True if no more rows offend than the rule tolerates, and of information always."""
+        if self.check.severity == "info":
+            return True
         return self.offending_rows <= self.check.tolerated_share * (self.population or 0)
+
+    @property
+    def is_notable(self) -> bool:
+        """True if it belongs in a report: a rule that failed, or information about rows that are there."""
+        return not self.passed or (self.check.severity == "info" and self.offending_rows > 0)
 
 
 def _luhn() -> str:
@@ -84,6 +81,8 @@ def _luhn() -> str:
 _PROVIDER_KEY = "file_id, provider_group_id, tin_type, tin_value, npi"
 _NPI_SHAPE = "npi BETWEEN 1000000000 AND 2999999999"
 MAX_DOLLARS = 100_000_000  # no price is more; Turquoise Health's cap
+# Rows are counted by the heads of the files; conditions on them would cost the audit another pass.
+_PRICES, _PROVIDER_ROWS = "SELECT count(*) FROM rates", "SELECT count(*) FROM providers"
 
 _RULES = (
     Check(
@@ -183,9 +182,12 @@ WHERE (SELECT count(*) FROM (SELECT DISTINCT code_whitelist_sha256, tin_whitelis
         name="dollars_are_positive",
         table="rates",
         severity="warn",
-        explanation="An amount in dollars is more than 0 (schema 2 demands it; 2 to 8.5 % zeros were seen).",
+        explanation="At most 2.5 % of prices are amounts in dollars that are not more than 0; payers write 0 for what "
+        "they do not pay or do not know (2 to 8.5 % zeros were seen).",
         sql="""SELECT file_id, billing_code_type, billing_code, negotiated_type, negotiated_rate FROM rates
 WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate <= 0""",
+        population_sql=_PRICES,
+        tolerated_share=0.025,
     ),
     Check(
         name="dollars_below_cap",
@@ -200,16 +202,19 @@ WHERE negotiated_type IS DISTINCT FROM 'percentage' AND negotiated_rate > $thres
         name="percentage_in_range",
         table="rates",
         severity="warn",
-        explanation="A percentage is a whole-number percent from 1 to 100; below 1 it is likely a fraction (.405).",
+        explanation="A percentage is a whole-number percent, at least 1; below 1 it is likely a fraction (.405). Those "
+        "above 100 are counted by percent_of_something_else.",
         sql="""SELECT file_id, billing_code_type, billing_code, negotiated_rate FROM rates
-WHERE negotiated_type = 'percentage' AND negotiated_rate NOT BETWEEN 1 AND 100""",
+WHERE negotiated_type = 'percentage' AND negotiated_rate < 1""",
     ),
     Check(
         name="providers_named",
         table="rates",
         severity="warn",
-        explanation="Each price names at least one provider.",
+        explanation="At most 1 % of prices name no provider.",
         sql="SELECT file_id, billing_code_type, billing_code FROM rates WHERE provider_set_id IS NULL",
+        population_sql=_PRICES,
+        tolerated_share=0.01,
     ),
     Check(
         name="whitelist_coverage",
@@ -239,16 +244,21 @@ ORDER BY billing_code, billing_code_type NULLS FIRST""",  # noqa: S608 - constan
         name="npi_check_digit",
         table="providers",
         severity="warn",
-        explanation="The last digit of an NPI is its check digit (Luhn over 80840 and the NPI).",
+        explanation="At most 0.1 % of rows of providers have an NPI whose last digit is not its check digit (Luhn over "
+        "80840 and the NPI).",
         sql=f"SELECT file_id, provider_group_id, npi FROM providers WHERE {_NPI_SHAPE} AND {_luhn()} <> 0",  # noqa: S608 - constants
+        population_sql=_PROVIDER_ROWS,
+        tolerated_share=0.001,
     ),
     Check(
         name="ein_shape",
         table="providers",
         severity="warn",
-        explanation="An EIN has nine digits.",
-        sql="""SELECT DISTINCT file_id, provider_group_id, tin_value FROM providers
+        explanation="An EIN has nine digits; at most 0.5 % of rows of providers have another.",
+        sql="""SELECT file_id, provider_group_id, tin_value FROM providers
 WHERE tin_type = 'ein' AND NOT (strlen(tin_value) = 9 AND tin_value NOT GLOB '*[!0-9]*')""",
+        population_sql=_PROVIDER_ROWS,
+        tolerated_share=0.005,
     ),
     Check(
         name="npi_tin_shape",
@@ -263,8 +273,11 @@ WHERE tin_type = 'npi'
         name="nothing_rejected",
         table="rejects",
         severity="warn",
-        explanation="Every value of the file could be kept; what could not is listed here, with its place in the file.",
+        explanation="Values that could not be kept are at most 0.01 % of the prices read; each is listed here, with "
+        "its place in the file.",
         sql="SELECT * FROM rejects",
+        population_sql="SELECT coalesce(sum(prices_read), 0) FROM files",
+        tolerated_share=0.0001,
     ),
 )
 
@@ -292,15 +305,20 @@ def _required_rules() -> Iterable[Check]:
             is_list = pa.types.is_list(column.type)
             missing = f"({column.name} IS NULL OR len({column.name}) = 0)" if is_list else f"{column.name} IS NULL"
             where = " AND ".join(filter(None, [missing, column.required.where]))
+            share = _MISSING_SHARES.get((table.name, column.name), 0.0)
+            tolerated = f" At most {share:.0%} may lack it." if share else ""
             yield Check(
                 name=f"{column.name}_present",
                 table=table.name,
                 severity="warn",
-                explanation=f"{column.required.in_words} has {column.name}, which the CMS schema requires.",
+                explanation=f"{column.required.in_words} has {column.name}, which the CMS schema requires.{tolerated}",
                 sql=f"SELECT {columns} FROM {table.name} WHERE {where}",  # noqa: S608 - names and conditions of `schema`
+                population_sql=_PRICES if share else "",
+                tolerated_share=share,
             )
 
 
+_MISSING_SHARES = {(RATES.name, "expiration_date"): 0.01}  # table and column -> of the rows
 # What tells a person which row is meant.
 _SAMPLE_COLUMNS = {
     PROVIDERS: "DISTINCT file_id, provider_group_id",
@@ -331,63 +349,3 @@ FROM rates JOIN odd ON rates.{column} = odd.codes""",  # noqa: S608 - names and 
 
 
 CHECKS: tuple[Check, ...] = (*_RULES, *_required_rules(), *_word_rules(), *_list_rules())
-
-
-def audit(
-    tables: Mapping[str, Sequence[Path]],
-    codes: CodeWhitelist | None,
-    checks: Iterable[Check] = CHECKS,
-    spill_dir: Path | None = None,
-    memory_mb: int = _MEMORY_MB,
-) -> list[CheckResult]:
-    """Apply rules to the parquet files of one network and period.
-
-    `tables` names the files of each table of `schema`; `codes` is what `whitelist_coverage` wants;
-    in `spill_dir` waits what is too much for memory (default: the system's folder), which `memory_mb` bounds.
-
-    Raises:
-        StoreError: DuckDB ran out of memory or disk, or the files cannot be read.
-    """
-    size_bytes = sum(path.stat().st_size for paths in tables.values() for path in paths)
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": f"{memory_mb}MB",
-        "threads": min(os.cpu_count() or 1, _MAX_THREADS) if size_bytes > _SMALL_BYTES else 1,
-        "temp_directory": str(spill_dir or gettempdir()),
-    }
-    try:
-        with duckdb.connect(config=config) as connection:
-            for name in TABLES:
-                rows = connection.read_parquet([pattern_of(path) for path in tables[name]])
-                # A row for each file of the network, which a dozen rules look at.
-                rows.create(name) if name == FILES.name else rows.create_view(name)
-            connection.register("code_whitelist", _whitelist_table(codes))
-            return [_apply(connection, check) for check in checks]
-    except (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InvalidInputException) as error:
-        folder = str(tables[next(iter(TABLES))][0].parent)
-        raise StoreError(folder, f"cannot be audited ({error}); free disk space or memory and run it again") from error
-
-
-def _whitelist_table(codes: CodeWhitelist | None) -> pa.Table:
-    rows = [] if codes is None else codes.spellings()
-    columns = zip(*rows, strict=True) if rows else [()] * len(_WHITELIST_COLUMNS)
-    return pa.table(
-        {name: pa.array(column, pa.string()) for name, column in zip(_WHITELIST_COLUMNS, columns, strict=True)}
-    )
-
-
-def _apply(connection: duckdb.DuckDBPyConnection, check: Check) -> CheckResult:
-    parameters = {} if check.threshold is None else {"threshold": check.threshold}
-    offending = _count(connection, f"SELECT count(*) FROM ({check.sql})", parameters)  # noqa: S608 - rules of this module
-    sample = ""
-    if offending:
-        rows = connection.execute(f"SELECT * FROM ({check.sql}) LIMIT {_SAMPLE_ROWS}", parameters)  # noqa: S608 - the same
-        names = [column[0] for column in rows.description or ()]
-        sample = "\n".join(json.dumps(dict(zip(names, row, strict=True)), default=str) for row in rows.fetchall())
-    population = _count(connection, check.population_sql, {}) if check.population_sql else None
-    return CheckResult(check=check, offending_rows=offending, population=population, sample=sample)
-
-
-def _count(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, float]) -> int:
-    row = connection.execute(sql, parameters).fetchone()
-    assert row is not None
-    return int(row[0])

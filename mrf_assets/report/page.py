@@ -32,7 +32,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A rule that objects, over all networks."""
+    """A rule that objects, or information, over all networks."""
 
     check: Check
     networks: list[str]
@@ -101,19 +101,19 @@ def _chart(chart: charts.Chart, title: str) -> Markup:
 
 
 def _findings(checks: Mapping[str, Sequence[CheckResult]]) -> list[Finding]:
-    """By rule, errors first, then those that most networks fail."""
-    failed: dict[tuple[str, str], list[tuple[str, CheckResult]]] = {}
+    """By rule: errors first, information last, and of equal ones first those that most networks have."""
+    notable: dict[tuple[str, str], list[tuple[str, CheckResult]]] = {}
     for network, results in checks.items():
         for result in results:
-            if not result.passed:
-                failed.setdefault((result.check.table, result.check.name), []).append((network, result))
+            if result.is_notable:
+                notable.setdefault((result.check.table, result.check.name), []).append((network, result))
     findings = [
         Finding(
-            check=failures[0][1].check,
-            networks=[network for network, _ in failures],
-            rows=sum(result.offending_rows for _, result in failures),
-            sample=failures[0][1].sample,
+            check=found[0][1].check,
+            networks=[network for network, _ in found],
+            rows=sum(result.offending_rows for _, result in found),
+            sample=found[0][1].sample,
         )
-        for failures in failed.values()
+        for found in notable.values()
     ]
-    return sorted(findings, key=lambda it: (not it.check.blocking, -len(it.networks), it.check.name))
+    return sorted(findings, key=lambda it: (it.check.rank, -len(it.networks), it.check.name))

@@ -83,16 +83,17 @@ CODE_SHAPES: Mapping[str, CodeShape] = MappingProxyType(
 NUMBER_WIDTHS: Mapping[str, int] = MappingProxyType(
     {kind: shape.number_width for kind, shape in CODE_SHAPES.items() if shape.number_width}
 )
-_PUBLISHED_CPT = "[0-9]{4}[0-9AFMTU]"
-# Of what payers publish; types that are not here have no fixed shape.
+# Of what payers publish, by family; LOCAL and CSTM-ALL are the payer's own text.
 PUBLISHED_SHAPES: Mapping[str, str] = MappingProxyType(
     {
-        "CPT": _PUBLISHED_CPT,
-        "HCPCS": f"[A-Z][0-9]{{4}}|{_PUBLISHED_CPT}",
-        "RC": "[0-9]{3,4}",  # payers leave out the first zero
+        "HCPCS": "[A-Z][0-9]{4}|[0-9]{4}[0-9AFMTU]",
         "APC": "[0-9]{4}",
         "EAPG": "[0-9]{3,5}",
-        **{kind: CODE_SHAPES[kind].pattern.pattern for kind in ("MS-DRG", "CDT", "NDC", "HIPPS")},
+        "APR-DRG": "[0-9]{3}-?[1-4]?",
+        **{
+            kind: CODE_SHAPES[kind].pattern.pattern
+            for kind in ("MS-DRG", "R-DRG", "S-DRG", "APS-DRG", "AP-DRG", "RC", "CDT", "NDC", "HIPPS", "ICD")
+        },
     }
 )
 
@@ -118,10 +119,10 @@ def padded_sql(billing_code_type: str, billing_code: str) -> str:
     return f"CASE WHEN {digits} THEN CASE {billing_code_type}{cases} ELSE {billing_code} END ELSE {billing_code} END"
 
 
-def misshapen_sql(billing_code_type: str, billing_code: str) -> str:
-    """Whether a published code lacks the shape of its type, in DuckDB's SQL, of two expressions."""
+def misshapen_sql(family: str, code: str) -> str:
+    """Whether a code lacks the shape of its family, in DuckDB's SQL, given a family and a code."""
     misshapen = " OR ".join(
-        f"({billing_code_type} = '{kind}' AND NOT regexp_full_match({billing_code}, '{shape}'))"
+        f"({family} = '{kind}' AND NOT regexp_full_match({code}, '{shape}'))"
         for kind, shape in PUBLISHED_SHAPES.items()
     )
-    return f"{billing_code} <> '{ALL_CODES}' AND ({misshapen})"
+    return f"{code} <> '{ALL_CODES}' AND ({misshapen})"

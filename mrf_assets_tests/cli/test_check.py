@@ -17,7 +17,8 @@ from mrf_assets.cli.app import main
 from mrf_assets.lake.store import Store
 from mrf_assets.quality.changes import DRIFT_CHECKS
 from mrf_assets.quality.lake_rules import CATALOG_CHECKS, audit_catalog
-from mrf_assets.quality.network_rules import CHECKS, CheckResult, audit
+from mrf_assets.quality.network_audit import audit
+from mrf_assets.quality.network_rules import CHECKS, CheckResult
 from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES
 from mrf_assets_tests.table_rows import LABEL, Row, batch, row
 
@@ -75,8 +76,18 @@ def test_a_warning_is_reported_and_fails_strictly_alone(check: Check, tmp_path: 
 
     code, out, _ = check()
     (line,) = [line for line in out.splitlines() if "dollars_are_positive" in line]
-    assert ["warn", "rates.dollars_are_positive", "a", "1", ""] == [cell.strip() for cell in line.split("│")[1:6]]
+    assert ["warn", "rates.dollars_are_positive", "a", "1", "1"] == [cell.strip() for cell in line.split("│")[1:6]]
     assert (0, 1) == (code, check("--strict")[0])
+
+
+def test_information_is_listed_and_never_fails(check: Check, tmp_path: Path) -> None:
+    """A percentage of Medicare is nobody's mistake."""
+    _publish(tmp_path / "lake", "a", negotiated_type="percentage", negotiated_rate=Decimal(155))
+
+    code, out, _ = check("--strict")
+    (line,) = [line for line in out.splitlines() if "percent_of_something_else" in line]
+    assert ["info", "rates.percent_of_something_else", "a", "1", "1"] == [it.strip() for it in line.split("│")[1:6]]
+    assert (0, True) == (code, "0 error(s), 0 warning(s)." in out)
 
 
 def test_an_error_fails(check: Check, tmp_path: Path) -> None:
@@ -93,7 +104,7 @@ def test_json_has_every_rule_of_the_networks_asked_for(check: Check, tmp_path: P
 
     code, out, _ = check("a", "--format", "json")
     lines = [json.loads(line) for line in out.splitlines()]
-    (failed,) = [line for line in lines if not line["passed"] and line["rule"] != "same_content_once"]
+    (failed,) = [line for line in lines if not line["passed"]]
     assert (0, {"a"}, RULES) == (
         code,
         {it["network_id"] for it in lines},

@@ -22,7 +22,8 @@ from mrf_assets.errors import StoreError
 from mrf_assets.fetch import open_url
 from mrf_assets.ingest.plan import TaskStore
 from mrf_assets.lake.store import Store
-from mrf_assets.quality.network_rules import CHECKS, CheckResult, audit
+from mrf_assets.quality.network_audit import audit
+from mrf_assets.quality.network_rules import CHECKS, CheckResult
 from mrf_assets.schema import TABLES
 from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, read_source

@@ -70,13 +70,15 @@ def _publish(root: Path, lake: LakeRows) -> Path:
     return root
 
 
-def _directory(root: Path) -> None:
+def _directory(root: Path, entity_type: str | None = None) -> None:
     """What `provider_directory` leaves, as far as it is asked here."""
     (root / "reference").mkdir(parents=True)
     rows: list[Row] = [
         {"npi": NPI, "primary_taxonomy_code": FAMILY_MEDICINE, "taxonomy_codes": None},
         {"npi": OTHER_NPI, "primary_taxonomy_code": None, "taxonomy_codes": [DENTIST]},
     ]
+    for each in rows:
+        each["entity_type"] = entity_type
     pq.write_table(pa.Table.from_pylist(rows), root / "reference" / "provider_directory.parquet")
 
 
@@ -86,10 +88,11 @@ def _whose(root: Path, taxonomy: str = "207Q") -> Path:
     return path
 
 
-def _failed(root: Path, *, taxonomy_codes: Path | None = None, as_of: dt.date = TODAY) -> dict[str, dict[str, int]]:
+def _found(root: Path, *, taxonomy_codes: Path | None = None, as_of: dt.date = TODAY) -> dict[str, dict[str, int]]:
+    """By network, the rules that failed and the information that there is, with their rows."""
     with connect(root, taxonomy_codes=taxonomy_codes) as connection:
         return {
-            network: {result.check.name: result.offending_rows for result in results if not result.passed}
+            network: {result.check.name: result.offending_rows for result in results if result.is_notable}
             for network, results in audit_catalog(connection, as_of=as_of).items()
         }
 
@@ -129,16 +132,50 @@ def _outliers(lake: LakeRows) -> None:
 
 
 def _spread(lake: LakeRows) -> None:
-    for each in lake[A][RATES.name][:4]:
-        each["negotiated_rate"] = Decimal(5_000)
+    """Ten prices of one code about 100 dollars, as in the other network, and five of 5,000."""
+    lake[A][RATES.name] += [
+        row(RATES, negotiated_rate=Decimal(amount), additional_information=f"{amount}")
+        for amount in (*range(101, 111), *range(5_000, 5_005))
+    ]
 
 
 def _repeat(lake: LakeRows) -> None:
     lake[A][RATES.name].append(deepcopy(lake[A][RATES.name][0]))
 
 
-def _contradict(lake: LakeRows) -> None:
-    lake[A][RATES.name].append(lake[A][RATES.name][0] | {"negotiated_rate": Decimal(110)})
+def _contradict(lake: LakeRows, **values: object) -> None:
+    """Two prices of 52 once more, at other amounts."""
+    rates = lake[A][RATES.name]
+    rates += [each | {"negotiated_rate": Decimal(110)} | values for each in rates[:2]]
+
+
+def _contradict_by_another_set(lake: LakeRows) -> None:
+    """The other set has the same group, beside one of its own."""
+    _contradict(lake, provider_set_id=8)
+    lake[A][PROVIDERS.name].append(row(PROVIDERS, provider_group_id="2", npi=OTHER_NPI))
+    lake[A][PROVIDER_SETS.name] += [
+        row(PROVIDER_SETS, provider_set_id=8),
+        row(PROVIDER_SETS, provider_set_id=8, provider_group_id="2"),
+    ]
+
+
+def _contradict_by_another_group(lake: LakeRows) -> None:
+    """The sets have no group in common, and their groups the same TIN and NPI."""
+    _contradict(lake, provider_set_id=8)
+    lake[A][PROVIDERS.name].append(row(PROVIDERS, provider_group_id="2"))
+    lake[A][PROVIDER_SETS.name].append(row(PROVIDER_SETS, provider_set_id=8, provider_group_id="2"))
+
+
+def _lower_tier(lake: LakeRows) -> None:
+    """Physicians and nurses of one TIN, at two amounts."""
+    _contradict(lake, provider_set_id=8)
+    lake[A][PROVIDERS.name].append(row(PROVIDERS, provider_group_id="2", npi=OTHER_NPI))
+    lake[A][PROVIDER_SETS.name].append(row(PROVIDER_SETS, provider_set_id=8, provider_group_id="2"))
+
+
+def _groups_without_npi(lake: LakeRows, **repairs: int) -> None:
+    lake[A][PROVIDERS.name][0]["npi"] = None
+    lake[A][FILES.name][0]["repairs"] = repairs
 
 
 def _lose_parts(lake: LakeRows) -> None:
@@ -161,18 +198,30 @@ DEFECTS = [
     Defect("dollars_within_fence", "1,000 times the others", _outliers),
     Defect("spread_of_dollars", "a tail of 5,000", _spread),
     Defect("no_repeated_price", "a price twice", _repeat),
-    Defect("one_amount_per_price", "two prices for one thing", _contradict),
-    Defect("code_shape", "a code of six digits", _set("rates", billing_code="100001")),
-    Defect("code_shape", "a dental code as DRG", _set("rates", billing_code_type="MS-DRG", billing_code="D0120")),
+    Defect("one_amount_per_price", "two prices for one thing", _contradict, 4),
+    Defect("one_amount_per_price", "two prices by sets that overlap", _contradict_by_another_set, 4),
+    Defect("one_amount_per_price", "two prices by groups of one TIN and NPI", _contradict_by_another_group, 4),
+    Defect("percent_of_something_else", "155 %", _set("rates", negotiated_type="percentage", negotiated_rate=155)),
+    *(
+        Defect("code_shape", f"{code} as {kind}", _set("rates", billing_code_type=kind, billing_code=code))
+        for kind, code in (
+            ("CPT", "100001"),
+            ("MS-DRG", "D0120"),
+            ("AP-DRG", "47012"),
+            ("APR-DRG", "470-5"),
+            ("APR-DRG", "47"),
+            ("ICD", "E11-9"),
+        )
+    ),
     Defect("code_version_recent", "codes of 2020", _set("rates", billing_code_type_version="HCPCS LEVEL II 2020")),
     Defect("prices_in_force", "all prices of last year", _set_all("rates", expiration_date=dt.date(2025, 12, 31)), 50),
     Defect("rates_are_numbers", "a rate as text", _set("files", repairs={"rate_from_text": 3})),
-    Defect("groups_have_npis", "a group of a TIN alone", _set("providers", npi=None)),
+    Defect("groups_have_npis", "a group without an NPI", lambda lake: _groups_without_npi(lake, group_without_npi=1)),
     Defect(
         "groups_are_used",
-        "nine groups of ten without a price",
-        _add("providers", *(row(PROVIDERS, provider_group_id=f"{n}") for n in range(2, 11))),
-        9,
+        "20 groups of 21 without a price",
+        _add("providers", *(row(PROVIDERS, provider_group_id=f"{n}") for n in range(2, 22))),
+        20,
     ),
     Defect("ein_prefix", "07 is not assigned", _set("providers", tin_value="071234567")),
     Defect(
@@ -195,15 +244,93 @@ def test_a_defect_fails_its_rule_alone(defect: Defect, tmp_path: Path) -> None:
     defect.change(lake)
 
     expected = {network: {defect.rule: defect.offending} if network in ("a", *defect.also) else {} for network in "ab"}
-    assert expected == _failed(_publish(tmp_path / "lake", lake))
+    assert expected == _found(_publish(tmp_path / "lake", lake))
 
 
 def test_an_old_network_is_told_by_the_day(tmp_path: Path) -> None:
     """Three months are not too many, four are."""
     root = _publish(tmp_path / "lake", _clean())
 
-    assert {"a": {}, "b": {}} == _failed(root, as_of=dt.date(2027, 2, 28))
-    assert {"a": {"published_lately": 1}, "b": {"published_lately": 1}} == _failed(root, as_of=dt.date(2027, 3, 1))
+    assert {"a": {}, "b": {}} == _found(root, as_of=dt.date(2027, 2, 28))
+    assert {"a": {"published_lately": 1}, "b": {"published_lately": 1}} == _found(root, as_of=dt.date(2027, 3, 1))
+
+
+INNOCENT = {
+    "nineteen groups of twenty without a price": _add(
+        "providers", *(row(PROVIDERS, provider_group_id=f"{n}") for n in range(2, 21))
+    ),
+    "a contract with a whole TIN": lambda lake: _groups_without_npi(lake, npi_zero_as_null=1),
+    "null NPIs of a file that has both 0 and nothing": lambda lake: _groups_without_npi(
+        lake, npi_zero_as_null=1, group_without_npi=1
+    ),
+    "an NPI of a lower tier in the same TIN": _lower_tier,
+    "prices without providers": lambda lake: _contradict(lake, provider_set_id=None),
+    "codes that cost 10 dollars and codes that cost 100,000": lambda lake: [
+        each.update(negotiated_rate=Decimal(10 ** (1 + number % 5)))
+        for network in (A, B)
+        for number, each in enumerate(lake[network][RATES.name], start=network == B)
+    ],
+    **{
+        f"{code} as {kind}": _set("rates", billing_code_type=kind, billing_code=code)
+        for kind, code in (
+            ("CPT", "J1100"),
+            ("HCPCS", "99213"),
+            ("APR-DRG", "470-1"),
+            ("APR-DRG", "4701"),
+            ("APR-DRG", "470"),
+            ("MS-DRG", "39"),
+            ("RC", "450"),
+            ("ICD", "E11.9"),
+            ("LOCAL", "room and board"),
+            ("CSTM-ALL", "OBS"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("what", INNOCENT)
+def test_what_payers_rightly_publish_is_not_found(what: str, tmp_path: Path) -> None:
+    """By any rule."""
+    lake = _clean()
+    INNOCENT[what](lake)
+
+    assert {"a": {}, "b": {}} == _found(_publish(tmp_path / "lake", lake))
+
+
+@pytest.mark.parametrize(("entity_type", "found"), [("organization", {}), ("individual", {"npi_in_few_tins": 1})])
+def test_a_laboratory_may_have_many_tins(entity_type: str, found: dict[str, int], tmp_path: Path) -> None:
+    """Where the directory knows that the NPI is an organization's; one that it does not know is judged."""
+    lake = _clean()
+    _add("providers", *(row(PROVIDERS, tin_value=f"1234567{n}") for n in range(10, 40)))(lake)
+    root = _publish(tmp_path / "lake", lake)
+    _directory(root, entity_type=entity_type)
+
+    assert {"a": found, "b": {}} == _found(root)
+
+
+def test_information_is_never_found(tmp_path: Path) -> None:
+    """Its number is there, and no rule was broken."""
+    lake = _clean()
+    _same_content(lake)
+    with connect(_publish(tmp_path / "lake", lake)) as connection:
+        results = audit_catalog(connection, ["a"], as_of=TODAY)["a"]
+
+    (twins,) = [result for result in results if result.is_notable]
+    assert ("info", 1, True) == (twins.check.severity, twins.offending_rows, twins.passed)
+
+
+def test_each_npi_is_judged_by_its_specialty(tmp_path: Path) -> None:
+    """The family doctor of a set does not make a dentist of the same set fit for an office visit."""
+    lake = _clean()
+    _add("providers", row(PROVIDERS, npi=OTHER_NPI))(lake)
+    root = _publish(tmp_path / "lake", lake)
+    _directory(root)
+    with connect(root, taxonomy_codes=_whose(root)) as connection:
+        checks = [check for check in CATALOG_CHECKS if check.name == "specialty_fits"]
+        (result,) = audit_catalog(connection, ["a"], checks=checks)["a"]
+
+    assert (1, 2, True) == (result.offending_rows, result.population, result.passed)
+    assert OTHER_NPI == json.loads(result.sample)["npi"]
 
 
 def test_a_price_of_a_wrong_specialty_is_told(tmp_path: Path) -> None:
@@ -212,10 +339,10 @@ def test_a_price_of_a_wrong_specialty_is_told(tmp_path: Path) -> None:
     _set("providers", npi=OTHER_NPI)(lake)
     root = _publish(tmp_path / "lake", lake)
 
-    assert {"a": {}, "b": {}} == _failed(root, taxonomy_codes=_whose(root))
+    assert {"a": {}, "b": {}} == _found(root, taxonomy_codes=_whose(root))
     _directory(root)
-    assert {"a": {}, "b": {}} == _failed(root)
-    assert {"a": {"specialty_fits": 1}, "b": {}} == _failed(root, taxonomy_codes=_whose(root))
+    assert {"a": {}, "b": {}} == _found(root)
+    assert {"a": {"specialty_fits": 1}, "b": {}} == _found(root, taxonomy_codes=_whose(root))
 
 
 def test_clean_networks_pass_every_rule(tmp_path: Path) -> None:
@@ -223,7 +350,7 @@ def test_clean_networks_pass_every_rule(tmp_path: Path) -> None:
     root = _publish(tmp_path / "lake", _clean())
     _directory(root)
 
-    assert {"a": {}, "b": {}} == _failed(root, taxonomy_codes=_whose(root))
+    assert {"a": {}, "b": {}} == _found(root, taxonomy_codes=_whose(root))
     names = [(check.table, check.name) for check in (*CHECKS, *CATALOG_CHECKS)]
     assert len(names) == len(set(names))
 
@@ -253,7 +380,7 @@ def test_networks_may_be_chosen(tmp_path: Path) -> None:
             audit_catalog(connection, ["c"])
 
     assert {"b": ["same_content_once"]} == {
-        network: [it.check.name for it in found if not it.passed] for network, found in results.items()
+        network: [it.check.name for it in found if it.is_notable] for network, found in results.items()
     }
 
 
@@ -290,15 +417,18 @@ def test_implausible_prices_are_flagged_and_never_left_out(tmp_path: Path) -> No
             """SELECT negotiated_rate, implausible_by FROM rates_flagged
             WHERE network_id = 'a' AND is_implausible ORDER BY ALL"""
         ).fetchall()
+        percents = connection.execute(
+            "SELECT negotiated_rate FROM rates_flagged WHERE is_percent_of_something_else"
+        ).fetchall()
         assert [(45, 45)] == connection.execute(
             "SELECT count(*), count(is_implausible) FROM rates_flagged WHERE network_id = 'a'"
         ).fetchall()
     assert [
         (Decimal(0), ["not_positive"]),
-        (Decimal("100.5"), ["percentage_over_100"]),
         (Decimal(100_000), ["outside_fence"]),
         (Decimal(100_000_001), ["above_cap"]),
     ] == found
+    assert [(Decimal("100.5"),)] == percents
 
 
 def test_nothing_is_outside_the_fence_for_being_a_component_or_of_a_facility(tmp_path: Path) -> None:
@@ -375,7 +505,7 @@ def test_specialties_are_kept_with_the_lake(tmp_path: Path) -> None:
     with duckdb.connect(str(root / CATALOG_NAME), read_only=True) as file, connect(root) as connection:
         for each in (file, connection):
             assert [(1,)] == each.execute("SELECT count(*) FROM rates_flagged WHERE is_ghost_rate").fetchall()
-    assert {"a": {"specialty_fits": 1}, "b": {}} == _failed(root)
+    assert {"a": {"specialty_fits": 1}, "b": {}} == _found(root)
     write_catalog(root, _whose(root, DENTIST))
     with connect(root) as connection:
         assert [(0,)] == connection.execute(
@@ -414,9 +544,10 @@ def test_a_table_of_specialties_that_cannot_be_used_is_told(tmp_path: Path, text
 
 
 def test_the_rules_are_checks_of_the_catalog(tmp_path: Path) -> None:
-    """A job of their own runs them; each tells the networks that fail, and warns."""
+    """A job of their own runs them; each tells the networks that fail, and warns; information passes."""
     lake = _clean()
     _same_content(lake)
+    _set("files", sha256="a", repairs={"rate_from_text": 3})(lake)
     root = _publish(tmp_path / "lake", lake)
     definitions = build_defs(Settings(output_dir=root))
     with dg.DagsterInstance.ephemeral() as instance:
@@ -425,8 +556,11 @@ def test_the_rules_are_checks_of_the_catalog(tmp_path: Path) -> None:
     found = {it.check_name: it for it in result.get_asset_check_evaluations()}
     assert {check.name for check in CATALOG_CHECKS} == set(found)
     twins = found["same_content_once"]
-    assert (False, dg.AssetCheckSeverity.WARN) == (twins.passed, twins.severity)
-    assert [{"network_id": "a", "rows": 1}, {"network_id": "b", "rows": 1}] == twins.metadata[
-        "networks_that_fail"
+    assert twins.passed
+    assert [{"network_id": network, "rows": 1, "population": None} for network in "ab"] == twins.metadata[
+        "networks_concerned"
     ].value
+    texts = found["rates_are_numbers"]
+    assert (False, dg.AssetCheckSeverity.WARN) == (texts.passed, texts.severity)
+    assert [{"network_id": "a", "rows": 1, "population": None}] == texts.metadata["networks_concerned"].value
     assert found["no_repeated_price"].passed

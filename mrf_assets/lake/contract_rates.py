@@ -40,8 +40,8 @@ _FACILITIES = """(
 )"""
 
 
-def prices_sql() -> str:
-    """The prices of `rates` with their conditions as statistics tell them apart, and a number for those."""
+def prices_sql(where: str = "true") -> str:
+    """Those prices of `rates`, with the conditions that statistics tell apart, and a number for these."""
     return f"""SELECT *, hash({_ALL_CONDITIONS}) AS condition
 FROM (
     SELECT
@@ -56,17 +56,19 @@ FROM (
             THEN hash(list_sort(bundled_codes), list_sort(covered_services)) END AS contents,
         is_conditional, {_RANK} AS rank, negotiated_rate, expiration_date
     FROM rates
+    WHERE {where}
 )"""  # noqa: S608 - names of this package
 
 
-def _contracts_sql(parties: str) -> str:
+def contracts_sql(parties: str, where: str = "true") -> str:
+    """`contract_rates` of prices that fulfil a condition, of these parties: a relation of the columns of `set_tins`."""
     any_values = ", ".join(f"any_value({name}) AS {name}" for name in _CONDITIONS)
     words = " ".join(f"WHEN {number} THEN '{word}'" for number, word in _UNUSABLE.items())
     return f"""WITH of_sets AS (
     SELECT {_CODED}, condition, period, file_id, provider_set_id, rank, negotiated_rate,
         any_value(code_scope) AS code_scope, {any_values},
         max(expiration_date) AS expiration_date, count(*) AS rows
-    FROM ({prices_sql()})
+    FROM ({prices_sql(where)})
     GROUP BY {_CODED}, condition, period, file_id, provider_set_id, rank, negotiated_rate
 ),
 conditions AS (
@@ -140,13 +142,13 @@ CONTRACT_VIEWS = (
         "One row per network, code, conditions and TIN: one contract, one vote, as the base of every statistic. Ask "
         "for a code_family and code, or for a network_id.",
         _CONTRACT_COLUMNS,
-        _contracts_sql("set_tins"),
+        contracts_sql("set_tins"),
     ),
     View(
         "facility_rates",
         "One row per network, code, conditions and NPI of an organization (Type 2, by `provider_directory`): as "
         "contract_rates, where one EIN may have many hospitals. Empty before that directory was made.",
         {**_CONTRACT_COLUMNS, "tin_type": "Always npi.", "tin_value": "NPI of an organization.", "npis": "Always 1."},
-        _contracts_sql(_FACILITIES),
+        contracts_sql(_FACILITIES),
     ),
 )

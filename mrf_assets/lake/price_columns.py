@@ -30,7 +30,7 @@ _DRUGS = (
     "|Q40(74|8[12])|Q4[1-9][0-9]{2}|Q51[0-9]{2}|Q99[5-9][0-9]|C9[0-4][0-9]{2}|A9[5-7][0-9]{2}"
 )
 _ANESTHESIA = "0(0[1-9]|1[0-9])[0-9]{2}"  # CPT 00100 to 01999
-_PERFORMANCE = "[0-9]{4}F"  # CPT II codes report quality, and cost a cent in truth
+PERFORMANCE_CODES = "[0-9]{4}F"  # CPT II codes report quality, and cost a cent in truth
 _CONDITIONS = (
     "lesser|greater of|outlier|stop.?loss|threshold|not otherwise|carve|per unit|case rate|first dollar|%|percent"
 )
@@ -185,7 +185,7 @@ PRICE_COLUMNS: Mapping[str, Derived] = {
     ),
     "is_placeholder": Derived(
         sql=f"coalesce(rate_unit = 'dollars' AND negotiated_rate IN ({', '.join(map(str, _PLACEHOLDERS))}) "
-        f"AND NOT regexp_full_match(code, '{_PERFORMANCE}'), false)",
+        f"AND NOT regexp_full_match(code, '{PERFORMANCE_CODES}'), false)",
         doc="True for an amount in dollars that stands for none: 0.01, 0.10, 1.00, or nines from 9,999.99 on; but not "
         "for CPT II codes, which report quality and cost a cent in truth.",
     ),

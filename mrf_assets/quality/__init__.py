@@ -1,9 +1,12 @@
 """All rules over what is published: those of every ingest, those that compare, and those of drift.
 
-network_rules  SQL over the tables of one network and period; network_audit applies it
-provider_rules who prices are for, over the views of the catalog
-lake_rules     what else needs groups, months or other networks, over the same views; applies both
-changes        month over month: what changed, and whether it drifted
+network_rules   SQL over the tables of one network and period
+network_audit   applies them
+price_rules     what a price says         ┐
+provider_rules  who prices are for        ├ over the views of the catalog
+contract_rules  what a contract says      ┘
+lake_rules      what compares networks and months, over the same views; applies these, too
+changes         month over month: what changed, and whether it drifted
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The second set of quality rules: what needs groups, months or other networks, over the views of the catalog.
 
-The first set, `network_rules`, runs in every ingest and stays cheap. These run on demand, with `provider_rules`. A rule
-selects the rows that offend, each with its `network_id`, and every network is judged on its own. Rules see the latest
-period of each network, and networks only as the views show them; thresholds stand beside the rules, with their source
+The first set, `network_rules`, runs in every ingest and stays cheap. These run on demand, with `price_rules`,
+`provider_rules` and `contract_rules`. A rule selects the rows that offend, each with its `network_id`, and every
+network is judged on its own. Rules see the latest period of each network, and networks only as the views show them;
+thresholds stand beside the rules, with their source
 (format.md: Turquoise Health's method, runs over real files that peers published).
 """
 
@@ -16,7 +17,9 @@ import duckdb
 
 from mrf_assets.errors import QueryError, SettingError, StoreError
 from mrf_assets.lake.views import FENCED, FENCES_SQL, OUTSIDE_FENCE
+from mrf_assets.quality.contract_rules import CONTRACT_RULES
 from mrf_assets.quality.network_rules import Check, CheckResult
+from mrf_assets.quality.price_rules import PRICE_RULES
 from mrf_assets.quality.provider_rules import PRICE_CONDITIONS, PROVIDER_RULES
 from mrf_assets.schema.code_types import misshapen_sql
 
@@ -192,7 +195,7 @@ FROM contents a JOIN contents b
     AND a.sha256 IS DISTINCT FROM b.sha256""",  # noqa: S608 - constants
     ),
 )
-CATALOG_CHECKS: tuple[Check, ...] = (*_RULES_OF_LAKES, *PROVIDER_RULES)
+CATALOG_CHECKS: tuple[Check, ...] = (*_RULES_OF_LAKES, *PRICE_RULES, *PROVIDER_RULES, *CONTRACT_RULES)
 
 
 def audit_catalog(

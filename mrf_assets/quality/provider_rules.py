@@ -104,6 +104,29 @@ SEMI JOIN held_otherwise h
     ON h.network_id = p.network_id AND h.file_id = p.file_id AND h.provider_set_id = p.provider_set_id
     AND h.conditions = p.conditions AND h.negotiated_rate <> p.negotiated_rate"""  # noqa: S608 - constants
 
+# Individuals (Type 1) bill by the professional claim form. A set with an NPI that the directory does not know, or with
+# a whole TIN, is not judged.
+_INSTITUTIONAL_SQL = """SELECT network_id, file_id, provider_set_id, bool_and(is_of_individuals) AS is_misfit
+FROM provider_sets
+JOIN (
+    SELECT network_id, file_id, provider_group_id, count(*) = count(d.entity_type) AS is_known,
+        count(*) = count(*) FILTER (d.entity_type = 'individual') AS is_of_individuals
+    FROM providers LEFT JOIN provider_directory d USING (npi)
+    GROUP BY network_id, file_id, provider_group_id
+) USING (network_id, file_id, provider_group_id)
+GROUP BY network_id, file_id, provider_set_id HAVING bool_and(is_known)"""
+_NAMES_SQL = """SELECT network_id, tin_value,
+    count(DISTINCT nullif(regexp_replace(upper(business_name), '[^A-Z0-9]', '', 'g'), '')) AS names
+FROM providers WHERE tin_type = 'ein' AND tin_value IS NOT NULL AND business_name IS NOT NULL
+GROUP BY network_id, tin_value"""
+_SHARES_OF_TINS_SQL = """SELECT network_id, tin_value, npis, npis / of_network AS share
+FROM (
+    SELECT network_id, tin_value, count(DISTINCT npi) AS npis
+    FROM providers WHERE tin_type = 'ein' GROUP BY network_id, tin_value
+)
+JOIN (SELECT network_id, count(DISTINCT npi) AS of_network FROM providers GROUP BY network_id) USING (network_id)
+WHERE share > $threshold"""
+
 PROVIDER_RULES: tuple[Check, ...] = (
     Check(
         name="specialty_fits",
@@ -125,6 +148,45 @@ ANTI JOIN ({_FITTING_SQL}) USING (npi, billing_code_type, billing_code)""",  # n
         sql=_CONTRADICTIONS_SQL,
         population_sql=f"SELECT network_id, count(*) AS rows FROM ({_COMPARED_SQL}) GROUP BY network_id",  # noqa: S608 - the same
         tolerated_share=0.05,
+    ),
+    Check(
+        name="npi_type_fits_class",
+        table="rates",
+        severity="warn",
+        explanation="At most 5 % of institutional prices are for individuals alone (NPIs of type 1), who bill no "
+        "institutional claim; judged where provider_directory knows all NPIs of a price.",
+        sql=f"""SELECT network_id, file_id, billing_code_type, billing_code, provider_set_id
+FROM rates JOIN ({_INSTITUTIONAL_SQL}) USING (network_id, file_id, provider_set_id)
+WHERE billing_class = 'institutional' AND is_misfit""",  # noqa: S608 - constants
+        population_sql=f"""SELECT network_id, count(*) AS rows
+FROM rates SEMI JOIN ({_INSTITUTIONAL_SQL}) USING (network_id, file_id, provider_set_id)
+WHERE billing_class = 'institutional' GROUP BY network_id""",  # noqa: S608 - constants
+        tolerated_share=0.05,
+    ),
+    Check(
+        name="tin_of_everyone",
+        table="providers",
+        severity="warn",
+        explanation="No EIN has both more than 20 % of a network's NPIs and more than 30 specialties: it is an "
+        "administrator or a rented network, not who is paid. Specialties are those of provider_directory.",
+        threshold=0.2,
+        sql=f"""SELECT network_id, tin_value, any_value(share) AS share_of_npis, count(DISTINCT taxonomy) AS specialties
+FROM ({_SHARES_OF_TINS_SQL})
+JOIN providers USING (network_id, tin_value)
+JOIN provider_taxonomies USING (npi)
+WHERE tin_type = 'ein'
+GROUP BY network_id, tin_value HAVING count(DISTINCT taxonomy) > 30""",  # noqa: S608 - constants
+    ),
+    Check(
+        name="business_name_of_tin",
+        table="providers",
+        severity="warn",
+        explanation="At most 1 % of EINs have more than 5 business names; capitals, spaces and punctuation do not "
+        "count.",
+        threshold=5,
+        sql=f"SELECT network_id, tin_value, names FROM ({_NAMES_SQL}) WHERE names > $threshold",  # noqa: S608 - constants
+        population_sql=f"SELECT network_id, count(*) AS rows FROM ({_NAMES_SQL}) GROUP BY network_id",  # noqa: S608 - constants
+        tolerated_share=0.01,
     ),
     Check(
         name="groups_have_npis",

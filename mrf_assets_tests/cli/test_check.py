@@ -65,8 +65,10 @@ def test_sound_networks_pass(check: Check, tmp_path: Path) -> None:
     judged, not_judged = out.splitlines()
     assert (0, f"2 network(s), {RULES} rules: 0 error(s), 0 warning(s).", "") == (code, judged, err)
     assert (
-        "Not judged, as there was nothing to judge: rate_changes.drift_of_medians, rates.specialty_fits, "
-        "rates.whitelist_coverage. Ghost rates need --taxonomy-codes and the asset provider_directory."
+        "Not judged, as there was nothing to judge: rate_changes.drift_of_medians, rates.class_of_code, "
+        "rates.component_order, rates.cpt_magnitude, rates.drg_flat_amount, rates.drg_magnitude, rates.drug_unit, "
+        "rates.npi_type_fits_class, rates.site_order, rates.specialty_fits, rates.whitelist_coverage. Ghost rates need "
+        "--taxonomy-codes and the asset provider_directory."
     ) == not_judged
 
 

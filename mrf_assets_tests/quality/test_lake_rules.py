@@ -1,10 +1,13 @@
-"""A corpus of small lakes with one defect each: every rule of the second set finds its own, and nothing else."""
+"""A corpus of small lakes with one defect each: every rule finds its own, and nothing else.
+
+The rules on prices and contracts have tests of their own, over files.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,12 +23,15 @@ from mrf_assets.definitions import build_defs
 from mrf_assets.errors import ListFileError, SettingError
 from mrf_assets.lake.catalog import CATALOG_NAME, connect, write_catalog
 from mrf_assets.lake.store import Store
+from mrf_assets.quality.contract_rules import CONTRACT_RULES
 from mrf_assets.quality.lake_rules import CATALOG_CHECKS, audit_catalog
 from mrf_assets.quality.network_rules import CHECKS, Check
+from mrf_assets.quality.price_rules import PRICE_RULES
 from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES, TABLES
 from mrf_assets.settings import Settings
 from mrf_assets_tests.table_rows import LABEL, Row, batch, row
 
+RULES = [check for check in CATALOG_CHECKS if check not in (*PRICE_RULES, *CONTRACT_RULES)]
 Tables = dict[str, list[Row]]
 LakeRows = dict[tuple[str, str], Tables]  # (network, period)
 TODAY = dt.date(2026, 11, 20)
@@ -70,12 +76,16 @@ def _publish(root: Path, lake: LakeRows) -> Path:
     return root
 
 
-def _directory(root: Path, entity_type: str | None = None) -> None:
-    """What `provider_directory` leaves, as far as it is asked here."""
+def _directory(root: Path, entity_type: str | None = None, taxonomies: Mapping[int, str] | None = None) -> None:
+    """What `provider_directory` leaves, as far as it is asked here; `taxonomies` are those of more NPIs."""
     (root / "reference").mkdir(parents=True)
     rows: list[Row] = [
         {"npi": NPI, "primary_taxonomy_code": FAMILY_MEDICINE, "taxonomy_codes": None},
         {"npi": OTHER_NPI, "primary_taxonomy_code": None, "taxonomy_codes": [DENTIST]},
+        *(
+            {"npi": npi, "primary_taxonomy_code": code, "taxonomy_codes": None}
+            for npi, code in (taxonomies or {}).items()
+        ),
     ]
     for each in rows:
         each["entity_type"] = entity_type
@@ -93,7 +103,7 @@ def _found(root: Path, *, taxonomy_codes: Path | None = None, as_of: dt.date = T
     with connect(root, taxonomy_codes=taxonomy_codes) as connection:
         return {
             network: {result.check.name: result.offending_rows for result in results if result.is_notable}
-            for network, results in audit_catalog(connection, as_of=as_of).items()
+            for network, results in audit_catalog(connection, as_of=as_of, checks=RULES).items()
         }
 
 
@@ -223,6 +233,11 @@ DEFECTS = [
         _add("providers", *(row(PROVIDERS, provider_group_id=f"{n}") for n in range(2, 22))),
         20,
     ),
+    Defect(
+        "business_name_of_tin",
+        "six names",
+        _add("providers", *(row(PROVIDERS, business_name=f"Clinic {n}", npi=OTHER_NPI) for n in range(5))),
+    ),
     Defect("ein_prefix", "07 is not assigned", _set("providers", tin_value="071234567")),
     Defect(
         "npi_in_few_tins",
@@ -258,6 +273,9 @@ def test_an_old_network_is_told_by_the_day(tmp_path: Path) -> None:
 INNOCENT = {
     "nineteen groups of twenty without a price": _add(
         "providers", *(row(PROVIDERS, provider_group_id=f"{n}") for n in range(2, 21))
+    ),
+    "one name in six ways": _add(
+        "providers", *(row(PROVIDERS, business_name=f"Made-Up{' ' * n}Clinic.") for n in range(5))
     ),
     "a contract with a whole TIN": lambda lake: _groups_without_npi(lake, npi_zero_as_null=1),
     "null NPIs of a file that has both 0 and nothing": lambda lake: _groups_without_npi(
@@ -308,12 +326,55 @@ def test_a_laboratory_may_have_many_tins(entity_type: str, found: dict[str, int]
     assert {"a": found, "b": {}} == _found(root)
 
 
-def test_information_is_never_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("entity_type", "npis", "billing_class", "found"),
+    [
+        ("individual", [NPI, OTHER_NPI], "institutional", {"npi_type_fits_class": 50}),
+        ("organization", [NPI, OTHER_NPI], "institutional", {}),
+        ("individual", [NPI, 1999999984], "institutional", {}),
+        ("individual", [NPI, None], "institutional", {}),
+        ("individual", [NPI, OTHER_NPI], "professional", {}),
+    ],
+)
+def test_an_institutional_price_is_for_an_organization(
+    entity_type: str, npis: list[int | None], billing_class: str, found: dict[str, int], tmp_path: Path
+) -> None:
+    """An NPI that the directory does not know, and a whole TIN, may be one."""
+    lake = _clean()
+    _set_all("rates", billing_class=billing_class)(lake)
+    lake[A][PROVIDERS.name] = [row(PROVIDERS, npi=each) for each in npis]
+    root = _publish(tmp_path / "lake", lake)
+    _directory(root, entity_type)
+
+    assert {"a": found, "b": {}} == _found(root)
+
+
+@pytest.mark.parametrize(
+    ("of_tin", "others", "specialties", "found"),
+    [(31, 0, 31, {"tin_of_everyone": 1}), (31, 0, 30, {}), (31, 124, 31, {})],
+)
+def test_a_tin_of_all_specialties_and_of_a_fifth_of_a_network_is_nobodys(
+    of_tin: int, others: int, specialties: int, found: dict[str, int], tmp_path: Path
+) -> None:
+    """It takes both: hospitals have many specialties, and groups many doctors."""
+    npis = range(1_100_000_000, 1_100_000_000 + of_tin + others)
+    lake = _clean()
+    lake[A][PROVIDERS.name] = [
+        row(PROVIDERS, npi=npi, tin_value="123456789" if number < of_tin else f"{200_000_000 + number}")
+        for number, npi in enumerate(npis)
+    ]
+    root = _publish(tmp_path / "lake", lake)
+    _directory(root, taxonomies={npi: f"20{number % specialties:02}00000X" for number, npi in enumerate(npis)})
+
+    assert {"a": found, "b": {}} == _found(root)
+
+
+def test_information_is_never_failed(tmp_path: Path) -> None:
     """Its number is there, and no rule was broken."""
     lake = _clean()
     _same_content(lake)
     with connect(_publish(tmp_path / "lake", lake)) as connection:
-        results = audit_catalog(connection, ["a"], as_of=TODAY)["a"]
+        results = audit_catalog(connection, ["a"], as_of=TODAY, checks=RULES)["a"]
 
     (twins,) = [result for result in results if result.is_notable]
     assert ("info", 1, True) == (twins.check.severity, twins.offending_rows, twins.passed)
@@ -357,9 +418,9 @@ def test_clean_networks_pass_every_rule(tmp_path: Path) -> None:
 
 def test_every_rule_has_a_defect() -> None:
     """A new rule needs a test."""
-    apart = {"published_lately", "specialty_fits"}
+    apart = {"published_lately", "specialty_fits", "npi_type_fits_class", "tin_of_everyone"}
 
-    assert {check.name for check in CATALOG_CHECKS} == {defect.rule for defect in DEFECTS} | apart
+    assert {check.name for check in RULES} == {defect.rule for defect in DEFECTS} | apart
 
 
 @pytest.mark.parametrize("check", CATALOG_CHECKS, ids=lambda check: check.name)
@@ -375,7 +436,7 @@ def test_networks_may_be_chosen(tmp_path: Path) -> None:
     lake = _clean()
     _same_content(lake)
     with connect(_publish(tmp_path / "lake", lake)) as connection:
-        results = audit_catalog(connection, ["b"], as_of=TODAY)
+        results = audit_catalog(connection, ["b"], as_of=TODAY, checks=RULES)
         with pytest.raises(SettingError, match="c is not published; there are: a, b"):
             audit_catalog(connection, ["c"])
 

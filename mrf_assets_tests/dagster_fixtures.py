@@ -32,7 +32,7 @@ from mrf_assets.definitions import build_defs
 from mrf_assets.defs.partitions import add_networks
 from mrf_assets.fetch import open_url
 from mrf_assets.ingest.plan import TaskStore
-from mrf_assets.schema import TABLES
+from mrf_assets.schema import STORED_TABLES
 from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, read_source
 from mrf_assets.submit import FOLLOWER
@@ -174,7 +174,7 @@ class Place:
     def networks(self) -> list[str]:
         """The networks that have something published, all tables of it."""
         tables = Counter(Path(path).parts[0] for path in self.published())
-        assert set(tables.values()) <= {len(TABLES)}
+        assert set(tables.values()) <= {len(STORED_TABLES)}
         return sorted(name.removeprefix("network_id=") for name in tables)
 
     def rows(self, table: str) -> list[tuple[Any, ...]]:

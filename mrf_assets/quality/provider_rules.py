@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from mrf_assets.quality.network_rules import Check
 
-# What two prices must share to be prices of the same thing.
+# What two prices must share to be prices of the same thing; a code of the payer's own is nothing without its name.
 PRICE_CONDITIONS = """negotiation_arrangement, billing_code_type, billing_code_type_version, billing_code,
+    CASE WHEN code_scope <> 'standard' THEN upper(trim(coalesce(name, description))) END,
     severity_of_illness, bundled_codes, covered_services, negotiated_type, expiration_date, service_codes,
     billing_class, setting, billing_code_modifiers, additional_information"""
 # irs.gov, "How EINs are assigned and valid EIN prefixes": all but these.

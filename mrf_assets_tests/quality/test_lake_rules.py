@@ -183,6 +183,15 @@ def _lower_tier(lake: LakeRows) -> None:
     lake[A][PROVIDER_SETS.name].append(row(PROVIDER_SETS, provider_set_id=8, provider_group_id="2"))
 
 
+def _own_codes(lake: LakeRows) -> None:
+    """Three codes for two services each, which their names tell apart."""
+    lake[A][RATES.name] += [
+        row(RATES, billing_code_type="LOCAL", billing_code=code, name=name, negotiated_rate=Decimal(amount))
+        for code in ("A1", "A2", "A3")
+        for name, amount in (("Room", 40), ("Board", 41))
+    ]
+
+
 def _groups_without_npi(lake: LakeRows, **repairs: int) -> None:
     lake[A][PROVIDERS.name][0]["npi"] = None
     lake[A][FILES.name][0]["repairs"] = repairs
@@ -282,6 +291,7 @@ INNOCENT = {
         lake, npi_zero_as_null=1, group_without_npi=1
     ),
     "an NPI of a lower tier in the same TIN": _lower_tier,
+    "services under codes of the payer's own": _own_codes,
     "prices without providers": lambda lake: _contradict(lake, provider_set_id=None),
     "codes that cost 10 dollars and codes that cost 100,000": lambda lake: [
         each.update(negotiated_rate=Decimal(10 ** (1 + number % 5)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from mrf_assets.lake.contract_rates import contracts_sql
 from mrf_assets.quality.network_rules import Check
+from mrf_assets.schema.tins import masked_tin_sql
 
 _MAX_CONTRACTS = 1_000_000  # prices times TINs, of one network
 _TINS_SQL = f"""(
@@ -22,7 +23,9 @@ _TINS_SQL = f"""(
     WHERE hash(s.tin_type, s.tin_value) % step = 0
 )"""  # noqa: S608 - constants
 _TIN = "network_id, tin_type, tin_value"
-_SERVICE = f"{_TIN}, code_family, code, own_name, bill_type, negotiation_arrangement, contents, is_conditional"
+_SHOWN_TIN = f"network_id, {masked_tin_sql('tin_type', 'tin_value')} AS tin"
+_CONTRACT = "code_family, code, own_name, bill_type, negotiation_arrangement, contents, is_conditional"
+_SERVICE = f"{_TIN}, {_CONTRACT}"
 _OF_SPLIT_CODES = """dollars > 0 AND component <> 'other' AND (network_id, code_family, code) IN (
     SELECT network_id, code_family, code FROM rates WHERE component IN ('26', 'TC')
     GROUP BY ALL HAVING count(DISTINCT component) = 2
@@ -65,7 +68,7 @@ CONTRACT_RULES: tuple[Check, ...] = (
         severity="warn",
         explanation="In at least 90 % of the contracts that have all three, the professional component (26) and the "
         "technical one (TC) are each less than the whole, and together within 10 % of it.",
-        sql=f"""SELECT {_SERVICE}, base, professional, technical FROM ({_TRIPLES_SQL})
+        sql=f"""SELECT {_SHOWN_TIN}, {_CONTRACT}, base, professional, technical FROM ({_TRIPLES_SQL})
 WHERE professional >= base OR technical >= base OR professional + technical NOT BETWEEN 0.9 * base AND 1.1 * base""",  # noqa: S608 - constants
         population_sql=_count(_TRIPLES_SQL),
         tolerated_share=0.1,
@@ -76,7 +79,8 @@ WHERE professional >= base OR technical >= base OR professional + technical NOT 
         severity="warn",
         explanation="In at least 80 % of the contracts that have both, the professional price in a facility is no more "
         "than the one in an office, which pays for the office, too.",
-        sql=f"SELECT {_SERVICE}, facility, nonfacility FROM ({_SITES_SQL}) WHERE facility > nonfacility",  # noqa: S608 - constants
+        sql=f"""SELECT {_SHOWN_TIN}, {_CONTRACT}, facility, nonfacility FROM ({_SITES_SQL})
+WHERE facility > nonfacility""",  # noqa: S608 - constants
         population_sql=_count(_SITES_SQL),
         tolerated_share=0.2,
     ),
@@ -87,7 +91,7 @@ WHERE professional >= base OR technical >= base OR professional + technical NOT 
         explanation="At most 1 % of the TINs with MS-DRGs have one amount for more than 100 of them: a base rate, to "
         "be multiplied by the weight of the DRG.",
         threshold=100,
-        sql=f"""SELECT {_TIN}, typical AS amount, count(*) AS drgs FROM ({_DRGS_SQL})
+        sql=f"""SELECT {_SHOWN_TIN}, typical AS amount, count(*) AS drgs FROM ({_DRGS_SQL})
 GROUP BY {_TIN}, typical HAVING count(*) > $threshold""",  # noqa: S608 - constants
         population_sql=_count(f"SELECT DISTINCT {_TIN} FROM ({_DRGS_SQL})"),  # noqa: S608 - constants
         tolerated_share=0.01,
@@ -98,7 +102,7 @@ GROUP BY {_TIN}, typical HAVING count(*) > $threshold""",  # noqa: S608 - consta
         severity="warn",
         explanation="At most 20 % of TINs are priced for all codes (CSTM-00) alone; a statistic over codes leaves "
         "them out.",
-        sql=f"SELECT {_TIN} FROM ({_SCOPES_SQL}) WHERE has_all_codes AND NOT has_a_code",  # noqa: S608 - constants
+        sql=f"SELECT {_SHOWN_TIN} FROM ({_SCOPES_SQL}) WHERE has_all_codes AND NOT has_a_code",  # noqa: S608 - constants
         population_sql=_count(_SCOPES_SQL),
         tolerated_share=0.2,
     ),

@@ -246,7 +246,7 @@ def audit_catalog(
 def _offending(
     connection: duckdb.DuckDBPyConnection, check: Check, parameters: Mapping[str, object]
 ) -> dict[str, tuple[int, list[str]]]:
-    sql = f"""SELECT network_id, count(*), min(CAST(to_json(found) AS VARCHAR), {_SAMPLE_ROWS})
+    sql = f"""SELECT network_id, count(*), min(DISTINCT CAST(to_json(found) AS VARCHAR), {_SAMPLE_ROWS})
 FROM ({check.sql}) found WHERE list_contains($wanted, network_id) GROUP BY network_id"""  # noqa: S608 - rules of this module
     values = {**parameters, "threshold": check.threshold}
     rows = connection.execute(sql, _named(sql, values)).fetchall()

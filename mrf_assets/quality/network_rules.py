@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from mrf_assets.schema import FILES, MODIFIER_SHAPE, PLACE_SHAPE, PROVIDERS, RATES, TABLES
 from mrf_assets.schema.code_types import padded_sql
+from mrf_assets.schema.tins import masked_tin_sql
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ def _luhn() -> str:
 
 # Distinct hashes are cheaper to find than distinct keys; keys whose hash is the same are compared.
 _PROVIDER_KEY = "file_id, provider_group_id, tin_type, tin_value, npi"
+_MASKED = f"{masked_tin_sql('tin_type', 'tin_value')} AS tin"
 _NPI_SHAPE = "npi BETWEEN 1000000000 AND 2999999999"
 MAX_DOLLARS = 100_000_000  # no price is more; Turquoise Health's cap
 # Rows are counted by the heads of the files; conditions on them would cost the audit another pass.
@@ -142,10 +144,10 @@ ANTI JOIN providers USING (file_id, provider_group_id)""",
         table="providers",
         severity="warn",
         explanation="Group, TIN and NPI stand together once; they stand twice where a file defines one id in two ways.",
-        sql=f"""SELECT {_PROVIDER_KEY}, count(*) AS rows FROM providers
+        sql=f"""SELECT file_id, provider_group_id, npi, {_MASKED}, count(*) AS rows FROM providers
 WHERE hash({_PROVIDER_KEY}) IN (
     SELECT hash FROM (SELECT hash({_PROVIDER_KEY}) AS hash FROM providers) GROUP BY hash HAVING count(*) > 1)
-GROUP BY ALL HAVING count(*) > 1""",  # noqa: S608 - constants
+GROUP BY {_PROVIDER_KEY} HAVING count(*) > 1""",  # noqa: S608 - constants
     ),
     Check(
         name="unique_key",
@@ -255,8 +257,8 @@ ORDER BY billing_code, billing_code_type NULLS FIRST""",  # noqa: S608 - constan
         table="providers",
         severity="warn",
         explanation="An EIN has nine digits; at most 0.5 % of rows of providers have another.",
-        sql="""SELECT file_id, provider_group_id, tin_value FROM providers
-WHERE tin_type = 'ein' AND NOT (strlen(tin_value) = 9 AND tin_value NOT GLOB '*[!0-9]*')""",
+        sql=f"""SELECT file_id, provider_group_id, {_MASKED} FROM providers
+WHERE tin_type = 'ein' AND NOT (strlen(tin_value) = 9 AND tin_value NOT GLOB '*[!0-9]*')""",  # noqa: S608 - constants
         population_sql=_PROVIDER_ROWS,
         tolerated_share=0.005,
     ),
@@ -265,9 +267,9 @@ WHERE tin_type = 'ein' AND NOT (strlen(tin_value) = 9 AND tin_value NOT GLOB '*[
         table="providers",
         severity="warn",
         explanation="A TIN of the type npi is an NPI: ten digits that begin with 1 or 2.",
-        sql="""SELECT DISTINCT file_id, provider_group_id, tin_value FROM providers
+        sql=f"""SELECT DISTINCT file_id, provider_group_id, {_MASKED} FROM providers
 WHERE tin_type = 'npi'
-  AND NOT (strlen(tin_value) = 10 AND tin_value NOT GLOB '*[!0-9]*' AND tin_value[1] IN ('1', '2'))""",
+  AND NOT (strlen(tin_value) = 10 AND tin_value NOT GLOB '*[!0-9]*' AND tin_value[1] IN ('1', '2'))""",  # noqa: S608 - constants
     ),
     Check(
         name="nothing_rejected",
@@ -275,7 +277,10 @@ WHERE tin_type = 'npi'
         severity="warn",
         explanation="Values that could not be kept are at most 0.01 % of the prices read; each is listed here, with "
         "its place in the file.",
-        sql="SELECT * FROM rejects",
+        sql="""SELECT * REPLACE (
+    CASE WHEN dropped = 'provider_group' OR regexp_matches(path, '(^|\\.)tin(\\.|$)') THEN 'not shown' ELSE excerpt END
+    AS excerpt)
+FROM rejects""",
         population_sql="SELECT coalesce(sum(prices_read), 0) FROM files",
         tolerated_share=0.0001,
     ),

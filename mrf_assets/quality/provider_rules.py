@@ -7,16 +7,15 @@ and codes with specialties.
 from __future__ import annotations
 
 from mrf_assets.quality.network_rules import Check
+from mrf_assets.schema.tins import likely_ssn_sql, masked_tin_sql
 
 # What two prices must share to be prices of the same thing; a code of the payer's own is nothing without its name.
 PRICE_CONDITIONS = """negotiation_arrangement, billing_code_type, billing_code_type_version, billing_code,
     CASE WHEN code_scope <> 'standard' THEN upper(trim(coalesce(name, description))) END,
     severity_of_illness, bundled_codes, covered_services, negotiated_type, expiration_date, service_codes,
     billing_class, setting, billing_code_modifiers, additional_information"""
-# irs.gov, "How EINs are assigned and valid EIN prefixes": all but these.
-_UNUSED_EIN_PREFIXES = (
-    "'00', '07', '08', '09', '17', '18', '19', '28', '29', '49', '69', '70', '78', '79', '89', '96', '97'"
-)
+_MASKED = masked_tin_sql("tin_type", "tin_value") + " AS tin"
+_MASKED_EIN = masked_tin_sql("'ein'", "tin_value") + " AS tin"
 _TINS_SQL = """SELECT network_id, count(*) AS rows
 FROM (SELECT DISTINCT network_id, tin_value FROM providers WHERE tin_type = 'ein') GROUP BY network_id"""
 _GROUPS_SQL = """SELECT network_id, count(DISTINCT (file_id, provider_group_id)) AS rows FROM providers
@@ -24,7 +23,8 @@ GROUP BY network_id"""
 
 # Of a file that has both, no group says which of the two it is (docs/repairs.md).
 _TELLS_NOTHING_FROM_ZERO = "repairs['group_without_npi'] IS NULL OR repairs['npi_zero_as_null'] IS NULL"
-_SILENT_GROUPS_SQL = f"""SELECT network_id, file_id, provider_group_id, any_value(tin_value) AS tin_value FROM providers
+_SILENT_GROUPS_SQL = f"""SELECT network_id, file_id, provider_group_id, any_value(tin) AS tin
+FROM (SELECT *, {_MASKED} FROM providers)
 SEMI JOIN (SELECT * FROM files WHERE repairs['group_without_npi'] > 0 AND ({_TELLS_NOTHING_FROM_ZERO}))
     USING (network_id, file_id)
 GROUP BY network_id, file_id, provider_group_id HAVING count(npi) = 0"""  # noqa: S608 - constants
@@ -171,7 +171,8 @@ WHERE billing_class = 'institutional' GROUP BY network_id""",  # noqa: S608 - co
         explanation="No EIN has both more than 20 % of a network's NPIs and more than 30 specialties: it is an "
         "administrator or a rented network, not who is paid. Specialties are those of provider_directory.",
         threshold=0.2,
-        sql=f"""SELECT network_id, tin_value, any_value(share) AS share_of_npis, count(DISTINCT taxonomy) AS specialties
+        sql=f"""SELECT network_id, {_MASKED_EIN}, any_value(share) AS share_of_npis,
+    count(DISTINCT taxonomy) AS specialties
 FROM ({_SHARES_OF_TINS_SQL})
 JOIN providers USING (network_id, tin_value)
 JOIN provider_taxonomies USING (npi)
@@ -185,7 +186,7 @@ GROUP BY network_id, tin_value HAVING count(DISTINCT taxonomy) > 30""",  # noqa:
         explanation="At most 1 % of EINs have more than 5 business names; capitals, spaces and punctuation do not "
         "count.",
         threshold=5,
-        sql=f"SELECT network_id, tin_value, names FROM ({_NAMES_SQL}) WHERE names > $threshold",  # noqa: S608 - constants
+        sql=f"SELECT network_id, {_MASKED_EIN}, names FROM ({_NAMES_SQL}) WHERE names > $threshold",  # noqa: S608 - constants
         population_sql=f"SELECT network_id, count(*) AS rows FROM ({_NAMES_SQL}) GROUP BY network_id",  # noqa: S608 - constants
         tolerated_share=0.01,
     ),
@@ -216,9 +217,13 @@ ANTI JOIN provider_sets USING (network_id, file_id, provider_group_id)""",
         name="ein_prefix",
         table="providers",
         severity="warn",
-        explanation="At most 1 % of EINs begin with two digits that the IRS does not assign.",
-        sql=f"""SELECT DISTINCT network_id, tin_value FROM providers
-WHERE tin_type = 'ein' AND tin_value[:2] IN ({_UNUSED_EIN_PREFIXES})""",  # noqa: S608 - constants
+        explanation="At most 1 % of EINs begin with two digits that the IRS does not assign. These are likely social "
+        "security numbers: do not republish them. Samples show the first two digits.",
+        sql=f"""SELECT network_id, prefix, count(*) OVER (PARTITION BY network_id, prefix) AS tins
+FROM (
+    SELECT network_id, tin_value[:2] AS prefix
+    FROM (SELECT DISTINCT network_id, tin_value FROM providers WHERE {likely_ssn_sql("tin_type", "tin_value")})
+)""",  # noqa: S608 - constants
         population_sql=_TINS_SQL,
         tolerated_share=0.01,
     ),

@@ -7,6 +7,7 @@ columns     what a table and its columns are
 published   the six tables of each network: `TABLES`; with what is made of them beside: `STORED_TABLES`
 derived     tables made of them and of the registry of providers
 code_types  what the codes of each billing code type look like
+tins        TINs that are likely social security numbers
 """
 
 from mrf_assets.schema.columns import (

@@ -57,7 +57,13 @@ PROVIDERS = Table(
             words=("ein", "npi"),
             required=_ALWAYS,
         ),
-        Column("tin_value", TEXT, "EIN as nine digits without hyphen, or an NPI, by `tin_type`.", required=_ALWAYS),
+        Column(
+            "tin_value",
+            TEXT,
+            "EIN as nine digits without hyphen, or an NPI, by `tin_type`. An EIN that the IRS cannot have assigned "
+            "(rule ein_prefix) is likely a social security number: do not republish it.",
+            required=_ALWAYS,
+        ),
         Column(
             "business_name",
             TEXT,

@@ -398,6 +398,25 @@ def test_the_sample_holds_the_rows_that_offend(tmp_path: Path) -> None:
     assert {"file_id": "f", "provider_group_id": "1", "npi": 3_000_000_000} == json.loads(result.sample)
 
 
+@pytest.mark.parametrize(
+    ("tin_type", "tin_value"),
+    [("ein", "071234567"), ("ein", "123-45-6789"), ("ein", "12345678"), ("npi", "071234567"), ("ssn", "123456789")],
+)
+def test_no_sample_shows_what_may_be_a_social_security_number(tin_type: str, tin_value: str, tmp_path: Path) -> None:
+    """Its first two digits at most; whatever else is wrong with its row."""
+    tables = _clean()
+    odd = {"tin_type": tin_type, "tin_value": tin_value, "business_name": None, "npi": 123}
+    tables[PROVIDERS.name] = [row(PROVIDERS, **odd)] * 2
+    tables[REJECTS.name] = [
+        row(REJECTS, dropped="value", path="provider_groups.tin", excerpt=f'["{tin_value}"]'),
+        row(REJECTS, dropped="provider_group", path="provider_groups", excerpt=f'"{tin_value}"'),
+    ]
+    results = [result for result in audit(write_tables(tmp_path, tables), None) if result.offending_rows]
+
+    assert {"providers.unique_key", "rejects.nothing_rejected"} <= set(map(_key, (it.check for it in results)))
+    assert [] == [_key(result.check) for result in results if tin_value in result.sample]
+
+
 def test_the_sample_is_empty_where_nothing_offends(tmp_path: Path) -> None:
     """There is nothing to show."""
     assert {""} == {result.sample for result in audit(write_tables(tmp_path, _clean()), None)}

@@ -15,7 +15,7 @@ from mrf_assets.quality.lake_rules import CATALOG_CHECKS, audit_catalog
 from mrf_assets.quality.network_rules import CheckResult
 from mrf_assets.quality.price_rules import PRICE_RULES
 from mrf_assets_tests.factory import Document
-from mrf_assets_tests.made_contracts import hospital_price, in_network_file, item, price, publish, tins
+from mrf_assets_tests.made_contracts import ein, group, hospital_price, in_network_file, item, price, publish, tins
 
 _RULES = (*PRICE_RULES, *CONTRACT_RULES)
 _LAST_TIN = 5
@@ -295,6 +295,30 @@ def test_the_convention_of_anesthesia_is_read_from_the_amounts(
         )["a"]
 
     assert share == pytest.approx(json.loads(result.sample)["share_per_unit"] or 0.0)
+
+
+def test_no_sample_shows_a_likely_social_security_number(tmp_path: Path) -> None:
+    """Of contracts that offend; an EIN that the IRS assigns is shown, so that it can be looked up."""
+    root = tmp_path / "lake"
+    document = in_network_file(
+        {1: [group(1) | {"tin": {"type": "ein", "value": "071234567"}}], **tins(2, first=2)},
+        [
+            *_drgs(101),
+            item("70551", [([1, 2], _components(100, 150, 20))]),
+            item("99213", [([1, 2], [price(100), price(120, service_code=["22"])])]),
+        ],
+    )
+    publish(root, "a", document)
+    with connect(root) as connection:
+        results = [it for it in audit_catalog(connection)["a"] if it.offending_rows]
+
+    rules = {"component_order", "site_order", "drg_flat_amount", "ein_prefix"}
+    assert rules <= {result.check.name for result in results}
+    shown = {result.check.name: result.sample for result in results}
+    assert [] == [name for name, sample in shown.items() if "071234567" in sample]
+    assert "07*******" in shown["site_order"]
+    assert ein(2) in shown["site_order"]
+    assert {"network_id": "a", "prefix": "07", "tins": 1} == json.loads(shown["ein_prefix"])
 
 
 def test_a_component_and_a_facility_price_offend_no_rule(tmp_path: Path) -> None:

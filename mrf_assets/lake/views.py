@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mrf_assets.lake.contract_rates import CONTRACT_VIEWS
+from mrf_assets.lake.fences import FENCED, FENCES_SQL, MIN_FENCED_CONTRACTS, OUTSIDE_FENCE
 from mrf_assets.lake.view import PLACE, Docs, View, table_docs
 from mrf_assets.schema import (
     PLANS,
@@ -126,24 +127,6 @@ _PLAN_COLUMNS = (
 )  # fmt: skip
 _BY_PLAN = _flat(*((PLANS, name) for name in _PLAN_COLUMNS))
 
-# The log-scale fence of Turquoise Health: 1.5 interquartile ranges beyond the quartiles, and a range counts as 1.0 at
-# least, so that a code with one common price makes no outlier of all others (tq-cld.pages.dev).
-# A price is judged among those of its kind: a professional component and a facility's price are far from the rest of
-# their code, and right.
-_FENCED_BY = ("network_id", "code_family", "code", "bill_type", "site", "component", "negotiated_type")
-FENCES_SQL = f"""SELECT
-    {", ".join(f"{name} AS fenced_{name}" for name in _FENCED_BY)},
-    quantile_cont(ln(CAST(dollars AS DOUBLE)), [0.25, 0.75]) AS quartiles,
-    1.5 * greatest(quartiles[2] - quartiles[1], 1.0) AS reach,
-    exp(quartiles[1] - reach) AS lower_fence,
-    exp(quartiles[2] + reach) AS upper_fence
-FROM rates
-WHERE dollars > 0
-GROUP BY {", ".join(_FENCED_BY)}
-HAVING count(*) >= 40"""  # noqa: S608 - names of this module
-# With `=` DuckDB makes only the fences of the networks and codes that a query asks for; dollars have a type and a code.
-FENCED = " AND ".join(f"fenced_{name} = {name}" for name in _FENCED_BY)
-OUTSIDE_FENCE = "dollars > 0 AND NOT CAST(dollars AS DOUBLE) BETWEEN lower_fence AND upper_fence"
 # A set is judged by those of its providers whose specialty is known; one that fits is enough.
 _JUDGED_SQL = """SELECT
     network_id AS misfit_network, file_id AS misfit_file, provider_set_id AS misfit_set,
@@ -173,7 +156,7 @@ _FLAGGED = {name: _RATES[name] for name in _FLAT} | {
     "not be judged.",
     "implausible_by": f"The rules: {', '.join(FLAGS)}; empty for a price without objection. outside_fence: dollars "
     "far from those of the network for the same code, bill type, site, component and negotiated type, on a log scale, "
-    "judged from 40 prices on. "
+    f"judged from {MIN_FENCED_CONTRACTS} contracts on. "
     "no_fitting_specialty: none of the price's providers has a specialty that does this (a ghost rate), judged where "
     "`taxonomy_codes` has the code and `provider_taxonomies` a provider.",
     "is_percent_of_something_else": "True for a percentage above 100: mostly of Medicare. It is not implausible, "

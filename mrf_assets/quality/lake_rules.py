@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import duckdb
 
 from mrf_assets.errors import QueryError, SettingError, StoreError
-from mrf_assets.lake.views import FENCED, FENCES_SQL, OUTSIDE_FENCE
+from mrf_assets.lake.fences import FENCED, FENCES_SQL, MIN_FENCED_CONTRACTS, OUTSIDE_FENCE
 from mrf_assets.quality.contract_rules import CONTRACT_RULES
 from mrf_assets.quality.network_rules import Check, CheckResult
 from mrf_assets.quality.price_rules import PRICE_RULES
@@ -45,7 +45,7 @@ _RULES_OF_LAKES: tuple[Check, ...] = (
         table="rates",
         severity="warn",
         explanation="At most 1 % of dollars are far from the network's others for the code, bill type, site, component "
-        "and negotiated type, on a log scale (1.5 interquartile ranges, at least 40 prices).",
+        f"and negotiated type, on a log scale (1.5 interquartile ranges, at least {MIN_FENCED_CONTRACTS} contracts).",
         sql=f"""SELECT network_id, code_family, code, bill_type, site, component, dollars, lower_fence, upper_fence
 FROM rates JOIN ({FENCES_SQL}) ON {FENCED}
 WHERE {OUTSIDE_FENCE}""",  # noqa: S608 - constants

@@ -134,11 +134,18 @@ def _add(table: str, *rows: Row) -> Callable[[LakeRows], object]:
 
 
 def _outliers(lake: LakeRows) -> None:
-    """40 prices of one code about 100 dollars, and one of 100,000."""
-    lake[A][RATES.name] = [
-        row(RATES, provider_set_id=None, negotiated_rate=Decimal(amount), additional_information=f"{amount}")
-        for amount in (*range(80, 120), 100_000)
-    ]
+    """40 contracts of one code about 100 dollars, and one of 100,000."""
+    lake[A][RATES.name] = [row(RATES, negotiated_rate=Decimal(amount)) for amount in (*range(80, 120), 100_000)]
+    _give_each_a_tin(lake)
+
+
+def _give_each_a_tin(lake: LakeRows) -> None:
+    """Each price of the first network becomes one of a contract of its own."""
+    for number, each in enumerate(lake[A][RATES.name]):
+        each["provider_set_id"] = number
+        of_price = {"provider_group_id": f"{number}"}
+        lake[A][PROVIDERS.name].append(row(PROVIDERS, **of_price, tin_value=f"{450_000_000 + number}", npi=None))
+        lake[A][PROVIDER_SETS.name].append(row(PROVIDER_SETS, **of_price, provider_set_id=number))
 
 
 def _spread(lake: LakeRows) -> None:
@@ -523,6 +530,7 @@ def test_nothing_is_outside_the_fence_for_being_a_component_or_of_a_facility(tmp
     ]
     far = row(RATES, billing_code="70551", negotiated_rate=Decimal(2), billing_code_modifiers=["26"])
     lake[A][RATES.name] = [*whole, *components, *offices, *facilities, far]
+    _give_each_a_tin(lake)
 
     with connect(_publish(tmp_path / "lake", lake)) as connection:
         found = connection.execute("SELECT negotiated_rate FROM rates_flagged WHERE is_outside_fence").fetchall()
@@ -559,7 +567,7 @@ def test_what_was_not_judged_is_null(tmp_path: Path) -> None:
         ((mean, judged, _),) = connection.execute(share).fetchall()
         assert (0, True) == (mean, judged > 0)
         assert "No ghost rates" not in str(connection.execute(comment).fetchall())
-        # Fewer than 40 prices of a code make no fence.
+        # Fewer than 40 contracts make no fence.
         assert [(0,)] == connection.execute("SELECT count(is_outside_fence) FROM rates_flagged").fetchall()
 
 

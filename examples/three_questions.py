@@ -1,7 +1,7 @@
 """Three questions of real life, answered in Python over what is published: `python examples/three_questions.py`.
 
     1. What does one scan cost in each network, and how far apart are they?
-    2. Which groups of providers hold the dearest contract for it, and what would the median network pay?
+    2. Who has the dearest contracts for it, and how far are they from what the median network pays?
     3. What got dearer since last month?
 
 Without an argument it makes a small made-up payer of four networks and two months in a temporary folder; with the
@@ -24,7 +24,6 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.lake.catalog import connect
-from mrf_assets.lake.queries import shipped
 from mrf_assets.quality.changes import write_changes
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
@@ -37,24 +36,24 @@ NETWORKS = ("amber", "birch", "cedar", "dune")
 BEFORE, NOW = "2026-10", "2026-11"
 RISE = 1.04  # of every price of the made-up payer, in a month
 
-# Prices are ranked before they are joined to providers, so that none counts more for being held by many.
-DEAREST = """WITH dearest AS (
-    SELECT network_id, period, file_id, price_number, dollars, billing_class FROM rates_flagged
-    WHERE billing_code = $code AND dollars > 0 AND NOT is_implausible
-    ORDER BY dollars DESC LIMIT 3
-),
-medians AS (
-    SELECT median(median) AS usual FROM (
-        SELECT network_id, median(dollars) AS median FROM rates WHERE billing_code = $code AND dollars > 0 GROUP BY ALL
-    )
+COSTS = """SELECT network_id, contracts, published, median, refused_because FROM code_statistics
+WHERE code_family = family_of('CPT') AND code = code_of('CPT', $code) AND bill_type = 'professional'
+    AND site = 'nonfacility'
+ORDER BY median DESC NULLS LAST, network_id"""
+DEAREST = """WITH medians AS (
+    SELECT median(median) AS usual
+    FROM code_statistics
+    WHERE code_family = family_of('CPT') AND code = code_of('CPT', $code) AND bill_type = 'professional'
+        AND site = 'nonfacility'
 )
-SELECT network_id, dollars, billing_class, list_sort(list(DISTINCT tin_value))[:3] AS tins,
-    count(DISTINCT npi) AS npis, any_value(usual) AS usual
-FROM dearest
-JOIN rates_by_npi USING (network_id, period, file_id, price_number, dollars, billing_class)
+SELECT network_id, tin_value, npis, typical, typical / usual
+FROM contract_rates
 CROSS JOIN medians
-GROUP BY network_id, file_id, price_number, dollars, billing_class
-ORDER BY dollars DESC"""
+WHERE code_family = family_of('CPT') AND code = code_of('CPT', $code) AND bill_type = 'professional'
+    AND site IN ('nonfacility', 'any') AND component = 'base' AND price_basis = 'dollars' AND NOT is_conditional
+    AND negotiated_type <> 'derived' AND amounts = 1
+ORDER BY typical DESC NULLS LAST, network_id, tin_value
+LIMIT 3"""
 DEARER = """SELECT network_id, count(*) FILTER (difference > 0) AS raised, count(*) FILTER (difference < 0) AS lowered,
     median(ratio) AS ratio
 FROM rate_changes
@@ -86,28 +85,26 @@ def ask(lake: Path, code: str) -> None:
 
 
 def cost_by_network(connection: duckdb.DuckDBPyConnection, code: str) -> None:
-    """The first question is a shipped query: each price once, units apart."""
-    query = shipped("price_distribution")
-    values = query.bind({"billing_code": code}, {"billing_code", "billing_code_type"})
-    alike = (
-        "rate_unit = 'dollars' AND billing_class = 'professional' AND coalesce(setting, 'outpatient') = 'outpatient'"
-    )
-    columns = "network_id, prices, p10, median, p90, npis"
-    found = connection.sql(query.sql, params=values).filter(alike).project(columns).order("median DESC").fetchall()
-    _print(f"1. {code}, professional, outpatient: dollars by network", columns.split(", "), found)
-    if found:
-        console.print(f"The dearest network's median is {found[0][3] / found[-1][3]:.1f} times the cheapest one's.\n")
+    """The first question is about contracts: each has one vote, or a reason why it has none."""
+    rows = connection.execute(COSTS, {"code": code}).fetchall()
+    shown = [
+        (network, contracts, f"{published:,}", refusal if median is None else f"{median:,.2f}")
+        for network, contracts, published, median, refusal in rows
+    ]
+    columns = ("network_id", "comparable contracts", "of", "median in dollars")
+    _print(f"1. {code}, professional, in an office", columns, shown)
+    if len(medians := [median for *_, median, _ in rows if median is not None]) > 1:
+        console.print(f"The dearest network's median is {medians[0] / medians[-1]:.1f} times the cheapest one's.\n")
 
 
 def dearest_contracts(connection: duckdb.DuckDBPyConnection, code: str) -> None:
-    """The second joins prices to providers, and leaves out what is implausible."""
+    """The second names them, beside the median of the networks for the same service and site."""
     rows = connection.execute(DEAREST, {"code": code}).fetchall()
     shown = [
-        (network, f"{dollars:,.2f}", kind, ", ".join(tins), npis, f"{dollars / usual:.1f}x")
-        for network, dollars, kind, tins, npis, usual in rows
+        (network, tin, npis, f"{dollars:,.2f}", f"{ratio:.1f}x" if ratio else "no median")
+        for network, tin, npis, dollars, ratio in rows
     ]
-    columns = ("network_id", "dollars", "billing_class", "TINs", "NPIs", "of the usual median")
-    _print(f"2. {code}: the dearest contracts", columns, shown)
+    _print(f"2. {code}: the dearest contracts", ("network_id", "TIN", "NPIs", "dollars", "of the usual median"), shown)
 
 
 def dearer_since(connection: duckdb.DuckDBPyConnection) -> None:
@@ -120,7 +117,7 @@ def make_lake(folder: Path) -> Path:
     """Two months of a made-up payer; in the second, every price of all networks but one rises by 4 %."""
     for number, network in enumerate(NETWORKS):
         for period in (BEFORE, NOW):
-            made = document(seed=number, schema="v2", codes=CODES, groups=6, rates_per_item=4, prices_per_rate=3)
+            made = document(seed=number, schema="v2", codes=CODES, groups=40, rates_per_item=60, prices_per_rate=3)
             for item in made["in_network"]:
                 for rate in item["negotiated_rates"]:
                     for price in rate["negotiated_prices"]:

@@ -65,7 +65,9 @@ def catalog_command(output_dir: Path | None, taxonomy_codes: Path | None, root: 
     folder = settings.output_dir.absolute()
     if not Store(folder).networks():
         raise SettingError("--output-dir", f"nothing is published in {settings.output_dir}; run `mrf run` first")
-    catalog = write_catalog(folder, settings.taxonomy_codes, root=None if root is None else str(root))
+    catalog = write_catalog(
+        folder, settings.taxonomy_codes, root=None if root is None else str(root), rules=settings.statistic_rules
+    )
     click.echo(
         f"{catalog.path}: {catalog.networks:,} network(s), {catalog.periods:,} period(s), {catalog.files:,} file(s)"
     )
@@ -103,10 +105,14 @@ def query_command(form: str | None, output: Path | None, listed: bool, **flags: 
         query_memory_mb=flags["query_memory_mb"],
         taxonomy_codes=flags["taxonomy_codes"],
     )
-    memory_mb, taxonomy_codes = settings.query_memory_mb, settings.taxonomy_codes
     with (
         _as_package_errors(query.name),
-        connect(settings.output_dir, memory_mb=memory_mb, taxonomy_codes=taxonomy_codes) as connection,
+        connect(
+            settings.output_dir,
+            memory_mb=settings.query_memory_mb,
+            taxonomy_codes=settings.taxonomy_codes,
+            rules=settings.statistic_rules,
+        ) as connection,
     ):
         if not connection.execute("SELECT * FROM networks LIMIT 1").fetchall():
             click.echo(f"Nothing is published in {settings.output_dir}.", err=True)

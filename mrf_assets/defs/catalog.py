@@ -40,7 +40,9 @@ def catalog(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.Materia
     """`catalog.duckdb`: documented views over all networks, the latest period and all of them."""
     end_with_run(context)
     try:
-        result = write_catalog(Path(ingestor.output_dir), ingestor.settings.taxonomy_codes)
+        result = write_catalog(
+            Path(ingestor.output_dir), ingestor.settings.taxonomy_codes, rules=ingestor.settings.statistic_rules
+        )
     except MrfError as error:
         raise failure(error) from None
     return dg.MaterializeResult(
@@ -73,7 +75,10 @@ def catalog_checks(context: dg.AssetCheckExecutionContext, ingestor: Ingestor) -
     settings = ingestor.settings
     try:
         with connect(
-            settings.output_dir, memory_mb=settings.query_memory_mb, taxonomy_codes=settings.taxonomy_codes
+            settings.output_dir,
+            memory_mb=settings.query_memory_mb,
+            taxonomy_codes=settings.taxonomy_codes,
+            rules=settings.statistic_rules,
         ) as connection:
             results_by_network = audit_catalog(connection, checks=checks)
     except MrfError as error:

@@ -107,7 +107,7 @@ def report(context: dg.AssetExecutionContext, ingestor: Ingestor) -> dg.Material
         raise dg.Failure(str(error), allow_retries=False) from None
     figures = page.figures
     report_charts: dict[str, charts.Chart] = {}
-    if figures.code_prices:
+    if figures.code_prices and figures.code_prices[0].measured:
         report_charts["prices"] = partial(charts.distribution, figures.code_prices[0])
     if figures.spreads:
         report_charts["spread"] = partial(charts.spread, figures.spreads)

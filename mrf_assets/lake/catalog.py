@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.files import atomic_write
+from mrf_assets.lake.comparability import STATISTIC_RULES, code_macros_sql, rules_sql
 from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.lake.generations import published_files
 from mrf_assets.lake.layouts import (
@@ -52,7 +53,7 @@ from mrf_assets.lake.views import (
     VIEWS,
 )
 from mrf_assets.schema import PROVIDER_DIRECTORY as DIRECTORY, SET_TINS, STORED_TABLES, Table
-from mrf_assets.settings import machine_path
+from mrf_assets.settings import StatisticRules, machine_path
 
 logger = logging.getLogger(__name__)
 
@@ -84,12 +85,14 @@ def connect(
     threads: int | None = None,
     taxonomy_codes: Path | str | None = None,
     networks: Sequence[str] | None = None,
+    rules: StatisticRules | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection to what is published now; nothing is written below `output_dir`.
 
     `memory_mb` bounds what DuckDB takes; what does not fit waits in the system's temporary folder.
     `taxonomy_codes` is a CSV of the columns of the view of that name, by default the one that `write_catalog` was
-    given last; `networks` narrows the views to some.
+    given last; `networks` narrows the views to some; by `rules` statistics are made and refused, by default by those
+    of the settings' defaults.
 
     Raises:
         SettingError: There is no such folder.
@@ -109,7 +112,8 @@ def connect(
         config["threads"] = threads
     connection = duckdb.connect(config=config)
     try:
-        define_views(connection, Path(output_dir), None if taxonomy_codes is None else Path(taxonomy_codes), networks)
+        codes = None if taxonomy_codes is None else Path(taxonomy_codes)
+        define_views(connection, Path(output_dir), codes, networks, rules=rules)
     except BaseException:
         connection.close()
         raise
@@ -117,13 +121,17 @@ def connect(
 
 
 def write_catalog(
-    output_dir: Path | str, taxonomy_codes: Path | str | None = None, *, root: str | None = None
+    output_dir: Path | str,
+    taxonomy_codes: Path | str | None = None,
+    *,
+    root: str | None = None,
+    rules: StatisticRules | None = None,
 ) -> Catalog:
     """Write `<output_dir>/catalog.duckdb`, replacing it in one step; who reads the old one may go on.
 
     DuckDB from 1.0 on opens it. With `root` its views read the same files below that path, where the output folder
     is moved, copied or mounted. `taxonomy_codes` are kept with the output folder: later catalogs and connections use
-    them until others are given.
+    them until others are given. `rules` as in `connect`.
 
     Raises:
         ListFileError: `taxonomy_codes` cannot be read.
@@ -137,7 +145,7 @@ def write_catalog(
         (state / _REMEDY).mkdir(parents=True, exist_ok=True)
         # In a folder of its own: DuckDB puts its log elsewhere where a path holds a `?`.
         with atomic_write(path, state) as partial, TemporaryDirectory(prefix="mrf_catalog-") as folder:
-            catalog = _write_database(Path(folder) / CATALOG_NAME, output_dir.absolute(), root)
+            catalog = _write_database(Path(folder) / CATALOG_NAME, output_dir.absolute(), root, rules)
             shutil.copyfile(Path(folder) / CATALOG_NAME, partial)
     except (OSError, duckdb.IOException) as error:
         raise StoreError(
@@ -146,7 +154,7 @@ def write_catalog(
     return Catalog(networks=catalog.networks, periods=catalog.periods, files=catalog.files, path=path)
 
 
-def _write_database(path: Path, output_dir: Path, root: str | None) -> Catalog:
+def _write_database(path: Path, output_dir: Path, root: str | None, rules: StatisticRules | None) -> Catalog:
     def here(file: Path) -> str:
         return path_literal(output_dir / ".mrf" / _REMEDY / ".." / ".." / file.relative_to(output_dir))
 
@@ -157,10 +165,10 @@ def _write_database(path: Path, output_dir: Path, root: str | None) -> Catalog:
         connection.execute(f"ATTACH {literal(str(path))} AS written (STORAGE_VERSION '{_STORAGE_VERSION}')")
         connection.execute("USE written")
         if root is None:
-            return define_views(connection, output_dir, locate=here)
+            return define_views(connection, output_dir, locate=here, rules=rules)
         # DuckDB makes no view over files that are not there: the place changes when the views are made.
         connection.execute(f"CREATE MACRO {_ROOT}() AS {path_literal(output_dir)}")
-        catalog = define_views(connection, output_dir, locate=elsewhere, retained=False)
+        catalog = define_views(connection, output_dir, locate=elsewhere, retained=False, rules=rules)
         connection.execute(f"CREATE OR REPLACE MACRO {_ROOT}() AS {literal(pattern_of(root.rstrip('/')))}")
         return catalog
 
@@ -173,6 +181,7 @@ def define_views(
     *,
     locate: Locate | None = None,
     retained: bool = True,
+    rules: StatisticRules | None = None,
 ) -> Catalog:
     """Make all views in a database, with their comments.
 
@@ -210,6 +219,10 @@ def define_views(
         source = None if types is None else locate(directory)
         _create_taxonomies(connection, source, taxonomy_codes)
         _create_view(connection, DIRECTORY.name, select_directory(source, types), DIRECTORY.grain, _docs_of(DIRECTORY))
+        connection.execute(f"CREATE TABLE {STATISTIC_RULES.name} AS {rules_sql(rules or StatisticRules())}")
+        _comment(connection, "TABLE", STATISTIC_RULES.name, STATISTIC_RULES.grain, STATISTIC_RULES.columns)
+        for macro in code_macros_sql():
+            connection.execute(macro)
         for view in VIEWS:
             _create_view(connection, view.name, view.sql, view.grain, view.columns)
         if taxonomy_codes is None or source is None:

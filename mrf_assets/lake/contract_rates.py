@@ -32,7 +32,7 @@ _RANK = f"""CAST(
             AS TINYINT)"""
 _FACILITIES = """(
     SELECT network_id, period, file_id, provider_set_id, 'npi' AS tin_type, CAST(npi AS VARCHAR) AS tin_value,
-        1 AS npis, false AS is_whole_tin
+        1 AS npis_of_tin, false AS is_whole_tin
     FROM provider_sets
     JOIN providers USING (network_id, period, file_id, provider_group_id)
     JOIN provider_directory USING (npi)
@@ -80,19 +80,20 @@ conditions AS (
 gathered AS (
     SELECT {_CODED}, condition, tin_type = 'npi' AS is_npi, tin_value,
         list({{'rank': rank, 'rate': negotiated_rate}}) AS stated, max(expiration_date) AS expiration_date,
-        max(npis) AS npis, bool_or(is_whole_tin) AS is_whole_tin
+        max(npis_of_tin) AS npis, bool_or(is_whole_tin) AS is_whole_tin
     FROM of_sets
     JOIN {parties} USING (network_id, period, file_id, provider_set_id)
     GROUP BY {_CODED}, condition, is_npi, tin_value
 ),
 ranked AS (
-    SELECT * EXCLUDE (stated), list_min([each.rank for each in stated]) AS best_rank,
+    SELECT * EXCLUDE (stated, is_npi), CASE WHEN is_npi THEN 'npi' ELSE 'ein' END AS tin_type,
+        list_min([each.rank for each in stated]) AS best_rank,
         list_sort(list_distinct([each.rate for each in stated if each.rank = best_rank])) AS amounts
     FROM gathered
 )
 SELECT
     network_id, period, code_family, code, code_scope, {_ALL_CONDITIONS},
-    CASE WHEN is_npi THEN 'npi' ELSE 'ein' END AS tin_type, tin_value,
+    tin_type, tin_value,
     CASE best_rank % 10 WHEN 1 THEN 'negotiated' WHEN 2 THEN 'fee schedule' WHEN 3 THEN 'derived' ELSE
         CASE WHEN price_basis LIKE 'percent%' THEN 'percentage' WHEN price_basis LIKE 'dollars per day%' THEN 'per diem'
         END END AS negotiated_type,
@@ -109,7 +110,7 @@ JOIN conditions USING ({_CODED}, condition)"""  # noqa: S608 - names of this pac
 _RATE_COLUMNS = {column.name: column.doc for column in RATES.columns} | {
     name: it.doc for name, it in PRICE_COLUMNS.items()
 }
-_CONTRACT_COLUMNS: Docs = {
+CONTRACT_COLUMNS: Docs = {
     **PLACE,
     **{name: _RATE_COLUMNS[name] for name in ("code_family", "code", "code_scope", "severity")},
     "own_name": "Name of the payer's own code, upper case: what tells two of them apart. Null for all others.",
@@ -130,7 +131,7 @@ _CONTRACT_COLUMNS: Docs = {
     "typical": "The median of the distinct amounts; null where none can be used.",
     "highest": "The highest of them.",
     "unusable": f"Why there is no typical amount: {', '.join(_UNUSABLE.values())} (of ${MAX_AMOUNT:,}); else null.",
-    "npis": "NPIs that the set of the price names for the TIN; of several sets, the most.",
+    "npis": "Distinct NPIs that the file names for the TIN, whatever the price; of several files, the most.",
     "is_whole_tin": "True where a price names the TIN without NPIs.",
     "expiration_date": "The latest of its prices; for a contract that renews itself, the day before it does.",
     "rows": "Price rows of the network with these conditions, whoever has them: how the payer writes, no weight.",
@@ -141,14 +142,14 @@ CONTRACT_VIEWS = (
         "contract_rates",
         "One row per network, code, conditions and TIN: one contract, one vote, as the base of every statistic. Ask "
         "for a code_family and code, or for a network_id.",
-        _CONTRACT_COLUMNS,
+        CONTRACT_COLUMNS,
         contracts_sql("set_tins"),
     ),
     View(
         "facility_rates",
         "One row per network, code, conditions and NPI of an organization (Type 2, by `provider_directory`): as "
         "contract_rates, where one EIN may have many hospitals. Empty before that directory was made.",
-        {**_CONTRACT_COLUMNS, "tin_type": "Always npi.", "tin_value": "NPI of an organization.", "npis": "Always 1."},
+        {**CONTRACT_COLUMNS, "tin_type": "Always npi.", "tin_value": "NPI of an organization.", "npis": "Always 1."},
         contracts_sql(_FACILITIES),
     ),
 )

@@ -22,6 +22,15 @@ _FEW_BYTES = 4 << 20  # of both tables: one thread is as soon done
 _ROWS_IN_GROUP = 122_880
 
 
+def _parties_sql(providers: str, place: str) -> str:
+    """Groups and NPIs by who bills: the TIN, or an NPI that has none."""
+    return f"""SELECT {place}, provider_group_id, npi,
+        CASE WHEN tin_value IS NULL THEN 'npi' ELSE coalesce(tin_type, 'ein') END AS tin_type,
+        coalesce(tin_value, CAST(npi AS VARCHAR)) AS tin_value
+    FROM {providers}
+    WHERE tin_value IS NOT NULL OR npi IS NOT NULL"""  # noqa: S608 - names of this package
+
+
 def set_tins_sql(providers: str, provider_sets: str, place: str = "file_id") -> str:
     """The relation out of two tables that have the columns `place` in common; what the file calls a TIN stays so.
 
@@ -30,16 +39,17 @@ def set_tins_sql(providers: str, provider_sets: str, place: str = "file_id") -> 
     of_group = f"{place}, provider_group_id, tin_type, tin_value"
     of_set = f"{place}, provider_set_id, tin_type, tin_value"
     return f"""WITH parties AS (
-    SELECT {place}, provider_group_id, npi,
-        CASE WHEN tin_value IS NULL THEN 'npi' ELSE coalesce(tin_type, 'ein') END AS tin_type,
-        coalesce(tin_value, CAST(npi AS VARCHAR)) AS tin_value
-    FROM {providers}
-    WHERE tin_value IS NOT NULL OR npi IS NOT NULL
+    {_parties_sql(providers, place)}
 ),
 of_groups AS (
     SELECT {of_group}, count(DISTINCT npi) AS npis, bool_or(npi IS NULL) AS is_whole_tin
     FROM parties
     GROUP BY {of_group}
+),
+of_files AS (
+    SELECT {place}, tin_type, tin_value, count(DISTINCT npi) AS npis_of_tin
+    FROM parties
+    GROUP BY {place}, tin_type, tin_value
 ),
 of_sets AS (
     SELECT {of_set}, count(*) AS groups, max(npis) AS npis, bool_or(is_whole_tin) AS is_whole_tin
@@ -54,8 +64,10 @@ compared AS (
     JOIN parties USING ({place}, provider_group_id, tin_type, tin_value)
     GROUP BY {of_set}
 )
-SELECT {of_set}, CAST(coalesce(distinct_npis, npis) AS INTEGER) AS npis, is_whole_tin
+SELECT {of_set}, CAST(coalesce(distinct_npis, npis) AS INTEGER) AS npis,
+    CAST(npis_of_tin AS INTEGER) AS npis_of_tin, is_whole_tin
 FROM of_sets
+JOIN of_files USING ({place}, tin_type, tin_value)
 LEFT JOIN compared USING ({of_set})"""  # noqa: S608 - names of this package
 
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mrf_assets.lake.best_rates import ALL_CODES_RATES, BEST_RATES
+from mrf_assets.lake.comparability import STATISTIC_RULES, STATISTIC_VIEWS
 from mrf_assets.lake.contract_rates import CONTRACT_VIEWS
 from mrf_assets.lake.fences import FENCED, FENCES_SQL, MIN_FENCED_CONTRACTS, OUTSIDE_FENCE
 from mrf_assets.lake.view import PLACE, Docs, View, table_docs
@@ -238,11 +240,14 @@ JOIN (
 ) USING (network_id, period, file_id)""",  # noqa: S608 - names of this module
     ),
     *CONTRACT_VIEWS,
+    BEST_RATES,
+    ALL_CODES_RATES,
+    *STATISTIC_VIEWS,
 )
 
 
 def view_names() -> tuple[str, ...]:
     """Every view of the catalog."""
     tables = [name for table in STORED_TABLES for name in (table, f"{table}_history")]
-    others = (*VIEWS, CHANGES, NETWORKS, TAXONOMY_CODES, PROVIDER_TAXONOMIES)
+    others = (*VIEWS, CHANGES, NETWORKS, TAXONOMY_CODES, PROVIDER_TAXONOMIES, STATISTIC_RULES)
     return (*tables, PROVIDER_DIRECTORY.name, *(view.name for view in others))

@@ -36,7 +36,10 @@ def check_networks(
     """
     store, codes = Store(settings.output_dir.absolute()), Whitelists.of(settings).codes
     with connect(
-        settings.output_dir, memory_mb=settings.query_memory_mb, taxonomy_codes=settings.taxonomy_codes
+        settings.output_dir,
+        memory_mb=settings.query_memory_mb,
+        taxonomy_codes=settings.taxonomy_codes,
+        rules=settings.statistic_rules,
     ) as connection:
         checks = (*CATALOG_CHECKS, *drift_checks(settings))
         catalog_results = audit_catalog(connection, networks, as_of=as_of, checks=checks)

@@ -73,28 +73,29 @@ def png(chart: Chart) -> str:
 
 
 def distribution(code: CodePrices) -> Figure:
-    """Of each network: the line spans the middle 80 % of its prices, the box 50 %, the mark is the median."""
-    networks = code.networks[:_MAX_ROWS][::-1]
+    """Of each network with a median: the line spans p10 to p90, the box the middle half, where there are such."""
+    networks = code.measured[:_MAX_ROWS][::-1]
     figure, axes = _canvas(len(networks), [it.network_id for it in networks])
-    rows = range(len(networks))
-    axes.hlines(rows, [it.p10 for it in networks], [it.p90 for it in networks], color=MUTED, linewidth=1.5, zorder=1)
-    axes.barh(
-        rows, [it.p75 - it.p25 for it in networks], left=[it.p25 for it in networks], height=0.55, color=FIRST, zorder=2
-    )
-    axes.plot([it.median for it in networks], rows, "|", color=INK, markersize=11, markeredgewidth=2.5, zorder=3)
+    for row, it in enumerate(networks):
+        if it.p10 is not None and it.p90 is not None:
+            axes.hlines(row, it.p10, it.p90, color=MUTED, linewidth=1.5, zorder=1)
+        if it.p25 is not None and it.p75 is not None:
+            axes.barh(row, it.p75 - it.p25, left=it.p25, height=0.55, color=FIRST, zorder=2)
+    medians = [it.median or 0 for it in networks]
+    axes.plot(medians, range(len(networks)), "|", color=INK, markersize=11, markeredgewidth=2.5, zorder=3)
     axes.set_xlim(left=0)
     axes.set_xlabel("dollars")
     return figure
 
 
 def spread(spreads: Sequence[Spread]) -> Figure:
-    """Highest median to lowest median, code by code."""
+    """The upper quarter of the networks' medians to the lower, question by question."""
     rows = spreads[:_MAX_ROWS][::-1]
     figure, axes = _canvas(len(rows), [it.title for it in rows])
     bars = axes.barh(range(len(rows)), [it.ratio for it in rows], height=0.6, color=FIRST)
     axes.bar_label(bars, [f"{it.ratio:,.1f}x" for it in rows], padding=3, color=INK)
     axes.set_xlim(0, max(it.ratio for it in rows) * 1.18)
-    axes.set_xlabel("highest median / lowest median")
+    axes.set_xlabel("p75 / p25 of the networks' medians")
     return figure
 
 

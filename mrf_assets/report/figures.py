@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -18,7 +20,7 @@ from mrf_assets.quality import check_networks
 from mrf_assets.quality.changes import Changes, write_changes
 from mrf_assets.quality.network_rules import CheckResult
 from mrf_assets.report.providers import Providers, read_providers
-from mrf_assets.settings import Settings
+from mrf_assets.settings import Settings, StatisticRules
 
 _MAX_SPREADS = 12
 
@@ -39,54 +41,65 @@ class Coverage:
     plans: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPrices:
-    """Dollars of one network for one code and class."""
+    """The statistic of one network for one code, bill type and site, as the view `code_statistics` has it."""
 
     network_id: str
-    prices: int
-    p10: float
-    p25: float
-    median: float
-    p75: float
-    p90: float
+    contracts: int  # that are comparable
+    published: int  # those that a gate stopped included
+    npis: int
+    median: float | None  # dollars; None where it is refused
+    p10: float | None
+    p25: float | None
+    p75: float | None
+    p90: float | None
+    refused_because: str | None
+    cautions: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class CodePrices:
-    """Dollars of all networks for one code and class, the highest median first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeQuestion:
+    """What a statistic is asked for."""
 
-    billing_code_type: str | None
-    billing_code: str | None
-    billing_class: str | None
+    code_family: str
+    code: str
+    severity: str | None
+    bill_type: str
+    site: str
+
+    @property
+    def title(self) -> str:
+        """How people call it."""
+        severity = f", severity {self.severity}" if self.severity else ""
+        site = "" if self.site == "any" else f", {self.site}"
+        return f"{self.code_family} {self.code}{severity}, {self.bill_type}{site}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodePrices(CodeQuestion):
+    """All networks for one question: those with a median first, the highest of them at the top."""
+
     networks: Sequence[NetworkPrices]
 
     @property
-    def title(self) -> str:
-        """How people call it."""
-        return f"{self.billing_code_type or '?'} {self.billing_code or '?'}, {self.billing_class or 'no class'}"
+    def measured(self) -> Sequence[NetworkPrices]:
+        """Those that have a median."""
+        return [it for it in self.networks if it.median is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How far the networks' medians for one code and class are apart."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread(CodeQuestion):
+    """How far the networks' medians for one question are apart; copies of one network count once."""
 
-    billing_code_type: str | None
-    billing_code: str | None
-    billing_class: str | None
-    networks: int
-    lowest_median: float
-    highest_median: float
-
-    @property
-    def title(self) -> str:
-        """How people call it."""
-        return f"{self.billing_code_type or '?'} {self.billing_code or '?'}, {self.billing_class or 'no class'}"
+    networks: int  # of different contents
+    p25: float  # of the medians
+    p75: float
 
     @property
     def ratio(self) -> float:
-        """Highest to lowest."""
-        return self.highest_median / self.lowest_median
+        """The upper quarter's median to the lower quarter's."""
+        return self.p75 / self.p25
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +125,7 @@ class Figures:
     changes: Sequence[Changes]  # of the networks with two periods
     checks: dict[str, list[CheckResult]]  # by network
     runs: Sequence[Run]  # the slowest first
+    rules: StatisticRules
     providers: Providers | None  # of the whole folder, whichever networks are shown; None: nobody was looked up
 
 
@@ -136,39 +150,53 @@ LEFT JOIN (
 ) l USING (network_id)
 WHERE n.is_latest
 ORDER BY n.network_id"""
-# Revenue codes stand for very different services; they are shown where they are asked for.
-_TOP_CODES_SQL = """SELECT billing_code_type, billing_code, billing_class
-FROM rates
-WHERE dollars > 0 AND CASE WHEN len($codes) = 0 THEN billing_code_type IS DISTINCT FROM 'RC'
-    ELSE list_contains($codes, billing_code) END
-GROUP BY billing_code_type, billing_code, billing_class
-ORDER BY count(DISTINCT network_id) DESC, count(*) DESC, billing_code, billing_code_type, billing_class
-LIMIT $most"""
-_PRICES_SQL = """SELECT network_id, count(*),
-    quantile_cont(CAST(dollars AS DOUBLE), [0.1, 0.25, 0.5, 0.75, 0.9]) AS quantiles
-FROM rates
-WHERE dollars > 0 AND billing_code_type IS NOT DISTINCT FROM $kind AND billing_code IS NOT DISTINCT FROM $code
-    AND billing_class IS NOT DISTINCT FROM $class
-GROUP BY network_id
-ORDER BY quantiles[3] DESC, network_id"""
-_SPREADS_SQL = """SELECT billing_code_type, billing_code, billing_class, count(*), min(median), max(median)
-FROM (
-    SELECT network_id, billing_code_type, billing_code, billing_class, median(CAST(dollars AS DOUBLE)) AS median
-    FROM rates
-    WHERE dollars > 0 AND billing_code_type IS DISTINCT FROM 'RC'
-    GROUP BY network_id, billing_code_type, billing_code, billing_class
+# One pass over all contracts; what follows asks its rows.
+_STATISTICS_SQL = "CREATE TEMP TABLE statistics_of_codes AS FROM code_statistics"
+_QUESTION = "code_family, code, severity, bill_type, site"
+# What no network has a median for comes last, with its reasons.
+_TOP_CODES_SQL = f"""SELECT {_QUESTION}
+FROM statistics_of_codes
+WHERE code_family IS NOT NULL AND code IS NOT NULL
+    AND (len($codes) = 0 OR list_contains($codes, code) OR (
+        (code_family = 'RC' OR code_family LIKE '%DRG') AND list_contains($codes, ltrim(code, '0'))
+    ))
+GROUP BY {_QUESTION}
+ORDER BY count(DISTINCT content) FILTER (median IS NOT NULL) DESC, sum(contracts) DESC, {_QUESTION}
+LIMIT $most"""  # noqa: S608 - constants
+_PRICES_SQL = """SELECT network_id, contracts, published, npis, median, p10, p25, p75, p90, refused_because, cautions
+FROM statistics_of_codes
+WHERE code_family = $code_family AND code = $code AND severity IS NOT DISTINCT FROM $severity
+    AND bill_type = $bill_type AND site = $site
+ORDER BY median DESC NULLS LAST, network_id"""
+# Months that are far apart are not compared; the ratio of quarters says more than that of two ends.
+_SPREADS_SQL = f"""WITH recent AS (
+    SELECT network_id
+    FROM networks
+    WHERE is_latest AND CAST(period || '-01' AS DATE)
+        > (SELECT max(CAST(period || '-01' AS DATE)) FROM networks) - to_months(
+            (SELECT max_months_apart FROM statistic_rules)
+        )
+),
+contents AS (
+    SELECT {_QUESTION}, content, any_value(CAST(median AS DOUBLE)) AS median
+    FROM statistics_of_codes
+    SEMI JOIN recent USING (network_id)
+    WHERE median IS NOT NULL
+    GROUP BY {_QUESTION}, content
 )
-GROUP BY billing_code_type, billing_code, billing_class
-HAVING count(*) > 1
-ORDER BY max(median) / min(median) DESC, billing_code, billing_code_type
-LIMIT $most"""
+SELECT {_QUESTION}, count(*) AS networks, quantile_cont(median, 0.25) AS p25, quantile_cont(median, 0.75) AS p75
+FROM contents
+GROUP BY {_QUESTION}
+HAVING count(*) >= (SELECT min_networks FROM statistic_rules)
+ORDER BY p75 / p25 DESC, {_QUESTION}
+LIMIT $most"""  # noqa: S608 - constants
 
 
 def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[str], most_codes: int) -> Figures:
     """The figures of some networks, by default of all. The changes since the month before are made on the way.
 
-    `codes` are the codes whose prices are shown, in all their types and classes; by default those that most networks
-    have, `most_codes` of them.
+    `codes` are the codes whose prices are shown, for all their bill types and sites; by default those that most
+    networks have a median for, `most_codes` of them.
 
     Raises:
         SettingError: Nothing, or a network that is asked for, is not published.
@@ -177,11 +205,14 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
     root = settings.output_dir.absolute()
     selection = sorted(set(networks)) or None
     try:
-        with connect(root, memory_mb=settings.query_memory_mb, networks=selection) as connection:
+        with connect(
+            root, memory_mb=settings.query_memory_mb, networks=selection, rules=settings.statistic_rules
+        ) as connection:
             coverage = [Coverage(*row) for row in connection.execute(_COVERAGE_SQL).fetchall()]
             _require(coverage, networks, root)
+            connection.execute(_STATISTICS_SQL)
             code_prices, hints = _code_prices(connection, codes, most_codes), code_hints(connection, codes)
-            spreads = [Spread(*row) for row in connection.execute(_SPREADS_SQL, {"most": _MAX_SPREADS}).fetchall()]
+            spreads = [Spread(**row) for row in _rows(connection, _SPREADS_SQL, {"most": _MAX_SPREADS})]
     except duckdb.OutOfMemoryException as error:
         raise QueryError("report", f"needs more memory ({error}); raise --memory-mb") from error
     except (duckdb.IOException, duckdb.InvalidInputException) as error:
@@ -193,6 +224,7 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
         spreads=spreads,
         changes=[write_changes(settings, it.network_id) for it in coverage if it.periods > 1],
         checks=check_networks(settings, networks),
+        rules=settings.statistic_rules,
         providers=read_providers(root),
         runs=_runs(root / MANIFEST_NAME, {it.network_id for it in coverage} if networks else None),
     )
@@ -208,21 +240,26 @@ def _require(coverage: Sequence[Coverage], networks: Sequence[str], root: Path) 
 
 def _code_prices(connection: duckdb.DuckDBPyConnection, codes: Sequence[str], most: int) -> list[CodePrices]:
     limit = None if codes else most  # what is asked for is shown, however many rows it has
-    rows = connection.execute(_TOP_CODES_SQL, {"codes": list(codes), "most": limit}).fetchall()
+    wanted = [code.strip().upper() for code in codes]
+    questions = _rows(connection, _TOP_CODES_SQL, {"codes": wanted, "most": limit})
     return [
         CodePrices(
-            kind,
-            code,
-            billing_class,
-            [
-                NetworkPrices(network_id, count, *quantiles)
-                for network_id, count, quantiles in connection.execute(
-                    _PRICES_SQL, {"kind": kind, "code": code, "class": billing_class}
-                ).fetchall()
-            ],
+            **question,
+            networks=[NetworkPrices(**_in_dollars(row)) for row in _rows(connection, _PRICES_SQL, question)],
         )
-        for kind, code, billing_class in rows
+        for question in questions
     ]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = connection.execute(sql, dict(parameters))
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _in_dollars(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Amounts as floats, for charts."""
+    return {name: float(value) if isinstance(value, Decimal) else value for name, value in row.items()}
 
 
 def _runs(path: Path, networks: set[str] | None) -> list[Run]:

@@ -79,7 +79,7 @@ def render(figures: Figures) -> str:
         if providers and any(providers.confidences.values())
         else "",
         distributions=[
-            (code, _chart(partial(charts.distribution, code), f"prices-{number}"))
+            (code, _chart(partial(charts.distribution, code), f"prices-{number}") if code.measured else "")
             for number, code in enumerate(figures.code_prices)
         ],
         spread_chart=_chart(partial(charts.spread, figures.spreads), "spread") if figures.spreads else "",

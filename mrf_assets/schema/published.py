@@ -105,6 +105,12 @@ SET_TINS = Table(
             "npis", pa.int32(), "Distinct NPIs that the set names for the TIN; 0 where it names none.", nullable=False
         ),
         Column(
+            "npis_of_tin",
+            pa.int32(),
+            "Distinct NPIs that the file names for the TIN.",
+            nullable=False,
+        ),
+        Column(
             "is_whole_tin",
             pa.bool_(),
             "True where a group of the set names the TIN without an NPI: the price holds for whoever bills by it.",

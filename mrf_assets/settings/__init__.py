@@ -9,6 +9,7 @@ model            what all models can do: take values, refuse others in one line,
 limits           how far a stranger's file may go
 downloads        how a file is fetched
 prices           what a gigabyte, an hour and a request cost
+statistics       when a statistic is sound
 ingest           `Settings`: all that may vary between two ingests
 operations       for whoever operates the platform
 watching         how indexes are watched
@@ -36,6 +37,7 @@ from mrf_assets.settings.model import MAX_WORKERS, SettingsModel, choices_of, fl
 from mrf_assets.settings.operations import Operations
 from mrf_assets.settings.paths import machine_path
 from mrf_assets.settings.prices import Prices, dollars_text
+from mrf_assets.settings.statistics import StatisticRules
 from mrf_assets.settings.variables import ALL_SETTINGS, unknown_variables
 from mrf_assets.settings.watching import IndexWatching
 
@@ -60,6 +62,7 @@ __all__ = [
     "ReaderName",
     "Settings",
     "SettingsModel",
+    "StatisticRules",
     "certificates",
     "choices_of",
     "dagster_home",

@@ -12,6 +12,7 @@ from mrf_assets.settings.downloads import DownloadSettings
 from mrf_assets.settings.limits import Limits
 from mrf_assets.settings.model import SettingsModel, setting
 from mrf_assets.settings.paths import MachinePath, require_folder
+from mrf_assets.settings.statistics import StatisticRules
 
 _YEAR_SECONDS = 366 * 86_400
 _SHOWN_CHARACTERS = 80  # of a name that a file brings along
@@ -116,7 +117,7 @@ class _Queries(SettingsModel):
 
 
 # The order of the groups is the reverse of that of the classes.
-class Settings(Limits, _Queries, DownloadSettings, _Reading, _Whitelists, _Output):
+class Settings(Limits, StatisticRules, _Queries, DownloadSettings, _Reading, _Whitelists, _Output):
     """What may vary between two runs over the same files."""
 
     @classmethod
@@ -149,3 +150,8 @@ class Settings(Limits, _Queries, DownloadSettings, _Reading, _Whitelists, _Outpu
     def limits(self) -> Limits:
         """How far a file may go."""
         return self.part(Limits)
+
+    @property
+    def statistic_rules(self) -> StatisticRules:
+        """When a statistic is sound."""
+        return self.part(StatisticRules)

@@ -188,12 +188,12 @@ def test_a_file_is_asked(mrf: Mrf, tmp_path: Path) -> None:
 
 
 def test_a_shipped_query_is_asked(mrf: Mrf) -> None:
-    """The median of a code by network, with its providers."""
+    """Of one contract there is no median, and the reason stands where people look."""
     told = mrf("query", "--name", "price_distribution", "--param", "billing_code=10001", "--format", "csv")
 
     (found,) = csv.DictReader(io.StringIO(told.out))
-    assert ("acme", "12.5000", "1", "1", "1") == tuple(
-        found[name] for name in ("network_id", "median", "prices", "tins", "npis")
+    assert ("acme", "", "1", "No median: 1 contract has a comparable price, 6 are needed.") == tuple(
+        found[name] for name in ("network_id", "median", "contracts", "refused_because")
     )
 
 
@@ -211,7 +211,8 @@ def test_the_shipped_queries_are_listed(mrf: Mrf) -> None:
     told = mrf("query", "--list")
 
     assert set(names()) <= {line.partition(":")[0] for line in told.out.splitlines()}
-    assert "    --param billing_code_type= [CPT]  Its type, as in MS-DRG." in told.out.splitlines()
+    line = "    --param billing_code_type= [CPT]  Its type, as in MS-DRG; CPT and HCPCS are one family."
+    assert line in told.out.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -371,7 +372,7 @@ def test_the_catalog_is_written_and_told(mrf: Mrf, tmp_path: Path) -> None:
     told = mrf("catalog")
 
     path = tmp_path / "lake" / CATALOG_NAME
-    assert (0, f"{path}: 1 network(s), 1 period(s), 6 file(s)\n") == (told.code, told.out)
+    assert (0, f"{path}: 1 network(s), 1 period(s), 7 file(s)\n") == (told.code, told.out)
     with duckdb.connect(str(path), read_only=True) as connection:
         assert [("acme",)] == connection.execute("SELECT network_id FROM rates").fetchall()
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from statistics import median
 from typing import Literal
 
 import dagster as dg
@@ -30,11 +29,12 @@ from mrf_assets.lake.reference_tables import Reference, write_table
 from mrf_assets.lake.store import Store
 from mrf_assets.providers.lookup.items import Item, LookUpFailure
 from mrf_assets.providers.lookup.ledger import Ledger
-from mrf_assets.report import REPORT_NAME, Report, write_report
+from mrf_assets.report import Report, write_report
 from mrf_assets.report.providers import read_providers
 from mrf_assets.schema import FILES, PLANS, PROVIDER_DIRECTORY, PROVIDER_SETS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets_tests import browser
+from mrf_assets_tests.made_contracts import in_network_file, item, price, publish, tins
 from mrf_assets_tests.small_lake import Lake, make_lake
 from mrf_assets_tests.table_rows import LABEL, batch, row
 
@@ -143,36 +143,65 @@ def test_the_coverage_is_that_of_the_documents(sound: Report, lake: Lake) -> Non
     assert [2, 2, 0] == [it.plans for it in sound.figures.coverage]
 
 
-def test_the_medians_count_each_price_once(sound: Report, lake: Lake) -> None:
-    """As the documents say, for each code, class and network that is shown."""
-    shown = sound.figures.code_prices
-
-    assert 6 == len(shown)
-    for code in shown:
-        for it in code.networks:
-            rates = [
-                found.rate
-                for found in lake.latest(
-                    network=it.network_id,
-                    code=(code.billing_code_type, code.billing_code),
-                    billing_class=code.billing_class,
-                    unit="dollars",
-                )
-                if found.rate > 0
-            ]
-            assert len(rates) == it.prices
-            assert pytest.approx(float(median(rates))) == it.median
+@pytest.fixture(scope="module")
+def visits(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Four networks, two of them copies; one has 60 contracts, one percentages alone."""
+    root = tmp_path_factory.mktemp("visits") / "lake"
+    levels = {"amber": 100, "birch": 200, "cedar": 200, "dune": 400}
+    for name, level in levels.items():
+        rates = [([number], [price(level + number)]) for number in range(1, 61 if name == "dune" else 11)]
+        for month in ("2026-10", "2026-11"):
+            publish(root, name, in_network_file(tins(60), [item("99213", rates), item("00840", rates)]), month)
+    shares = [([number], [price(45, "percentage")]) for number in range(1, 8)]
+    publish(root, "elm", in_network_file(tins(10), [item("99213", shares), item("CSTM-00", shares, "CSTM-ALL")]))
+    return write_report(Settings(output_dir=root))
 
 
-def test_the_spread_is_between_the_medians(sound: Report) -> None:
-    """Of a code that is shown with its networks, too."""
-    medians = {it.title: [network.median for network in it.networks] for it in sound.figures.code_prices}
-    found = [it for it in sound.figures.spreads if it.title in medians]
+def test_the_medians_are_over_contracts(visits: Report) -> None:
+    """Where there are enough; else the reason stands in their place, on the page, too."""
+    (office,) = (it for it in visits.figures.code_prices if it.title == "HCPCS 99213, professional, nonfacility")
 
-    assert found
-    for it in found:
-        assert pytest.approx(min(medians[it.title])) == it.lowest_median
-        assert pytest.approx(max(medians[it.title])) == it.highest_median
+    assert [
+        ("dune", 430.5, 60),
+        ("birch", 205.5, 10),
+        ("cedar", 205.5, 10),
+        ("amber", 105.5, 10),
+        ("elm", None, 0),
+    ] == [(it.network_id, it.median, it.contracts) for it in office.networks]
+    refusal = "No median: no contract has a comparable price, 6 are needed. Of 7 contracts 7 are percentages."
+    assert refusal == office.networks[-1].refused_because
+    assert refusal in visits.path.read_text()
+
+
+def test_quantiles_are_shown_from_their_least_numbers_on(visits: Report) -> None:
+    """p10 and p90 need 29 contracts, the quarters 11."""
+    (office,) = (it for it in visits.figures.code_prices if it.title == "HCPCS 99213, professional, nonfacility")
+    dune, birch = office.networks[:2]
+
+    assert (406.9, 454.1) == (dune.p10, dune.p90)
+    assert [None] * 4 == [birch.p10, birch.p25, birch.p75, birch.p90]
+
+
+def test_the_spread_is_between_networks_of_different_contents(visits: Report) -> None:
+    """Copies count once, anesthesia not at all; quarters of the medians, not their ends."""
+    assert [(title, 3, 155.5, 318.0) for title in ("HCPCS 99213, professional, nonfacility",)] == [
+        (it.title, it.networks, it.p25, it.p75) for it in visits.figures.spreads
+    ]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "No price of anesthesia: the file does not say per unit or per case ($401 to $460).",
+        "No dollar price: this network pays 45 % of charges for all codes; ask for `percentage`.",
+    ],
+)
+def test_a_refusal_stands_on_the_page(visits: Report, tmp_path: Path, sentence: str) -> None:
+    """Where the code is asked for."""
+    lake = visits.path.parent
+    made = write_report(Settings(output_dir=lake), path=tmp_path / "page.html", codes=["00840", "CSTM-00"])
+
+    assert sentence in made.path.read_text()
 
 
 def test_changes_are_of_the_networks_with_two_periods(sound: Report) -> None:
@@ -180,21 +209,24 @@ def test_changes_are_of_the_networks_with_two_periods(sound: Report) -> None:
     assert ["t~a", "t~b"] == [it.network_id for it in sound.figures.changes]
 
 
-def test_chosen_codes_are_shown_in_all_their_classes(tmp_path: Path) -> None:
-    """Four codes of two classes are eight rows, two more than are shown where none is chosen."""
+def test_chosen_codes_are_shown_in_all_their_bill_types_and_sites(tmp_path: Path) -> None:
+    """Four codes of two classes are twelve questions, more than are shown where none is chosen."""
     codes = [f"{number}" for number in range(4)]
     classes = ("institutional", "professional")
     with Store(tmp_path).stage("a") as stage:
         with stage.part(LABEL) as writer:
             rows = [row(RATES, billing_code=code, billing_class=kind) for code in codes for kind in classes]
             writer.write(RATES.name, batch(RATES, *rows))
+            writer.write(PROVIDERS.name, batch(PROVIDERS, row(PROVIDERS)))
+            writer.write(PROVIDER_SETS.name, batch(PROVIDER_SETS, row(PROVIDER_SETS)))
             writer.write(FILES.name, batch(FILES, row(FILES)))
         stage.settle(LABEL, "2026-11")
         stage.publish("2026-11")
     shown, most = (write_report(Settings(output_dir=tmp_path), codes=chosen).figures for chosen in (codes, ()))
 
-    assert {(code, kind) for code in codes for kind in classes} == {
-        (it.billing_code, it.billing_class) for it in shown.code_prices
+    places = {("outpatient", "any"), ("professional", "nonfacility"), ("professional", "facility")}
+    assert {(code, *place) for code in codes for place in places} == {
+        (it.code, it.bill_type, it.site) for it in shown.code_prices
     }
     assert 6 == len(most.code_prices)
 
@@ -204,7 +236,7 @@ def test_networks_and_codes_may_be_chosen(lake: Lake, tmp_path: Path) -> None:
     made = write_report(Settings(output_dir=lake.root), ["t~b"], path=tmp_path / "b.html", codes=["470"])
 
     assert {"t~b"} == {it.network_id for it in made.figures.coverage} == set(made.figures.checks)
-    assert {"470"} == {it.billing_code for it in made.figures.code_prices}
+    assert {"470"} == {it.code for it in made.figures.code_prices}
     assert "t~twin" not in re.sub(r"<pre>.*?</pre>", "", made.path.read_text(), flags=re.DOTALL)
 
 
@@ -394,7 +426,7 @@ def _opened(browser: Browser, report: Report, width: int, scheme: Literal["light
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
-@pytest.mark.parametrize("name", ["hostile", "sound"])
+@pytest.mark.parametrize("name", ["hostile", "visits"])
 def test_the_page_holds_in_a_browser(
     chromium: Browser,
     request: pytest.FixtureRequest,
@@ -431,14 +463,14 @@ def test_hostile_texts_are_shown_as_texts(chromium: Browser, hostile: Report) ->
 # --- in Dagster -----------------------------------------------------------------------------
 
 
-def test_the_report_is_an_asset_with_its_charts(lake: Lake) -> None:
+def test_the_report_is_an_asset_with_its_charts(visits: Report) -> None:
     """As pictures in its metadata, beside the path."""
-    definitions = build_defs(Settings(output_dir=lake.root))
+    definitions = build_defs(Settings(output_dir=visits.path.parent))
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def("write_report").execute_in_process(instance=instance)
 
     (event,) = result.get_asset_materialization_events()
     facts = {name: value.value for name, value in event.materialization.metadata.items()}
-    assert (3, str(lake.root / REPORT_NAME)) == (facts["networks"], facts["path"])
+    assert (5, str(visits.path)) == (facts["networks"], facts["path"])
     charts = [str(facts[name]) for name in ("prices", "spread", "changes")]
     assert all(it.startswith("![chart](data:image/png;base64,iVBOR") for it in charts)

@@ -31,12 +31,14 @@ def _another_value(name: str, field: FieldInfo) -> tuple[str, object]:
         return choices[-1], choices[-1]
     if _is(field, bool):
         return ("false", False) if field.default else ("true", True)
-    least, above, most = (_bound(field, kind) for kind in _BOUNDS)
+    least, _, most = (_bound(field, kind) for kind in _BOUNDS)
     if _is(field, int):
         value = most or (field.default or least or 0) + 1
         return str(value), value
     if _is(field, float):
-        value = (field.default or above or least or 0) / 2 if field.default else 0.5
+        value = field.default / 2 if field.default else 0.5
+        if least is not None and value < least:
+            value = field.default + 0.5
         return str(value), value
     if "Path" in str(field.annotation):
         return f"/data/{name}", Path(f"/data/{name}")

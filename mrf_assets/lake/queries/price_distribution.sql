@@ -1,52 +1,29 @@
--- Question: What do networks pay for one code, and how many providers have those prices?
--- Grain: One row per network, rate unit, billing class and setting.
--- Caveats: A price counts once, whatever the number of providers that it holds for. Prices of 0 and below are
---   placeholders and left out (see `left_out`). Modifiers and places of service are not told apart: a price for a
---   component (26, TC) stands beside the whole. Quantiles are interpolated, to four decimals. Prices by bundle or
---   capitation have units of their own.
+-- Question: What do networks pay for one code, under which conditions, and how sure is that?
+-- Grain: One row per network and conditions: bill type, site, component, modifiers, arrangement and unit of the price.
+-- Caveats: A contract (a TIN under these conditions) counts once, however many rows the payer writes for it. Nothing is
+--   pooled over conditions. A median needs 6 contracts, quartiles 11, p10 and p90 29; `refused_because` says why there
+--   is none, `gates` how many contracts were stopped and why. Prices for all codes (CSTM-00) that apply are there, too.
 -- Parameter billing_code: The code, as in 99213.
--- Parameter billing_code_type [CPT]: Its type, as in MS-DRG.
-WITH prices AS (
-    SELECT network_id, period, file_id, provider_set_id, rate_unit, billing_class, setting, negotiated_rate
-    FROM rates
-    WHERE billing_code = $billing_code AND billing_code_type = $billing_code_type AND rate_unit IS NOT NULL
-),
-statistics AS (
-    SELECT
-        network_id, period, rate_unit, billing_class, setting,
-        count(*) FILTER (negotiated_rate > 0) AS prices,
-        count(*) FILTER (negotiated_rate <= 0) AS left_out,
-        min(negotiated_rate) FILTER (negotiated_rate > 0) AS lowest,
-        round(quantile_cont(negotiated_rate, 0.1) FILTER (negotiated_rate > 0), 4) AS p10,
-        round(quantile_cont(negotiated_rate, 0.25) FILTER (negotiated_rate > 0), 4) AS p25,
-        round(median(negotiated_rate) FILTER (negotiated_rate > 0), 4) AS median,
-        round(quantile_cont(negotiated_rate, 0.75) FILTER (negotiated_rate > 0), 4) AS p75,
-        round(quantile_cont(negotiated_rate, 0.9) FILTER (negotiated_rate > 0), 4) AS p90,
-        max(negotiated_rate) FILTER (negotiated_rate > 0) AS highest
-    FROM prices
-    GROUP BY ALL
-),
-holders AS (
-    SELECT
-        network_id, rate_unit, billing_class, setting,
-        count(DISTINCT (tin_type, tin_value)) FILTER (tin_value IS NOT NULL) AS tins,
-        count(DISTINCT npi) AS npis
-    FROM (
-        SELECT DISTINCT network_id, period, file_id, rate_unit, billing_class, setting, provider_group_id
-        FROM (SELECT DISTINCT * EXCLUDE (negotiated_rate) FROM prices WHERE negotiated_rate > 0)
-        JOIN provider_sets USING (network_id, period, file_id, provider_set_id)
-    )
-    JOIN providers USING (network_id, period, file_id, provider_group_id)
-    GROUP BY ALL
-)
+-- Parameter billing_code_type [CPT]: Its type, as in MS-DRG; CPT and HCPCS are one family.
+-- Parameter bill_type []: professional, outpatient or inpatient; all if it is not given.
+-- Parameter site []: facility, nonfacility, any or not said; all if it is not given.
+-- Parameter component []: base, 26, TC, alternatives or other; all if it is not given.
+-- Parameter unit [tin]: tin or npi: who has one vote. npi counts organizations, as one EIN may have many hospitals.
 SELECT
-    s.network_id, s.period, s.rate_unit, s.billing_class, s.setting,
-    s.prices, s.left_out, s.lowest, s.p10, s.p25, s.median, s.p75, s.p90, s.highest,
-    coalesce(h.tins, 0) AS tins, coalesce(h.npis, 0) AS npis
-FROM statistics s
-LEFT JOIN holders h
-    ON h.network_id = s.network_id
-    AND h.rate_unit = s.rate_unit
-    AND h.billing_class IS NOT DISTINCT FROM s.billing_class
-    AND h.setting IS NOT DISTINCT FROM s.setting
-ORDER BY s.rate_unit, s.median DESC NULLS LAST, s.network_id, s.billing_class, s.setting;
+    network_id, period, bill_type, site, component, modifiers, negotiation_arrangement, severity, price_basis,
+    is_conditional, code, contracts, published, lowest, p10, p25, median, p75, p90, highest,
+    refused_because, cautions, gates, tins, npis, rows, not_judged, rule_version
+FROM (
+    SELECT 'tin' AS unit, * FROM price_statistics
+    UNION ALL
+    SELECT 'npi', * FROM facility_statistics
+)
+WHERE unit = $unit
+    AND (
+        (code_family = family_of($billing_code_type) AND code = code_of($billing_code_type, $billing_code))
+        OR (code = 'CSTM-00' AND code_family IN (family_of($billing_code_type), 'CSTM-ALL'))
+    )
+    AND ($bill_type = '' OR bill_type = $bill_type)
+    AND ($site = '' OR site = $site)
+    AND ($component = '' OR component = $component)
+ORDER BY code = 'CSTM-00', bill_type, site, component, price_basis, median DESC NULLS LAST, network_id, modifiers;

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import duckdb
@@ -18,11 +17,13 @@ import pytest
 from mrf_assets.errors import SettingError
 from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.queries import Query, names, parse, shipped
+from mrf_assets.lake.reference_tables import Reference, write_table
 from mrf_assets.lake.store import Store
-from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATES
+from mrf_assets.schema import PROVIDER_DIRECTORY, PROVIDER_SETS, PROVIDERS, RATES
 from mrf_assets.schema.code_types import CODE_SHAPES
 from mrf_assets.whitelist import read_code_whitelist
-from mrf_assets_tests.small_lake import CODES, LATEST, Lake, Price, make_lake
+from mrf_assets_tests.made_contracts import group, hospital_price, in_network_file, item, npi, price, publish, tins
+from mrf_assets_tests.small_lake import CODES, LATEST, Lake, make_lake
 from mrf_assets_tests.table_rows import LABEL, batch, row
 
 Row = dict[str, Any]
@@ -49,13 +50,6 @@ def ask(lake: Lake) -> Iterator[Ask]:
     """Run a shipped query; rows by column."""
     with connect(lake.root, memory_mb=256) as connection:
         yield partial(_answer, connection)
-
-
-def _grouped(prices: list[Price], *fields: str) -> dict[tuple[Any, ...], list[Price]]:
-    found = defaultdict(list)
-    for price in prices:
-        found[tuple(getattr(price, field) for field in fields)].append(price)
-    return found
 
 
 # --- what they say --------------------------------------------------------------------------
@@ -131,27 +125,37 @@ def test_a_value_is_no_sql(ask: Ask) -> None:
 
 @pytest.mark.parametrize("code", CODES, ids="-".join)
 def test_price_distribution(ask: Ask, lake: Lake, code: tuple[str, str]) -> None:
-    """Counts, medians and holders of each network, unit, class and setting."""
-    found = {
-        (it["network_id"], it["rate_unit"], it["billing_class"], it["setting"]): it
-        for it in ask("price_distribution", billing_code=code[1], billing_code_type=code[0])
-    }
+    """Every contract of the code is in one row, and what is not counted is with its reason."""
+    found = ask("price_distribution", billing_code=code[1], billing_code_type=code[0])
 
-    expected = _grouped(lake.latest(code=code), "network", "unit", "billing_class", "setting")
-    assert set(expected) == set(found)
-    for key, prices in expected.items():
-        kept = [it for it in prices if it.rate > 0]
-        rates = [it.rate for it in kept]
-        held = [holder for it in kept for holder in it.holders]
-        assert {
-            "prices": len(kept),
-            "left_out": len(prices) - len(kept),
-            "lowest": min(rates, default=None),
-            "highest": max(rates, default=None),
-            "median": round(median(rates), 4) if rates else None,
-            "tins": len({it[:2] for it in held}),
-            "npis": len({it[2] for it in held}),
-        }.items() <= found[key].items()
+    holders: dict[tuple[str, str], set[Any]] = {(it.network, it.unit): set() for it in lake.latest(code=code)}
+    for it in lake.latest(code=code):
+        holders[it.network, it.unit] |= {holder[:2] for holder in it.holders}
+    assert {it["network_id"] for it in found} == {network for network, _ in holders}
+    assert all(it["published"] == it["contracts"] + sum(it["gates"].values()) for it in found)
+    assert max(it["published"] for it in found) <= max(map(len, holders.values()))
+    assert all((it["median"] is None) <= (it["refused_because"] is not None) for it in found)
+
+
+def test_price_distribution_by_facility(tmp_path: Path) -> None:
+    """One EIN has many hospitals: by npi each organization has a vote, and nobody has one without a directory."""
+    hospitals = {1: [group(1, map(npi, range(1, 9)))], 2: [group(2, [npi(20)])]}
+    rates = [([1], [hospital_price(20_000)]), ([2], [hospital_price(40_000)])]
+    publish(tmp_path / "lake", "t~a", in_network_file(hospitals, [item("470", rates, "MS-DRG")]))
+
+    def asked() -> list[tuple[Any, ...]]:
+        with connect(tmp_path / "lake") as connection:
+            given = {"billing_code": "470", "billing_code_type": "DRG", "unit": "npi"}
+            return [(it["contracts"], it["lowest"]) for it in _answer(connection, "price_distribution", **given)]
+
+    assert [] == asked()
+    directory = Reference(tmp_path / "lake").directory
+    people = [
+        {"npi": npi(number), "rates": 1, "networks": 1, "entity_type": "organization" if number < 8 else "individual"}
+        for number in (*range(1, 9), 20)
+    ]
+    write_table(directory, PROVIDER_DIRECTORY.arrow, [batch(PROVIDER_DIRECTORY, *people)])
+    assert [(7, 20_000)] == asked()
 
 
 @pytest.mark.parametrize("by", ["npi", "tin", "both"])
@@ -244,59 +248,80 @@ def test_plan_networks(ask: Ask, plan: str, expected: set[tuple[str, str]]) -> N
     assert all(it["period"] == LATEST and it["rate_rows"] == 250 for it in found)
 
 
-@pytest.mark.parametrize("top", [1, 3])
-def test_network_extremes(ask: Ask, lake: Lake, top: int) -> None:
-    """Networks at either end of the medians in dollars, by code, class and setting."""
-    found = ask("network_extremes", top=str(top), min_prices="2")
-
-    expected = {}
-    prices = [it for it in lake.latest() if it.is_in_dollars and it.rate > 0]
-    for key, of_code in _grouped(prices, "code", "billing_class", "setting").items():
-        by_network = {
-            name: median(it.rate for it in of_one)
-            for (name,), of_one in _grouped(of_code, "network").items()
-            if len(of_one) >= 2
-        }
-        values = list(by_network.values())
-        for name, value in by_network.items():
-            ranks = 1 + sum(it > value for it in values), 1 + sum(it < value for it in values)
-            if len(values) > 1 and min(ranks) <= top:
-                expected[*key, name] = (value, *ranks, len(values))
-    assert expected == {
-        ((it["billing_code_type"], it["billing_code"]), it["billing_class"], it["setting"], it["network_id"]): (
-            it["median_dollars"], it["rank_from_top"], it["rank_from_bottom"], it["networks"],
-        )
-        for it in found
-    }  # fmt: skip
-    assert expected
+@pytest.fixture(scope="module")
+def visits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    """One content under four names, two others, an old one, and one code under the other type of its family."""
+    root = tmp_path_factory.mktemp("visits") / "lake"
+    levels = {"x1": 100, "x2": 100, "x3": 100, "x4": 100, "y": 150, "z": 80, "old": 500}
+    for name, level in levels.items():
+        rates = [([number], [price(level + number)]) for number in range(1, 11)]
+        surgery = [([number], [price(900 + number, service_code=["21"])]) for number in range(1, 11)]
+        kind = "HCPCS" if name == "z" else "CPT"
+        items = [item("99213", rates, kind), item("27447", surgery), item("00840", rates)]
+        publish(root, name, in_network_file(tins(10), items), "2026-03" if name == "old" else LATEST)
+    with connect(root, memory_mb=256) as connection:
+        yield partial(_answer, connection)
 
 
-def test_reference_ratio(ask: Ask, lake: Lake, tmp_path: Path) -> None:
-    """Whole services in dollars against one amount per code; an ambiguous or zero amount compares nothing."""
+def test_copies_of_a_network_vote_once(visits: Ask) -> None:
+    """Four names of one content are one rank; months that are far behind are left out, and counted."""
+    found = visits("network_extremes", billing_code="99213", site="nonfacility")
+
+    columns = ("network_id", "median", "rank_from_top", "rank_from_bottom", "networks", "ratio_to_median_network")
+    assert [
+        ("y", Decimal("155.5"), 1, 3, 3, 1.4739),
+        ("x1", Decimal("105.5"), 2, 2, 3, 1.0),
+        ("z", Decimal("85.5"), 3, 1, 3, 0.8104),
+    ] == [tuple(it[column] for column in columns) for it in found]
+    assert [[], ["x2", "x3", "x4"], []] == [it["copies"] for it in found]
+    assert {1} == {it["left_out_networks"] for it in found}
+
+
+@pytest.mark.parametrize("top", [1, 2])
+def test_the_networks_at_either_end_are_shown(visits: Ask, top: int) -> None:
+    """So many of them."""
+    found = visits("network_extremes", billing_code="99213", site="nonfacility", top=str(top))
+
+    assert (["y", "z"] if top == 1 else ["y", "x1", "z"]) == [it["network_id"] for it in found]
+
+
+def test_fewer_than_three_contents_are_no_comparison(visits: Ask) -> None:
+    """All networks hold the same surgery prices; anesthesia has no price at all."""
+    (found,) = visits("network_extremes", billing_code="27447", site="facility")
+
+    assert (
+        "No comparison: 6 network ids hold only 1 content; x1, x2, x3, x4, y, z are copies of one another."
+        == found["refused_because"]
+    )
+    assert [] == visits("network_extremes", billing_code="00840")
+
+
+def test_reference_ratio(visits: Ask, tmp_path: Path) -> None:
+    """Of the same bill type and site; an ambiguous or zero amount compares nothing, anesthesia says why it does not."""
     table = tmp_path / "it's reference.csv"
     table.write_text(
-        "billing_code_type,billing_code,dollars\nCPT,99213,92.5\nCPT,99213,92.50\nHCPCS,A0001,0\nCPT,70450,1\n"
-        "CPT,70450,2\nMS-DRG,470,10000\n"
+        "billing_code_type,billing_code,dollars,site\nCPT,99213,100,\nHCPCS,99213,100.00,nonfacility\n"
+        "CPT,27447,1000,facility\nCPT,00840,20,\nCPT,27447,0,nonfacility\n"
     )
-    found = ask("reference_ratio", reference=str(table))
+    found = visits("reference_ratio", reference=str(table))
 
-    amounts = {("CPT", "99213"): Decimal("92.5"), ("MS-DRG", "470"): Decimal(10_000)}
-    component = {"26", "TC", "50", "51", "52", "53"}
-    prices = [
-        it
-        for it in lake.latest(unit="dollars")
-        if it.code in amounts and it.rate > 0 and not component & set(it.modifiers)
+    of_y = [
+        (it["code"], it["site"], it["ratio"], it["refused_because"] is None) for it in found if it["network_id"] == "y"
     ]
-    expected = {}
-    for key, of_one in _grouped(prices, "network", "code", "billing_class", "setting").items():
-        middle = median(it.rate for it in of_one)
-        expected[key] = (len(of_one), middle, round(float(middle) / float(amounts[key[1]]), 4))
-    assert expected == {
-        (it["network_id"], (it["billing_code_type"], it["billing_code"]), it["billing_class"], it["setting"]): (
-            it["prices"], it["median_dollars"], it["ratio"],
-        )
-        for it in found
-    }  # fmt: skip
+    assert [
+        ("99213", "nonfacility", 1.555, True),
+        ("27447", "facility", 0.9055, True),
+        ("00840", "nonfacility", None, False),
+    ] == of_y
+    assert {"99213"} == {it["code"] for it in visits("reference_ratio", reference=str(table), billing_code="99213")}
+
+
+def test_an_ambiguous_reference_compares_nothing(visits: Ask, tmp_path: Path) -> None:
+    """One code of a family has one amount."""
+    table = tmp_path / "reference.csv"
+    table.write_text("billing_code_type,billing_code,dollars\nCPT,99213,100\nHCPCS,99213,101\n")
+
+    assert [] == visits("reference_ratio", reference=str(table))
 
 
 def test_whitelist_coverage(ask: Ask, lake: Lake, tmp_path: Path) -> None:
@@ -350,17 +375,17 @@ def test_multi_tin_providers(ask: Ask, lake: Lake) -> None:
     """EINs of an NPI over all networks."""
     # Every group of a document stands in some price, or this would have to look at the groups themselves.
     held = {holder for it in lake.latest() for holder in it.holders}
-    tins = defaultdict(set)
-    for tin_type, tin, npi in held:
+    held_tins = defaultdict(set)
+    for tin_type, tin, member in held:
         if tin_type == "ein":
-            tins[npi].add(tin)
+            held_tins[member].add(tin)
 
     for least in (2, 3):
         found = ask("multi_tin_providers", min_tins=str(least))
-        assert {npi: len(each) for npi, each in tins.items() if len(each) >= least} == {
+        assert {member: len(each) for member, each in held_tins.items() if len(each) >= least} == {
             it["npi"]: it["tins"] for it in found
         }
-        assert all(sorted(tins[it["npi"]])[:20] == it["first_tins"] for it in found)
+        assert all(sorted(held_tins[it["npi"]])[:20] == it["first_tins"] for it in found)
 
 
 @pytest.mark.parametrize("as_of", ["", "2027-01-01"])

@@ -231,6 +231,27 @@ def test_chosen_codes_are_shown_in_all_their_bill_types_and_sites(tmp_path: Path
     assert 6 == len(most.code_prices)
 
 
+def test_information_is_listed_and_objects_to_nothing(tmp_path: Path) -> None:
+    """A percentage of Medicare stands in the table of findings, and not in their number; a likely SSN never."""
+    root = tmp_path / "lake"
+    with Store(root).stage("a") as stage:
+        with stage.part(LABEL) as writer:
+            percent = row(RATES, negotiated_type="percentage", negotiated_rate=Decimal(155))
+            writer.write(RATES.name, batch(RATES, percent))
+            writer.write(PROVIDERS.name, batch(PROVIDERS, row(PROVIDERS, tin_value="071234567")))
+            writer.write(PROVIDER_SETS.name, batch(PROVIDER_SETS, row(PROVIDER_SETS)))
+            fresh = {"last_updated_on": _TODAY.date(), "repairs": {}}
+            writer.write(FILES.name, batch(FILES, row(FILES, **fresh)))
+        stage.settle(LABEL, f"{_TODAY:%Y-%m}")
+        stage.publish(f"{_TODAY:%Y-%m}")
+
+    page = write_report(Settings(output_dir=root), path=tmp_path / REPORT_NAME).path.read_text(encoding="utf-8")
+    assert "in 1 network(s): 1 of them object." in page
+    assert '<td class="info">info</td><td>rates.percent_of_something_else</td>' in page
+    assert "providers.ein_prefix" in page
+    assert "071234567" not in page
+
+
 def test_networks_and_codes_may_be_chosen(lake: Lake, tmp_path: Path) -> None:
     """Nothing is told of the others."""
     made = write_report(Settings(output_dir=lake.root), ["t~b"], path=tmp_path / "b.html", codes=["470"])

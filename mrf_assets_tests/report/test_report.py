@@ -245,7 +245,7 @@ def test_information_is_listed_and_objects_to_nothing(tmp_path: Path) -> None:
         stage.settle(LABEL, f"{_TODAY:%Y-%m}")
         stage.publish(f"{_TODAY:%Y-%m}")
 
-    page = write_report(Settings(output_dir=root), path=tmp_path / REPORT_NAME).path.read_text(encoding="utf-8")
+    page = write_report(Settings(output_dir=root), path=tmp_path / "report.html").path.read_text(encoding="utf-8")
     assert "in 1 network(s): 1 of them object." in page
     assert '<td class="info">info</td><td>rates.percent_of_something_else</td>' in page
     assert "providers.ein_prefix" in page

@@ -10,6 +10,7 @@
     provider_directory  who the NPIs are; empty before it was made
     rates_by_provider   rates_by_npi with names, specialties and places
     networks            what is published
+    tins                who the TINs are, and the other views of `dimensions`
     taxonomy_codes      what each specialty does, as the user says
     provider_taxonomies the specialties of providers, out of `provider_directory`
 
@@ -24,6 +25,7 @@ from collections.abc import Mapping
 from mrf_assets.lake.best_rates import ALL_CODES_RATES, BEST_RATES
 from mrf_assets.lake.comparability import STATISTIC_RULES, STATISTIC_VIEWS
 from mrf_assets.lake.contract_rates import CONTRACT_VIEWS
+from mrf_assets.lake.dimensions import DIMENSION_VIEWS
 from mrf_assets.lake.fences import FENCED, FENCES_SQL, MIN_FENCED_CONTRACTS, OUTSIDE_FENCE
 from mrf_assets.lake.view import PLACE, Docs, View, table_docs
 from mrf_assets.schema import (
@@ -243,6 +245,7 @@ JOIN (
     BEST_RATES,
     ALL_CODES_RATES,
     *STATISTIC_VIEWS,
+    *DIMENSION_VIEWS,
 )
 
 

@@ -1,0 +1,116 @@
+"""The views of what prices hang on, over published files of made-up contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrf_assets.lake.catalog import connect
+from mrf_assets.lake.reference_tables import Reference, write_table
+from mrf_assets.schema import PROVIDER_DIRECTORY
+from mrf_assets_tests.factory import Document
+from mrf_assets_tests.made_contracts import ein, in_network_file, item, npi, price, publish
+from mrf_assets_tests.table_rows import batch
+
+BEFORE, LATEST = "2026-10", "2026-11"
+LIKELY_SSN = "078051120"  # of an advertisement of 1938; no number of a person
+Asked = Callable[[str], list[tuple[Any, ...]]]
+
+
+def _group(tin: str, *members: int, name: str | None = None, kind: str = "ein") -> Document:
+    named = {} if name is None else {"business_name": name}
+    return {"npi": list(members), "tin": {"type": kind, "value": tin, **named}}
+
+
+def _file(*groups: Document, month: str = LATEST) -> Document:
+    """One price for each group."""
+    numbered = dict(enumerate(groups, 1))
+    rates = [([number], [price(100 + number)]) for number in numbered]
+    return in_network_file(
+        {number: [member] for number, member in numbered.items()}, [item("99213", rates)], month=month
+    )
+
+
+def _publish_practices(root: Path) -> None:
+    """Three networks that name one TIN in three ways, and TINs that nobody names."""
+    own = _group(ein(2), npi(21)), _group(LIKELY_SSN, npi(31)), _group(str(npi(41)), npi(41), kind="npi")
+    publish(root, "t~a", _file(_group(ein(1), npi(11), name="Heron Clinic, Inc."), *own))
+    publish(root, "t~b", _file(_group(ein(1), npi(11), npi(12), name="HERON CLINIC INC")))
+    publish(root, "t~c", _file(_group(ein(1), npi(13), name="Otter Clinic"), _group(ein(2), npi(22), npi(23))))
+    publish(root, "t~a", _file(_group(ein(3), npi(51), name="Left Long Ago"), month=BEFORE), BEFORE)
+
+
+def _publish_directory(root: Path) -> None:
+    practices = [(21, "organization", "Lake Labs", "OH"), (22, "organization", "Lake Labs Inc", "MI"),
+                 (23, "individual", "Ann Doe", "OH"), (11, "organization", "Heron", None)]  # fmt: skip
+    rows = [
+        {
+            "npi": npi(number),
+            "rates": 1,
+            "networks": 1,
+            "entity_type": kind,
+            "provider_name": name,
+            "practice_state": state,
+        }
+        for number, kind, name, state in practices
+    ]
+    write_table(Reference(root).directory, PROVIDER_DIRECTORY.arrow, [batch(PROVIDER_DIRECTORY, *rows)])
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    """SQL over the practices, without a directory."""
+    root = tmp_path_factory.mktemp("dimensions") / "lake"
+    _publish_practices(root)
+    with connect(root) as connection:
+        yield lambda sql: connection.execute(sql).fetchall()
+
+
+@pytest.fixture(scope="module")
+def ask_with_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    """The same with one."""
+    root = tmp_path_factory.mktemp("dimensions") / "lake"
+    _publish_practices(root)
+    _publish_directory(root)
+    with connect(root) as connection:
+        yield lambda sql: connection.execute(sql).fetchall()
+
+
+# --- tins -----------------------------------------------------------------------------------
+
+
+def test_a_tin_has_the_name_that_most_networks_give(ask: Asked) -> None:
+    """Two spellings of one name are one; each network has a vote."""
+    found = ask(f"SELECT name, name_source, confidence, votes, npis, networks FROM tins WHERE tin_value = '{ein(1)}'")
+
+    assert [("HERON CLINIC INC", "payers", pytest.approx(2 / 3), 3, 3, 3)] == found
+
+
+def test_a_tin_that_no_payer_names_has_the_name_of_its_organizations(ask: Asked, ask_with_directory: Asked) -> None:
+    """An individual's name is not that of the TIN; without a directory there is no name and no state."""
+    sql = f"SELECT name, name_source, confidence, votes, npis, states FROM tins WHERE tin_value = '{ein(2)}'"
+
+    assert [(None, None, None, 0, 3, [])] == ask(sql)
+    assert [("Lake Labs", "NPPES", 0.5, 2, 3, ["MI", "OH"])] == ask_with_directory(sql)
+
+
+def test_a_name_of_the_payers_comes_before_that_of_the_registry(ask_with_directory: Asked) -> None:
+    """The registry's is Heron."""
+    assert [("HERON CLINIC INC", [])] == ask_with_directory(
+        f"SELECT name, states FROM tins WHERE tin_value = '{ein(1)}'"
+    )
+
+
+def test_a_likely_ssn_is_masked(ask: Asked) -> None:
+    """An EIN and an NPI are not."""
+    found = ask("SELECT tin_type, tin_value, tin_masked, is_masked FROM tins ORDER BY ALL")
+
+    assert [
+        ("ein", LIKELY_SSN, "07*******", True),
+        ("ein", ein(1), ein(1), False),
+        ("ein", ein(2), ein(2), False),
+        ("npi", str(npi(41)), str(npi(41)), False),
+    ] == found

@@ -7,7 +7,7 @@ store             the output folder: whose turn it is, what is published, what i
 reference_tables  tables of no single network, such as the registry of providers
 duckdb_paths      paths as DuckDB takes them
 views             the SQL of the views
-dimensions        views of TINs: one row for each thing that prices hang on
+dimensions        views of TINs, network names and inner codes
 layouts           files of any layout -> SQL with today's columns
 catalog           a connection, or a file, with the views
 queries           questions that are shipped as SQL

@@ -1,4 +1,4 @@
-"""What prices hang on, one row each: TINs, for now.
+"""What prices hang on, one row each: TINs, names of networks, and the codes inside bundles and capitations.
 
 Views of the latest periods, computed when they are asked. Whoever bills is named by vote, as payers spell one
 practice in many ways.
@@ -6,8 +6,8 @@ practice in many ways.
 
 from __future__ import annotations
 
-from mrf_assets.lake.view import View
-from mrf_assets.schema import PROVIDERS
+from mrf_assets.lake.view import PLACE, View, table_docs
+from mrf_assets.schema import PROVIDERS, RATES
 from mrf_assets.schema.tins import masked_tin_sql
 
 _PROVIDER_DOCS = {column.name: column.doc for column in PROVIDERS.columns}
@@ -87,4 +87,64 @@ LEFT JOIN of_nppes n USING (tin_type, tin_value)
 LEFT JOIN places USING (tin_type, tin_value)""",  # noqa: S608 - names of this module
 )
 
-DIMENSION_VIEWS = (TINS,)
+NETWORK_NAMES = View(
+    "network_names",
+    "One row per network, period and name that its file gives to networks of provider groups (schema 2).",
+    {
+        **PLACE,
+        "network_name": "As the payer writes it.",
+        "groups": "Provider groups with this name. A group may have several names, so that sums over them count it "
+        "several times.",
+        "tins": "Distinct TINs of those groups.",
+        "npis": "Distinct NPIs of those groups.",
+    },
+    """SELECT
+    network_id, period, network_name,
+    count(DISTINCT (file_id, provider_group_id)) AS groups,
+    count(DISTINCT (tin_type, tin_value)) FILTER (tin_value IS NOT NULL) AS tins,
+    count(DISTINCT npi) AS npis
+FROM (
+    SELECT network_id, period, file_id, provider_group_id, tin_type, tin_value, npi,
+        unnest(network_names) AS network_name
+    FROM providers
+)
+WHERE network_name IS NOT NULL
+GROUP BY network_id, period, network_name""",
+)
+
+
+def _inner_codes(name: str, column: str, what: str) -> View:
+    """The codes in a list of each price, one row each."""
+    outer = ("file_id", "price_number", "negotiation_arrangement", "code_family", "code")
+    docs = table_docs(RATES)
+    names = ", ".join((*PLACE, *outer))
+    return View(
+        name,
+        f"One row per price and {what}. Prices without any have no row.",
+        {
+            **PLACE,
+            **{it: docs[it] for it in outer[:3]},
+            "code_family": f"Of the price, not of the {what}: {docs['code_family']}",
+            "code": f"Of the price, not of the {what}: {docs['code']}",
+            "position": "Place in the list of the price, from 1.",
+            "inner_code_type": f"Type of the {what}, as the payer gives it.",
+            "inner_code_type_version": "Version of that type.",
+            "inner_code": f"The {what}.",
+            "inner_description": "The payer's description of it.",
+        },
+        f"""SELECT
+    {names}, position, inner_one.billing_code_type AS inner_code_type,
+    inner_one.billing_code_type_version AS inner_code_type_version,
+    inner_one.billing_code AS inner_code, inner_one.description AS inner_description
+FROM (
+    SELECT {names}, unnest({column}) AS inner_one, unnest(range(1, len({column}) + 1)) AS position
+    FROM rates
+    WHERE len({column}) > 0
+)""",  # noqa: S608 - names of this module
+    )
+
+
+BUNDLED_CODES_FLAT = _inner_codes("bundled_codes_flat", "bundled_codes", "bundled code")
+COVERED_SERVICES_FLAT = _inner_codes("covered_services_flat", "covered_services", "covered service")
+
+DIMENSION_VIEWS = (TINS, NETWORK_NAMES, BUNDLED_CODES_FLAT, COVERED_SERVICES_FLAT)

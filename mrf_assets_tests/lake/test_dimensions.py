@@ -114,3 +114,60 @@ def test_a_likely_ssn_is_masked(ask: Asked) -> None:
         ("ein", ein(2), ein(2), False),
         ("npi", str(npi(41)), str(npi(41)), False),
     ] == found
+
+
+# --- network_names --------------------------------------------------------------------------
+
+
+def test_a_group_of_two_names_counts_under_each(tmp_path: Path) -> None:
+    """The latest period alone; a TIN and an NPI count once."""
+    document = _file(_group(ein(1), npi(11), npi(12)), _group(ein(1), npi(12)), _group(ein(2), npi(21)))
+    for reference, names in zip(document["provider_references"], (["PPO"], ["PPO", "HMO"], ["HMO"]), strict=True):
+        reference["network_name"] = names
+    publish(tmp_path / "lake", "t~a", document)
+    publish(tmp_path / "lake", "t~a", _file(_group(ein(1), npi(11)), month=BEFORE), BEFORE)
+
+    with connect(tmp_path / "lake") as connection:
+        found = connection.execute("FROM network_names ORDER BY ALL").fetchall()
+    assert [("t~a", LATEST, "HMO", 2, 2, 2), ("t~a", LATEST, "PPO", 2, 1, 2)] == found
+
+
+def test_the_scope_of_a_group_says_what_its_row_knows(tmp_path: Path) -> None:
+    """A TIN without NPIs may be a contract with all of it, or a defect."""
+    publish(tmp_path / "lake", "t~a", _file(_group(ein(1), npi(11)), _group(ein(2), 0)))
+
+    with connect(tmp_path / "lake") as connection:
+        found = connection.execute("SELECT tin_value, npi_scope FROM providers ORDER BY ALL").fetchall()
+    assert [(ein(1), "listed"), (ein(2), "whole TIN or not said")] == found
+
+
+# --- inner codes ----------------------------------------------------------------------------
+
+
+def _inner(code: str) -> Document:
+    return {
+        "billing_code_type": "CPT",
+        "billing_code_type_version": "2026",
+        "billing_code": code,
+        "description": f"made-up {code}",
+    }
+
+
+def test_codes_inside_a_price_are_rows_in_their_order(tmp_path: Path) -> None:
+    """With the number of the price; a price without any has none."""
+    bundle = item("470", [([1], [price(9)])], "MS-DRG", "bundle", bundled_codes=[_inner("27447"), _inner("01402")])
+    capitation = item("99999", [([1], [price(30)])], arrangement="capitation", covered_services=[_inner("99213")])
+    items = [item("99213", [([1], [price(5)])]), bundle, capitation]
+    publish(tmp_path / "lake", "t~a", in_network_file({1: [_group(ein(1), npi(11))]}, items))
+
+    def codes(view: str) -> str:
+        return f"""SELECT code, position, inner_code_type, inner_code, inner_description, negotiated_rate
+        FROM {view} JOIN (SELECT file_id, price_number, negotiated_rate FROM rates) USING (file_id, price_number)
+        ORDER BY position"""
+
+    with connect(tmp_path / "lake") as connection:
+        bundled, covered = (
+            connection.execute(codes(view)).fetchall() for view in ("bundled_codes_flat", "covered_services_flat")
+        )
+    assert [("470", 1, "CPT", "27447", "made-up 27447", 9), ("470", 2, "CPT", "01402", "made-up 01402", 9)] == bundled
+    assert [("99999", 1, "CPT", "99213", "made-up 99213", 30)] == covered

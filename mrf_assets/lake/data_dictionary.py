@@ -24,7 +24,7 @@ Each of `providers`, `provider_sets`, `rates`, `plans`, `files` and `rejects` sh
 every network; with `_history` behind its name it shows all of them, in the same columns. They are in
 `mrf query`, in `mrf_assets.lake.catalog.connect` and in `catalog.duckdb`. The parquet files have the same columns,
 but for network_id and period, which stand in the path, and those that the views derive: of `rates` from price_number
-on, and npi_scope of `providers`.
+on, npi_scope of `providers`, and plan_key of `plans` and `files`.
 """
 
 

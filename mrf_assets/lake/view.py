@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mrf_assets.lake.price_columns import PRICE_COLUMNS, Derived
-from mrf_assets.schema import PROVIDERS, RATES, Table
+from mrf_assets.schema import FILES, PLANS, PROVIDERS, RATES, Table
 
 Docs = Mapping[str, str]  # column -> what it means
 
@@ -23,9 +23,22 @@ _PROVIDER_COLUMNS: Mapping[str, Derived] = {
         "counts npi_zero_as_null and group_without_npi); not said (neither TIN nor NPI).",
     )
 }
+_BARE_PLAN_ID = "regexp_replace(upper(plan_id), '[^0-9A-Z]', '', 'g')"
+_PLAN_COLUMNS: Mapping[str, Derived] = {
+    "plan_key": Derived(
+        sql=f"""CASE lower(trim(plan_id_type))
+        WHEN 'ein' THEN nullif(regexp_extract({_BARE_PLAN_ID}, '^[0-9]{{9}}$'), '')
+        WHEN 'hios' THEN nullif(regexp_extract({_BARE_PLAN_ID}, '^([0-9]{{5}}[0-9A-Z]{{5}})([0-9A-Z]{{4,}})?$', 1), '')
+        END""",
+        doc="plan_id in one form: the nine digits of an EIN, or the first ten characters of a HIOS id, which are the "
+        "product; null for any other shape, such as the five digits of an issuer or an EIN that lost a digit.",
+    )
+}
 DERIVED: Mapping[str, Mapping[str, Derived]] = {  # table -> column
     RATES.name: PRICE_COLUMNS,
     PROVIDERS.name: _PROVIDER_COLUMNS,
+    PLANS.name: _PLAN_COLUMNS,
+    FILES.name: _PLAN_COLUMNS,
 }
 
 

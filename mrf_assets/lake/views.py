@@ -127,7 +127,7 @@ _BY_GROUP = _flat((PROVIDER_SETS, "provider_group_id"))
 _PROVIDER_COLUMNS = ("npi", "tin_type", "tin_value", "business_name", "network_names")
 _BY_NPI = _flat(*((PROVIDERS, name) for name in _PROVIDER_COLUMNS))
 _PLAN_COLUMNS = (
-    "plan_name", "plan_id_type", "plan_id", "plan_market_type", "issuer_name", "plan_sponsor_name",
+    "plan_name", "plan_id_type", "plan_id", "plan_key", "plan_market_type", "issuer_name", "plan_sponsor_name",
 )  # fmt: skip
 _BY_PLAN = _flat(*((PLANS, name) for name in _PLAN_COLUMNS))
 

@@ -10,10 +10,11 @@ import pytest
 
 from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.reference_tables import Reference, write_table
-from mrf_assets.schema import PROVIDER_DIRECTORY
+from mrf_assets.lake.store import Store
+from mrf_assets.schema import FILES, PLANS, PROVIDER_DIRECTORY, RATES
 from mrf_assets_tests.factory import Document
 from mrf_assets_tests.made_contracts import ein, in_network_file, item, npi, price, publish
-from mrf_assets_tests.table_rows import batch
+from mrf_assets_tests.table_rows import LABEL, batch, row
 
 BEFORE, LATEST = "2026-10", "2026-11"
 LIKELY_SSN = "078051120"  # of an advertisement of 1938; no number of a person
@@ -171,3 +172,40 @@ def test_codes_inside_a_price_are_rows_in_their_order(tmp_path: Path) -> None:
         )
     assert [("470", 1, "CPT", "27447", "made-up 27447", 9), ("470", 2, "CPT", "01402", "made-up 01402", 9)] == bundled
     assert [("99999", 1, "CPT", "99213", "made-up 99213", 30)] == covered
+
+
+# --- plan_key -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "plan_id", "key"),
+    [
+        ("ein", "12-3456789", "123456789"),
+        ("EIN", " 123456789 ", "123456789"),
+        ("ein", "12345678", None),
+        ("hios", "12345ny0010001", "12345NY001"),
+        ("hios", "12345NY001-0001", "12345NY001"),
+        ("hios", "12345NY001", "12345NY001"),
+        ("hios", "12345", None),
+        ("hios", "12345NY0010", None),
+        (None, "123456789", None),
+    ],
+)
+def test_a_plan_has_one_key_in_index_and_header(
+    kind: str | None, plan_id: str, key: str | None, tmp_path: Path
+) -> None:
+    """An id of another shape has none, for what it lacks is a guess."""
+    plan: dict[str, Any] = {"plan_name": "Willow", "plan_id_type": kind, "plan_id": plan_id}
+    for network, table in (("index", PLANS), ("header", FILES)):
+        with Store(tmp_path).stage(network) as stage:
+            with stage.part(LABEL) as writer:
+                writer.write(RATES.name, batch(RATES, row(RATES)))
+                writer.write(FILES.name, batch(FILES, row(FILES, **(plan if table is FILES else {}))))
+                if table is PLANS:
+                    writer.write(PLANS.name, batch(PLANS, row(PLANS, **plan)))
+            stage.settle(LABEL, LATEST)
+            stage.publish(LATEST)
+
+    with connect(tmp_path) as connection:
+        found = connection.execute("SELECT network_id, plan_key FROM rates_by_plan ORDER BY ALL").fetchall()
+    assert [("header", key), ("index", key)] == found

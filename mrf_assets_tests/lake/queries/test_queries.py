@@ -19,7 +19,7 @@ from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.queries import Query, names, parse, shipped
 from mrf_assets.lake.reference_tables import Reference, write_table
 from mrf_assets.lake.store import Store
-from mrf_assets.schema import PROVIDER_DIRECTORY, PROVIDER_SETS, PROVIDERS, RATES
+from mrf_assets.schema import FILES, PLANS, PROVIDER_DIRECTORY, PROVIDER_SETS, PROVIDERS, RATES
 from mrf_assets.schema.code_types import CODE_SHAPES
 from mrf_assets.whitelist import read_code_whitelist
 from mrf_assets_tests.made_contracts import group, hospital_price, in_network_file, item, npi, price, publish, tins
@@ -246,6 +246,30 @@ def test_plan_networks(ask: Ask, plan: str, expected: set[tuple[str, str]]) -> N
     assert expected == {(it["plan_name"], it["network_id"]) for it in found}
     assert len(expected) == len(found)
     assert all(it["period"] == LATEST and it["rate_rows"] == 250 for it in found)
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        ("12345NY001", {"12345NY001", "12345NY0010001", "12345NY0010002"}),
+        ("12345ny001-0001", {"12345NY001", "12345NY0010001"}),
+        ("12345", {"12345"}),
+        ("-", set()),
+    ],
+)
+def test_a_hios_product_finds_its_plans(plan: str, expected: set[str], tmp_path: Path) -> None:
+    """A plan finds its product, and no other plan of it; an issuer finds what is filed under its digits alone."""
+    ids = ("12345NY001", "12345NY0010001", "12345NY0010002", "12345NY002", "12345")
+    with Store(tmp_path).stage("acme") as stage:
+        with stage.part(LABEL) as writer:
+            writer.write(FILES.name, batch(FILES, row(FILES)))
+            rows = [row(PLANS, plan_name=None, plan_id_type="hios", plan_id=it) for it in ids]
+            writer.write(PLANS.name, batch(PLANS, *rows))
+        stage.settle(LABEL, LATEST)
+        stage.publish(LATEST)
+
+    with connect(tmp_path) as connection:
+        assert expected == {it["plan_id"] for it in _answer(connection, "plan_networks", plan=plan)}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ reference_tables  tables of no single network, such as the registry of providers
 duckdb_paths      paths as DuckDB takes them
 views             the SQL of the views
 dimensions        views of TINs, network names and inner codes
+network_contents  when two networks are the same
 layouts           files of any layout -> SQL with today's columns
 catalog           a connection, or a file, with the views
 queries           questions that are shipped as SQL

@@ -27,6 +27,7 @@ from mrf_assets.lake.comparability import STATISTIC_RULES, STATISTIC_VIEWS
 from mrf_assets.lake.contract_rates import CONTRACT_VIEWS
 from mrf_assets.lake.dimensions import DIMENSION_VIEWS
 from mrf_assets.lake.fences import FENCED, FENCES_SQL, MIN_FENCED_CONTRACTS, OUTSIDE_FENCE
+from mrf_assets.lake.network_contents import NETWORK_CONTENTS
 from mrf_assets.lake.view import PLACE, Docs, View, table_docs
 from mrf_assets.schema import (
     PLANS,
@@ -246,6 +247,7 @@ JOIN (
     ALL_CODES_RATES,
     *STATISTIC_VIEWS,
     *DIMENSION_VIEWS,
+    NETWORK_CONTENTS,
 )
 
 

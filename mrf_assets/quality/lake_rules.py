@@ -31,14 +31,6 @@ FROM (SELECT DISTINCT network_id, billing_code_type, billing_code FROM rates) GR
 _LIKE = "code_family, code, bill_type, site, component, negotiated_type"
 _FIRST_DAY = "CAST(period || '-01' AS DATE)"
 
-_CONTENTS_SQL = f"""SELECT network_id, file_id, filename, sha256, prices, fingerprint
-FROM (
-    SELECT network_id, period, file_id, count(*) AS prices,
-        sum(CAST(hash(negotiated_rate, {PRICE_CONDITIONS}) AS HUGEINT)) AS fingerprint
-    FROM rates GROUP BY ALL
-)
-JOIN files USING (network_id, period, file_id)"""  # noqa: S608 - constants
-
 _RULES_OF_LAKES: tuple[Check, ...] = (
     Check(
         name="dollars_within_fence",
@@ -186,13 +178,20 @@ FROM files a JOIN files b ON a.sha256 = b.sha256 AND a.network_id <> b.network_i
         name="same_content_once",
         table="files",
         severity="info",
-        explanation="Files that have all the prices of another network's, in other bytes; copies for each employer are "
-        "the norm at administrators.",
-        sql=f"""WITH contents AS ({_CONTENTS_SQL})
-SELECT a.network_id, a.file_id, b.network_id AS other_network_id, a.prices
-FROM contents a JOIN contents b
-    ON a.fingerprint = b.fingerprint AND a.prices = b.prices AND a.network_id <> b.network_id
-    AND a.sha256 IS DISTINCT FROM b.sha256""",  # noqa: S608 - constants
+        explanation="Networks with the prices and TINs of another network in other bytes, by `network_contents`; "
+        "copies for each employer are the norm at administrators.",
+        sql="""SELECT unnest(networks) AS network_id, networks[:5] AS first_networks, prices
+FROM (
+    SELECT list_sort(list(network_id)) AS networks, any_value(prices) AS prices
+    FROM network_contents
+    JOIN (
+        SELECT network_id, CASE WHEN count(sha256) = count(*) THEN hash(list_sort(list(sha256))) END AS bytes
+        FROM files
+        GROUP BY network_id
+    ) USING (network_id)
+    GROUP BY content_party_id
+    HAVING count(DISTINCT coalesce(bytes, hash(network_id))) > 1
+)""",
     ),
 )
 CATALOG_CHECKS: tuple[Check, ...] = (*_RULES_OF_LAKES, *PRICE_RULES, *PROVIDER_RULES, *CONTRACT_RULES)

@@ -426,10 +426,30 @@ def test_expired_contracts(ask: Ask, lake: Lake, as_of: str) -> None:
     }
 
 
-def test_duplicate_networks(ask: Ask, lake: Lake) -> None:
+def test_duplicate_networks(ask: Ask) -> None:
     """The twin is found, byte for byte; the others are not."""
     found = ask("duplicate_networks")
 
-    assert [("t~a", "t~twin", len(lake.latest(network="t~a")), True)] == [
-        (it["network_id"], it["other_network_id"], it["prices"], it["same_bytes"]) for it in found
+    assert [("same bytes", 2, ["t~a", "t~twin"])] == [
+        (it["relation"], it["networks"], it["first_networks"]) for it in found
     ]
+
+
+def test_networks_that_are_the_same_are_one_group(tmp_path: Path) -> None:
+    """Two of the same bytes, two more of the same prices and TINs, and one with other TINs are three rows, no pairs."""
+    both = in_network_file(tins(2), [item("99213", [([1, 2], [price(100)])])])
+    apart = in_network_file(tins(2), [item("99213", [([1], [price(100)]), ([2], [price(100)])])])
+    others = in_network_file(tins(4, 3), [item("99213", [([3, 4], [price(100)])])])
+    dearer = in_network_file(tins(2), [item("99213", [([1, 2], [price(101)])])])
+    for network, document in zip(
+        "abcdef", (both, both, apart, {**apart, "version": "2.0.0"}, others, dearer), strict=True
+    ):
+        publish(tmp_path / "lake", network, document)
+
+    with connect(tmp_path / "lake") as connection:
+        found = _answer(connection, "duplicate_networks")
+    assert [
+        ("same bytes", ["a", "b"], 1),
+        ("same prices and TINs", ["a", "b", "c", "d"], 1),
+        ("same prices, other TINs", ["a", "b", "c", "d", "e"], 1),
+    ] == [(it["relation"], it["first_networks"], it["prices"]) for it in found]

@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.lake.catalog import connect
-from mrf_assets.quality.changes import write_changes
+from mrf_assets.quality.changes import Changes, write_changes
 from mrf_assets.settings import Settings
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets.urls.address import Address
@@ -54,12 +54,6 @@ WHERE code_family = family_of('CPT') AND code = code_of('CPT', $code) AND bill_t
     AND negotiated_type <> 'derived' AND amounts = 1
 ORDER BY typical DESC NULLS LAST, network_id, tin_value
 LIMIT 3"""
-DEARER = """SELECT network_id, count(*) FILTER (difference > 0) AS raised, count(*) FILTER (difference < 0) AS lowered,
-    median(ratio) AS ratio
-FROM rate_changes
-WHERE change = 'changed' AND rate_unit = 'dollars'
-GROUP BY network_id ORDER BY ratio DESC, network_id"""
-
 console = Console(highlight=False)
 
 
@@ -78,10 +72,7 @@ def ask(lake: Path, code: str) -> None:
         networks = connection.execute("SELECT network_id FROM networks WHERE is_latest ORDER BY 1").fetchall()
         cost_by_network(connection, code)
         dearest_contracts(connection, code)
-    for (network,) in networks:
-        write_changes(Settings(output_dir=lake), network)
-    with connect(lake) as connection:  # a connection shows what was there when it was made
-        dearer_since(connection)
+    dearer_since([write_changes(Settings(output_dir=lake), network) for (network,) in networks])
 
 
 def cost_by_network(connection: duckdb.DuckDBPyConnection, code: str) -> None:
@@ -107,10 +98,14 @@ def dearest_contracts(connection: duckdb.DuckDBPyConnection, code: str) -> None:
     _print(f"2. {code}: the dearest contracts", ("network_id", "TIN", "NPIs", "dollars", "of the usual median"), shown)
 
 
-def dearer_since(connection: duckdb.DuckDBPyConnection) -> None:
-    """The third compares the two latest months of each network."""
-    rows = [(network, up, down, f"{ratio:.3f}") for network, up, down, ratio in connection.execute(DEARER).fetchall()]
-    _print("3. Since last month", ("network_id", "raised", "lowered", "median change"), rows)
+def dearer_since(changes: Sequence[Changes]) -> None:
+    """The third compares the two latest months of each network, TIN by TIN; the view rate_changes has the rows."""
+    rows = [
+        (it.network_id, f"{it.raised:,}", f"{it.lowered:,}", f"{it.compared:,}", f"{it.median_ratio:.3f}")
+        for it in changes
+        if it.median_ratio is not None
+    ]
+    _print("3. Since last month, by TIN", ("network_id", "raised", "lowered", "of", "median change"), rows)
 
 
 def make_lake(folder: Path) -> Path:

@@ -126,6 +126,8 @@ def test_the_example_answers_three_questions() -> None:
 
     _, first, second, third = re.split(r"^(?=[123]\. )", done.stdout, flags=re.MULTILINE)
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in third.splitlines() if line[:1] == "│"]
-    assert [[f"demo~{name}", "900", "0", "1.040"] for name in ("amber", "birch", "cedar")] == cells
+    assert [(f"demo~{name}", "0", "1.040") for name in ("amber", "birch", "cedar")] == [
+        (cell[0], cell[2], cell[4]) for cell in cells
+    ]
     assert {"demo~amber", "demo~birch", "demo~cedar", "demo~dune"} == set(re.findall(r"demo~[a-z]+", first))
     assert 3 == second.count("demo~")

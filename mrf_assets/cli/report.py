@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from mrf_assets.cli.options import MEMORY, PUBLISHED_DIR, TAXONOMY_OPTION, LocalPath, from_flags
 from mrf_assets.errors import SettingError
 from mrf_assets.lake.store import Store
-from mrf_assets.quality.changes import Changes, write_changes
+from mrf_assets.quality.changes import CHANGED, METHOD_CHANGED, NOT_PAIRED, Changes, write_changes
 from mrf_assets.settings import Settings
 from mrf_assets.text import printable
 
 _PATH = LocalPath()
-_PIPED_WIDTH = 1_000  # characters
-_SHIFTS_TOLD = 5
+_MAX_SHOWN_SHIFTS = 4
 
 
 @click.command("changes")
@@ -26,20 +24,17 @@ _SHIFTS_TOLD = 5
 @PUBLISHED_DIR
 @MEMORY
 def changes_command(networks: tuple[str, ...], **flags: Any) -> None:  # noqa: ANN401 - click's values
-    """Compare the two latest periods of NETWORKS, by default of all; writes the table rate_changes of each."""
+    """Compare the two latest periods of NETWORKS, by default of all, price by price of each TIN.
+
+    Writes the tables rate_changes and membership_changes of each.
+    """
     settings = from_flags(Settings, **flags)
     selection = networks or Store(settings.output_dir.absolute()).networks()
     if not selection:
         raise SettingError("--output-dir", f"nothing is published in {settings.output_dir}; run `mrf run` first")
-    table = Table()
-    for column in ("network", "since", "added", "removed", "raised", "lowered", "median ratio", "moved most", "drift"):
-        table.add_column(column, justify="right" if column in ("added", "removed", "raised", "lowered") else "left")
     for network in selection:
-        table.add_row(*_row(write_changes(settings, network)))
-    console = Console(markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH
-    console.print(table)
+        for line in _lines(write_changes(settings, network)):
+            click.echo(printable(line))
 
 
 @click.command("report")
@@ -80,16 +75,26 @@ def report_command(
     click.echo(f"{page.path}: {len(page.figures.coverage):,} network(s){printable(providers)}")
 
 
-def _row(changes: Changes) -> list[str]:
+def _lines(changes: Changes) -> Iterator[str]:
+    """What changed in a network, in shares of what stands in both months, for a terminal of 80 columns."""
     if changes.period is None:
-        return [printable(changes.network_id), "one period", *[""] * 7]
-    shifts = [f"{it.billing_code_type} {it.billing_code} x{it.ratio:.2f}" for it in changes.shifts[:_SHIFTS_TOLD]]
-    drift_rules = [result.check.name for result in changes.drift if not result.passed]
-    return [
-        printable(changes.network_id),
-        f"{changes.previous_period} to {changes.period}",
-        *(f"{count:,}" for count in (changes.added, changes.removed, changes.raised, changes.lowered)),
-        "" if changes.median_ratio is None else f"{changes.median_ratio:.3f}",
-        printable(", ".join(shifts)),
-        ", ".join(drift_rules) or "none",
-    ]
+        yield f"{changes.network_id}: one period, nothing to compare"
+        return
+    head = f"{changes.network_id}, {changes.previous_period} to {changes.period}"
+    if changes.refused_because is not None:
+        yield f"{head}: {changes.refused_because}"
+        return
+    yield f"{head}: {changes.count(CHANGED):,} of {changes.compared:,} TIN-prices changed"
+    ratio = "" if changes.median_ratio is None else f"; median {changes.median_ratio:.3f} of {changes.dollar_changes:,}"
+    yield f"  {changes.raised:,} raised, {changes.lowered:,} lowered{ratio}{' in dollars' if ratio else ''}"
+    yield f"  {changes.count(METHOD_CHANGED):,} by another method, {changes.count(NOT_PAIRED):,} not paired"
+    yield (
+        f"  added: {changes.count('tin added'):,} by TINs, {changes.count('code added'):,} of new codes; "
+        f"removed: {changes.count('tin removed'):,} and {changes.count('code removed'):,}"
+    )
+    yield f"  NPIs: {changes.joined:,} joined, {changes.left:,} left"
+    if changes.shifts:
+        yield f"  moved most: {', '.join(f'{it.title} x{it.ratio:.2f}' for it in changes.shifts[:_MAX_SHOWN_SHIFTS])}"
+    yield f"  drift: {', '.join(it.check.name for it in changes.drift if not it.passed) or 'none'}"
+    if changes.note is not None:
+        yield f"  {changes.note}"

@@ -15,8 +15,9 @@ from mrf_assets.defs.processes import end_with_run
 from mrf_assets.defs.reported_checks import report_results
 from mrf_assets.defs.resources import Ingestor
 from mrf_assets.errors import MrfError
-from mrf_assets.quality.changes import DRIFT_CHECKS, Changes, write_changes
-from mrf_assets.schema import PROVIDER_DIRECTORY, RATE_CHANGES, TABLES
+from mrf_assets.quality.changes import Changes, changes_path, write_changes
+from mrf_assets.quality.drift import DRIFT_CHECKS
+from mrf_assets.schema import CHANGES_OF_PRICES, MEMBERSHIP_CHANGES, PROVIDER_DIRECTORY, RATE_CHANGES, TABLES
 
 
 def drift_specs() -> list[dg.AssetCheckSpec]:
@@ -54,7 +55,7 @@ def drift_specs() -> list[dg.AssetCheckSpec]:
     partitions_def=NETWORK_PARTITIONS,
 )
 def rate_changes(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # a file, no value
-    """Added, removed and changed prices between the two latest periods of one network."""
+    """What changed between the two latest periods of one network, by TIN; membership_changes is written beside it."""
     end_with_run(context)
     try:
         changes = write_changes(ingestor.settings, context.partition_key)
@@ -69,14 +70,19 @@ def _facts(changes: Changes) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "dagster/partition_row_count": changes.rows,
         "path": dg.MetadataValue.path(changes.path),
-        "compared": changes.period is not None,
+        "membership_path": dg.MetadataValue.path(
+            changes_path(changes.path.parents[3], changes.network_id, MEMBERSHIP_CHANGES)
+        ),
+        "compared": changes.period is not None and changes.refused_because is None,
     }
     if changes.period is None:
         return facts
     shifts = [
         {
-            "billing_code_type": it.billing_code_type,
-            "billing_code": it.billing_code,
+            "code_family": it.code_family,
+            "code": it.code,
+            "bill_type": it.bill_type,
+            "site": it.site,
             "previous_median_dollars": it.previous_median_dollars,
             "median_dollars": it.median_dollars,
             "ratio": it.ratio,
@@ -86,11 +92,16 @@ def _facts(changes: Changes) -> dict[str, Any]:
     return facts | {
         "period": changes.period,
         "previous_period": changes.previous_period,
-        "added": changes.added,
-        "removed": changes.removed,
+        **({} if changes.refused_because is None else {"refused_because": changes.refused_because}),
+        **({} if changes.note is None else {"note": changes.note}),
+        "tin_prices_compared": changes.compared,
+        "same": changes.count("same"),
+        **{word.replace(" ", "_"): changes.count(word) for word in CHANGES_OF_PRICES},
         "raised": changes.raised,
         "lowered": changes.lowered,
         **({} if changes.median_ratio is None else {"median_ratio": changes.median_ratio}),
+        "npis_joined": changes.joined,
+        "npis_left": changes.left,
         "largest_shifts_of_medians": dg.MetadataValue.json(shifts),
     }
 

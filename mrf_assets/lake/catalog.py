@@ -45,14 +45,21 @@ from mrf_assets.lake.layouts import (
 from mrf_assets.lake.reference_tables import Reference
 from mrf_assets.lake.view import Docs, View, table_docs
 from mrf_assets.lake.views import (
-    CHANGES,
     FLAGGED,
     NETWORKS,
+    OF_COMPARED,
     PROVIDER_TAXONOMIES,
     TAXONOMY_CODES,
     VIEWS,
 )
-from mrf_assets.schema import PROVIDER_DIRECTORY as DIRECTORY, SET_TINS, STORED_TABLES, Table
+from mrf_assets.schema import (
+    MEMBERSHIP_CHANGES,
+    PROVIDER_DIRECTORY as DIRECTORY,
+    RATE_CHANGES,
+    SET_TINS,
+    STORED_TABLES,
+    Table,
+)
 from mrf_assets.settings import StatisticRules, machine_path
 
 logger = logging.getLogger(__name__)
@@ -213,7 +220,8 @@ def define_views(
             history = f"{table.name}_history"
             of_all = "Of every published period: say which, or group by it."
             _create_view(connection, history, select(of_table, locate), f"{table.grain} {of_all}", table_docs(table))
-        _create_changes(connection, output_dir.absolute() / "reference" / CHANGES.name, locate)
+        for table in (RATE_CHANGES, MEMBERSHIP_CHANGES):
+            _create_changes(connection, output_dir.absolute() / "reference" / table.name, table, locate)
         directory = Reference(output_dir.absolute()).directory
         types = layout_of_derived(directory, "materialize provider_directory again") if directory.exists() else None
         source = None if types is None else locate(directory)
@@ -265,15 +273,15 @@ def _create_table(connection: duckdb.DuckDBPyConnection, view: View, rows: pa.Ta
     _comment(connection, "TABLE", view.name, view.grain, view.columns)
 
 
-def _create_changes(connection: duckdb.DuckDBPyConnection, folder: Path, locate: Locate) -> None:
+def _create_changes(connection: duckdb.DuckDBPyConnection, folder: Path, table: Table, locate: Locate) -> None:
     """Over the files that are there now; one that is written anew is replaced in one step."""
     paths: dict[Layout, list[str]] = {}
-    for path in sorted(folder.glob(f"network_id=*/{CHANGES.name}.parquet")):
+    for path in sorted(folder.glob(f"network_id=*/{table.name}.parquet")):
         if (layout := layout_of_derived(path, "run `mrf changes` for its network")) is not None:
             paths.setdefault(layout, []).append(locate(path))
-    selects = [select_changes(*of_one) for of_one in paths.items()]
-    sql = "\nUNION ALL\n".join(selects or [f"{select_changes((), ())} WHERE false"])
-    _create_view(connection, CHANGES.name, sql, CHANGES.grain, CHANGES.columns)
+    selects = [select_changes(table, *of_one) for of_one in paths.items()]
+    sql = "\nUNION ALL\n".join(selects or [f"{select_changes(table, (), ())} WHERE false"])
+    _create_view(connection, table.name, sql, f"{table.grain} {OF_COMPARED}", _docs_of(table))
 
 
 def _create_taxonomies(connection: duckdb.DuckDBPyConnection, directory: str | None, codes: Path | None) -> None:

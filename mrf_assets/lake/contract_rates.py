@@ -40,8 +40,8 @@ _FACILITIES = """(
 )"""
 
 
-def prices_sql(where: str = "true") -> str:
-    """Those prices of `rates`, with the conditions that statistics tell apart, and a number for these."""
+def prices_sql(where: str = "true", rates: str = "rates") -> str:
+    """Those prices of `rates`, a relation of that view's columns, with the conditions that statistics tell apart."""
     return f"""SELECT *, hash({_ALL_CONDITIONS}) AS condition
 FROM (
     SELECT
@@ -55,12 +55,12 @@ FROM (
         CASE WHEN len(coalesce(bundled_codes, [])) > 0 OR len(coalesce(covered_services, [])) > 0
             THEN hash(list_sort(bundled_codes), list_sort(covered_services)) END AS contents,
         is_conditional, {_RANK} AS rank, negotiated_rate, expiration_date
-    FROM rates
+    FROM {rates}
     WHERE {where}
 )"""  # noqa: S608 - names of this package
 
 
-def contracts_sql(parties: str, where: str = "true") -> str:
+def contracts_sql(parties: str, where: str = "true", rates: str = "rates") -> str:
     """`contract_rates` of prices that fulfil a condition, of these parties: a relation of the columns of `set_tins`."""
     any_values = ", ".join(f"any_value({name}) AS {name}" for name in _CONDITIONS)
     words = " ".join(f"WHEN {number} THEN '{word}'" for number, word in _UNUSABLE.items())
@@ -68,7 +68,7 @@ def contracts_sql(parties: str, where: str = "true") -> str:
     SELECT {_CODED}, condition, period, file_id, provider_set_id, rank, negotiated_rate,
         any_value(code_scope) AS code_scope, {any_values},
         max(expiration_date) AS expiration_date, count(*) AS rows
-    FROM ({prices_sql(where)})
+    FROM ({prices_sql(where, rates)})
     GROUP BY {_CODED}, condition, period, file_id, provider_set_id, rank, negotiated_rate
 ),
 conditions AS (

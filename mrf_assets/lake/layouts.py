@@ -19,7 +19,6 @@ from mrf_assets.schema import (
     PROVIDER_DIRECTORY as DIRECTORY,
     PROVIDER_SETS,
     PROVIDERS,
-    RATE_CHANGES,
     SET_TINS,
     STORED_TABLES,
     Table,
@@ -46,9 +45,9 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def select_changes(layout: Layout, paths: Sequence[str]) -> str:
-    """SQL of the changes in files of one layout; without files, of one row of nulls."""
-    columns = ", ".join(_converted(it.name, it.type, dict(layout)) for it in RATE_CHANGES.columns)
+def select_changes(table: Table, layout: Layout, paths: Sequence[str]) -> str:
+    """SQL of a table of changes in files of one layout; without files, of one row of nulls."""
+    columns = ", ".join(_converted(it.name, it.type, dict(layout)) for it in table.columns)
     source = f" FROM read_parquet([{', '.join(paths)}], hive_partitioning = false)" if paths else ""
     return f"SELECT {columns}{source}"
 

@@ -7,6 +7,7 @@
     rates_by_plan       ┘
     rates_flagged       `rates` with what is implausible about a price, latest periods
     rate_changes        what changed since the period before, where the asset of that name is materialized
+    membership_changes  who joined and left meanwhile, likewise
     provider_directory  who the NPIs are; empty before it was made
     rates_by_provider   rates_by_npi with names, specialties and places
     networks            what is published
@@ -30,6 +31,7 @@ from mrf_assets.lake.fences import FENCED, FENCES_SQL, MIN_FENCED_CONTRACTS, OUT
 from mrf_assets.lake.network_contents import NETWORK_CONTENTS
 from mrf_assets.lake.view import PLACE, Docs, View, table_docs
 from mrf_assets.schema import (
+    MEMBERSHIP_CHANGES,
     PLANS,
     PROVIDER_DIRECTORY,
     PROVIDER_SETS,
@@ -58,12 +60,7 @@ TAXONOMY_CODES = View(
     },
     "",  # a table, made from the user's file
 )
-CHANGES = View(
-    RATE_CHANGES.name,
-    f"{RATE_CHANGES.grain} Of the networks whose asset rate_changes is materialized, or `mrf changes` was run for.",
-    {column.name: column.doc for column in RATE_CHANGES.columns},
-    "",  # over files that may not be there
-)
+OF_COMPARED = "Of the networks whose asset rate_changes is materialized, or `mrf changes` was run for."
 PROVIDER_TAXONOMIES = View(
     "provider_taxonomies",
     "One row per NPI and specialty, out of the asset provider_directory; empty where that is not materialized.",
@@ -254,5 +251,5 @@ JOIN (
 def view_names() -> tuple[str, ...]:
     """Every view of the catalog."""
     tables = [name for table in STORED_TABLES for name in (table, f"{table}_history")]
-    others = (*VIEWS, CHANGES, NETWORKS, TAXONOMY_CODES, PROVIDER_TAXONOMIES, STATISTIC_RULES)
+    others = (*VIEWS, RATE_CHANGES, MEMBERSHIP_CHANGES, NETWORKS, TAXONOMY_CODES, PROVIDER_TAXONOMIES, STATISTIC_RULES)
     return (*tables, PROVIDER_DIRECTORY.name, *(view.name for view in others))

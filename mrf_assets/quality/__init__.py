@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.store import Store
-from mrf_assets.quality.changes import drift_checks
+from mrf_assets.quality.drift import drift_checks
 from mrf_assets.quality.lake_rules import CATALOG_CHECKS, audit_catalog
 from mrf_assets.quality.network_audit import audit
 from mrf_assets.quality.network_rules import CheckResult

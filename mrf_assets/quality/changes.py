@@ -1,18 +1,13 @@
-"""Month over month: what changed between the two latest periods of a network, and whether it drifted.
+"""Month over month: what changed between the two latest periods of a network, by TIN, and whether it drifted.
 
-Two prices are the same one, a month apart, if all but the amount agrees: arrangement, code, type, class, setting,
-places of service, modifiers, contents of a bundle, and the providers. Providers are compared by their TINs, the
-parties of a contract: file ids, set ids and group ids may all be new each month, and an NPI that joins a TIN's
-group changes no price. Amounts that stand in both months match first; what is left of one contract is paired in
-the order of the amounts.
-
-<lake>/reference/rate_changes/network_id=<key>/rate_changes.parquet    `schema.RATE_CHANGES`
+<lake>/reference/rate_changes/network_id=<key>/rate_changes.parquet                 `schema.RATE_CHANGES`
+<lake>/reference/membership_changes/network_id=<key>/membership_changes.parquet     `schema.MEMBERSHIP_CHANGES`
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -20,156 +15,27 @@ import pyarrow as pa
 
 from mrf_assets.errors import QueryError, SettingError, StoreError
 from mrf_assets.lake.catalog import connect
-from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.lake.reference_tables import write_table
+from mrf_assets.quality.drift import MEDIANS_SQL, SHIFT, drift_checks
 from mrf_assets.quality.lake_rules import audit_catalog
-from mrf_assets.quality.network_rules import Check, CheckResult
-from mrf_assets.schema import RATE_CHANGES
+from mrf_assets.quality.month_pairs import compare_months
+from mrf_assets.quality.network_rules import CheckResult
+from mrf_assets.schema import MEMBERSHIP_CHANGES, RATE_CHANGES, Table
 from mrf_assets.settings import Settings
 
 _ROWS_AT_ONCE = 50_000
 _MAX_SHIFTS = 20
-
-# Prices are grouped by a number for their conditions, which are few: benchmarks/NOTES.md, "Rules and changes".
-_SCALARS = (
-    "negotiation_arrangement", "billing_code_type", "severity_of_illness", "negotiated_type", "rate_unit",
-    "billing_class", "setting",
-)  # fmt: skip
-_LISTS = ("service_codes", "billing_code_modifiers", "bundled_codes", "covered_services")
-_CONDITIONS = ", ".join((*_SCALARS, *_LISTS))
-_RANKED = ", ".join((*_SCALARS, "places", "modifiers", "contents"))
-_SAME_CONDITIONS = " AND ".join(f"raw.{name} IS NOT DISTINCT FROM c.{name}" for name in (*_SCALARS, *_LISTS))
-_CHANGES_SQL = f"""WITH members AS (
-    SELECT DISTINCT period, file_id, provider_group_id,
-        concat(tin_type, ':', coalesce(tin_value, CAST(npi AS VARCHAR))) AS tin
-    FROM providers_history
-    WHERE network_id = $network AND period IN ($before, $now)
-),
-sets AS (
-    SELECT period, file_id, provider_set_id, list_sort(list(DISTINCT tin)) AS all_tins,
-        hash(all_tins) AS parties, len(all_tins) AS tins, all_tins[:5] AS first_tins
-    FROM provider_sets_history
-    JOIN members USING (period, file_id, provider_group_id)
-    WHERE network_id = $network
-    GROUP BY period, file_id, provider_set_id
-),
-raw AS (
-    SELECT period = $now AS is_now, period, file_id, provider_set_id, billing_code, negotiated_rate, {_CONDITIONS}
-    FROM rates_history
-    WHERE network_id = $network AND period IN ($before, $now)
-),
-conditions AS (
-    SELECT *, dense_rank() OVER (ORDER BY {_RANKED}) AS condition
-    FROM (
-        SELECT *,
-            list_sort(list_distinct(coalesce(service_codes, []))) AS places,
-            list_sort(list_distinct(coalesce(billing_code_modifiers, []))) AS modifiers,
-            hash(bundled_codes, covered_services) AS contents
-        FROM (SELECT DISTINCT {_CONDITIONS} FROM raw)
-    )
-),
-once AS (
-    SELECT
-        billing_code, condition, parties, negotiated_rate, bool_or(is_now) AS is_now, any_value(tins) AS tins,
-        any_value(first_tins) AS first_tins,
-        -- as one value: the id of a set means nothing but in its file
-        min({{'file_id': file_id, 'provider_set_id': provider_set_id}}) AS named_set
-    FROM raw
-    JOIN conditions c ON {_SAME_CONDITIONS}
-    LEFT JOIN sets USING (period, file_id, provider_set_id)
-    GROUP BY billing_code, condition, parties, negotiated_rate
-    HAVING bool_and(is_now) = bool_or(is_now)
-),
-placed AS (
-    SELECT *,
-        row_number() OVER (PARTITION BY billing_code, condition, parties, is_now ORDER BY negotiated_rate) AS place
-    FROM once
-),
-paired AS (
-    SELECT
-        billing_code, condition, parties, place,
-        max(negotiated_rate) FILTER (NOT is_now) AS previous_rate,
-        max(negotiated_rate) FILTER (is_now) AS rate,
-        coalesce(any_value(tins), 0) AS tins, any_value(first_tins) AS first_tins,
-        any_value(named_set) FILTER (NOT is_now) AS previous_set, any_value(named_set) FILTER (is_now) AS named_set
-    FROM placed
-    GROUP BY billing_code, condition, parties, place
-)
-SELECT
-    $network AS network_id, $now AS period, $before AS previous_period,
-    CASE WHEN rate IS NULL THEN 'removed' WHEN previous_rate IS NULL THEN 'added' ELSE 'changed' END AS change,
-    negotiation_arrangement, billing_code_type, billing_code, severity_of_illness, negotiated_type, rate_unit,
-    billing_class, setting, places AS service_codes, modifiers AS billing_code_modifiers,
-    previous_rate, rate, rate - previous_rate AS difference,
-    CASE WHEN previous_rate > 0 THEN CAST(rate AS DOUBLE) / CAST(previous_rate AS DOUBLE) END AS ratio,
-    CAST(tins AS INTEGER) AS tins, first_tins,
-    previous_set.file_id AS previous_file_id, previous_set.provider_set_id AS previous_provider_set_id,
-    named_set.file_id AS file_id, named_set.provider_set_id AS provider_set_id
-FROM paired
-JOIN (SELECT DISTINCT ON (condition) * FROM conditions) USING (condition)
-ORDER BY billing_code_type, billing_code, change, previous_rate, rate, billing_class"""  # noqa: S608 - constants
-
-_TWO_LATEST = """(
-    SELECT network_id, period, row_number() OVER (PARTITION BY network_id ORDER BY period DESC) AS age
-    FROM networks QUALIFY age <= 2
-)"""
-_MEDIANS_SQL = f"""SELECT * FROM (
-    SELECT network_id, billing_code_type, billing_code,
-        median(dollars) FILTER (age = 2) AS previous_median, median(dollars) FILTER (age = 1) AS median
-    FROM rates_history JOIN {_TWO_LATEST} USING (network_id, period)
-    WHERE dollars > 0
-    GROUP BY network_id, billing_code_type, billing_code
-) WHERE previous_median IS NOT NULL AND median IS NOT NULL"""  # noqa: S608 - constants
-_SHIFT = "greatest(median / previous_median, previous_median / median) - 1"
-
-
-def _count_rule(name: str, what: str, table: str, expression: str) -> Check:
-    return Check(
-        name=name,
-        table=RATE_CHANGES.name,
-        severity="warn",
-        explanation=f"The number of {what} moved by no more than the set share since the period before.",
-        sql=f"""SELECT * FROM (
-    SELECT network_id, count({expression}) FILTER (age = 2) AS before, count({expression}) FILTER (age = 1) AS now
-    FROM {table}_history JOIN {_TWO_LATEST} USING (network_id, period)
-    GROUP BY network_id
-)
-WHERE before > 0 AND network_id IN (SELECT network_id FROM networks GROUP BY ALL HAVING count(*) > 1)
-    AND abs(now - before) > $threshold * before""",  # noqa: S608 - constants
-    )
-
-
-_DRIFT_CHECKS = {  # setting of the threshold -> rule
-    "drift_rows_share": _count_rule("drift_of_rows", "prices", "rates", "*"),
-    "drift_codes_share": _count_rule("drift_of_codes", "codes", "rates", "DISTINCT (billing_code_type, billing_code)"),
-    "drift_groups_share": _count_rule(
-        "drift_of_groups", "provider groups", "providers", "DISTINCT (file_id, provider_group_id)"
-    ),
-    "drift_median_share": Check(
-        name="drift_of_medians",
-        table=RATE_CHANGES.name,
-        severity="warn",
-        explanation="Of at most 5 % of codes, the median of dollars moved by more than the set share since the "
-        "period before.",
-        sql=f"""SELECT * FROM ({_MEDIANS_SQL}) WHERE {_SHIFT} > $threshold""",  # noqa: S608 - constants
-        population_sql=f"SELECT network_id, count(*) AS rows FROM ({_MEDIANS_SQL}) GROUP BY network_id",  # noqa: S608 - the same
-        tolerated_share=0.05,
-    ),
-}
-DRIFT_CHECKS = tuple(_DRIFT_CHECKS.values())  # without thresholds
-
-
-def drift_checks(settings: Settings) -> list[Check]:
-    """The rules of drift with the thresholds of the settings; for `lake_rules.audit_catalog`."""
-    return [replace(check, threshold=getattr(settings, name)) for name, check in _DRIFT_CHECKS.items()]
+SAME, CHANGED, METHOD_CHANGED, NOT_PAIRED = "same", "changed", "method changed", "not paired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeShift:
-    """How the median of one code moved."""
+    """How the median of one code moved, over contracts in dollars."""
 
-    billing_code_type: str | None
-    billing_code: str | None
+    code_family: str
+    code: str
+    bill_type: str
+    site: str
     previous_median_dollars: float
     median_dollars: float
 
@@ -178,58 +44,73 @@ class CodeShift:
         """Now to before."""
         return self.median_dollars / self.previous_median_dollars
 
+    @property
+    def title(self) -> str:
+        """How people call it."""
+        return f"{self.code_family} {self.code}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What changed in one network."""
+    """What changed in one network. Counts are of TIN-prices: one TIN's price for one code and its conditions."""
 
     network_id: str
     path: Path
     period: str | None = None  # None: fewer than two periods are published
     previous_period: str | None = None
-    added: int = 0  # prices
-    removed: int = 0
-    raised: int = 0
+    refused_because: str | None = None  # why the months were not compared
+    note: str | None = None  # what a reader of the comparison must know
+    counts: Mapping[str, int] = field(default_factory=dict)  # `same` and the words of `change` -> TIN-prices
+    raised: int = 0  # of those that changed
     lowered: int = 0
-    median_ratio: float | None = None  # of the prices that changed, now to before
+    dollar_changes: int = 0  # those that changed from more than 0 dollars to dollars
+    median_ratio: float | None = None  # of these, now to before
+    joined: int = 0  # NPIs, each under its TIN
+    left: int = 0
+    rows: int = 0  # of rate_changes
     shifts: Sequence[CodeShift] = ()  # the codes whose medians moved most, at most 20
     drift: Sequence[CheckResult] = ()
 
     @property
-    def rows(self) -> int:
-        """Of the table."""
-        return self.added + self.removed + self.raised + self.lowered
+    def compared(self) -> int:
+        """TIN-prices that stand in both months."""
+        return sum(self.counts.get(word, 0) for word in (SAME, CHANGED, METHOD_CHANGED, NOT_PAIRED))
+
+    def count(self, *words: str) -> int:
+        """TIN-prices to which any of these happened."""
+        return sum(self.counts.get(word, 0) for word in words)
 
 
-def changes_path(output_dir: Path, network_id: str) -> Path:
-    """Where the table of a network stands."""
+def changes_path(output_dir: Path, network_id: str, table: Table = RATE_CHANGES) -> Path:
+    """Where a network's table stands."""
     key = network_id.replace("=", "%3D")
-    return output_dir / "reference" / RATE_CHANGES.name / f"network_id={key}" / f"{RATE_CHANGES.name}.parquet"
+    return output_dir / "reference" / table.name / f"network_id={key}" / f"{table.name}.parquet"
 
 
 def write_changes(settings: Settings, network_id: str) -> Changes:
-    """Compare the two latest periods of a network and write `schema.RATE_CHANGES`, empty where there is one period.
+    """Compare the two latest periods of a network and write both tables, empty where nothing can be compared.
 
     Raises:
         SettingError: The network is not published.
         StoreError, QueryError: It cannot be read or written, or memory does not suffice.
     """
     root = settings.output_dir.absolute()
-    path = changes_path(root, network_id)
-    with connect(root, memory_mb=settings.query_memory_mb, networks=[network_id]) as connection:
+    rules = settings.statistic_rules
+    with connect(root, memory_mb=settings.query_memory_mb, networks=[network_id], rules=rules) as connection:
         periods = [period for (period,) in connection.execute(_PERIODS_SQL).fetchall()]
         if not periods:
             raise SettingError("network", f"{network_id} is not published in {root}; run it first")
-        if len(periods) == 1:
-            write_table(path, RATE_CHANGES.arrow, [])
-            return Changes(network_id=network_id, path=path)
-        now, before = periods
+        changes = Changes(network_id=network_id, path=changes_path(root, network_id))
         try:
-            write_table(path, RATE_CHANGES.arrow, _changed_rows(connection, network_id, before, now))
-            changes = _with_counts(
-                connection, Changes(network_id=network_id, path=path, period=now, previous_period=before)
-            )
-            return replace(changes, drift=audit_catalog(connection, checks=drift_checks(settings))[network_id])
+            if len(periods) > 1:
+                now, before = periods
+                changes = replace(changes, period=now, previous_period=before)
+                changes = replace(changes, refused_because=_refusal(connection, before, now, rules.max_months_apart))
+            if changes.period is None or changes.refused_because is not None:
+                for table in (RATE_CHANGES, MEMBERSHIP_CHANGES):
+                    write_table(changes_path(root, network_id, table), table.arrow, [])
+                return changes
+            return _compared(connection, changes, settings)
         except duckdb.OutOfMemoryException as error:
             raise QueryError(RATE_CHANGES.name, f"needs more memory ({error}); raise MRF_QUERY_MEMORY_MB") from error
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
@@ -237,44 +118,123 @@ def write_changes(settings: Settings, network_id: str) -> Changes:
 
 
 _PERIODS_SQL = "SELECT period FROM networks ORDER BY period DESC LIMIT 2"
+_WHITELISTS_SQL = """SELECT count(*)
+FROM (SELECT DISTINCT code_whitelist_sha256, tin_whitelist_sha256 FROM files_history WHERE period IN ($before, $now))"""
+_MONTHS_SQL = "SELECT datediff('month', CAST($before || '-01' AS DATE), CAST($now || '-01' AS DATE))"
+_CHANGES_SQL = """SELECT
+    $network AS network_id, $now AS period, $before AS previous_period, change,
+    CASE WHEN change IN ('changed', 'method changed') THEN paired_by END AS paired_by,
+    code_family, code, severity, own_name, negotiation_arrangement, billing_class, stated_setting AS setting, site,
+    modifiers,
+    befores[1].rate_unit AS previous_rate_unit, nows[1].rate_unit AS rate_unit,
+    befores[1].negotiated_type AS previous_negotiated_type, nows[1].negotiated_type AS negotiated_type,
+    CASE WHEN len(befores) = 1 THEN befores[1].rate END AS previous_rate,
+    CASE WHEN len(nows) = 1 THEN nows[1].rate END AS rate,
+    CASE WHEN change = 'changed' THEN nows[1].rate - befores[1].rate END AS difference,
+    CASE WHEN change = 'changed' AND befores[1].rate > 0
+        THEN CAST(nows[1].rate AS DOUBLE) / CAST(befores[1].rate AS DOUBLE) END AS ratio,
+    CASE WHEN len(befores) > 1 OR change = 'not paired' THEN [each.rate for each in befores] END AS previous_amounts,
+    CASE WHEN len(nows) > 1 OR change = 'not paired' THEN [each.rate for each in nows] END AS amounts,
+    CASE WHEN first_tins = ['0'] THEN 0 ELSE tins END AS tins,
+    CASE WHEN first_tins <> ['0'] THEN first_tins END AS first_tins
+FROM price_pairs
+WHERE change <> 'same'
+ORDER BY code_family, code, change, previous_rate, rate, billing_class, site"""
+_MEMBERS = """SELECT DISTINCT tin_type, tin_value, npi FROM providers_history WHERE period = """
+_MEMBERSHIP_SQL = f"""SELECT $network AS network_id, $now AS period, $before AS previous_period, *
+FROM (
+    SELECT 'joined' AS change, * FROM ({_MEMBERS}$now EXCEPT {_MEMBERS}$before)
+    UNION ALL
+    SELECT 'left', * FROM ({_MEMBERS}$before EXCEPT {_MEMBERS}$now)
+)
+ORDER BY tin_value, npi, change"""  # noqa: S608 - a constant
+_COUNTS_SQL = """SELECT change, CAST(sum(tins) AS BIGINT) FROM price_pairs GROUP BY change"""
+_MOVED_SQL = """SELECT
+    CAST(coalesce(sum(tins) FILTER (nows[1].rate > befores[1].rate), 0) AS BIGINT),
+    CAST(coalesce(sum(tins) FILTER (nows[1].rate < befores[1].rate), 0) AS BIGINT)
+FROM price_pairs WHERE change = 'changed'"""
+# Each TIN-price counts once: a change that many TINs share has their weight.
+_RATIO_SQL = """WITH ratios AS (
+    SELECT CAST(nows[1].rate AS DOUBLE) / CAST(befores[1].rate AS DOUBLE) AS ratio, sum(tins) AS weight
+    FROM price_pairs
+    WHERE change = 'changed' AND befores[1].rate_unit = 'dollars' AND befores[1].rate > 0
+    GROUP BY ratio
+)
+SELECT CAST(max(total) AS BIGINT), min(ratio) FILTER (so_far >= total / 2)
+FROM (SELECT *, sum(weight) OVER (ORDER BY ratio) AS so_far, sum(weight) OVER () AS total FROM ratios)"""
 
 
-def _changed_rows(
-    connection: duckdb.DuckDBPyConnection, network_id: str, before: str, now: str
-) -> Iterator[pa.RecordBatch]:
-    parameters = {"network": network_id, "before": before, "now": now}
-    for batch in connection.sql(_CHANGES_SQL, params=parameters).to_arrow_reader(_ROWS_AT_ONCE):
-        yield batch.cast(RATE_CHANGES.arrow)
+def _refusal(connection: duckdb.DuckDBPyConnection, before: str, now: str, most_months: int) -> str | None:
+    months = {"before": before, "now": now}
+    (whitelists,) = connection.execute(_WHITELISTS_SQL, months).fetchone() or (0,)
+    if whitelists > 1:
+        return "No trend: the months were read with different whitelists; ingest both with the same one."
+    (apart,) = connection.execute(_MONTHS_SQL, months).fetchone() or (0,)
+    if apart > most_months:
+        return f"No trend: {before} and {now} are {apart} months apart, {most_months} are the most that are compared."
+    return None
 
 
-def _with_counts(connection: duckdb.DuckDBPyConnection, changes: Changes) -> Changes:
-    counts = connection.execute(
-        """SELECT count(*) FILTER (change = 'added'), count(*) FILTER (change = 'removed'),
-            count(*) FILTER (change = 'changed' AND difference > 0),
-            count(*) FILTER (change = 'changed' AND difference < 0), median(ratio)
-        FROM read_parquet($path, hive_partitioning = false)""",
-        {"path": pattern_of(changes.path)},
+def _compared(connection: duckdb.DuckDBPyConnection, changes: Changes, settings: Settings) -> Changes:
+    root = settings.output_dir.absolute()
+    assert changes.period is not None
+    assert changes.previous_period is not None
+    months = {"network": changes.network_id, "before": changes.previous_period, "now": changes.period}
+    compare_months(connection, changes.previous_period, changes.period)
+    rows = write_table(changes.path, RATE_CHANGES.arrow, _batches(connection, _CHANGES_SQL, months, RATE_CHANGES))
+    write_table(
+        changes_path(root, changes.network_id, MEMBERSHIP_CHANGES),
+        MEMBERSHIP_CHANGES.arrow,
+        _batches(connection, _MEMBERSHIP_SQL, months, MEMBERSHIP_CHANGES),
+    )
+    members = connection.execute(
+        f"SELECT count(*) FILTER (change = 'joined'), count(*) FILTER (change = 'left') FROM ({_MEMBERSHIP_SQL})",  # noqa: S608 - a constant
+        months,
     ).fetchone()
-    assert counts is not None
-    added, removed, raised, lowered, ratio = counts
-    shifts = connection.execute(
-        f"""SELECT billing_code_type, billing_code, previous_median, median FROM ({_MEDIANS_SQL})
-        WHERE median <> previous_median ORDER BY {_SHIFT} DESC, billing_code LIMIT {_MAX_SHIFTS}"""  # noqa: S608 - constants
-    ).fetchall()
-    return replace(
+    raised, lowered = connection.execute(_MOVED_SQL).fetchone() or (0, 0)
+    dollar_changes, ratio = connection.execute(_RATIO_SQL).fetchone() or (0, None)
+    (is_stated_once,) = connection.execute("SELECT one_month_states_it FROM month_settings").fetchone() or (False,)
+    changes = replace(
         changes,
-        added=added,
-        removed=removed,
+        counts=dict(connection.execute(_COUNTS_SQL).fetchall()),
         raised=raised,
         lowered=lowered,
+        dollar_changes=dollar_changes or 0,
         median_ratio=ratio,
-        shifts=[
-            CodeShift(
-                billing_code_type=kind,
-                billing_code=code,
-                previous_median_dollars=float(previous),
-                median_dollars=float(median),
-            )
-            for kind, code, previous, median in shifts
-        ],
+        joined=members[0] if members else 0,
+        left=members[1] if members else 0,
+        rows=rows,
     )
+    if is_stated_once:
+        note = (
+            "The months state their conditions differently (schema 1 and 2): the setting is left out; "
+            f"{changes.compared:,} prices compare."
+        )
+        changes = replace(changes, note=note)
+    drift = audit_catalog(connection, checks=drift_checks(settings))[changes.network_id]
+    return replace(changes, shifts=_shifts(connection), drift=drift)
+
+
+def _batches(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, str], table: Table
+) -> Iterator[pa.RecordBatch]:
+    for batch in connection.sql(sql, params=dict(parameters)).to_arrow_reader(_ROWS_AT_ONCE):
+        yield batch.cast(table.arrow)
+
+
+def _shifts(connection: duckdb.DuckDBPyConnection) -> list[CodeShift]:
+    rows = connection.execute(
+        f"""SELECT code_family, code, bill_type, site, previous_median, median FROM ({MEDIANS_SQL})
+        WHERE median <> previous_median ORDER BY {SHIFT} DESC, code, bill_type, site LIMIT {_MAX_SHIFTS}"""  # noqa: S608 - constants
+    ).fetchall()
+    return [
+        CodeShift(
+            code_family=family,
+            code=code,
+            bill_type=bill_type,
+            site=site,
+            previous_median_dollars=float(previous),
+            median_dollars=float(median),
+        )
+        for family, code, bill_type, site, previous, median in rows
+    ]

@@ -105,13 +105,22 @@ def changed(changes: Sequence[Changes]) -> Figure:
     figure, axes = _canvas(len(rows), [it.network_id for it in rows], legend=True)
     offsets = [0] * len(rows)
     for name, color in (("raised", SECOND), ("lowered", THIRD), ("added", FIRST), ("removed", FOURTH)):
-        counts = [getattr(it, name) for it in rows]
+        counts = [_moved(it)[name] for it in rows]
         axes.barh(range(len(rows)), counts, left=offsets, height=0.6, color=color, label=name)
         offsets = [before + count for before, count in zip(offsets, counts, strict=True)]
     axes.set_xlim(0, max(1, *offsets) * 1.05)
-    axes.set_xlabel("prices")
+    axes.set_xlabel("TIN-prices")
     figure.legend(loc="outside upper center", ncols=4, columnspacing=1, handlelength=1)
     return figure
+
+
+def _moved(changes: Changes) -> dict[str, int]:
+    return {
+        "raised": changes.raised,
+        "lowered": changes.lowered,
+        "added": changes.count("tin added", "code added"),
+        "removed": changes.count("tin removed", "code removed"),
+    }
 
 
 def filled(providers: Providers) -> Figure:

@@ -17,7 +17,9 @@ from mrf_assets.schema.columns import (
     Table,
 )
 from mrf_assets.schema.derived import (
+    CHANGES_OF_PRICES,
     ENRICHED,
+    MEMBERSHIP_CHANGES,
     NPI_REGISTRY,
     NPIS,
     PROVIDER_DIRECTORY,
@@ -40,10 +42,12 @@ from mrf_assets.schema.published import (
 )
 
 __all__ = [
+    "CHANGES_OF_PRICES",
     "ENRICHED",
     "FILES",
     "LAYOUT",
     "LAYOUT_VERSION",
+    "MEMBERSHIP_CHANGES",
     "MODIFIER_SHAPE",
     "NPIS",
     "NPI_REGISTRY",

@@ -42,34 +42,70 @@ _MATCH = (
     Column("name_confidence", pa.float64(), "How alike they are, 0 to 1; null where one of them is missing."),
 )
 
+CHANGES_OF_PRICES = (
+    "changed", "method changed", "not paired", "tin added", "tin removed", "code added", "code removed",
+)  # fmt: skip
+_MONTHS = (
+    Column("network_id", TEXT, "The network, Dagster's partition key.", nullable=False),
+    Column("period", TEXT, "The latest period, YYYY-MM.", nullable=False),
+    Column("previous_period", TEXT, "The one before it.", nullable=False),
+)
 RATE_CHANGES = Table(
     "rate_changes",
-    "One row per price that was added, removed or changed between the two latest periods of a network.",
+    "One row per code, conditions and change of amount between the two latest periods of a network, with the number of "
+    "TINs that it happened to. What is the same in both is counted, not stored.",
     (
-        Column("network_id", TEXT, "The network, Dagster's partition key.", nullable=False),
-        Column("period", TEXT, "The latest period, YYYY-MM.", nullable=False),
-        Column("previous_period", TEXT, "The one before it.", nullable=False),
-        Column("change", TEXT, "added, removed or changed.", nullable=False, words=("added", "removed", "changed")),
+        *_MONTHS,
+        Column(
+            "change",
+            TEXT,
+            "changed: another amount in the same unit; method changed: another unit, or another type and amount; not "
+            "paired: the TIN has several amounts, and nothing says which became which; tin added, tin removed: the TIN "
+            "has a price for this now, or no more; code added, code removed: nobody in the network had one before, or "
+            "has one now.",
+            nullable=False,
+            words=CHANGES_OF_PRICES,
+        ),
+        Column(
+            "paired_by",
+            TEXT,
+            "How the two amounts were found to be one price: one amount (the TIN has one in each month), remark (of "
+            "several, the one with the same remark), NPIs (of several, the one for the same NPIs). Null where no two "
+            "amounts are paired.",
+            words=("one amount", "remark", "NPIs"),
+        ),
+        Column("code_family", TEXT, "The type of the code, CPT as HCPCS and DRG as MS-DRG."),
+        Column("code", TEXT, "The code."),
+        Column("severity", TEXT, "Severity of illness of an APR-DRG."),
+        Column("own_name", TEXT, "Name of the payer's own code, upper case; null for all others."),
         Column("negotiation_arrangement", TEXT, "ffs, bundle or capitation."),
-        Column("billing_code_type", TEXT, "CPT, HCPCS, MS-DRG and so on."),
-        Column("billing_code", TEXT, "The code."),
-        Column("severity_of_illness", TEXT, "DRG severity of illness (schema v2)."),
-        Column("negotiated_type", TEXT, "negotiated, derived, fee schedule, percentage or per diem."),
-        Column("rate_unit", TEXT, "What the rates are; never mix two units in one statistic."),
         Column("billing_class", TEXT, "professional, institutional or both."),
-        Column("setting", TEXT, "inpatient, outpatient or both (schema v2)."),
-        Column("service_codes", TEXTS, "Places of service, sorted; empty where there are none."),
-        Column("billing_code_modifiers", TEXTS, "Modifiers, sorted; empty where there are none."),
-        Column("previous_rate", RATE_TYPE, "The rate in the previous period; null where it was added."),
-        Column("rate", RATE_TYPE, "The rate in the latest period; null where it was removed."),
+        Column("setting", TEXT, "inpatient, outpatient or both; null where one of the months never states it."),
+        Column("site", TEXT, "facility, nonfacility, any or not said, by the places of service."),
+        Column("modifiers", TEXTS, "Modifiers, sorted; empty where there are none."),
+        Column("previous_rate_unit", TEXT, "What previous_rate is."),
+        Column("rate_unit", TEXT, "What rate is; never mix two units in one statistic."),
+        Column("previous_negotiated_type", TEXT, "The type in the previous period."),
+        Column("negotiated_type", TEXT, "The type in the latest period."),
+        Column("previous_rate", RATE_TYPE, "The amount in the previous period; null where there is none, or several."),
+        Column("rate", RATE_TYPE, "The amount in the latest period; null where there is none, or several."),
         Column("difference", RATE_TYPE, "rate less previous_rate; null unless changed."),
         Column("ratio", pa.float64(), "rate to previous_rate; null unless changed from more than 0."),
-        Column("tins", pa.int32(), "TINs that it holds for.", nullable=False),
+        Column("previous_amounts", pa.list_(RATE_TYPE), "All amounts that were not paired, previous period."),
+        Column("amounts", pa.list_(RATE_TYPE), "All amounts that were not paired, latest period."),
+        Column("tins", pa.int64(), "TINs that it happened to; 0 for prices that name no provider.", nullable=False),
         Column("first_tins", TEXTS, "Up to five of them, as type:value."),
-        Column("previous_file_id", TEXT, "A file that has the previous price; with the next column, who it is for."),
-        Column("previous_provider_set_id", pa.int64(), "The set in that file."),
-        Column("file_id", TEXT, "A file that has the latest price; with the next column, who it is for."),
-        Column("provider_set_id", pa.int64(), "The set in that file."),
+    ),
+)
+MEMBERSHIP_CHANGES = Table(
+    "membership_changes",
+    "One row per TIN and NPI that is in one of the two latest periods of a network, and not in the other.",
+    (
+        *_MONTHS,
+        Column("change", TEXT, "joined or left.", nullable=False, words=("joined", "left")),
+        Column("tin_type", TEXT, "ein or npi."),
+        Column("tin_value", TEXT, "As in `providers`."),
+        Column("npi", pa.int64(), "National Provider Identifier; null for a contract with a TIN alone."),
     ),
 )
 

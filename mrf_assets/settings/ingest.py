@@ -110,7 +110,7 @@ class _Queries(SettingsModel):
     # How far a network may move since its period before; guesses, as no payer's habits are published.
     drift_rows_share: float = setting(0.25, "How far a network's count of prices may move between periods.", ge=0)
     drift_codes_share: float = setting(0.1, "How far a network's count of codes may move.", ge=0)
-    drift_groups_share: float = setting(0.25, "How far a network's count of provider groups may move.", ge=0)
+    drift_tins_share: float = setting(0.25, "How far a network's count of TINs may move.", ge=0)
     drift_median_share: float = setting(
         0.2, "How far a code's median in dollars may move; 5 % of codes may move further.", ge=0
     )

@@ -15,7 +15,7 @@ import pytest
 from mrf_assets import quality
 from mrf_assets.cli.app import main
 from mrf_assets.lake.store import Store
-from mrf_assets.quality.changes import DRIFT_CHECKS
+from mrf_assets.quality.drift import DRIFT_CHECKS
 from mrf_assets.quality.lake_rules import CATALOG_CHECKS, audit_catalog
 from mrf_assets.quality.network_audit import audit
 from mrf_assets.quality.network_rules import CHECKS, CheckResult

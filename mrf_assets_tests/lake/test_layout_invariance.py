@@ -61,7 +61,7 @@ FACTS = st.sets(
 )
 
 
-def _plainly(facts: set[Fact]) -> Document:
+def plainly(facts: set[Fact]) -> Document:
     """Each fact in a group and a rate of its own."""
     groups, rates = {}, []
     for number, fact in enumerate(sorted(facts, key=repr), 1):
@@ -70,7 +70,7 @@ def _plainly(facts: set[Fact]) -> Document:
     return in_network_file(groups, [item(code, [rate], kind) for (kind, code), rate in rates])
 
 
-def _otherwise(facts: set[Fact], rng: random.Random) -> Document:
+def otherwise(facts: set[Fact], rng: random.Random) -> Document:
     """The same: sets merged, rows repeated, NPIs gathered in groups, and all of it in another order."""
     holders: dict[tuple[Any, ...], set[tuple[int, int]]] = {}
     for fact in facts:
@@ -121,7 +121,7 @@ def test_statistics_are_those_of_who_has_what(facts: set[Fact], seed: int) -> No
     """However sets and groups are cut, merged, repeated and ordered."""
     with TemporaryDirectory() as folder:
         lake = Path(folder) / "lake"
-        publish(lake, "plainly", _plainly(facts))
-        publish(lake, "otherwise", _otherwise(facts, random.Random(seed)))  # noqa: S311 - a layout, no secret
+        publish(lake, "plainly", plainly(facts))
+        publish(lake, "otherwise", otherwise(facts, random.Random(seed)))  # noqa: S311 - a layout, no secret
         with connect(lake, memory_mb=512) as connection:
             assert _shown(connection, "plainly") == _shown(connection, "otherwise")

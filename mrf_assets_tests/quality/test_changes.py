@@ -18,13 +18,16 @@ from mrf_assets.errors import SettingError
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.store import Store
-from mrf_assets.quality.changes import DRIFT_CHECKS, changes_path, drift_checks, write_changes
+from mrf_assets.quality.changes import changes_path, write_changes
+from mrf_assets.quality.drift import DRIFT_CHECKS, drift_checks
 from mrf_assets.quality.lake_rules import audit_catalog
+from mrf_assets.report import write_report
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATE_CHANGES, RATES
-from mrf_assets.settings import Settings
+from mrf_assets.settings import Settings, StatisticRules
 from mrf_assets.tasks import FileTask, NetworkIdentity
 from mrf_assets.urls.address import Address
 from mrf_assets_tests.factory import document, render
+from mrf_assets_tests.made_contracts import in_network_file, item, price, publish, tins
 from mrf_assets_tests.table_rows import LABEL, Row, batch, row
 
 BEFORE, NOW = "2026-10", "2026-11"
@@ -42,7 +45,9 @@ def _publish(root: Path, period: str, tables: Tables, network: str = NETWORK) ->
 
 
 def _rate(code: str, amount: str, **values: Any) -> Row:  # noqa: ANN401 - values of the columns
-    return row(RATES, billing_code=code, negotiated_rate=Decimal(amount), **values)
+    return row(
+        RATES, **{"billing_code": code, "negotiated_rate": Decimal(amount), "billing_code_modifiers": None, **values}
+    )
 
 
 def _month(*rates: Row, suffix: str = "") -> Tables:
@@ -61,7 +66,7 @@ def _month(*rates: Row, suffix: str = "") -> Tables:
 def _found(root: Path) -> list[tuple[str, str, Decimal | None, Decimal | None]]:
     write_changes(Settings(output_dir=root), NETWORK)
     rows = pq.read_table(changes_path(root, NETWORK), partitioning=None).to_pylist()
-    return [(it["change"], it["billing_code"], it["previous_rate"], it["rate"]) for it in rows]
+    return [(it["change"], it["code"], it["previous_rate"], it["rate"]) for it in rows]
 
 
 def _compared(root: Path, before: Tables, now: Tables) -> list[tuple[str, str, Decimal | None, Decimal | None]]:
@@ -80,18 +85,15 @@ def test_known_differences_are_found_exactly(tmp_path: Path) -> None:
 
     assert [
         ("changed", "2", Decimal(20), Decimal(25)),
-        ("removed", "3", Decimal(30), None),
+        ("code removed", "3", Decimal(30), None),
         ("changed", "4", Decimal("40.5"), Decimal("40.4")),
-        ("added", "5", None, Decimal(50)),
+        ("code added", "5", None, Decimal(50)),
     ] == found
     (two, *_, five) = pq.read_table(changes_path(tmp_path, NETWORK), partitioning=None).to_pylist()
     assert (NETWORK, NOW, BEFORE) == (two["network_id"], two["period"], two["previous_period"])
     assert (Decimal(5), 1.25, "dollars") == (two["difference"], two["ratio"], two["rate_unit"])
     assert (1, ["ein:123456789"]) == (two["tins"], two["first_tins"])
-    assert ("f", 7, "fn", 8) == tuple(
-        two[name] for name in ("previous_file_id", "previous_provider_set_id", "file_id", "provider_set_id")
-    )
-    assert (None, None, None) == (five["difference"], five["ratio"], five["previous_file_id"])
+    assert (None, None, None) == (five["difference"], five["ratio"], five["paired_by"])
 
 
 def test_the_summary_counts_what_is_in_the_table(tmp_path: Path) -> None:
@@ -103,9 +105,25 @@ def test_the_summary_counts_what_is_in_the_table(tmp_path: Path) -> None:
     )
     made = write_changes(Settings(output_dir=tmp_path), NETWORK)
 
-    assert (1, 1, 1, 1, 4) == (made.added, made.removed, made.raised, made.lowered, made.rows)
-    assert [("4", 0.25), ("2", 1.25)] == [(it.billing_code, it.ratio) for it in made.shifts]
-    assert 0.75 == made.median_ratio
+    assert {"same": 1, "changed": 2, "code added": 1, "code removed": 1} == made.counts
+    assert (3, 1, 1, 4) == (made.compared, made.raised, made.lowered, made.rows)
+    assert (2, 0.25) == (made.dollar_changes, made.median_ratio)
+
+
+def test_the_codes_whose_medians_moved_most_are_named(tmp_path: Path) -> None:
+    """Over contracts: from six on."""
+    months = [(BEFORE, {"1": 10, "2": 20, "4": 40}), (NOW, {"1": 10, "2": 25, "4": 10})]
+    for month, amounts in months:
+        items = [
+            item(code, [([number], [price(amount)]) for number in range(1, 7 if code != "1" else 6)])
+            for code, amount in amounts.items()
+        ]
+        publish(tmp_path / "lake", NETWORK, in_network_file(tins(6), items), month)
+    made = write_changes(Settings(output_dir=tmp_path / "lake"), NETWORK)
+
+    assert [("HCPCS 4", 0.25), ("HCPCS 2", 1.25)] == [
+        (it.title, it.ratio) for it in made.shifts if it.site == "nonfacility"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -129,8 +147,7 @@ def test_what_is_no_condition_changes_no_price(tmp_path: Path, values: Row) -> N
         {"billing_class": "institutional"},
         {"billing_class": None},
         {"setting": "inpatient"},
-        {"billing_code_modifiers": []},
-        {"negotiated_type": "per diem"},
+        {"billing_code_modifiers": ["26"]},
         {"service_codes": ["11"]},
         {"severity_of_illness": "2"},
         {"negotiation_arrangement": "bundle"},
@@ -141,7 +158,7 @@ def test_another_condition_is_another_price(tmp_path: Path, values: Row) -> None
     """One goes, one comes."""
     found = _compared(tmp_path, _month(_rate("1", "10")), _month(_rate("1", "10", **values)))
 
-    assert ["added", "removed"] == sorted(change for change, *_ in found)
+    assert ["tin added", "tin removed"] == sorted(change for change, *_ in found)
 
 
 def test_a_price_of_other_providers_is_another_price(tmp_path: Path) -> None:
@@ -149,7 +166,9 @@ def test_a_price_of_other_providers_is_another_price(tmp_path: Path) -> None:
     now = _month(_rate("1", "10"))
     now[PROVIDERS.name][0]["tin_value"] = "987654321"
 
-    assert ["added", "removed"] == sorted(change for change, *_ in _compared(tmp_path, _month(_rate("1", "10")), now))
+    found = _compared(tmp_path, _month(_rate("1", "10")), now)
+
+    assert ["tin added", "tin removed"] == sorted(change for change, *_ in found)
 
 
 def test_an_npi_that_joins_changes_no_price(tmp_path: Path) -> None:
@@ -160,17 +179,6 @@ def test_an_npi_that_joins_changes_no_price(tmp_path: Path) -> None:
     assert [] == _compared(tmp_path, _month(_rate("1", "10")), now)
 
 
-def test_equal_amounts_match_before_others_are_paired(tmp_path: Path) -> None:
-    """Of several amounts for one thing, those that stay stay; repetitions are one."""
-    found = _compared(
-        tmp_path,
-        _month(_rate("1", "10"), _rate("1", "20"), _rate("1", "30"), _rate("1", "30")),
-        _month(_rate("1", "5"), _rate("1", "10"), _rate("1", "30"), _rate("1", "40")),
-    )
-
-    assert [("added", "1", None, Decimal(40)), ("changed", "1", Decimal(20), Decimal(5))] == found
-
-
 def test_prices_without_providers_are_compared(tmp_path: Path) -> None:
     """They match among themselves."""
     before, now = _month(_rate("1", "10"), _rate("2", "20")), _month(_rate("1", "11"), _rate("2", "20"))
@@ -179,6 +187,8 @@ def test_prices_without_providers_are_compared(tmp_path: Path) -> None:
             each["provider_set_id"] = None
 
     assert [("changed", "1", Decimal(10), Decimal(11))] == _compared(tmp_path, before, now)
+    (found,) = pq.read_table(changes_path(tmp_path, NETWORK), partitioning=None).to_pylist()
+    assert (0, None) == (found["tins"], found["first_tins"])
 
 
 def test_the_two_latest_periods_are_compared(tmp_path: Path) -> None:
@@ -189,32 +199,6 @@ def test_the_two_latest_periods_are_compared(tmp_path: Path) -> None:
     assert [("changed", "1", Decimal(10), Decimal(11))] == _compared(
         tmp_path, _month(_rate("1", "10")), _month(_rate("1", "11"))
     )
-
-
-def test_the_set_that_is_named_is_one_of_the_file_that_is_named(tmp_path: Path) -> None:
-    """One price of two files: ids of sets are local, and the smallest of both would be another TIN's set."""
-
-    def both_files(amount: str) -> Tables:
-        aaa, bbb, other = (
-            {"file_id": file, "provider_set_id": set_id} for file, set_id in (("aaa", 900), ("bbb", 100), ("aaa", 100))
-        )
-        return {
-            RATES.name: [_rate("1", amount, **aaa), _rate("1", amount, **bbb)],
-            PROVIDERS.name: [
-                row(PROVIDERS, file_id="aaa", provider_group_id="x", tin_value="111111111"),
-                row(PROVIDERS, file_id="bbb", provider_group_id="x", tin_value="111111111"),
-                row(PROVIDERS, file_id="aaa", provider_group_id="y", tin_value="222222222"),
-            ],
-            PROVIDER_SETS.name: [
-                *(row(PROVIDER_SETS, **named, provider_group_id="x") for named in (aaa, bbb)),
-                row(PROVIDER_SETS, **other, provider_group_id="y"),
-            ],
-        }
-
-    assert [("changed", "1", Decimal(10), Decimal(11))] == _compared(tmp_path, both_files("10"), both_files("11"))
-    (found,) = pq.read_table(changes_path(tmp_path, NETWORK), partitioning=None).to_pylist()
-    assert (["ein:111111111"], "aaa", 900) == tuple(found[it] for it in ("first_tins", "file_id", "provider_set_id"))
-    assert ("aaa", 900) == (found["previous_file_id"], found["previous_provider_set_id"])
 
 
 def test_one_period_has_no_changes(tmp_path: Path) -> None:
@@ -252,22 +236,34 @@ def test_differences_of_whole_documents_are_found_exactly(tmp_path: Path) -> Non
         task = FileTask(address=Address(str(source)), network_id=NETWORK, identity=identity)
         ingest(NETWORK, [task], Settings(output_dir=tmp_path / "lake")).require_published()
 
+        if period == BEFORE:
+            holders = {
+                number: {(group["tin"]["type"], group["tin"]["value"]) for group in entry["provider_groups"]}
+                for entry in made["provider_references"]
+                for number in [entry["provider_group_id"]]
+            }
+            held = [
+                len(set().union(*(holders[number] for number in item["negotiated_rates"][0]["provider_references"])))
+                for item in made["in_network"]
+            ]
+
     found = write_changes(Settings(output_dir=tmp_path / "lake"), NETWORK)
-    assert (0, 1, 3, 0) == (found.added, found.removed, found.raised, found.lowered)
+    assert (sum(held[:3]), held[-1]) == (found.raised, found.count("code removed"))
+    assert sum(held) == found.compared + held[-1]
 
 
 # --- drift ----------------------------------------------------------------------------------
 
 
 def _drift(root: Path, **settings: Any) -> set[str]:  # noqa: ANN401 - values of the fields
-    with connect(root) as connection:
+    with connect(root, rules=StatisticRules(min_contracts=1)) as connection:
         results = audit_catalog(connection, checks=drift_checks(Settings(output_dir=root, **settings)))
     return {result.check.name for result in results[NETWORK] if not result.passed}
 
 
-def _group(tables: Tables, count: int) -> Tables:
-    """With so many groups more, of the same TIN."""
-    more = [row(PROVIDERS, provider_group_id=f"x{number}") for number in range(count)]
+def _group(tables: Tables, tin_value: str) -> Tables:
+    """With a group more."""
+    more = [row(PROVIDERS, provider_group_id="x", tin_value=tin_value)]
     return tables | {PROVIDERS.name: [*tables[PROVIDERS.name], *more]}
 
 
@@ -282,7 +278,8 @@ _TEN = [_rate(f"{number}", "10") for number in range(10)]
         (_month(*_TEN, *(_rate("1", f"{amount}", billing_class=None) for amount in (8, 9, 11))), {"drift_of_rows"}),
         (_month(*_TEN[:9]), set()),
         (_month(*_TEN[:8]), {"drift_of_codes"}),
-        (_group(_month(*_TEN), 1), {"drift_of_groups"}),
+        (_group(_month(*_TEN), "123456789"), set()),
+        (_group(_month(*_TEN), "987654321"), {"drift_of_tins"}),
         (_month(*_TEN[1:], _rate("0", "12")), set()),
         (_month(*_TEN[1:], _rate("0", "12.1")), {"drift_of_medians"}),
         (_month(*_TEN[1:], _rate("0", "8")), {"drift_of_medians"}),
@@ -343,22 +340,43 @@ def test_the_changes_are_an_asset_with_checks_of_drift(tmp_path: Path) -> None:
     (event,) = result.get_asset_materialization_events()
     assert [True] * len(DRIFT_CHECKS) == [info.is_current for info in shown]
     facts = {name: value.value for name, value in event.materialization.metadata.items()}
-    assert (0, 5, 1, BEFORE) == (facts["added"], facts["removed"], facts["raised"], facts["previous_period"])
+    assert (0, 5, 1, BEFORE) == tuple(facts[it] for it in ("code_added", "code_removed", "raised", "previous_period"))
     found = {it.check_name: it.passed for it in result.get_asset_check_evaluations()}
     assert {check.name for check in DRIFT_CHECKS} == set(found)
-    assert (False, True) == (found["drift_of_rows"], found["drift_of_groups"])
+    assert (False, True) == (found["drift_of_rows"], found["drift_of_tins"])
 
 
 def test_the_command_line_tells_the_changes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line for each network."""
+    """In shares, within 80 columns."""
     monkeypatch.setenv("MRF_OUTPUT_DIR", str(tmp_path))
     _publish(tmp_path, BEFORE, _month(*_TEN))
     _publish(tmp_path, NOW, _month(*_TEN[:4], _rate("9", "11")))
     _publish(tmp_path, NOW, _month(*_TEN), network="new")
     main(["changes"])
 
-    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in capsys.readouterr().out.splitlines()]
-    assert ["acme", f"{BEFORE} to {NOW}", "0", "5", "1", "0", "1.100", "CPT 9 x1.10"] in [line[:8] for line in lines]
-    assert ["new", "one period"] in [line[:2] for line in lines]
+    lines = capsys.readouterr().out.splitlines()
+    assert [
+        f"acme, {BEFORE} to {NOW}: 1 of 5 TIN-prices changed",
+        "  1 raised, 0 lowered; median 1.100 of 1 in dollars",
+        "  0 by another method, 0 not paired",
+        "  added: 0 by TINs, 0 of new codes; removed: 0 and 5",
+        "  NPIs: 0 joined, 0 left",
+        "  drift: drift_of_rows, drift_of_codes",
+        "new: one period, nothing to compare",
+    ] == lines
+
+
+def test_the_command_line_says_why_months_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line, and the report does, too."""
+    monkeypatch.setenv("MRF_OUTPUT_DIR", str(tmp_path))
+    for month in ("2026-01", NOW):
+        publish(tmp_path, "acme", in_network_file(tins(1), [item("1", [([1], [price(10)])])]), month)
+    main(["changes"])
+
+    reason = "No trend: 2026-01 and 2026-11 are 10 months apart, 4 are the most that are compared."
+    assert f"acme, 2026-01 to {NOW}: {reason}\n" == capsys.readouterr().out
+    assert reason in write_report(Settings(output_dir=tmp_path)).path.read_text()

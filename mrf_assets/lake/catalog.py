@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from mrf_assets.errors import ListFileError, QueryError, SettingError, StoreError
 from mrf_assets.files import atomic_write
-from mrf_assets.lake.comparability import STATISTIC_RULES, code_macros_sql, rules_sql
+from mrf_assets.lake.comparability import STATISTIC_RULES, question_macros_sql, rules_sql
 from mrf_assets.lake.duckdb_paths import pattern_of
 from mrf_assets.lake.generations import published_files
 from mrf_assets.lake.layouts import (
@@ -229,7 +229,7 @@ def define_views(
         _create_view(connection, DIRECTORY.name, select_directory(source, types), DIRECTORY.grain, _docs_of(DIRECTORY))
         connection.execute(f"CREATE TABLE {STATISTIC_RULES.name} AS {rules_sql(rules or StatisticRules())}")
         _comment(connection, "TABLE", STATISTIC_RULES.name, STATISTIC_RULES.grain, STATISTIC_RULES.columns)
-        for macro in code_macros_sql():
+        for macro in question_macros_sql():
             connection.execute(macro)
         for view in VIEWS:
             _create_view(connection, view.name, view.sql, view.grain, view.columns)

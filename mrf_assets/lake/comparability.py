@@ -23,6 +23,7 @@ from mrf_assets.lake.price_columns import (
 from mrf_assets.lake.refusal import GATES, REFUSAL, STOP_WORDS, money_sql, number_sql
 from mrf_assets.lake.view import PLACE, Docs, View
 from mrf_assets.schema.code_types import FAMILIES, padded_sql
+from mrf_assets.schema.tins import masked_tin_sql
 from mrf_assets.settings import StatisticRules
 
 _NUMBERS = {reason: number for number, reason in enumerate(GATES, 1)}
@@ -338,9 +339,10 @@ def rules_sql(rules: StatisticRules) -> str:
     return f"SELECT {literal(rules.version)} AS rule_version, {columns}"
 
 
-def code_macros_sql() -> Iterator[str]:
-    """Functions for questions about one code: its family, and its spelling in the column `code`."""
+def question_macros_sql() -> Iterator[str]:
+    """Functions for questions: the family of a code, its spelling in the column `code`, and a TIN as it is shown."""
     kind, code = "upper(trim(billing_code_type))", "upper(trim(billing_code))"
     families = " ".join(f"WHEN {literal(name)} THEN {literal(family)}" for name, family in FAMILIES.items())
     yield f"CREATE MACRO family_of(billing_code_type) AS CASE {kind} {families} ELSE {kind} END"
     yield f"CREATE MACRO code_of(billing_code_type, billing_code) AS {padded_sql(kind, code)}"
+    yield f"CREATE MACRO masked_tin(tin_type, tin_value) AS {masked_tin_sql('tin_type', 'tin_value')}"

@@ -1,7 +1,8 @@
 -- Question: How many published prices had expired?
 -- Grain: One row per network and expiration date before `as_of`.
--- Caveats: Payers publish contracts that renew by themselves with the date of their last signature: expired is what
---   the file says, not what is paid. 9999-12-31 stands for no end; prices without a date are not here.
+-- Caveats: CMS wants the day before the renewal for contracts that renew themselves: a past date says that the payer
+--   did not update the file, not that the contract ended. 9999-12-31 stands for no end; prices without a date are not
+--   here.
 -- Parameter as_of []: A day, YYYY-MM-DD; the first of the network's period if it is not given.
 SELECT
     network_id, period, expiration_date,

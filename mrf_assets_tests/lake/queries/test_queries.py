@@ -22,7 +22,7 @@ from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES, PLANS, PROVIDER_DIRECTORY, PROVIDER_SETS, PROVIDERS, RATES
 from mrf_assets.schema.code_types import CODE_SHAPES
 from mrf_assets.whitelist import read_code_whitelist
-from mrf_assets_tests.made_contracts import group, hospital_price, in_network_file, item, npi, price, publish, tins
+from mrf_assets_tests.made_contracts import ein, group, hospital_price, in_network_file, item, npi, price, publish, tins
 from mrf_assets_tests.small_lake import CODES, LATEST, Lake, make_lake
 from mrf_assets_tests.table_rows import LABEL, batch, row
 
@@ -410,6 +410,31 @@ def test_multi_tin_providers(ask: Ask, lake: Lake) -> None:
             it["npi"]: it["tins"] for it in found
         }
         assert all(sorted(held_tins[it["npi"]])[:20] == it["first_tins"] for it in found)
+
+
+def test_multi_tin_providers_say_what_they_are_and_show_no_likely_ssn(tmp_path: Path) -> None:
+    """By the directory, where it is there; in one network fewer have several."""
+    root = tmp_path / "lake"
+    likely_ssn = {"npi": [npi(1)], "tin": {"type": "ein", "value": "078051120"}}
+    both = [group(1, [npi(1), npi(2)]), group(2, [npi(2)]), likely_ssn]
+    for network, groups in (("a", both), ("b", [group(3, [npi(1)])])):
+        publish(root, network, in_network_file({1: groups}, [item("99213", [([1], [price(5)])])]))
+
+    def asked(**given: str) -> list[tuple[Any, ...]]:
+        columns = ("npi", "entity_type", "primary_taxonomy_code", "first_tins")
+        with connect(root) as connection:
+            return [tuple(it[name] for name in columns) for it in _answer(connection, "multi_tin_providers", **given)]
+
+    of_one = (npi(1), None, None, ["07*******", ein(1), ein(3)])
+    of_two = (npi(2), None, None, [ein(1), ein(2)])
+    assert [of_one, of_two] == asked()
+    assert [(npi(1), None, None, ["07*******", ein(1)]), of_two] == asked(network_id="a")
+    assert [] == asked(entity_type="organization")
+
+    lab = {"npi": npi(2), "rates": 1, "networks": 1, "entity_type": "organization"}
+    rows = batch(PROVIDER_DIRECTORY, {**lab, "primary_taxonomy_code": "291U00000X"})
+    write_table(Reference(root).directory, PROVIDER_DIRECTORY.arrow, [rows])
+    assert [(npi(2), "organization", "291U00000X", [ein(1), ein(2)])] == asked(entity_type="organization")
 
 
 @pytest.mark.parametrize("as_of", ["", "2027-01-01"])

@@ -88,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--rates", type=int, default=20_000_000, help="of all networks together")
+    parser.add_argument("--sets-per-rate", type=int, default=8, help="rows of sets behind a price; 30 is thick")
     parser.add_argument("--flat-networks", type=int, default=10, help="how many are written flat, too")
     parser.add_argument("--memory-mb", type=int, default=Settings().query_memory_mb)
     parser.add_argument("--repetitions", type=int, default=3, help="of warm runs")
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             told = None
         print(json.dumps(told))
         return
-    payer = Payer(networks=options.networks, rates=options.rates)
+    payer = Payer(networks=options.networks, rates=options.rates, sets_per_rate=options.sets_per_rate)
     lake = options.data / payer.name
     began = time.monotonic()
     make(payer, lake)

@@ -3,8 +3,8 @@
 Tables are written by our own `PartWriter`, so files, row groups and filters are those of an ingestion; reading the JSON
 of 20 million prices is what `bench_extract` measures. Everything is drawn from a seed, a network at a time:
 codes with very different numbers of prices, in random order with the prices of a code together; few distinct
-multiples of a base price; sets of some eight groups; practices that several networks have under contract, a quarter
-of their NPIs with several TINs. The last network is the one before it under another name.
+multiples of a base price; sets of some eight groups, or as many as are asked for; practices that several networks have
+under contract, a quarter of their NPIs with several TINs. The last network is the one before it under another name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PLAN_NAME = "Willow"
 _LABEL = "00001-of-00001"
 _CODES = (("CPT", 7_000), ("HCPCS", 2_500), ("MS-DRG", 760), ("RC", 250))
 _SHARE_OF_CODES = 0.75  # that one network has
-_RATES_PER_GROUP, _RATES_PER_SET, _GROUPS_PER_SET, _NPIS_PER_GROUP = 20, 80, 8, 10
+_RATES_PER_GROUP, _RATES_PER_SET, _NPIS_PER_GROUP = 20, 80, 10
 _NPIS_PER_PLACE = 2.0  # at a practice: a quarter of those placed stand at several
 _MULTIPLES = np.round(np.linspace(0.6, 3.0, 40), 2)  # of the base price
 _SCALE = 10**8  # cents to the ten decimals of a rate
@@ -53,11 +53,12 @@ class Payer:
     networks: int
     rates: int
     seed: int = 1
+    sets_per_rate: int = 8  # rows of provider_sets behind a price, by their median; 30 is thick
 
     @property
     def name(self) -> str:
         """For folders."""
-        return f"payer-{self.networks}-{self.rates}-{self.seed}"
+        return f"payer-{self.networks}-{self.rates}-{self.seed}-{self.sets_per_rate}"
 
     @property
     def keys(self) -> list[str]:
@@ -104,12 +105,21 @@ class Payer:
         return offsets, 1_000_000_000 + rng.integers(0, int(_NPIS_PER_PLACE * offsets[-1]), offsets[-1])
 
 
-def make(payer: Payer, output_dir: Path) -> None:
-    """Publish its networks, but for those that are there."""
-    store = Store(output_dir)
-    for number, key in enumerate(payer.keys):
-        if PERIOD not in store.periods(key):
-            _publish(payer, number, store)
+@dataclass(frozen=True, kw_only=True)
+class Month:
+    """A month of the payer: set ids are its own, and so much is another than in the month of the seed."""
+
+    period: str = PERIOD
+    raised_share: float = 0.0  # of the sets, whose prices are 3 % higher
+    left_share: float = 0.0  # of the groups of sets, that are gone
+
+
+def make(payer: Payer, output_dir: Path, month: Month | None = None, networks: Sequence[int] | None = None) -> None:
+    """Publish its networks, or some of them, but for those that are there."""
+    store, month = Store(output_dir), month or Month()
+    for number in range(payer.networks) if networks is None else networks:
+        if month.period not in store.periods(payer.keys[number]):
+            _publish(payer, number, store, month)
 
 
 def _code(kind: str, number: int) -> str:
@@ -119,7 +129,7 @@ def _code(kind: str, number: int) -> str:
     return f"{prefix}{first + number:0{digits}d}"
 
 
-def _publish(payer: Payer, number: int, store: Store) -> None:
+def _publish(payer: Payer, number: int, store: Store, month: Month) -> None:
     key = payer.keys[number]
     file_id = f"{number + 1:016x}"
     drawn = min(number, payer.networks - 2)  # the last one is a copy
@@ -127,11 +137,12 @@ def _publish(payer: Payer, number: int, store: Store) -> None:
     rates = int(payer.sizes[number])
     groups, sets = max(1, rates // _RATES_PER_GROUP), max(1, rates // _RATES_PER_SET)
     set_ids = rng.integers(1, 2**62, sets)
+    raised = np.arange(sets) < month.raised_share * sets
     settings = Settings()
     tables = [
         (_providers(payer, rng, groups), settings.provider_batch_size),
-        (_provider_sets(rng, set_ids, groups), settings.provider_batch_size),
-        (_rates(payer, rng, rates, set_ids), settings.rate_batch_size),
+        (_provider_sets(payer, rng, set_ids, groups, month.left_share), settings.provider_batch_size),
+        (_rates(payer, rng, rates, set_ids, raised), settings.rate_batch_size),
         (_plans(number), settings.rate_batch_size),
         (_file(number, rates, f"{drawn:064x}"), settings.rate_batch_size),
     ]
@@ -140,8 +151,8 @@ def _publish(payer: Payer, number: int, store: Store) -> None:
             for (table, columns), rows in tables:
                 for batch in _table(table, {"file_id": pa.scalar(file_id), **columns}).to_batches(rows):
                     writer.write(table.name, batch)
-        stage.settle(_LABEL, PERIOD)
-        stage.publish(PERIOD)
+        stage.settle(_LABEL, month.period)
+        stage.publish(month.period)
 
 
 _Columns = tuple[Table, Mapping[str, Any]]
@@ -179,17 +190,22 @@ def _providers(payer: Payer, rng: np.random.Generator, groups: int) -> _Columns:
     }
 
 
-def _provider_sets(rng: np.random.Generator, set_ids: Integers, groups: int) -> _Columns:
-    sizes = np.clip(rng.lognormal(np.log(_GROUPS_PER_SET) - 0.5, 1.0, len(set_ids)), 1, groups).astype(np.int64)
+def _provider_sets(
+    payer: Payer, rng: np.random.Generator, set_ids: Integers, groups: int, left_share: float
+) -> _Columns:
+    sizes = np.clip(rng.lognormal(np.log(payer.sets_per_rate) - 0.5, 1.0, len(set_ids)), 1, groups).astype(np.int64)
     firsts = np.repeat(rng.integers(0, groups, len(set_ids)), sizes)
     members = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    stays = (members == 0) | (np.arange(len(members)) % 1_000 >= 1_000 * left_share)
     return PROVIDER_SETS, {
-        "provider_set_id": np.repeat(set_ids, sizes),
-        "provider_group_id": pa.array((firsts + members * 7) % groups).cast(pa.string()),
+        "provider_set_id": np.repeat(set_ids, sizes)[stays],
+        "provider_group_id": pa.array(((firsts + members * 7) % groups)[stays]).cast(pa.string()),
     }
 
 
-def _rates(payer: Payer, rng: np.random.Generator, rates: int, set_ids: Integers) -> _Columns:
+def _rates(
+    payer: Payer, rng: np.random.Generator, rates: int, set_ids: Integers, raised: np.ndarray[Any, np.dtype[np.bool_]]
+) -> _Columns:
     codes = payer.codes
     has = rng.random(len(codes)) < _SHARE_OF_CODES
     has[codes["code"].to_pylist().index(COMMON_CODE)] = True
@@ -199,6 +215,7 @@ def _rates(payer: Payer, rng: np.random.Generator, rates: int, set_ids: Integers
     holder = rng.integers(0, len(set_ids), rates)
     multiple = _MULTIPLES[(holder * 2_654_435_761 >> 7) % len(_MULTIPLES)]
     cents = np.round(codes["cents"].to_numpy()[code] * multiple).astype(np.int64)
+    cents = np.where(raised[holder], np.round(cents * 1.03).astype(np.int64), cents)
     kinds = [kind for kind, _ in _CODES]
     kind = np.searchsorted(np.cumsum([count for _, count in _CODES]), code, side="right")
     contract = holder % 12  # conditions belong to a contract, not to each price

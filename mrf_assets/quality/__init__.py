@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.store import Store
-from mrf_assets.quality.drift import drift_checks
+from mrf_assets.quality.drift import drift_checks, measure_medians
 from mrf_assets.quality.lake_rules import CATALOG_CHECKS, audit_catalog
 from mrf_assets.quality.network_audit import audit
 from mrf_assets.quality.network_rules import CheckResult
@@ -41,6 +41,7 @@ def check_networks(
         taxonomy_codes=settings.taxonomy_codes,
         rules=settings.statistic_rules,
     ) as connection:
+        measure_medians(connection)
         checks = (*CATALOG_CHECKS, *drift_checks(settings))
         catalog_results = audit_catalog(connection, networks, as_of=as_of, checks=checks)
     return {

@@ -16,7 +16,7 @@ import pyarrow as pa
 from mrf_assets.errors import QueryError, SettingError, StoreError
 from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.reference_tables import write_table
-from mrf_assets.quality.drift import MEDIANS_SQL, SHIFT, drift_checks
+from mrf_assets.quality.drift import MEDIANS, SHIFT, drift_checks, measure_medians
 from mrf_assets.quality.lake_rules import audit_catalog
 from mrf_assets.quality.month_pairs import compare_months
 from mrf_assets.quality.network_rules import CheckResult
@@ -211,6 +211,8 @@ def _compared(connection: duckdb.DuckDBPyConnection, changes: Changes, settings:
             f"{changes.compared:,} prices compare."
         )
         changes = replace(changes, note=note)
+    connection.execute("DROP TABLE price_pairs")
+    measure_medians(connection)
     drift = audit_catalog(connection, checks=drift_checks(settings))[changes.network_id]
     return replace(changes, shifts=_shifts(connection), drift=drift)
 
@@ -224,7 +226,7 @@ def _batches(
 
 def _shifts(connection: duckdb.DuckDBPyConnection) -> list[CodeShift]:
     rows = connection.execute(
-        f"""SELECT code_family, code, bill_type, site, previous_median, median FROM ({MEDIANS_SQL})
+        f"""SELECT code_family, code, bill_type, site, previous_median, median FROM {MEDIANS}
         WHERE median <> previous_median ORDER BY {SHIFT} DESC, code, bill_type, site LIMIT {_MAX_SHIFTS}"""  # noqa: S608 - constants
     ).fetchall()
     return [

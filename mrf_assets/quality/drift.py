@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import duckdb
+
 from mrf_assets.lake.contract_rates import contracts_sql
 from mrf_assets.quality.network_rules import Check
 from mrf_assets.schema import RATE_CHANGES
@@ -19,21 +21,30 @@ _PREVIOUS = (
 _STRATUM = "network_id, code_family, code, severity, bill_type, site"
 
 
-def _medians(contracts: str, name: str) -> str:
+_PLAIN = "price_basis = 'dollars' AND component = 'base' AND NOT is_conditional AND negotiated_type <> 'derived'"
+
+
+def _medians(name: str, parties: str, rates: str) -> str:
     """The median of plain dollars over contracts, a code at a time, where there are enough of them."""
     return f"""SELECT {_STRATUM}, median(typical) AS {name}
-FROM {contracts}
-WHERE price_basis = 'dollars' AND component = 'base' AND NOT is_conditional AND negotiated_type <> 'derived'
+FROM ({contracts_sql(parties, _PLAIN, rates)})
 GROUP BY {_STRATUM}
 HAVING count(typical) >= (SELECT min_contracts FROM statistic_rules)"""  # noqa: S608 - constants
 
 
 _SAME_STRATUM = " AND ".join(f"n.{name} IS NOT DISTINCT FROM b.{name}" for name in _STRATUM.split(", "))
-MEDIANS_SQL = f"""SELECT n.*, previous_median
-FROM ({_medians("contract_rates", "median")}) n
-JOIN ({_medians(f"({contracts_sql('set_tins_history', rates=_PREVIOUS)})", "previous_median")}) b ON {_SAME_STRATUM}
+_MEDIANS_SQL = f"""CREATE OR REPLACE TEMP TABLE months_medians AS
+SELECT n.*, previous_median
+FROM ({_medians("median", "set_tins", "rates")}) n
+JOIN ({_medians("previous_median", "set_tins_history", _PREVIOUS)}) b ON {_SAME_STRATUM}
 WHERE previous_median > 0 AND median > 0"""  # noqa: S608 - constants
+MEDIANS = "months_medians"  # what `measure_medians` makes
 SHIFT = "greatest(median / previous_median, previous_median / median) - 1"
+
+
+def measure_medians(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table of both months' medians, which the rules of drift and the shifts of codes go over."""
+    connection.execute(_MEDIANS_SQL)
 
 
 def _count_rule(name: str, what: str, table: str, expression: str) -> Check:
@@ -63,8 +74,8 @@ _DRIFT_CHECKS = {  # setting of the threshold -> rule
         severity="warn",
         explanation="Of at most 5 % of codes (a bill type and site at a time), the median of contracts in dollars "
         "moved by more than the set share since the period before.",
-        sql=f"""SELECT * FROM ({MEDIANS_SQL}) WHERE {SHIFT} > $threshold""",  # noqa: S608 - constants
-        population_sql=f"SELECT network_id, count(*) AS rows FROM ({MEDIANS_SQL}) GROUP BY network_id",  # noqa: S608 - the same
+        sql=f"SELECT * FROM {MEDIANS} WHERE {SHIFT} > $threshold",  # noqa: S608 - constants
+        population_sql=f"SELECT network_id, count(*) AS rows FROM {MEDIANS} GROUP BY network_id",  # noqa: S608 - the same
         tolerated_share=0.05,
     ),
 }
@@ -72,5 +83,5 @@ DRIFT_CHECKS = tuple(_DRIFT_CHECKS.values())  # without thresholds
 
 
 def drift_checks(settings: Settings) -> list[Check]:
-    """The rules of drift with the thresholds of the settings; for `lake_rules.audit_catalog`."""
+    """The rules with the thresholds of the settings; for `audit_catalog`, after `measure_medians`."""
     return [replace(check, threshold=getattr(settings, name)) for name, check in _DRIFT_CHECKS.items()]

@@ -286,8 +286,14 @@ named AS (
     JOIN codes ON codes.name = {_CODE}
     LEFT JOIN {_stated("befores")} b USING (place)
     LEFT JOIN {_stated("nows")} n USING (place)
+),
+firsts AS (
+    SELECT first_numbers, list(tin ORDER BY tin) AS first_tins
+    FROM (SELECT first_numbers, unnest(first_numbers) AS number FROM (SELECT DISTINCT first_numbers FROM month_found))
+    JOIN (SELECT DISTINCT number, tin FROM month_tins) USING (number)
+    GROUP BY first_numbers
 )
-SELECT * EXCLUDE (first_numbers, tins, is_known_same, is_further, is_old, is_new),
+SELECT * EXCLUDE (first_numbers, is_known_same, is_further, is_old, is_new),
     CASE
         WHEN is_known_same THEN 'same'
         WHEN len(befores) = 0 AND NOT is_further THEN CASE WHEN is_old THEN 'tin added' ELSE 'code added' END
@@ -298,7 +304,6 @@ SELECT * EXCLUDE (first_numbers, tins, is_known_same, is_further, is_old, is_new
             ELSE 'method changed' END
         WHEN [(each.rate, each.rate_unit) for each in befores] = [(each.rate, each.rate_unit) for each in nows]
             THEN 'same'
-        ELSE 'not paired' END AS change,
-    tins,
-    (SELECT list(DISTINCT tin ORDER BY tin) FROM month_tins WHERE list_contains(first_numbers, number)) AS first_tins
-FROM named"""  # noqa: S608 - names of this module
+        ELSE 'not paired' END AS change
+FROM named
+JOIN firsts USING (first_numbers)"""  # noqa: S608 - names of this module

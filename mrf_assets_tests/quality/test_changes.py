@@ -19,7 +19,7 @@ from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.lake.catalog import connect
 from mrf_assets.lake.store import Store
 from mrf_assets.quality.changes import changes_path, write_changes
-from mrf_assets.quality.drift import DRIFT_CHECKS, drift_checks
+from mrf_assets.quality.drift import DRIFT_CHECKS, drift_checks, measure_medians
 from mrf_assets.quality.lake_rules import audit_catalog
 from mrf_assets.report import write_report
 from mrf_assets.schema import PROVIDER_SETS, PROVIDERS, RATE_CHANGES, RATES
@@ -257,6 +257,7 @@ def test_differences_of_whole_documents_are_found_exactly(tmp_path: Path) -> Non
 
 def _drift(root: Path, **settings: Any) -> set[str]:  # noqa: ANN401 - values of the fields
     with connect(root, rules=StatisticRules(min_contracts=1)) as connection:
+        measure_medians(connection)
         results = audit_catalog(connection, checks=drift_checks(Settings(output_dir=root, **settings)))
     return {result.check.name for result in results[NETWORK] if not result.passed}
 

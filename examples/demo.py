@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-import duckdb
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +28,7 @@ from rich.table import Table
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from demo_payer import ASKED_CODE, NETWORKS, DemoData, demo_index, make_demo_data
+from mrf_assets.lake.catalog import connect
 from mrf_assets_tests.factory import render
 from mrf_assets_tests.mrf_server import MrfServer
 
@@ -37,31 +37,13 @@ OUTPUT = FOLDER / "output"
 SERVER_PORT = 8765
 SECONDS_TO_STOP = 60
 
-# Dollars alone: a percentage or a per diem in the median would make it meaningless. The sets of
-# provider groups are joined after prices are counted, so no price counts twice.
+# Contracts vote, price rows do not; where too few can be compared, the reason stands in place of the median.
 QUERY = """
-with prices as (
-    select network_id, file_id, provider_set_id, negotiated_rate
-    from read_parquet($rates, hive_partitioning = true)
-    where billing_code_type = $billing_code_type
-      and billing_code = $billing_code
-      and negotiated_type in ('negotiated', 'fee schedule', 'derived')
-      and negotiated_rate > 0
-),
-medians as (
-    select network_id, count(*) as prices, median(negotiated_rate) as median_dollars
-    from prices
-    group by network_id
-),
-groups as (
-    select network_id, count(distinct (file_id, provider_group_id)) as provider_groups
-    from read_parquet($sets, hive_partitioning = true)
-    semi join prices using (network_id, file_id, provider_set_id)
-    group by network_id
-)
-select network_id, median_dollars, prices, provider_groups
-from medians left join groups using (network_id)
-order by median_dollars desc
+SELECT network_id, median, contracts, published, refused_because
+FROM code_statistics
+WHERE code_family = family_of($billing_code_type) AND code = code_of($billing_code_type, $billing_code)
+    AND bill_type = 'professional' AND site = 'nonfacility'
+ORDER BY median DESC NULLS LAST, network_id
 """
 
 console = Console()
@@ -185,21 +167,17 @@ def _check(exit_code: int, data: DemoData, seconds: float) -> bool:
 def _ask() -> None:
     """Print the question, as SQL, and its answer."""
     kind, code = ASKED_CODE
-    parameters = {
-        "rates": str(OUTPUT / "*/*/rates-*.parquet"),
-        "sets": str(OUTPUT / "*/*/provider_sets-*.parquet"),
-        "billing_code_type": kind,
-        "billing_code": code,
-    }
-    with duckdb.connect() as connection:
-        rows = connection.execute(QUERY, parameters).fetchall()
+    with connect(OUTPUT) as connection:
+        rows = connection.execute(QUERY, {"billing_code_type": kind, "billing_code": code}).fetchall()
     console.print(QUERY.strip(), style="dim", highlight=False, markup=False, soft_wrap=True)
-    table = Table(title=f"{kind} {code}: negotiated dollars by network")
-    table.add_column("network_id")
-    for title in ("median $", "prices", "provider groups"):
+    table = Table(title=f"{kind} {code} in an office: dollars by network")
+    table.add_column("network_id", no_wrap=True)
+    for title in ("median $", "contracts", "of"):
         table.add_column(title, justify="right")
-    for network_id, median_dollars, prices, provider_groups in rows:
-        table.add_row(network_id, f"{median_dollars:,.2f}", f"{prices:,}", f"{provider_groups or 0:,}")
+    table.add_column("why not")
+    for network_id, median, contracts, published, refusal in rows:
+        shown = "" if median is None else f"{median:,.2f}"
+        table.add_row(network_id, shown, f"{contracts:,}", f"{published:,}", "" if median is not None else refusal)
     console.print(table)
 
 

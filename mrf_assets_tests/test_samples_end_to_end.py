@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from mrf_assets.lake.catalog import connect
 from mrf_assets.schema import TABLES
 from mrf_assets_tests.dagster_fixtures import Place
 from mrf_assets_tests.factory import Document, index, plans, render
@@ -195,3 +196,18 @@ def test_nothing_is_rejected(archives: list[Path], four: Batch) -> None:
     assert dict.fromkeys((path.name for path in archives), 0) == four.by_file(
         "SELECT filename, count(rejects.file_id) FROM files LEFT JOIN rejects USING (file_id) GROUP BY ALL"
     )
+
+
+def test_no_file_has_a_dollar_price_and_each_says_why(one: Batch) -> None:
+    """Every amount in dollars is for all codes, exactly 155 or 225: what a percentage of Medicare looks like."""
+    with connect(one.place.output) as connection:
+        dollars = connection.execute("SELECT count(*), count(dollars) FROM rates").fetchone()
+        medians = connection.execute("SELECT count(median) FROM code_statistics").fetchone()
+        reasons = connection.execute(
+            "SELECT DISTINCT refused_because FROM code_statistics WHERE map_contains(gates, 'names all codes')"
+        ).fetchall()
+
+    assert ((910, 0), (0,)) == (dollars, medians)
+    assert reasons
+    assert all("for all codes" in reason for (reason,) in reasons)
+    assert any("it is most likely percent of Medicare" in reason for (reason,) in reasons)

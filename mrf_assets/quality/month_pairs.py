@@ -9,7 +9,8 @@ Tables of one connection, in the order in which they are made:
     month_sets      each provider set of both months: a number for its TINs, and one for its TINs with their NPIs
     month_prices    distinct amounts by conditions and set
     month_amounts   a number for each amount, unit, type and remark
-    month_holders   by conditions and TIN the amounts of both months, compactly: how many TINs have them
+    month_holders   by conditions the amounts of both months, and how many TINs have them
+    month_found     what was paired, and what was not
     price_pairs     the outcome: what `compare_months` says
 """
 
@@ -21,7 +22,7 @@ _CONDITIONS = (
     "code_family", "code", "severity", "own_name", "negotiation_arrangement", "billing_class", "stated_setting", "site",
     "modifiers", "contents",
 )  # fmt: skip
-_ROWS_AT_ONCE = 12_000_000  # TINs times prices that are gathered at a time: 1 GB holds them
+_ROWS_AT_ONCE = 4_000_000  # TINs times prices that are gathered at a time: 1 GB holds them
 _NOBODY = "0"  # stands for the TIN of prices that name no provider
 
 
@@ -46,7 +47,13 @@ def compare_months(connection: duckdb.DuckDBPyConnection, before: str, now: str)
         connection.execute(_GATHER, {"part": part, "parts": parts})
         make(_HOLDERS, _SEVERAL)
         connection.execute("DROP TABLE month_gathered")
-    make(_SEVERAL_STATED, _BY_REMARK, _LEFT, _PANELS, _BY_NPIS, _LEFT_OF_TINS, _FOUND, _PAIRS)
+    make(_SEVERAL_STATED, _BY_REMARK, _LEFT, _MEMBERS, _FOUND_TABLE, _FOUND)
+    for part in range(parts):
+        connection.execute(_PANELS, {"part": part, "parts": parts})
+        make(_BY_NPIS, _FOUND_BY_NPIS)
+        connection.execute("DROP TABLE month_panels; DROP TABLE month_by_npis")
+    connection.execute("DROP TABLE month_members; DROP TABLE month_several; DROP TABLE month_holders")
+    make(_PLACED, _PAIRS)
 
 
 # Sums of hashes do not depend on order; equal numbers of two sets mean the same members.
@@ -139,122 +146,123 @@ FROM (
 )
 JOIN month_tins USING (party)
 GROUP BY condition, number"""
+# A class: all TINs that have the same amounts in both months under the same conditions.
 _HOLDERS_TABLE = """CREATE TEMP TABLE month_holders (
-    condition UBIGINT, befores INTEGER[], nows INTEGER[], tins BIGINT, first_numbers INTEGER[]
+    class UBIGINT, condition UBIGINT, befores INTEGER[], nows INTEGER[], tins BIGINT, first_numbers INTEGER[],
+    has_several BOOLEAN, is_unchanged BOOLEAN
 )"""
 _HOLDERS = """INSERT INTO month_holders
-SELECT condition, befores, nows, count(*), min(number, 5) FROM month_gathered GROUP BY condition, befores, nows"""
+SELECT hash(condition, befores, nows), condition, befores, nows, tins, first_numbers,
+    len(befores) > 0 AND len(nows) > 0 AND len(befores) + len(nows) > 2, u.condition IS NOT NULL
+FROM (
+    SELECT condition, befores, nows, count(*) AS tins, min(number, 5) AS first_numbers
+    FROM month_gathered
+    GROUP BY condition, befores, nows
+) h
+LEFT JOIN month_unchanged u USING (condition)"""
 # Who has several amounts, where something changed.
-_SEVERAL_TABLE = """CREATE TEMP TABLE month_several (
-    condition UBIGINT, befores INTEGER[], nows INTEGER[], number INTEGER
-)"""
+_SEVERAL_TABLE = """CREATE TEMP TABLE month_several (class UBIGINT, condition UBIGINT, number INTEGER)"""
 _SEVERAL = """INSERT INTO month_several
-SELECT condition, befores, nows, number
+SELECT hash(condition, befores, nows), condition, number
 FROM month_gathered
 ANTI JOIN month_unchanged USING (condition)
 WHERE len(befores) > 0 AND len(nows) > 0 AND len(befores) + len(nows) > 2"""
-_SEVERAL_STATED = """CREATE TEMP TABLE month_stated_several AS
-SELECT condition, befores, nows, is_now, amount, remark
+_SEVERAL_STATED = """CREATE TEMP TABLE month_several_stated AS
+SELECT class, is_now, amount, remark
 FROM (
-    SELECT condition, befores, nows, false AS is_now, unnest(befores) AS amount
-    FROM (SELECT DISTINCT condition, befores, nows FROM month_several)
+    SELECT class, false AS is_now, unnest(befores) AS amount
+    FROM month_holders WHERE has_several AND NOT is_unchanged
     UNION ALL
-    SELECT condition, befores, nows, true, unnest(nows)
-    FROM (SELECT DISTINCT condition, befores, nows FROM month_several)
+    SELECT class, true, unnest(nows) FROM month_holders WHERE has_several AND NOT is_unchanged
 )
 JOIN month_amounts USING (amount)"""
 _BY_REMARK = """CREATE TEMP TABLE month_by_remark AS
-SELECT condition, befores, nows, remark,
-    any_value(amount) FILTER (NOT is_now) AS before, any_value(amount) FILTER (is_now) AS now
-FROM month_stated_several
-GROUP BY condition, befores, nows, remark
+SELECT class, remark, any_value(amount) FILTER (NOT is_now) AS before, any_value(amount) FILTER (is_now) AS now
+FROM month_several_stated
+GROUP BY class, remark
 HAVING count(*) FILTER (NOT is_now) = 1 AND count(*) FILTER (is_now) = 1"""
 _LEFT = """CREATE TEMP TABLE month_left AS
-SELECT condition, befores, nows,
-    coalesce(list(amount ORDER BY amount) FILTER (NOT is_now), []) AS befores_left,
-    coalesce(list(amount ORDER BY amount) FILTER (is_now), []) AS nows_left
-FROM month_stated_several
-ANTI JOIN month_by_remark USING (condition, befores, nows, remark)
-GROUP BY condition, befores, nows"""
+SELECT *, len(befores) > 0 AND len(nows) > 0 AND len(befores) + len(nows) > 2 AS has_several
+FROM (
+    SELECT class, coalesce(list(amount ORDER BY amount) FILTER (NOT is_now), []) AS befores,
+        coalesce(list(amount ORDER BY amount) FILTER (is_now), []) AS nows
+    FROM month_several_stated
+    ANTI JOIN month_by_remark USING (class, remark)
+    GROUP BY class
+)"""
+_MEMBERS = """CREATE TEMP TABLE month_members AS
+SELECT DISTINCT panel, number, npi
+FROM (
+    SELECT panel, min({'p': period, 'f': file_id, 's': provider_set_id}) AS one FROM month_sets GROUP BY panel
+)
+JOIN provider_sets_history ON period = one.p AND file_id = one.f AND provider_set_id = one.s
+JOIN (
+    SELECT period, file_id, provider_group_id, npi, concat(
+        CASE WHEN tin_value IS NULL THEN 'npi' ELSE coalesce(tin_type, 'ein') END, ':',
+        coalesce(tin_value, CAST(npi AS VARCHAR))
+    ) AS tin
+    FROM providers_history
+) USING (period, file_id, provider_group_id)
+JOIN (SELECT DISTINCT number, tin FROM month_tins) USING (tin)"""
 # By TIN, month and amount, a number for the NPIs that have it.
 _PANELS = """CREATE TEMP TABLE month_panels AS
-SELECT condition, befores, nows, number, is_now, amount, hash(sum(CAST(hash(npi) AS HUGEINT)), count(npi)) AS npis
+SELECT class, condition, number, is_now, amount, hash(sum(CAST(hash(npi) AS HUGEINT)), count(npi)) AS npis
 FROM (
-    SELECT DISTINCT condition, befores, nows, number, is_now, amount, npi
+    SELECT DISTINCT class, condition, number, is_now, amount, npi
     FROM (
-        SELECT condition, befores, nows, number, is_now, unnest(left_amounts) AS amount
-        FROM (
-            SELECT condition, befores, nows, number, false AS is_now, befores_left AS left_amounts
-            FROM month_several JOIN month_left USING (condition, befores, nows)
-            WHERE len(befores_left) + len(nows_left) > 2 AND len(befores_left) > 0 AND len(nows_left) > 0
+        SELECT class, condition, number, is_now, unnest(amounts) AS amount
+        FROM month_several
+        JOIN (
+            SELECT class, false AS is_now, befores AS amounts FROM month_left WHERE has_several
             UNION ALL
-            SELECT condition, befores, nows, number, true, nows_left
-            FROM month_several JOIN month_left USING (condition, befores, nows)
-            WHERE len(befores_left) + len(nows_left) > 2 AND len(befores_left) > 0 AND len(nows_left) > 0
-        )
+            SELECT class, true, nows FROM month_left WHERE has_several
+        ) USING (class)
+        WHERE CAST(class % CAST($parts AS UBIGINT) AS INTEGER) = $part
     )
     JOIN (SELECT DISTINCT condition, is_now, panel, amount FROM month_prices) USING (condition, is_now, amount)
-    JOIN (SELECT DISTINCT number, tin FROM month_tins) USING (number)
-    JOIN (
-        SELECT DISTINCT panel, concat(
-            CASE WHEN tin_value IS NULL THEN 'npi' ELSE coalesce(tin_type, 'ein') END, ':',
-            coalesce(tin_value, CAST(npi AS VARCHAR))
-        ) AS tin, npi
-        FROM (
-            SELECT panel, min({'p': period, 'f': file_id, 's': provider_set_id}) AS one FROM month_sets GROUP BY panel
-        )
-        JOIN provider_sets_history ON period = one.p AND file_id = one.f AND provider_set_id = one.s
-        JOIN providers_history USING (period, file_id, provider_group_id)
-    ) USING (panel, tin)
+    JOIN month_members USING (panel, number)
 )
-GROUP BY condition, befores, nows, number, is_now, amount"""
+GROUP BY class, condition, number, is_now, amount"""
 _BY_NPIS = """CREATE TEMP TABLE month_by_npis AS
-SELECT condition, befores, nows, number, npis,
+SELECT class, condition, number, npis,
     any_value(amount) FILTER (NOT is_now) AS before, any_value(amount) FILTER (is_now) AS now
 FROM month_panels
-GROUP BY condition, befores, nows, number, npis
+GROUP BY class, condition, number, npis
 HAVING count(*) FILTER (NOT is_now) = 1 AND count(*) FILTER (is_now) = 1"""
-_LEFT_OF_TINS = """CREATE TEMP TABLE month_left_of_tins AS
-SELECT condition, befores, nows, number,
-    coalesce(list(amount ORDER BY amount) FILTER (NOT is_now), []) AS befores_left,
-    coalesce(list(amount ORDER BY amount) FILTER (is_now), []) AS nows_left
-FROM month_panels
-ANTI JOIN month_by_npis USING (condition, befores, nows, number, npis)
-GROUP BY condition, befores, nows, number"""
-
-_ONE = "len(h.befores) <= 1 AND len(h.nows) <= 1"
-_FOUND = f"""CREATE TEMP TABLE month_found AS
-SELECT row_number() OVER () AS place, *
+_FOUND_TABLE = """CREATE TEMP TABLE month_found (
+    condition UBIGINT, befores INTEGER[], nows INTEGER[], tins BIGINT, first_numbers INTEGER[], paired_by VARCHAR,
+    is_known_same BOOLEAN, is_further BOOLEAN
+)"""
+_FOUND = """INSERT INTO month_found
+SELECT condition, befores, nows, tins, first_numbers,
+    CASE WHEN len(befores) = 1 AND len(nows) = 1 THEN 'one amount' END, has_several, false
+FROM month_holders
+WHERE NOT has_several OR is_unchanged  -- several amounts under conditions where nothing changed are the same
+UNION ALL
+SELECT condition, [before], [now], tins, first_numbers, 'remark', false, false
+FROM month_holders
+JOIN month_by_remark USING (class)
+UNION ALL  -- one is left in each month, or all in one of them
+SELECT condition, l.befores, l.nows, tins, first_numbers,
+    CASE WHEN len(l.befores) = 1 AND len(l.nows) = 1 THEN 'one amount' END, false, true
+FROM month_holders
+JOIN month_left l USING (class)
+WHERE NOT l.has_several"""
+_FOUND_BY_NPIS = """INSERT INTO month_found
+SELECT condition, [before], [now], count(*), min(number, 5), 'NPIs', false, false
+FROM month_by_npis
+GROUP BY condition, before, now
+UNION ALL
+SELECT condition, befores, nows, count(*), min(number, 5), NULL, false, true
 FROM (
-    SELECT condition, befores, nows, tins, first_numbers,
-        CASE WHEN len(befores) = 1 AND len(nows) = 1 THEN 'one amount' END AS paired_by,
-        false AS is_known_same, false AS is_further
-    FROM month_holders h
-    WHERE {_ONE} OR len(befores) = 0 OR len(nows) = 0
-    UNION ALL  -- several amounts under conditions where nothing changed
-    SELECT condition, befores, nows, tins, first_numbers, NULL, true, false
-    FROM month_holders h
-    SEMI JOIN month_unchanged USING (condition)
-    WHERE NOT ({_ONE}) AND len(befores) > 0 AND len(nows) > 0
-    UNION ALL
-    SELECT condition, [before], [now], tins, first_numbers, 'remark', false, false
-    FROM month_holders
-    JOIN month_by_remark USING (condition, befores, nows)
-    UNION ALL  -- one is left in each month, or all in one of them
-    SELECT condition, befores_left, nows_left, tins, first_numbers,
-        CASE WHEN len(befores_left) = 1 AND len(nows_left) = 1 THEN 'one amount' END, false, true
-    FROM month_holders
-    JOIN month_left USING (condition, befores, nows)
-    WHERE len(befores_left) + len(nows_left) <= 2 OR len(befores_left) = 0 OR len(nows_left) = 0
-    UNION ALL
-    SELECT condition, [before], [now], count(*), min(number, 5), 'NPIs', false, false
-    FROM month_by_npis
-    GROUP BY condition, before, now
-    UNION ALL
-    SELECT condition, befores_left, nows_left, count(*), min(number, 5), NULL, false, true
-    FROM month_left_of_tins
-    GROUP BY condition, befores_left, nows_left
-)"""  # noqa: S608 - names of this module
+    SELECT condition, number, coalesce(list(amount ORDER BY amount) FILTER (NOT is_now), []) AS befores,
+        coalesce(list(amount ORDER BY amount) FILTER (is_now), []) AS nows
+    FROM month_panels
+    ANTI JOIN month_by_npis USING (class, number, npis)
+    GROUP BY class, condition, number
+)
+GROUP BY condition, befores, nows"""
+_PLACED = "CREATE TEMP TABLE month_placed AS SELECT row_number() OVER () AS place, * FROM month_found"
 
 
 def _stated(side: str) -> str:
@@ -262,7 +270,7 @@ def _stated(side: str) -> str:
     return f"""(
     SELECT place,
         list({{'rate': rate, 'rate_unit': rate_unit, 'negotiated_type': negotiated_type}} ORDER BY rate) AS {side}
-    FROM (SELECT place, unnest({side}) AS amount FROM month_found)
+    FROM (SELECT place, unnest({side}) AS amount FROM month_placed)
     JOIN month_amounts USING (amount)
     GROUP BY place
 )"""  # noqa: S608 - names of this module
@@ -281,7 +289,7 @@ WITH codes AS (
 named AS (
     SELECT c.*, f.* EXCLUDE (condition, befores, nows, place), coalesce(b.befores, []) AS befores,
         coalesce(n.nows, []) AS nows, is_old, is_new
-    FROM month_found f
+    FROM month_placed f
     JOIN month_conditions c USING (condition)
     JOIN codes ON codes.name = {_CODE}
     LEFT JOIN {_stated("befores")} b USING (place)
@@ -289,7 +297,7 @@ named AS (
 ),
 firsts AS (
     SELECT first_numbers, list(tin ORDER BY tin) AS first_tins
-    FROM (SELECT first_numbers, unnest(first_numbers) AS number FROM (SELECT DISTINCT first_numbers FROM month_found))
+    FROM (SELECT first_numbers, unnest(first_numbers) AS number FROM (SELECT DISTINCT first_numbers FROM month_placed))
     JOIN (SELECT DISTINCT number, tin FROM month_tins) USING (number)
     GROUP BY first_numbers
 )

@@ -29,7 +29,7 @@ except ModuleNotFoundError:
 INK, MUTED, FIRST, SECOND, THIRD, FOURTH = "#1b2129", "#6a7480", "#2f6fb3", "#c2571a", "#2b8a57", "#8a5fb0"
 COLORS = {INK: "ink", MUTED: "muted", FIRST: "first", SECOND: "second", THIRD: "third", FOURTH: "fourth"}
 _MAX_ROWS = 25  # of one chart
-_LABEL_CHARACTERS = 26
+_LABEL_CHARACTERS = 36
 _WIDTH_INCHES = 5.0  # 360 points: a phone's width, where a point of text is a pixel
 _STYLE: dict[Any, Any] = {  # keys are matplotlib's, a type of 300 words
     "svg.fonttype": "none",

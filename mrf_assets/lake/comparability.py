@@ -262,11 +262,13 @@ LEFT JOIN {_BASE_RATES} flat USING (network_id, code_family, tin_type, tin_value
 CROSS JOIN statistic_rules"""  # noqa: S608 - names of this package
 
 
-_MEDIAN_OF_SITE = {
-    site: money_sql(f"max(median_of_kept) FILTER (site = '{site}') OVER of_code")
+_FACILITY, _NONFACILITY = (
+    f"max(median_of_kept) FILTER (site = '{site}' AND contracts >= min_contracts) OVER of_code"
     for site in ("facility", "nonfacility")
-}
-_BY_SITE = f"""concat({_MEDIAN_OF_SITE["facility"]}, ' facility, ', {_MEDIAN_OF_SITE["nonfacility"]}, ' nonfacility')"""
+)
+# Null where one of them is missing, and where the site makes no difference.
+_BY_SITE = f"""CASE WHEN bill_type = 'professional' AND {_FACILITY} <> {_NONFACILITY}
+            THEN {money_sql(_FACILITY)} || ' facility, ' || {money_sql(_NONFACILITY)} || ' nonfacility' END"""
 _RATE_DOCS: Docs = {name: it.doc for name, it in PRICE_COLUMNS.items()}
 _STATISTIC_DOCS: Docs = {
     "period": PLACE["period"],
@@ -328,7 +330,7 @@ STATISTIC_VIEWS = (
             "institutional prices, whose sites are not told apart.",
             **_STATISTIC_DOCS,
         },
-        _statistics_sql(_code_contracts_sql(), _PLACED, f"CASE WHEN bill_type = 'professional' THEN {_BY_SITE} END"),
+        _statistics_sql(_code_contracts_sql(), _PLACED, _BY_SITE),
     ),
 )
 

@@ -101,7 +101,7 @@ NETWORK_NAMES = View(
     """SELECT
     network_id, period, network_name,
     count(DISTINCT (file_id, provider_group_id)) AS groups,
-    count(DISTINCT (tin_type, tin_value)) FILTER (tin_value IS NOT NULL) AS tins,
+    count(DISTINCT CASE WHEN tin_value IS NOT NULL THEN concat_ws(' ', tin_type, tin_value) END) AS tins,
     count(DISTINCT npi) AS npis
 FROM (
     SELECT network_id, period, file_id, provider_group_id, tin_type, tin_value, npi,

@@ -16,7 +16,7 @@ from mrf_assets.lake.view import PLACE, View
 
 _PLACED = ", ".join(PLACE)
 _HASH_OF_TINS = "hash(sum(CAST(hash(tin_type, tin_value) AS HUGEINT)))"
-_ID = "format('{{:016x}}', hash(sum(CAST({fact} AS HUGEINT))))"
+_ID = "CAST(hash(sum(CAST({fact} AS HUGEINT))) AS VARCHAR)"
 
 NETWORK_CONTENTS = View(
     "network_contents",
@@ -64,10 +64,12 @@ united AS (
         SELECT DISTINCT {_PLACED}, sets, tin_type, tin_value
         FROM (SELECT {_PLACED}, sets, unnest(sets) AS tins FROM (SELECT DISTINCT {_PLACED}, sets FROM several))
         JOIN (
-            SELECT {_PLACED}, tins, min_by(file_id, (file_id, provider_set_id)) AS file_id,
-                min_by(provider_set_id, (file_id, provider_set_id)) AS provider_set_id
-            FROM of_sets
-            GROUP BY {_PLACED}, tins
+            SELECT {_PLACED}, tins, one.file_id AS file_id, one.provider_set_id AS provider_set_id
+            FROM (
+                SELECT {_PLACED}, tins, any_value({{'file_id': file_id, 'provider_set_id': provider_set_id}}) AS one
+                FROM of_sets
+                GROUP BY {_PLACED}, tins
+            )
         ) USING ({_PLACED}, tins)
         JOIN set_tins USING ({_PLACED}, file_id, provider_set_id)
     )

@@ -9,6 +9,7 @@ duckdb_paths      paths as DuckDB takes them
 views             the SQL of the views
 dimensions        views of TINs, network names and inner codes
 network_contents  when two networks are the same
+network_details   whose the networks are, and what is known of each; payers.csv
 layouts           files of any layout -> SQL with today's columns
 catalog           a connection, or a file, with the views
 queries           questions that are shipped as SQL

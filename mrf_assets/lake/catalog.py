@@ -231,11 +231,11 @@ def define_views(
         _comment(connection, "TABLE", STATISTIC_RULES.name, STATISTIC_RULES.grain, STATISTIC_RULES.columns)
         for macro in question_macros_sql():
             connection.execute(macro)
+        _create_networks(connection, periods, latest_periods)
         for view in VIEWS:
             _create_view(connection, view.name, view.sql, view.grain, view.columns)
         if taxonomy_codes is None or source is None:
             _comment(connection, "VIEW", FLAGGED, f"{_grain_of(FLAGGED)} {_NO_GHOSTS}", {})
-        _create_networks(connection, periods, latest_periods)
         connection.execute("COMMIT")
     return Catalog(networks=len(latest_periods), periods=len(periods), files=len(files))
 

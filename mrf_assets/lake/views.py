@@ -29,6 +29,7 @@ from mrf_assets.lake.contract_rates import CONTRACT_VIEWS
 from mrf_assets.lake.dimensions import DIMENSION_VIEWS
 from mrf_assets.lake.fences import FENCED, FENCES_SQL, MIN_FENCED_CONTRACTS, OUTSIDE_FENCE
 from mrf_assets.lake.network_contents import NETWORK_CONTENTS
+from mrf_assets.lake.network_details import NETWORK_DETAILS, PAYERS
 from mrf_assets.lake.view import PLACE, Docs, View, table_docs
 from mrf_assets.schema import (
     MEMBERSHIP_CHANGES,
@@ -245,6 +246,8 @@ JOIN (
     *STATISTIC_VIEWS,
     *DIMENSION_VIEWS,
     NETWORK_CONTENTS,
+    PAYERS,
+    NETWORK_DETAILS,
 )
 
 

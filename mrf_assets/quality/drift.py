@@ -19,32 +19,42 @@ _PREVIOUS = (
     f"(SELECT * FROM rates_history SEMI JOIN (SELECT * FROM {_TWO_LATEST} WHERE age = 2) USING (network_id, period))"  # noqa: S608 - constants
 )
 _STRATUM = "network_id, code_family, code, severity, bill_type, site"
-
-
 _PLAIN = "price_basis = 'dollars' AND component = 'base' AND NOT is_conditional AND negotiated_type <> 'derived'"
+_CONTRACTS_AT_ONCE = 4_000_000  # 1 GB holds them
+_FAN_OUT = f"""SELECT coalesce(sum(tins), 0)
+FROM (SELECT network_id, period, file_id, provider_set_id FROM rates WHERE {_PLAIN})
+JOIN (
+    SELECT network_id, period, file_id, provider_set_id, count(*) AS tins FROM set_tins GROUP BY ALL
+) USING (network_id, period, file_id, provider_set_id)"""  # noqa: S608 - constants
+_SAME_STRATUM = " AND ".join(f"n.{name} IS NOT DISTINCT FROM b.{name}" for name in _STRATUM.split(", "))
 
 
-def _medians(name: str, parties: str, rates: str) -> str:
+def _medians(name: str, parties: str, rates: str, where: str) -> str:
     """The median of plain dollars over contracts, a code at a time, where there are enough of them."""
     return f"""SELECT {_STRATUM}, median(typical) AS {name}
-FROM ({contracts_sql(parties, _PLAIN, rates)})
+FROM ({contracts_sql(parties, f"{_PLAIN} AND {where}", rates)})
 GROUP BY {_STRATUM}
 HAVING count(typical) >= (SELECT min_contracts FROM statistic_rules)"""  # noqa: S608 - constants
 
 
-_SAME_STRATUM = " AND ".join(f"n.{name} IS NOT DISTINCT FROM b.{name}" for name in _STRATUM.split(", "))
-_MEDIANS_SQL = f"""CREATE OR REPLACE TEMP TABLE months_medians AS
-SELECT n.*, previous_median
-FROM ({_medians("median", "set_tins", "rates")}) n
-JOIN ({_medians("previous_median", "set_tins_history", _PREVIOUS)}) b ON {_SAME_STRATUM}
+def _both_months(where: str) -> str:
+    return f"""SELECT n.*, previous_median
+FROM ({_medians("median", "set_tins", "rates", where)}) n
+JOIN ({_medians("previous_median", "set_tins_history", _PREVIOUS, where)}) b ON {_SAME_STRATUM}
 WHERE previous_median > 0 AND median > 0"""  # noqa: S608 - constants
+
+
 MEDIANS = "months_medians"  # what `measure_medians` makes
 SHIFT = "greatest(median / previous_median, previous_median / median) - 1"
 
 
 def measure_medians(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the table of both months' medians, which the rules of drift and the shifts of codes go over."""
-    connection.execute(_MEDIANS_SQL)
+    (contracts,) = connection.execute(_FAN_OUT).fetchone() or (0,)
+    parts = 1 + int(contracts) // _CONTRACTS_AT_ONCE
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {MEDIANS} AS {_both_months('false')}")
+    for part in range(parts):
+        connection.execute(f"INSERT INTO {MEDIANS} {_both_months(f'hash(code) % {parts} = {part}')}")
 
 
 def _count_rule(name: str, what: str, table: str, expression: str) -> Check:

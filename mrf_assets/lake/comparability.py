@@ -334,6 +334,51 @@ STATISTIC_VIEWS = (
     ),
 )
 
+_QUESTION: Docs = {name: STATISTIC_VIEWS[-1].columns[name] for name in _PLACED.split(", ") if name != "network_id"}
+_ASKED = ", ".join(_QUESTION)
+COMPARISONS = View(
+    "code_comparisons",
+    "One row per code, bill type and site that any network has a median for: whether networks can be compared. Copies "
+    "of one another for the code count once, networks whose month is far behind the newest not at all. Ask for a "
+    "code_family and code.",
+    {
+        **_QUESTION,
+        "networks": "Networks with a median.",
+        "contents": "How many different contents they have.",
+        "voters": "The networks that are compared: of copies, the first by name.",
+        "copies": "The other names of each of them, in the same order.",
+        "refused_because": "Why nothing is compared; null where it is.",
+    },
+    f"""WITH recent AS (
+    SELECT network_id
+    FROM networks
+    CROSS JOIN statistic_rules
+    WHERE is_latest AND CAST(period || '-01' AS DATE)
+        > (SELECT max(CAST(period || '-01' AS DATE)) FROM networks) - to_months(max_months_apart)
+),
+contents AS (
+    SELECT {_ASKED}, content, list_sort(list(network_id)) AS names
+    FROM code_statistics
+    SEMI JOIN recent USING (network_id)
+    WHERE median IS NOT NULL
+    GROUP BY {_ASKED}, content
+),
+counted AS (
+    SELECT {_ASKED}, CAST(sum(len(names)) AS BIGINT) AS networks, count(*) AS contents,
+        list(names[1] ORDER BY names[1]) AS voters, list(names[2:] ORDER BY names[1]) AS copies,
+        string_agg(CASE WHEN len(names) > 1 THEN array_to_string(names, ', ') || ' are copies of one another' END, '; '
+            ORDER BY names[1]) AS copied
+    FROM contents
+    GROUP BY {_ASKED}
+)
+SELECT * EXCLUDE (copied, min_networks), CASE WHEN contents < min_networks THEN concat(
+        'No comparison: ', networks, CASE WHEN networks = 1 THEN ' network id holds' ELSE ' network ids hold' END,
+        ' only ', contents, CASE WHEN contents = 1 THEN ' content' ELSE ' different contents' END,
+        coalesce('; ' || copied, ''), '.') END AS refused_because
+FROM counted
+CROSS JOIN (SELECT min_networks FROM statistic_rules)""",  # noqa: S608 - names of this module
+)
+
 
 def rules_sql(rules: StatisticRules) -> str:
     """One row with the rules."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mrf_assets.lake.best_rates import ALL_CODES_RATES, BEST_RATES
-from mrf_assets.lake.comparability import STATISTIC_RULES, STATISTIC_VIEWS
+from mrf_assets.lake.comparability import COMPARISONS, STATISTIC_RULES, STATISTIC_VIEWS
 from mrf_assets.lake.contract_rates import CONTRACT_VIEWS
 from mrf_assets.lake.dimensions import DIMENSION_VIEWS
 from mrf_assets.lake.fences import FENCED, FENCES_SQL, MIN_FENCED_CONTRACTS, OUTSIDE_FENCE
@@ -244,6 +244,7 @@ JOIN (
     BEST_RATES,
     ALL_CODES_RATES,
     *STATISTIC_VIEWS,
+    COMPARISONS,
     *DIMENSION_VIEWS,
     NETWORK_CONTENTS,
     PAYERS,

@@ -81,6 +81,7 @@ class CodePrices(CodeQuestion):
     """All networks for one question: those with a median first, the highest of them at the top."""
 
     networks: Sequence[NetworkPrices]
+    not_compared_because: str | None  # why networks are not compared; None where they are, or none has a median
 
     @property
     def measured(self) -> Sequence[NetworkPrices]:
@@ -152,6 +153,7 @@ WHERE n.is_latest
 ORDER BY n.network_id"""
 # One pass over all contracts; what follows asks its rows.
 _STATISTICS_SQL = "CREATE TEMP TABLE statistics_of_codes AS FROM code_statistics"
+_COMPARISONS_SQL = "CREATE TEMP TABLE comparisons_of_codes AS FROM code_comparisons"
 _QUESTION = "code_family, code, severity, bill_type, site"
 # What no network has a median for comes last, with its reasons.
 _TOP_CODES_SQL = f"""SELECT {_QUESTION}
@@ -168,27 +170,19 @@ FROM statistics_of_codes
 WHERE code_family = $code_family AND code = $code AND severity IS NOT DISTINCT FROM $severity
     AND bill_type = $bill_type AND site = $site
 ORDER BY median DESC NULLS LAST, network_id"""
-# Months that are far apart are not compared; the ratio of quarters says more than that of two ends.
-_SPREADS_SQL = f"""WITH recent AS (
-    SELECT network_id
-    FROM networks
-    WHERE is_latest AND CAST(period || '-01' AS DATE)
-        > (SELECT max(CAST(period || '-01' AS DATE)) FROM networks) - to_months(
-            (SELECT max_months_apart FROM statistic_rules)
-        )
-),
-contents AS (
-    SELECT {_QUESTION}, content, any_value(CAST(median AS DOUBLE)) AS median
-    FROM statistics_of_codes
-    SEMI JOIN recent USING (network_id)
-    WHERE median IS NOT NULL
-    GROUP BY {_QUESTION}, content
-)
-SELECT {_QUESTION}, count(*) AS networks, quantile_cont(median, 0.25) AS p25, quantile_cont(median, 0.75) AS p75
-FROM contents
-GROUP BY {_QUESTION}
-HAVING count(*) >= (SELECT min_networks FROM statistic_rules)
-ORDER BY p75 / p25 DESC, {_QUESTION}
+_COMPARISON_SQL = """SELECT refused_because
+FROM comparisons_of_codes
+WHERE code_family = $code_family AND code = $code AND severity IS NOT DISTINCT FROM $severity
+    AND bill_type = $bill_type AND site = $site"""
+# The ratio of quarters says more than that of two ends.
+_VOTED = ", ".join(f"v.{name}" for name in _QUESTION.split(", "))
+_SAME_VOTER = " AND ".join(f"v.{name} IS NOT DISTINCT FROM s.{name}" for name in (*_QUESTION.split(", "), "network_id"))
+_SPREADS_SQL = f"""SELECT {_VOTED}, count(*) AS networks, quantile_cont(CAST(median AS DOUBLE), 0.25) AS p25,
+    quantile_cont(CAST(median AS DOUBLE), 0.75) AS p75
+FROM (SELECT {_QUESTION}, unnest(voters) AS network_id FROM comparisons_of_codes WHERE refused_because IS NULL) v
+JOIN (SELECT {_QUESTION}, network_id, median FROM statistics_of_codes) s ON {_SAME_VOTER}
+GROUP BY {_VOTED}
+ORDER BY p75 / p25 DESC, {_VOTED}
 LIMIT $most"""  # noqa: S608 - constants
 
 
@@ -211,6 +205,7 @@ def read_figures(settings: Settings, networks: Sequence[str], codes: Sequence[st
             coverage = [Coverage(*row) for row in connection.execute(_COVERAGE_SQL).fetchall()]
             _require(coverage, networks, root)
             connection.execute(_STATISTICS_SQL)
+            connection.execute(_COMPARISONS_SQL)
             code_prices, hints = _code_prices(connection, codes, most_codes), code_hints(connection, codes)
             spreads = [Spread(**row) for row in _rows(connection, _SPREADS_SQL, {"most": _MAX_SPREADS})]
     except duckdb.OutOfMemoryException as error:
@@ -246,6 +241,9 @@ def _code_prices(connection: duckdb.DuckDBPyConnection, codes: Sequence[str], mo
         CodePrices(
             **question,
             networks=[NetworkPrices(**_in_dollars(row)) for row in _rows(connection, _PRICES_SQL, question)],
+            not_compared_because=next(
+                (row["refused_because"] for row in _rows(connection, _COMPARISON_SQL, question)), None
+            ),
         )
         for question in questions
     ]

@@ -74,7 +74,8 @@ ITEMS: dict[str, list[Document]] = {
 }
 
 
-def _groups(name: str) -> dict[int, list[Document]]:
+def groups_of(name: str) -> dict[int, list[Document]]:
+    """The references of a network's file."""
     if name == "giant":
         return tins(5) | {6: [group(6, [npi(number) for number in range(900, 960)])]}
     return tins(220)
@@ -85,7 +86,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One network for each of `ITEMS`."""
     root = tmp_path_factory.mktemp("funnel") / "lake"
     for name, items in ITEMS.items():
-        publish(root, name, in_network_file(_groups(name), items))
+        publish(root, name, in_network_file(groups_of(name), items))
     return root
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrf_assets.lake.stage import Stage, TableFile
+from mrf_assets.lake.publish import Stage, TableFile
 from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES, PLANS, PROVIDER_SETS, PROVIDERS, RATES, REJECTS, TABLES, Table
 

@@ -27,7 +27,7 @@ from mrf_assets.cli.sources import (
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.ingest.results import NetworkResult
 from mrf_assets.lake.catalog import write_catalog
-from mrf_assets.lake.stage import row_counts
+from mrf_assets.lake.publish import row_counts
 from mrf_assets.lake.store import Store
 from mrf_assets.settings import Operations, Settings
 from mrf_assets.sources import SourceCounts, read_source

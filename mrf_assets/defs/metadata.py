@@ -19,7 +19,7 @@ import dagster as dg
 from mrf_assets.batches.manifest import NO_OUTPUT_FILES
 from mrf_assets.defs.printable_metadata import printable_metadata
 from mrf_assets.ingest.results import FileResult, NetworkResult, cost_of_files
-from mrf_assets.lake.stage import row_counts
+from mrf_assets.lake.publish import row_counts
 from mrf_assets.schema import Table
 from mrf_assets.tasks import FileTask
 

@@ -24,7 +24,7 @@ from mrf_assets.ingest.provider_filter import kept_rows
 from mrf_assets.ingest.results import FileResult, Progress, fetch_cost, total_cost
 from mrf_assets.ingest.unchanged import plan_rows
 from mrf_assets.lake.part_writer import PartWriter
-from mrf_assets.lake.stage import Stage
+from mrf_assets.lake.publish import Stage
 from mrf_assets.schema import FILES, LAYOUT_VERSION, PLANS, PROVIDERS, RATES, REJECTS
 from mrf_assets.settings import Settings
 from mrf_assets.stream.decompress import DecompressedFile, open_json

@@ -24,7 +24,7 @@ from mrf_assets.ingest.parallel import in_processes
 from mrf_assets.ingest.part import PartIngest, known_row, options_of
 from mrf_assets.ingest.results import FileResult, NetworkResult, Progress, cost_of_files, total_cost
 from mrf_assets.ingest.unchanged import UnchangedPart, unchanged_parts
-from mrf_assets.lake.stage import Stage
+from mrf_assets.lake.publish import Stage
 from mrf_assets.lake.store import Store, part_labels
 from mrf_assets.quality.network_audit import audit
 from mrf_assets.schema import FILES, RATES, REJECTS

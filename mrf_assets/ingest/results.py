@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mrf_assets.errors import AuditFailed
-from mrf_assets.lake.stage import TableFile
+from mrf_assets.lake.publish import TableFile
 from mrf_assets.quality.network_rules import CheckResult
 from mrf_assets.stream.raw_file import TransferCounts
 from mrf_assets.tasks import FileTask

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrf_assets.fetch import Validators
-from mrf_assets.lake.stage import TableFile
+from mrf_assets.lake.publish import TableFile
 from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES, PLANS, TABLES
 from mrf_assets.tasks import FileTask

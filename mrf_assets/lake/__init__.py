@@ -2,11 +2,19 @@
 
 part_writer       record batches -> the parquet files of one part
 generations       publications one after another, without mixing two of them for a reader
-stage             what one run is about to publish, and the one step that shows it
+set_tins          which TINs have the prices of a provider set
+publish           what one run is about to publish, and the one step that shows it
 store             the output folder: whose turn it is, what is published, what is removed
 reference_tables  tables of no single network, such as the registry of providers
 duckdb_paths      paths as DuckDB takes them
-views             the SQL of the views
+view              what a view is, and the columns that all of them share
+price_columns     what a price is and what it is for
+contract_rates    prices by contract, one vote each
+comparability     which contracts are comparable, and what they say
+refusal           the sentences where a statistic says nothing
+best_rates        the price to quote
+fences            which dollars are far from their kind
+views             the SQL of the other views, and the list of all
 dimensions        views of TINs, network names and inner codes
 network_contents  when two networks are the same
 network_details   whose the networks are, and what is known of each; payers.csv

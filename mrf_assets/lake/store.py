@@ -29,7 +29,7 @@ from mrf_assets.lake.generations import (
     generations_in,
     purge_expired,
 )
-from mrf_assets.lake.stage import (
+from mrf_assets.lake.publish import (
     READERS_GRACE_SECONDS,
     Stage,
     TableFile,

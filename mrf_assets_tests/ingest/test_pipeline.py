@@ -32,7 +32,7 @@ from mrf_assets.errors import (
 from mrf_assets.extract import READERS
 from mrf_assets.ingest.pipeline import ingest
 from mrf_assets.ingest.results import NetworkResult, Progress
-from mrf_assets.lake.stage import row_counts
+from mrf_assets.lake.publish import row_counts
 from mrf_assets.lake.store import Store
 from mrf_assets.schema import FILES, PLANS, PROVIDER_SETS, PROVIDERS, RATES, REJECTS, SET_TINS, STORED_TABLES, TABLES
 from mrf_assets.settings import Settings

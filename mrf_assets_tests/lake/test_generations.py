@@ -188,7 +188,7 @@ def test_a_replacement_that_failed_expires_nothing(tmp_path: Path, monkeypatch: 
     """The old set is still published when its grace would be over."""
     publish_generation(Store(tmp_path), 1)
     with monkeypatch.context() as patched:
-        patched.setattr("mrf_assets.lake.stage._exchange", _disk_error)
+        patched.setattr("mrf_assets.lake.publish._exchange", _disk_error)
         with pytest.raises(StoreError):
             publish_generation(Store(tmp_path), 2)
 

@@ -19,7 +19,7 @@ import pytest
 
 from mrf_assets.errors import StoreError
 from mrf_assets.lake.part_writer import PartWriter
-from mrf_assets.lake.stage import _replace_in_two_steps, row_counts
+from mrf_assets.lake.publish import _replace_in_two_steps, row_counts
 from mrf_assets.lake.store import Store, part_labels
 from mrf_assets.schema import FILES, PROVIDER_SETS, PROVIDERS, RATES, STORED_TABLES, TABLES
 from mrf_assets.tasks import FileTask, NetworkIdentity

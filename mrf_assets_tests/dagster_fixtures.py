@@ -32,7 +32,7 @@ from mrf_assets.definitions import build_defs
 from mrf_assets.defs.partitions import add_networks
 from mrf_assets.fetch import open_url
 from mrf_assets.ingest.plan import TaskStore
-from mrf_assets.schema import STORED_TABLES
+from mrf_assets.schema import SET_TINS, STORED_TABLES
 from mrf_assets.settings import Settings
 from mrf_assets.sources import SourceOptions, read_source
 from mrf_assets.submit import FOLLOWER
@@ -166,6 +166,10 @@ class Place:
             str(path.relative_to(self.output)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(self.output.glob("network_id=*/*/*"))
         }
+
+    def tables(self) -> list[str]:
+        """The published files of the six tables, without what is made of them when they are published."""
+        return [path for path in self.published() if not Path(path).name.startswith(SET_TINS.name)]
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each published file, by its path without the generation."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import duckdb
 
+from mrf_assets.errors import QueryError, StoreError
 from mrf_assets.lake.contract_rates import contracts_sql
 from mrf_assets.quality.network_rules import Check
 from mrf_assets.schema import RATE_CHANGES
@@ -49,12 +50,24 @@ SHIFT = "greatest(median / previous_median, previous_median / median) - 1"
 
 
 def measure_medians(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the table of both months' medians, which the rules of drift and the shifts of codes go over."""
-    (contracts,) = connection.execute(_FAN_OUT).fetchone() or (0,)
-    parts = 1 + int(contracts) // _CONTRACTS_AT_ONCE
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {MEDIANS} AS {_both_months('false')}")
-    for part in range(parts):
-        connection.execute(f"INSERT INTO {MEDIANS} {_both_months(f'hash(code) % {parts} = {part}')}")
+    """Make the table of both months' medians, which the rules of drift and the shifts of codes go over.
+
+    Raises:
+        QueryError, StoreError: Memory does not suffice, or a file cannot be read.
+    """
+    try:
+        (contracts,) = connection.execute(_FAN_OUT).fetchone() or (0,)
+        parts = 1 + int(contracts) // _CONTRACTS_AT_ONCE
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {MEDIANS} AS {_both_months('false')}")
+        for part in range(parts):
+            where = f"hash(code) % {parts} = {part}"
+            connection.execute(f"INSERT INTO {MEDIANS} {_both_months(where)}")
+    except duckdb.OutOfMemoryException as error:
+        raise QueryError("drift_of_medians", f"needs more memory ({error}); raise MRF_QUERY_MEMORY_MB") from error
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise StoreError(
+            "drift_of_medians", f"a file cannot be read ({error}); ask again, or ingest its network again"
+        ) from error
 
 
 def _count_rule(name: str, what: str, table: str, expression: str) -> Check:

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrf_assets.cli.app import main
-from mrf_assets.schema import SET_TINS
 from mrf_assets_tests.dagster_fixtures import SECRET, Payer, Place, finished, key
 from mrf_assets_tests.factory import Document, document, index, plans, render
 from mrf_assets_tests.mrf_server import HTML_PAGE, Answer, MrfServer
@@ -752,8 +751,7 @@ def test_extract_publishes_and_prints(mrf: Mrf, place: Place, payer: Payer) -> N
     assert 0 == told.code
     assert f"✅ {key('a')} (" in told.out
     assert "  rates: 24 rows\n" in told.out
-    of_tables = [path for path in place.published() if SET_TINS.name not in path]
-    assert all(f"  {place.output / path}\n" in told.out for path in of_tables)
+    assert all(f"  {place.output / path}\n" in told.out for path in place.tables())
     assert [("Willow", "ein", "12-3456789", "group")] == [row[1:5] for row in place.rows("plans")]
     assert not place.home.exists()
 

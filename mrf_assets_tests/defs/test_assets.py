@@ -157,7 +157,7 @@ def test_output_files_are_exact_paths(sound: dg.ExecuteInProcessResult, bench: B
     listed = _plain(_materializations(sound)["rates"].metadata)["output_files"]
 
     assert set(TABLES) == set(listed)
-    assert [path for path in bench.place.published() if key("a") in path] == sorted(
+    assert [path for path in bench.place.tables() if key("a") in path] == sorted(
         str(Path(path).relative_to(bench.place.output)) for paths in listed.values() for path in paths
     )
 

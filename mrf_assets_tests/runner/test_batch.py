@@ -26,7 +26,7 @@ from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
 from mrf_assets.batch_orchestrator import execute_batch
 from mrf_assets.defs.processes import WORKER_TAG
 from mrf_assets.fetch import open_url
-from mrf_assets.schema import TABLES
+from mrf_assets.schema import STORED_TABLES, TABLES
 from mrf_assets.sources import read_source
 from mrf_assets_tests.dagster_fixtures import SECRET, Payer, Place, finished, key, run_arguments, wait_for
 from mrf_assets_tests.factory import document
@@ -376,7 +376,7 @@ def test_an_entry_of_a_success_lists_its_files(four: Batch) -> None:
 
     assert ("success", None, set(TABLES)) == (entry["status"], entry["error"], set(entry["output_files"]))
     assert sorted(path for paths in entry["output_files"].values() for path in paths) == [
-        path for path in four.place.published() if f"={key('a')}/" in path
+        path for path in four.place.tables() if f"={key('a')}/" in path
     ]
 
 
@@ -603,7 +603,7 @@ def test_a_killed_worker_keeps_no_place_in_a_pool(killed: Killed) -> None:
 def test_the_next_batch_repairs_it(killed: Killed) -> None:
     """The new data of the network is published; what was whole already stays as it is."""
     assert (3, 0) == (killed.repaired["successful"], killed.repaired["failed"])
-    assert 3 * len(TABLES) == len(killed.at_the_end)
+    assert 3 * len(STORED_TABLES) == len(killed.at_the_end)
     assert {f"network_id={key('a')}"} == {
         path.partition("/")[0] for path, digest in killed.at_the_end.items() if killed.after[path] != digest
     }

@@ -299,7 +299,7 @@ _INODES = (
 
 @pytest.mark.parametrize(
     ("options", "left_bytes", "workers", "reason"),
-    [("size=8m", 2_500_000, 1, _ROOM), ("size=64m,nr_inodes=45", None, 2, _INODES)],
+    [("size=8m", 2_500_000, 1, _ROOM), ("size=64m,nr_inodes=38", None, 2, _INODES)],
     ids=["room", "inodes"],
 )
 def test_a_home_that_fills_up_ends_the_batch_in_one_line_and_true_counts(

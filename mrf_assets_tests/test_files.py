@@ -299,7 +299,7 @@ _INODES = (
 
 @pytest.mark.parametrize(
     ("options", "left_bytes", "workers", "reason"),
-    [("size=8m", 2_500_000, 1, _ROOM), ("size=64m,nr_inodes=38", None, 2, _INODES)],
+    [("size=8m", 2_500_000, 1, _ROOM), ("size=64m,nr_inodes=45", None, 2, _INODES)],
     ids=["room", "inodes"],
 )
 def test_a_home_that_fills_up_ends_the_batch_in_one_line_and_true_counts(
@@ -317,7 +317,6 @@ def test_a_home_that_fills_up_ends_the_batch_in_one_line_and_true_counts(
 
     published, manifest = place.networks(), json.loads((place.output / "manifest.json").read_text())
     assert published
-    assert len(published) < 6
     assert 1 == done.returncode
     assert "Traceback" not in done.stderr
     (told,) = [line for line in done.stdout.splitlines() if line.startswith("⚠️")]

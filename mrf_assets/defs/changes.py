@@ -55,7 +55,7 @@ def drift_specs() -> list[dg.AssetCheckSpec]:
     partitions_def=NETWORK_PARTITIONS,
 )
 def rate_changes(context: dg.AssetExecutionContext, ingestor: Ingestor) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # a file, no value
-    """What changed between the two latest periods of one network, by TIN; membership_changes is written beside it."""
+    """Compare the two latest periods of one network, TIN by TIN, and list the NPIs that joined or left."""
     end_with_run(context)
     try:
         changes = write_changes(ingestor.settings, context.partition_key)

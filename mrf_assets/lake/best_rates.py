@@ -13,7 +13,7 @@ from mrf_assets.schema import PROVIDERS, RATES
 _QUOTED = (
     "network_id, code_family, code, severity, own_name, bill_type, asked_site, negotiation_arrangement, price_basis"
 )
-_SAME_AMOUNT = 1.1  # amounts within ten percent are one amount, told several times (Turquoise Health)
+_SAME_AMOUNT = 1.1  # amounts within 10 % of each other count as one (Turquoise Health)
 # The order of the choice: type, site, component, remark; a digit each.
 _CHOICE = """rank % 10 * 1000
                 + CASE stated_site WHEN asked_site THEN 0 WHEN 'any' THEN 100 ELSE 200 END

@@ -1,9 +1,9 @@
 """When two networks are the same: the one definition, as a view.
 
 A network is the set of its distinct facts: a code, its conditions, the negotiated type, an amount, and the TINs that
-have it. Facts are hashed and added up, so that no order counts, and a payer may split a price, merge, repeat or
-reorder prices, or number its sets anew, without becoming another network. Text is not compared: remarks only by what
-`is_conditional` says of them, names only where they tell apart codes of the payer's own; nor are dates, nor NPIs.
+have it. The hashes of the facts are added up, so their order does not matter: a payer may split, merge, repeat or
+reorder prices, or renumber sets, and the network stays the same. The comparison ignores dates, NPIs and most text. Of
+remarks it uses `is_conditional`, and of names those that tell the payer's own codes apart.
 
 The facts are never multiplied by their TINs. A set stands for its TINs by one number; only where a fact has several
 sets are these united, once for all facts that have the same ones (benchmarks/NOTES.md, "Contents of networks").

@@ -81,7 +81,7 @@ REFUSAL = f"""CASE
             WHEN p75 > max_spread * p25 THEN concat(
                 'Not one thing: the middle half spans ', {number_sql("p75 / p25")}, '-fold', CASE
                     WHEN by_site IS NOT NULL THEN concat('; ask by site (', by_site, ') or modifier.')
-                    ELSE '; ask for fewer conditions at a time.' END)
+                    ELSE '; the site does not explain it.' END)
             WHEN is_one_schedule AND len({_OTHERS}) = 0 THEN concat(
                 'No distribution: one schedule of ', {_amount("median_of_kept")}, ' holds for all ',
                 {number_sql("contracts")}, ' contracts.')

@@ -89,7 +89,7 @@ WHERE before > 0 AND network_id IN (SELECT network_id FROM networks GROUP BY ALL
 _DRIFT_CHECKS = {  # setting of the threshold -> rule
     "drift_rows_share": _count_rule("drift_of_rows", "prices", "rates", "*"),
     "drift_codes_share": _count_rule("drift_of_codes", "codes", "rates", "DISTINCT (code_family, code)"),
-    # Not groups: payers cut them anew every month.
+    # TINs, because payers divide provider groups differently every month.
     "drift_tins_share": _count_rule("drift_of_tins", "TINs", "providers", "DISTINCT (tin_type, tin_value)"),
     "drift_median_share": Check(
         name="drift_of_medians",

@@ -2,9 +2,8 @@
 
 The first set, `network_rules`, runs in every ingest and stays cheap. These run on demand, with `price_rules`,
 `provider_rules` and `contract_rules`. A rule selects the rows that offend, each with its `network_id`, and every
-network is judged on its own. Rules see the latest period of each network, and networks only as the views show them;
-thresholds stand beside the rules, with their source
-(format.md: Turquoise Health's method, runs over real files that peers published).
+network is judged on its own. Rules read the latest period of each network through the views. Each threshold
+is next to its rule. The sources are Turquoise Health's published method and what others found in real files.
 """
 
 from __future__ import annotations

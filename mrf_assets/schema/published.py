@@ -97,7 +97,7 @@ SET_TINS = Table(
     (
         _FILE_ID,
         Column("provider_set_id", pa.int64(), "A set of `provider_sets`.", nullable=False),
-        Column("tin_type", TEXT, "ein or npi; npi for an NPI without any TIN, too.", nullable=False),
+        Column("tin_type", TEXT, "ein or npi; also npi where the group names an NPI and no TIN.", nullable=False),
         Column(
             "tin_value", TEXT, "As in `providers`; where that gives no TIN, the NPI stands for itself.", nullable=False
         ),

@@ -151,7 +151,7 @@ def test_a_refusal_says_why_in_numbers(ask: Ask, network: str) -> None:
 def test_what_is_not_one_thing_is_asked_for_by_site(ask: Ask) -> None:
     """With the medians of the sites, where both have one."""
     assert (
-        "Not one thing: the middle half spans 12-fold; ask for fewer conditions at a time."
+        "Not one thing: the middle half spans 12-fold; the site does not explain it."
         == ask("mixed", "price_statistics")["refused_because"]
     )
     assert (
